@@ -1,0 +1,135 @@
+"""Every error that this package raises on purpose, in one tree.
+
+::
+
+    MetaEmbedError
+    ├── BudgetError            a retrieval budget that makes no sense, or asks for more than is stored
+    ├── PageError              a page or file that cannot be read
+    │   ├── UnreadableFileError    damaged, of an unknown kind, empty or missing
+    │   ├── EncryptedFileError     a PDF that needs a password
+    │   ├── FileTooLargeError      over the limit of pixels, pages or bytes
+    │   └── NothingToReadError     a page with neither text nor a readable image
+    ├── ModelError             a checkpoint or backbone that cannot be used
+    │   ├── CheckpointError        a folder or hub id that holds no usable checkpoint
+    │   └── ModalityError          an input of a kind that the model does not read
+    ├── StoreError             the index cannot be opened, read or written
+    │   ├── IndexNotFoundError     no index at that place
+    │   ├── IndexLockedError       another process is writing
+    │   ├── ModelMismatchError     the index was made with another model
+    │   └── MetadataError          metadata that the store would harm
+    ├── DatasetError           an evaluation or training set that is incomplete or malformed
+    └── MissingExtraError      an optional dependency is not installed
+
+Each message says what happened and what to do about it; the command line prints it as it is.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class MetaEmbedError(Exception):
+    """The root: catch this to catch everything that this package raises on purpose."""
+
+
+class BudgetError(MetaEmbedError, ValueError):
+    """A retrieval budget that makes no sense, or asks for more vectors than there are."""
+
+
+class PageError(MetaEmbedError):
+    """A page or file that cannot be read; ``source`` names it, ``reason`` says why."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class UnreadableFileError(PageError):
+    """A file that is damaged, empty, missing or of a kind that is not supported."""
+
+
+class EncryptedFileError(PageError):
+    """A PDF that needs a password."""
+
+
+class FileTooLargeError(PageError):
+    """A file over the limit of pixels, pages or bytes."""
+
+
+class NothingToReadError(PageError):
+    """A page with neither text nor a readable image."""
+
+
+class ModelError(MetaEmbedError):
+    """A checkpoint or backbone that cannot be used."""
+
+
+class CheckpointError(ModelError):
+    """A name, folder or hub id that holds no usable checkpoint."""
+
+
+class ModalityError(ModelError, ValueError):
+    """An input of a kind that the model does not read."""
+
+
+class StoreError(MetaEmbedError):
+    """The index cannot be opened, read or written."""
+
+
+class IndexNotFoundError(StoreError):
+    """No index at that place."""
+
+
+class IndexLockedError(StoreError):
+    """Another process is writing to the index."""
+
+
+class ModelMismatchError(StoreError):
+    """The index was made with another model, dimension or number of vectors."""
+
+
+class MetadataError(StoreError, ValueError):
+    """Metadata that the store would refuse, change or be damaged by."""
+
+
+class DatasetError(MetaEmbedError):
+    """An evaluation or training set that is incomplete or malformed."""
+
+
+class MissingExtraError(MetaEmbedError, ImportError):
+    """An optional dependency is not installed."""
+
+
+_EXTRAS = {
+    "llama_index": "llama-index",
+    "langchain_core": "langchain",
+    "rapidocr": "ocr",
+    "onnxruntime": "ocr",
+    "accelerate": "train",
+    "datasets": "train",
+    "peft": "train",
+    "ir_measures": "eval",
+    "bm25s": "eval",
+    "Stemmer": "eval",
+}
+"""Which extra of this package brings an optional module; written once, here."""
+
+
+def require(module: str) -> ModuleType:
+    """Import an optional ``module``.
+
+    Raises:
+        MissingExtraError: It is not installed; the message is the ``pip install`` line.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        top = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != top:
+            raise
+        extra = _EXTRAS[top]
+        raise MissingExtraError(
+            f"this needs the optional package {top!r}: pip install 'metaembed-rag[{extra}]'"
+        ) from error
