@@ -89,7 +89,7 @@ class RetrievalBudget:
             )
 
     def flops(self, pages: int, dimension: int) -> int:
-        """Floating-point operations to score ``pages`` pages for one query: 2 · r_q · r_c · D · N."""
+        """Floating-point operations to score N pages for one query: 2 · r_q · r_c · D · N."""
         return 2 * self.r_q * self.r_c * dimension * pages
 
     def bytes(self, pages: int, dimension: int, bytes_per_value: float = 2) -> int:

@@ -3,7 +3,7 @@
 ::
 
     MetaEmbedError
-    ├── BudgetError            a retrieval budget that makes no sense, or asks for more than is stored
+    ├── BudgetError            a budget that makes no sense, or asks for more than is stored
     ├── PageError              a page or file that cannot be read
     │   ├── UnreadableFileError    damaged, of an unknown kind, empty or missing
     │   ├── EncryptedFileError     a PDF that needs a password

@@ -1,0 +1,283 @@
+"""Quality, time and bytes of a model at each retrieval budget."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.errors import DatasetError, ModelError, PageError
+from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
+from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measure, top_pages
+from metaembed_rag.evaluation.reading import PageReader
+from metaembed_rag.index import Encoder, Mode
+from metaembed_rag.maxsim import maxsim_batch, maxsim_quantized
+from metaembed_rag.multivector import Quantized, quantize
+from metaembed_rag.pages import Page
+
+_T = TypeVar("_T")
+
+_QUERIES_AT_ONCE = 32
+_BLOCK_BYTES = 64_000_000
+"""Dequantised page vectors that exist at one time."""
+_BATCHES_READ = 4
+"""Batches of pages in memory at one time: enough to sort by length, few enough for pictures."""
+_TIMED_QUERIES = 16
+
+
+@dataclass(frozen=True)
+class BudgetResult:
+    """What a model achieves at one budget.
+
+    Attributes:
+        budget: The budget.
+        per_query: Metric name -> float64 of shape (queries,), in the order of the set's queries.
+        query_ms: Median milliseconds to score and rank all stored pages for one query, without
+            encoding it.
+        bytes_per_page: Stored bytes of a page that the budget reads: r_c int8 vectors, each with
+            its fp16 scale.
+    """
+
+    budget: RetrievalBudget
+    per_query: Mapping[str, NDArray[np.float64]]
+    query_ms: float
+    bytes_per_page: int
+
+    def mean(self, metric: str) -> float:
+        """The mean of a metric over the queries, in [0, 1]."""
+        return float(self.per_query[metric].mean())
+
+    def interval(self, metric: str, *, confidence: float = 0.95) -> tuple[float, float]:
+        """The bootstrap interval of that mean; see :func:`bootstrap_interval`."""
+        return bootstrap_interval(self.per_query[metric], confidence=confidence)
+
+    def to_dict(self) -> dict[str, Any]:
+        """One entry of the report's "results"."""
+        return (
+            {"budget": [self.budget.r_q, self.budget.r_c]}
+            | {metric: round(self.mean(metric), 4) for metric in METRICS}
+            | {"query_ms": round(self.query_ms, 3), "bytes_per_page": self.bytes_per_page}
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """A model on an evaluation set.
+
+    Attributes:
+        dataset: The set's name.
+        model: The encoder's name.
+        mode: What of a page was encoded.
+        queries: How many queries were asked.
+        pages: How many pages the set has, those in ``skipped`` among them.
+        results: One a budget, in the order asked for.
+        skipped: Pages that were not encoded, with the reason; no query can find them.
+    """
+
+    dataset: str
+    model: str
+    mode: str
+    queries: int
+    pages: int
+    results: tuple[BudgetResult, ...]
+    skipped: tuple[PageError, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of ``metaembed evaluate --json``."""
+        return {
+            "dataset": self.dataset,
+            "model": self.model,
+            "mode": self.mode,
+            "queries": self.queries,
+            "pages": self.pages,
+            "results": [result.to_dict() for result in self.results],
+        }
+
+
+def evaluate(
+    dataset: Dataset | str | PathLike[str],
+    encoder: Encoder,
+    *,
+    mode: Mode = "fused",
+    budgets: Sequence[BudgetLike] | None = None,
+    limit: int | None = None,
+    batch_size: int = 32,
+    ocr: bool = True,
+    show_progress: bool = False,
+    cache_dir: str | PathLike[str] | None = None,
+) -> EvaluationReport:
+    """Measure a model at retrieval budgets, as its users would meet it.
+
+    Every page is encoded once, stored in int8 as an index stores it, and scored for every query
+    without candidates, so that the ranking shows the model and not a nearest-neighbour search.
+
+    Args:
+        dataset: An evaluation set, or its folder in BEIR layout.
+        encoder: The model.
+        mode: What of a page is encoded: ``fused``, ``image`` or ``text``, as in an index.
+        budgets: The paper's five without them, as far as the model makes so many vectors.
+        limit: Ask only the first so many queries. All pages stay, so a figure is comparable with
+            that of the whole set up to the choice of queries.
+        batch_size: Inputs that the encoder takes at once.
+        ocr: Read pictures by OCR where the model reads no pictures (1 to 3 seconds each).
+        show_progress: Progress bars on standard error.
+        cache_dir: Keep OCR texts in this folder, so that a second run does not read again.
+
+    Raises:
+        DatasetError: The set is malformed, or none of its pages can be read.
+        BudgetError: A budget makes no sense or asks for more vectors than the model makes.
+        ModalityError: The model does not read what the mode or a query gives it.
+        MissingExtraError: The extra ``eval`` is not installed, or ``ocr`` where it is needed.
+    """
+    if not isinstance(dataset, Dataset):
+        dataset = read_dataset(dataset)
+    if limit is not None:
+        dataset = dataset.first(limit)
+    chosen = _choose_budgets(budgets, encoder)
+    if mode not in get_args(Mode):
+        raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
+    reader = PageReader(
+        encoder, mode=mode, ocr=ocr, cache_dir=None if cache_dir is None else Path(cache_dir)
+    )
+    bar = _Bar(show_progress)
+    pages = _encode_pages(encoder, reader, bar(dataset.pages, "pages"), batch_size)
+    if not len(pages):
+        raise DatasetError(f"{dataset.name}: no page can be read; the first: {reader.skipped[0]}")
+    queries = _encode_queries(encoder, bar(dataset.queries, "queries"), batch_size)
+    rank = _Ranker(dataset, queries, pages, tuple(reader.read_ids))
+    return EvaluationReport(
+        dataset=dataset.name,
+        model=encoder.name,
+        mode=mode,
+        queries=len(dataset.queries),
+        pages=len(dataset.pages),
+        results=tuple(rank.at(budget) for budget in bar(chosen, "budgets")),
+        skipped=tuple(reader.skipped),
+    )
+
+
+class _Bar:
+    """Progress bars on standard error, or none."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+
+    def __call__(self, items: Sequence[_T], label: str) -> Iterable[_T]:
+        return tqdm(items, desc=label, disable=not self._shown)
+
+
+class _Ranker:
+    """Ranks all stored pages for every query of a set."""
+
+    def __init__(
+        self, dataset: Dataset, queries: NDArray[np.float32], pages: Quantized, ids: tuple[str, ...]
+    ) -> None:
+        self._dataset, self._queries, self._pages, self._ids = dataset, queries, pages, ids
+
+    def at(self, budget: RetrievalBudget) -> BudgetResult:
+        scores = exhaustive_scores(self._queries, self._pages, budget)  # (queries, pages)
+        ranked = top_pages(scores, self._ids)
+        rankings = {q.id: best for q, best in zip(self._dataset.queries, ranked, strict=True)}
+        return BudgetResult(
+            budget=budget,
+            per_query=measure(self._dataset.qrels, rankings),
+            query_ms=self._query_ms(budget),
+            bytes_per_page=budget.r_c * (self._pages.values.shape[-1] + 2),
+        )
+
+    def _query_ms(self, budget: RetrievalBudget) -> float:
+        """Median over some queries, each scored alone from the stored form, as a search does."""
+        spent = []
+        for query in self._queries[: _TIMED_QUERIES + 1]:
+            start = time.perf_counter()
+            top_pages(maxsim_quantized(query, self._pages, budget)[None], self._ids)
+            spent.append(1000 * (time.perf_counter() - start))
+        # The first one also warms caches and threads.
+        return statistics.median(spent[1:] or spent)
+
+
+def exhaustive_scores(
+    queries: NDArray[np.float32], pages: Quantized, budget: RetrievalBudget
+) -> NDArray[np.float32]:
+    """MaxSim of every query and every stored page.
+
+    Args:
+        queries: float32 unit vectors, shape (queries, R_q, D).
+        pages: int8 vectors of shape (pages, R_c, D) with their scales.
+        budget: The vectors that take part.
+
+    Returns:
+        Raw sums, float32, shape (queries, pages). About 80 MB are held beside it at a time.
+    """
+    scores = np.empty((len(queries), len(pages)), dtype=np.float32)
+    block = max(1, _BLOCK_BYTES // (4 * budget.r_c * pages.values.shape[-1]))
+    for start in range(0, len(pages), block):
+        part = slice(start, start + block)
+        cut = Quantized(pages.values[part, : budget.r_c], pages.scales[part, : budget.r_c])
+        vectors = cut.dequantize()  # (pages of the block, r_c, D)
+        for first in range(0, len(queries), _QUERIES_AT_ONCE):
+            some = slice(first, first + _QUERIES_AT_ONCE)
+            scores[some, part] = maxsim_batch(queries[some], vectors, budget)
+    return scores
+
+
+def _choose_budgets(
+    budgets: Sequence[BudgetLike] | None, encoder: Encoder
+) -> list[RetrievalBudget]:
+    limits = {"query_vectors": encoder.query_vectors, "page_vectors": encoder.document_vectors}
+    if budgets is None:
+        return [
+            budget
+            for budget in RetrievalBudget.paper()
+            if budget.r_q <= limits["query_vectors"] and budget.r_c <= limits["page_vectors"]
+        ]
+    chosen = [RetrievalBudget.parse(budget) for budget in budgets]
+    for budget in chosen:
+        budget.check(**limits)
+    return chosen
+
+
+def _encode_pages(
+    encoder: Encoder, reader: PageReader, pages: Iterable[Page], batch_size: int
+) -> Quantized:
+    """The stored form of all pages that can be read."""
+    parts = [
+        quantize(encoder.encode_document(some, batch_size=batch_size))
+        for some in _chunks(reader.read(pages), _BATCHES_READ * batch_size)
+    ]
+    if not parts:
+        return Quantized(np.empty((0, 0, 0), np.int8), np.empty((0, 0), np.float16))
+    return Quantized(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.scales for part in parts]),
+    )
+
+
+def _encode_queries(
+    encoder: Encoder, queries: Iterable[Query], batch_size: int
+) -> NDArray[np.float32]:
+    """Float32 unit vectors of shape (queries, R_q, D)."""
+    inputs = (query.as_input() for query in queries)
+    return np.concatenate(
+        [
+            encoder.encode_query(some, batch_size=batch_size)
+            for some in _chunks(inputs, _BATCHES_READ * batch_size)
+        ]
+    )
+
+
+def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Lists of at most ``size`` items: no more pictures than these are open at a time."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,108 @@
+"""Pages -> what an encoder is given, with OCR texts that can be kept between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+from metaembed_rag.errors import NothingToReadError, PageError
+from metaembed_rag.index import Encoder, Input, Mode, page_input
+from metaembed_rag.pages import Page
+
+
+class PageReader:
+    """Reads pages as an index would, and keeps account of those that cannot be read.
+
+    Args:
+        encoder: Whose modalities decide what a page becomes; see :func:`page_input`.
+        mode: ``fused``, ``image`` or ``text``.
+        ocr: Read pictures by OCR where the model needs their text.
+        cache_dir: Keep OCR texts in this folder.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        mode: Mode = "fused",
+        ocr: bool = True,
+        cache_dir: Path | None = None,
+    ) -> None:
+        self._modalities = encoder.modalities
+        self._mode: Mode = mode
+        self._ocr = ocr
+        self._cache_dir = cache_dir
+        self.read_ids: list[str] = []
+        """Ids of the pages that were yielded, in their order."""
+        self.skipped: list[PageError] = []
+        """Why each of the other pages was not."""
+
+    def read(self, pages: Iterable[Page]) -> Iterator[Input]:
+        """Yield the encoder's input of each page that can be read, lazily."""
+        for page in pages:
+            try:
+                value = self._input(page)
+            except PageError as error:
+                self.skipped.append(error)
+                continue
+            self.read_ids.append(page.id)
+            yield value
+
+    def _input(self, page: Page) -> Input:
+        try:
+            return page_input(page, self._mode, self._modalities, ocr=False)[1]
+        except NothingToReadError:
+            # Without OCR there is nothing: either OCR is what the index would do, or it is off.
+            if not self._ocr or (page.image is None and page.image_path is None):
+                raise
+        text = ocr_text(page, self._cache_dir)
+        if not text.strip():
+            raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
+        return text
+
+
+def ocr_text(page: Page, cache_dir: Path | None = None) -> str:
+    """The text of a page's picture, from ``cache_dir`` when it has been read before.
+
+    Raises:
+        UnreadableFileError: The picture is damaged.
+        MissingExtraError: The extra ``ocr`` is not installed and the text is not kept.
+    """
+    if cache_dir is None:
+        return _read(page)
+    path = cache_dir / f"{_picture_hash(page)}.txt"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    text = _read(page)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+    return text
+
+
+def _read(page: Page) -> str:
+    from metaembed_rag.ocr import read_text
+
+    image = page.load_image()
+    return "" if image is None else read_text(image)
+
+
+def _picture_hash(page: Page) -> str:
+    """Of the picture and of the OCR's version, because another one may read it differently."""
+    digest = hashlib.blake2b(_ocr_version().encode(), digest_size=16)
+    if page.image is not None:
+        digest.update(f"{page.image.size}".encode() + page.image.tobytes())
+    elif page.image_path is not None:
+        digest.update(Path(page.image_path).read_bytes())
+    return digest.hexdigest()
+
+
+def _ocr_version() -> str:
+    try:
+        return metadata.version("rapidocr")
+    except metadata.PackageNotFoundError:
+        return ""

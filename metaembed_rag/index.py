@@ -1,0 +1,791 @@
+"""PageIndex: pages in, hits out.
+
+pages -> encode -> Chroma          (add, sync)
+query -> encode -> candidates by the first vector -> MaxSim at the budget -> hits   (search)
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.errors import (
+    MissingExtraError,
+    ModelError,
+    ModelMismatchError,
+    NothingToReadError,
+    PageError,
+    StoreError,
+)
+from metaembed_rag.hits import Hit, Hits
+from metaembed_rag.maxsim import maxsim_quantized
+from metaembed_rag.pages import Page, list_files, load_pages
+from metaembed_rag.store import records
+from metaembed_rag.store.chroma import ChromaStore, CollectionModel
+from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.records import Record
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Mode = Literal["fused", "image", "text"]
+"""What of a page is encoded: picture and text in one input, the picture, or the text."""
+Input = Any
+"""What an encoder takes: text, a PIL image, or a dictionary of ``"text"`` and ``"image"``."""
+
+DEFAULT_MODEL = "mini"
+_CANDIDATES = 200
+"""Candidates that are reranked unless the caller says otherwise."""
+
+
+class Encoder(Protocol):
+    """What the index needs of a model; :class:`metaembed_rag.MetaEmbedEncoder` is one."""
+
+    @property
+    def name(self) -> str:
+        """What loads it again: a shipped name, a folder or a hub id."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the vectors would."""
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+
+    @property
+    def query_vectors(self) -> int:
+        """R_q."""
+
+    @property
+    def document_vectors(self) -> int:
+        """R_c."""
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        """Of ``"text"``, ``"image"`` and ``"fused"`` (both in one input), what it reads."""
+
+    def encode_query(
+        self, queries: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
+    ) -> NDArray[np.float32]:
+        """Float32 unit vectors, shape (queries, R_q, D)."""
+
+    def encode_document(
+        self, documents: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
+    ) -> NDArray[np.float32]:
+        """Float32 unit vectors, shape (documents, R_c, D)."""
+
+
+@dataclass
+class AddReport:
+    """What :meth:`PageIndex.add` and :meth:`PageIndex.sync` did.
+
+    Attributes:
+        added: Pages that were not in the index.
+        updated: Pages whose content or metadata had changed.
+        unchanged: Pages that were there already and were not encoded again.
+        removed: Pages that their source no longer has.
+        skipped: What could not be read, with the reason.
+        ignored: Files inside folders that are of a kind that is not read.
+        seconds: Where the time went: ``load``, ``hash``, ``ocr``, ``encode``, ``store``.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: list[PageError] = field(default_factory=list)
+    ignored: list[Path] = field(default_factory=list)
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("load", "hash", "ocr", "encode", "store"), 0.0)
+    )
+
+    def __str__(self) -> str:
+        parts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged"
+        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped"
+
+
+class PageIndex:
+    """An index of pages. Use :meth:`open`."""
+
+    def __init__(
+        self, store: ChromaStore, encoder: Encoder | None, pictures: PictureFolder
+    ) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._pictures = pictures
+
+    @classmethod
+    def open(
+        cls,
+        where: str | Path,
+        encoder: Encoder | None = None,
+        *,
+        collection: str = "pages",
+        vectors: int | None = None,
+        create: bool = True,
+        pictures: str | Path | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> PageIndex:
+        """Open an index, or make an empty one.
+
+        Args:
+            where: A folder, ``http(s)://host:port`` of a Chroma server, or ``":memory:"``.
+            encoder: The model. Without one, an existing index loads the model that made it when
+                it is first needed, and a new one takes the shipped ``mini``.
+            collection: Name of the Chroma collection: one folder or server can hold several.
+            vectors: Vectors stored a page; all that the model makes by default. An existing
+                index keeps its number.
+            create: Make an index where there is none.
+            pictures: Folder for page pictures; beside a folder's index by default, in the user's
+                cache folder for a server, in a temporary folder for memory.
+            headers: HTTP headers for a server behind a reverse proxy.
+
+        Raises:
+            IndexNotFoundError: There is none and ``create`` is false.
+            ModelMismatchError: The index was made with another model.
+            StoreError: It cannot be opened.
+        """
+        store = ChromaStore.open(
+            where,
+            (lambda: _about(encoder or _load_encoder(DEFAULT_MODEL), vectors)) if create else None,
+            collection=collection,
+            headers=headers,
+        )
+        if encoder is not None:
+            _check_model(store, encoder)
+        if vectors not in (None, store.about.vectors):
+            raise ModelMismatchError(
+                f"the index at {where} stores {store.about.vectors} vectors a page, not {vectors}; "
+                f"open it without a number of vectors, or index again into another folder"
+            )
+        return cls(store, encoder, PictureFolder(_picture_folder(store, pictures)))
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, loaded by the name that the index recorded when none was given."""
+        if self._encoder is None:
+            encoder = _load_encoder(self._store.about.model)
+            _check_model(self._store, encoder)
+            self._encoder = encoder
+        return self._encoder
+
+    @property
+    def vectors_per_page(self) -> int:
+        """Vectors stored a page: the largest r_c of a budget."""
+        return self._store.about.vectors
+
+    def __len__(self) -> int:
+        return self._store.count()
+
+    def info(self) -> dict[str, Any]:
+        """What the index is: place, model, pages, vectors, bytes a page."""
+        about = self._store.about
+        return {
+            "index": self._store.where,
+            "collection": self._store.name,
+            "model": about.model,
+            "fingerprint": about.fingerprint,
+            "pages": len(self),
+            "vectors_per_page": about.vectors,
+            "dimension": about.dimension,
+            "vector_format": "int8",
+            "bytes_per_page": about.vectors * (about.dimension + 2),
+            "pictures": str(self._pictures.folder),
+        }
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def add(
+        self,
+        pages: Iterable[Page],
+        *,
+        mode: Mode = "fused",
+        batch_size: int = 32,
+        ocr: bool = True,
+        progress: Callable[[int], None] | None = None,
+        lock_timeout: float = 0.0,
+    ) -> AddReport:
+        """Encode and store pages; those that are stored unchanged are not encoded again.
+
+        A page replaces the one with the same id. Pages that a completely loaded source no
+        longer has are removed. Each batch is in the index when the next one begins.
+
+        Args:
+            pages: For example :func:`metaembed_rag.load_pages`; consumed lazily, a batch at a
+                time.
+            mode: What of a page is encoded. Where a page lacks it, or the model cannot read it,
+                the rest of the page serves (OCR text for a picture); see :func:`page_input`.
+            batch_size: Pages encoded at a time.
+            ocr: Read pictures by OCR where the model needs their text.
+            progress: Called with the number of pages done after each batch.
+            lock_timeout: Seconds to wait for another writer.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+            MetadataError: A page's metadata cannot be stored.
+            MetaEmbedError: The model or the store failed.
+        """
+        if mode not in get_args(Mode):
+            raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
+        report = AddReport()
+        with self._store.writing(lock_timeout):
+            adding = _Adding(self, mode, ocr, report)
+            for batch in _batches(pages, batch_size, report):
+                adding.batch(batch)
+                if progress is not None:
+                    progress(len(batch))
+            adding.remove_lost()
+        return report
+
+    def sync(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        *,
+        mode: Mode = "fused",
+        batch_size: int = 32,
+        ocr: bool = True,
+        progress: Callable[[int], None] | None = None,
+        lock_timeout: float = 0.0,
+        **load_options: Any,
+    ) -> AddReport:
+        """Bring the index in line with files and folders.
+
+        New and changed files are read, unchanged ones are not even opened for rendering, and
+        files that have gone from a named folder lose their pages (unless the folder holds
+        nothing readable at all, as an unmounted disk does). Unreadable files are listed in the
+        report and the rest goes on.
+
+        Args:
+            paths: Files and folders.
+            mode: As for :meth:`add`, and so are ``batch_size``, ``ocr``, ``progress`` and
+                ``lock_timeout``.
+            batch_size: Pages encoded at a time.
+            ocr: Read pictures by OCR where the model needs their text.
+            progress: Called with the number of pages done after each batch.
+            lock_timeout: Seconds to wait for another writer.
+            **load_options: Passed to :func:`metaembed_rag.load_pages`.
+        """
+        named = [paths] if isinstance(paths, str | Path) else list(paths)
+        skipped: list[PageError] = []
+        ignored: list[Path] = []
+        unchanged = 0
+
+        def skip(source: str, digest: str) -> bool:
+            nonlocal unchanged
+            stored = self._pages_of_unchanged(source, digest, mode)
+            unchanged += stored
+            if stored and progress is not None:
+                progress(stored)
+            return stored > 0
+
+        pages = load_pages(
+            named, on_skip=skipped.append, on_ignore=ignored.append, skip=skip, **load_options
+        )
+        with self._store.writing(lock_timeout):
+            report = self.add(pages, mode=mode, batch_size=batch_size, ocr=ocr, progress=progress)
+            report.removed += self._remove_vanished(named)
+        report.unchanged += unchanged
+        report.skipped = skipped + report.skipped
+        report.ignored = ignored
+        return report
+
+    def delete(
+        self,
+        ids: Sequence[str] | str | None = None,
+        *,
+        source: str | Path | None = None,
+        where: Mapping[str, Any] | None = None,
+        lock_timeout: float = 0.0,
+    ) -> int:
+        """Delete pages by id, by source file or by filter.
+
+        Args:
+            ids: Page ids.
+            source: A file (as given to :func:`metaembed_rag.load_pages`) or any page's source.
+            where: A Chroma filter on metadata.
+            lock_timeout: Seconds to wait for another writer.
+
+        Returns:
+            The number of pages that were there and are gone now.
+        """
+        if sum(value is not None for value in (ids, source, where)) != 1:
+            raise StoreError("name the pages to delete by exactly one of ids, source and where")
+        with self._store.writing(lock_timeout):
+            if ids is not None:
+                found = list(self._store.get([ids] if isinstance(ids, str) else list(ids)))
+            elif source is not None:
+                found = self._ids_of_source(source)
+            else:
+                found = self._store.ids(where)
+            self._remove(found)
+        return len(found)
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: Input,
+        k: int = 5,
+        *,
+        budget: BudgetLike = "full",
+        candidates: int | None = None,
+        where: Mapping[str, Any] | None = None,
+        exhaustive: bool = False,
+    ) -> Hits:
+        """Find the pages that answer a query.
+
+        Args:
+            query: Text, a PIL image, or ``{"text": …, "image": …}`` for both in one query.
+            k: At most so many hits.
+            budget: ``(r_q, r_c)``: how many vectors a side take part in the score.
+            candidates: Pages that Chroma's ANN search on the first vector hands to the
+                reranking; 200, and at least 4 k, by default.
+            where: Only pages whose metadata match, in Chroma's filter language; several plain
+                keys mean all of them. ``source`` and ``page`` are fields too.
+            exhaustive: Score every page instead: the exact twin of the candidate search.
+
+        Returns:
+            Hits, best first, ties by page id; a score is MaxSim / r_q in [-1, 1].
+
+        Raises:
+            BudgetError: The budget asks for more vectors than there are.
+        """
+        return self.search_batch(
+            [query], k, budget=budget, candidates=candidates, where=where, exhaustive=exhaustive
+        )[0]
+
+    def search_batch(
+        self,
+        queries: Sequence[Input],
+        k: int = 5,
+        *,
+        budget: BudgetLike = "full",
+        candidates: int | None = None,
+        where: Mapping[str, Any] | None = None,
+        exhaustive: bool = False,
+    ) -> list[Hits]:
+        """:meth:`search` for several queries, encoded together."""
+        for query in queries:
+            _check_query(query)
+        start = time.perf_counter()
+        vectors = self.encoder.encode_query(list(queries))
+        encoding = (time.perf_counter() - start) / max(1, len(queries))
+        found = []
+        for query, one in zip(queries, vectors, strict=True):
+            hits = self.search_vectors(
+                one, k, budget=budget, candidates=candidates, where=where, exhaustive=exhaustive
+            )
+            hits.query = query
+            hits.seconds += encoding
+            found.append(hits)
+        return found
+
+    def search_vectors(
+        self,
+        query_vectors: NDArray[np.float32],
+        k: int = 5,
+        *,
+        budget: BudgetLike = "full",
+        candidates: int | None = None,
+        where: Mapping[str, Any] | None = None,
+        exhaustive: bool = False,
+    ) -> Hits:
+        """:meth:`search` with the query's vectors, float32 of shape (R_q, D), at hand."""
+        budget = RetrievalBudget.parse(budget)
+        budget.check(query_vectors=len(query_vectors), page_vectors=self.vectors_per_page)
+        if not isinstance(k, int) or k < 1:
+            raise StoreError(f"k must be a whole number of at least 1, not {k!r}")
+        if candidates is not None and candidates < k:
+            raise StoreError(f"candidates ({candidates}) must be at least k ({k})")
+        start = time.perf_counter()
+        if exhaustive:
+            groups: Iterable[list[Record]] = self._all_records(where)
+        else:
+            count = candidates or max(_CANDIDATES, 4 * k)
+            groups = [self._store.candidates(query_vectors[0], count, where)]
+        best: list[tuple[float, Record]] = []
+        for group in groups:
+            scored = zip(self._scores(query_vectors, group, budget), group, strict=True)
+            best = sorted([*best, *scored], key=lambda pair: (-pair[0], pair[1].page.id))[:k]
+        return Hits(self._hits(best, budget), None, budget, time.perf_counter() - start)
+
+    def score(self, query: Input, ids: Sequence[str], *, budget: BudgetLike = "full") -> Hits:
+        """Rank given pages by their stored vectors, for reranking another retriever's results.
+
+        Ids that are not stored are left out.
+        """
+        _check_query(query)
+        vectors = self.encoder.encode_query([query])[0]
+        budget = RetrievalBudget.parse(budget)
+        budget.check(query_vectors=len(vectors), page_vectors=self.vectors_per_page)
+        start = time.perf_counter()
+        found = list(self._store.get(list(ids)).values())
+        scored = zip(self._scores(vectors, found, budget), found, strict=True)
+        ranked = sorted(scored, key=lambda pair: (-pair[0], pair[1].page.id))
+        return Hits(self._hits(ranked, budget), query, budget, time.perf_counter() - start)
+
+    def recall(
+        self,
+        queries: Sequence[Input],
+        k: int = 10,
+        *,
+        budget: BudgetLike = "full",
+        candidates: int | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> float:
+        """Share of the exhaustive top ``k`` that the candidate search finds, over ``queries``.
+
+        1.0 means that the approximation (Chroma's ANN on the first vector, cut at
+        ``candidates``) lost nothing at this budget. 1.0 also for an empty index.
+        """
+        for query in queries:
+            _check_query(query)
+        found = wanted = 0
+        for vectors in self.encoder.encode_query(list(queries)):
+            options: dict[str, Any] = {"budget": budget, "where": where}
+            exact = self.search_vectors(vectors, k, exhaustive=True, **options)
+            quick = self.search_vectors(vectors, k, candidates=candidates, **options)
+            ids = {hit.page.id for hit in exact}
+            wanted += len(ids)
+            found += len(ids & {hit.page.id for hit in quick})
+        return found / wanted if wanted else 1.0
+
+    def get(self, ids: Sequence[str]) -> list[Page]:
+        """The stored pages of those ids that exist, in the order of ``ids``."""
+        found = self._store.get(list(ids))
+        return [self._with_picture(found[id].page) for id in ids if id in found]
+
+    def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
+        """Ids of all pages, or of those that match a filter, sorted."""
+        return self._store.ids(where)
+
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """The stored vectors of pages, float32 of shape (pages, R, D), as rounded by int8.
+
+        Raises:
+            StoreError: An id is not stored.
+        """
+        found = self._store.get(list(ids))
+        missing = [id for id in ids if id not in found]
+        if missing:
+            raise StoreError(f"no page with the id {missing[0]!r} ({len(missing)} missing)")
+        about = self._store.about
+        ordered = [found[id] for id in ids]
+        return records.unpack_vectors(ordered, about.dimension, about.vectors).dequantize()
+
+    # -- inner -----------------------------------------------------------------------------
+
+    def _scores(
+        self, query: NDArray[np.float32], group: Sequence[Record], budget: RetrievalBudget
+    ) -> list[float]:
+        if not group:
+            return []
+        pages = records.unpack_vectors(group, self._store.about.dimension, budget.r_c)
+        return [float(score) for score in maxsim_quantized(query, pages, budget)]
+
+    def _hits(
+        self, ranked: Sequence[tuple[float, Record]], budget: RetrievalBudget
+    ) -> Iterator[Hit]:
+        for rank, (score, record) in enumerate(ranked, start=1):
+            # int8 rounding can take a perfect match a little past 1.
+            shown = min(1.0, max(-1.0, score / budget.r_q))
+            yield Hit(rank, shown, self._with_picture(record.page))
+
+    def _all_records(self, where: Mapping[str, Any] | None) -> Iterator[list[Record]]:
+        """Every page, some at a time, so that memory stays bounded."""
+        ids = self._store.ids(where)
+        for start in range(0, len(ids), 1000):
+            yield list(self._store.get(ids[start : start + 1000]).values())
+
+    def _with_picture(self, page: Page) -> Page:
+        if page.image_path is None:
+            return page
+        return replace(page, image_path=str(self._pictures.path(page.image_path)))
+
+    def _ids_of_source(self, source: str | Path) -> list[str]:
+        found = self._store.ids({records.SOURCE: str(source)})
+        return found or self._store.ids({records.SOURCE: Path(source).resolve().as_posix()})
+
+    def _pages_of_unchanged(self, source: str, digest: str, mode: str) -> int:
+        """How many pages of a source are stored, if all are, and from these very bytes."""
+        found = self._store.ids(
+            {records.SOURCE: source, records.DIGEST: digest, records.MODE: mode}
+        )
+        if not found:
+            return 0
+        first = self._store.get(found[:1])[found[0]].page
+        return len(found) if len(found) == first.page_count else 0
+
+    def _remove_vanished(self, paths: Sequence[str | Path]) -> int:
+        """Remove pages of files that have gone from the named folders."""
+        removed = 0
+        for folder in (Path(path).resolve() for path in paths):
+            if not folder.is_dir() or not list_files(folder):
+                continue
+            gone = [id for id in self._store.ids() if _has_vanished(id, folder)]
+            self._remove(gone)
+            removed += len(gone)
+        return removed
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
+        pictures = {
+            record.page.image_path
+            for record in self._store.get(ids).values()
+            if record.page.image_path is not None
+        }
+        self._store.delete(ids)
+        self._pictures.remove(pictures)
+
+
+class _Adding:
+    """One run of :meth:`PageIndex.add`."""
+
+    def __init__(self, index: PageIndex, mode: Mode, ocr: bool, report: AddReport) -> None:
+        self.index, self.mode, self.ocr, self.report = index, mode, ocr, report
+        self.seen: dict[str, set[str]] = {}
+
+    def batch(self, pages: Sequence[Page]) -> None:
+        """Store one batch of pages with distinct ids."""
+        start = time.perf_counter()
+        hashes = {page.id: page.content_hash() for page in pages}
+        hashed = time.perf_counter()
+        stored = self.index._store.get([page.id for page in pages])
+        self.report.seconds["hash"] += hashed - start
+        self.report.seconds["store"] += time.perf_counter() - hashed
+        changed = []
+        for page in pages:
+            if page.page_count is not None:
+                self.seen.setdefault(page.source, set()).add(page.id)
+            old = stored.get(page.id)
+            if old is None or (old.content_hash, old.mode) != (hashes[page.id], self.mode):
+                changed.append(page)
+            else:
+                self._keep(page, old)
+        self._write(changed, hashes, stored)
+
+    def remove_lost(self) -> None:
+        """Remove stored pages that their completely loaded sources did not yield."""
+        for source, seen in self.seen.items():
+            lost = set(self.index._store.ids({records.SOURCE: source})) - seen
+            self.index._remove(sorted(lost))
+            self.report.removed += len(lost)
+
+    def _keep(self, page: Page, old: Record) -> None:
+        """Leave the vectors; bring the rest of the record up to date if it differs."""
+        same = records.same_metadata(page.metadata, old.page.metadata)
+        new = replace(
+            old.page,
+            metadata=old.page.metadata if same else page.metadata,
+            page_count=page.page_count,
+            source_digest=page.source_digest,
+        )
+        if same:
+            self.report.unchanged += 1
+        else:
+            self.report.updated += 1
+        if new == old.page:
+            return
+        fields = {"payload": old.payload, "content_hash": old.content_hash, "mode": old.mode}
+        before, after = (records.to_metadata(one, **fields) for one in (old.page, new))
+        changed = {key: value for key, value in after.items() if before.get(key) != value}
+        gone = records.keys_gone(old, after)
+        self.index._store.update_metadata([page.id], [{**gone, **changed}])
+
+    def _write(
+        self, pages: Sequence[Page], hashes: Mapping[str, str], stored: Mapping[str, Record]
+    ) -> None:
+        readable, inputs = self._inputs(pages, stored)
+        if not readable:
+            return
+        index, seconds = self.index, self.report.seconds
+        start = time.perf_counter()
+        made = index.encoder.encode_document(inputs)
+        vectors = made[:, : index.vectors_per_page]
+        encoded = time.perf_counter()
+        payloads = records.pack_vectors(vectors)
+        metadatas = [
+            records.to_metadata(
+                self._save_picture(page, hashes[page.id]),
+                payload=payload,
+                content_hash=hashes[page.id],
+                mode=self.mode,
+            )
+            for page, payload in zip(readable, payloads, strict=True)
+        ]
+        ids = [page.id for page in readable]
+        replaced = {id: stored[id] for id in ids if id in stored}
+        for id, metadata in zip(ids, metadatas, strict=True):
+            if id in replaced:
+                metadata.update(records.keys_gone(replaced[id], metadata))
+        index._store.upsert(ids, vectors[:, 0], metadatas)
+        old = {record.page.image_path for record in replaced.values()}
+        index._pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
+        self.report.updated += len(replaced)
+        self.report.added += len(ids) - len(replaced)
+        seconds["encode"] += encoded - start
+        seconds["store"] += time.perf_counter() - encoded
+
+    def _inputs(
+        self, pages: Sequence[Page], stored: Mapping[str, Record]
+    ) -> tuple[list[Page], list[Input]]:
+        """Pages that can be read, with what the encoder is given; the others are reported."""
+        readable, inputs = [], []
+        for page in pages:
+            records.check_metadata(page.metadata, page.id)
+            start = time.perf_counter()
+            try:
+                page, value = page_input(
+                    page, self.mode, self.index.encoder.modalities, ocr=self.ocr
+                )
+            except PageError as error:
+                self.report.skipped.append(error)
+                self.seen.get(page.source, set()).discard(page.id)
+                if page.id in stored:
+                    self.index._remove([page.id])
+                    self.report.removed += 1
+                continue
+            finally:
+                self.report.seconds["ocr"] += time.perf_counter() - start
+            readable.append(page)
+            inputs.append(value)
+        return readable, inputs
+
+    def _save_picture(self, page: Page, content_hash: str) -> Page:
+        image = page.load_image()
+        if image is None:
+            return page
+        name = self.index._pictures.save(image, page.id, content_hash)
+        return replace(page, image_path=name)
+
+
+def page_input(
+    page: Page, mode: Mode, modalities: frozenset[str], *, ocr: bool = True
+) -> tuple[Page, Input]:
+    """What an encoder of these modalities is given of a page.
+
+    ``fused`` gives picture and text together, ``image`` the picture, ``text`` the text. What is
+    missing is made up for: a page without a picture is encoded by its text, a page without text
+    by its picture; and where the model cannot read pictures, or ``text`` was asked of a page that
+    has none, the picture is read by OCR. In ``image`` mode the text layer is never encoded while
+    there is a picture.
+
+    Returns:
+        The page, with the OCR text where it had none, and the encoder's input.
+
+    Raises:
+        NothingToReadError: There is nothing to encode; the reason says what would help.
+    """
+    text = page.text.strip()
+    image = page.load_image() if mode != "text" or not text else None
+    if image is None:
+        if not text:
+            raise NothingToReadError(page.id, "the page has neither text nor a picture")
+        return page, page.text
+    if mode == "fused" and text:
+        return page, {"text": page.text, "image": image} if "fused" in modalities else page.text
+    if mode != "text" and "image" in modalities:
+        return page, image
+    read = _read_by_ocr(page, image, ocr)
+    return (page, read) if text else (replace(page, text=read, text_from_ocr=True), read)
+
+
+def _read_by_ocr(page: Page, image: Image.Image, ocr: bool) -> str:
+    if not ocr:
+        raise NothingToReadError(page.id, "the page is a picture without text, and OCR is off")
+    from metaembed_rag.ocr import read_text
+
+    try:
+        text = read_text(image)
+    except MissingExtraError as error:
+        raise NothingToReadError(
+            page.id, f"the model reads text only and the page is a picture; {error}"
+        ) from error
+    if not text.strip():
+        raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
+    return text
+
+
+def _check_query(query: Input) -> None:
+    empty = (isinstance(query, str) and not query.strip()) or query is None
+    if isinstance(query, Mapping):
+        unknown = set(query) - {"text", "image"}
+        if unknown:
+            raise ModelError(f'a query has the keys "text" and "image", not {sorted(unknown)}')
+        empty = not (query.get("text") or "").strip() and query.get("image") is None
+    if empty:
+        raise ModelError("the query is empty; give some text or an image")
+
+
+def _about(encoder: Encoder, vectors: int | None) -> CollectionModel:
+    count = encoder.document_vectors if vectors is None else vectors
+    if not 1 <= count <= encoder.document_vectors:
+        raise StoreError(
+            f"{count} vectors a page cannot be stored: the model makes {encoder.document_vectors}"
+        )
+    return CollectionModel(encoder.name, encoder.fingerprint, encoder.dimension, count)
+
+
+def _check_model(store: ChromaStore, encoder: Encoder) -> None:
+    if encoder.fingerprint != store.about.fingerprint:
+        raise ModelMismatchError(
+            f"the index at {store.where} was made with the model {store.about.model!r} "
+            f"(fingerprint {store.about.fingerprint[:12]}), not with {encoder.name!r} "
+            f"({encoder.fingerprint[:12]}): open it with that model, or index the files again "
+            f"into another folder"
+        )
+
+
+def _load_encoder(name: str) -> Encoder:
+    from metaembed_rag.model import MetaEmbedEncoder
+
+    return MetaEmbedEncoder.from_pretrained(name)
+
+
+def _picture_folder(store: ChromaStore, given: str | Path | None) -> Path:
+    if given is not None:
+        return Path(given)
+    if store.picture_folder is not None:
+        return store.picture_folder
+    if store.where.startswith("http"):
+        import platformdirs
+
+        place = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{store.where}_{store.name}")
+        return Path(platformdirs.user_cache_dir("metaembed_rag")) / "pictures" / place
+    return Path(tempfile.mkdtemp(prefix="metaembed_pictures_"))
+
+
+def _has_vanished(id: str, folder: Path) -> bool:
+    """Whether ``id`` is of a page that :func:`load_pages` read below ``folder``, its file gone."""
+    source = Path(id.rpartition("#")[0])
+    if not source.is_absolute() or not source.is_relative_to(folder):
+        return False
+    try:
+        return not source.exists()
+    except OSError:
+        return False  # a folder that may not be entered says nothing about its files
+
+
+def _batches(pages: Iterable[Page], size: int, report: AddReport) -> Iterator[list[Page]]:
+    """Lists of at most ``size`` pages with distinct ids, and the time that loading them took."""
+    iterator = iter(pages)
+    while True:
+        start = time.perf_counter()
+        batch = list(islice(iterator, size))
+        report.seconds["load"] += time.perf_counter() - start
+        if not batch:
+            return
+        # A later page with the same id replaces an earlier one, as in two calls.
+        distinct = list({page.id: page for page in batch}.values())
+        yield distinct

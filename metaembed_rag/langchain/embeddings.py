@@ -1,0 +1,125 @@
+"""MetaEmbed as LangChain's embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from langchain_core.embeddings import Embeddings
+
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.index import DEFAULT_MODEL, Encoder, Input, page_input
+from metaembed_rag.langchain.documents import open_image
+from metaembed_rag.pages import Page
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class MetaEmbedEmbeddings(Embeddings):
+    """Text and images to vectors; the standard methods give the first vector of each.
+
+    LangChain's embeddings are flat lists, so they hold the (1, 1) representation: one vector of
+    dimension D. All ordered vectors come from :meth:`embed_query_vectors` and
+    :meth:`embed_document_vectors`, and :class:`MetaEmbedRetriever` searches by them. Async methods
+    run in a thread, so they do not block the event loop.
+
+    Args:
+        encoder: A :class:`metaembed_rag.MetaEmbedEncoder`, or what one is loaded from on first
+            use: a shipped name, a folder or a hub id.
+        batch_size: Inputs encoded at a time.
+    """
+
+    def __init__(self, encoder: Encoder | str = DEFAULT_MODEL, *, batch_size: int = 32) -> None:
+        self._encoder = None if isinstance(encoder, str) else encoder
+        self.model_name = encoder if isinstance(encoder, str) else encoder.name
+        self.batch_size = batch_size
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, loaded by its name when it is first needed."""
+        if self._encoder is None:
+            from metaembed_rag.model import MetaEmbedEncoder
+
+            self._encoder = MetaEmbedEncoder.from_pretrained(self.model_name)
+        return self._encoder
+
+    # -- the first vector ------------------------------------------------------------------
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """First vectors of texts, D numbers each."""
+        return self._first_vectors(texts)
+
+    def embed_query(self, text: str) -> list[float]:
+        """First vector of a query, D numbers."""
+        first: list[float] = self.embed_query_vectors([text])[0, 0].tolist()
+        return first
+
+    def embed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
+        """First vectors of image files, D numbers each; by OCR where the model reads no pictures.
+
+        Raises:
+            PageError: A file cannot be read, or the model needs text and none is on the picture.
+        """
+        pages = [Page(source=str(uri), image=open_image(uri)) for uri in uris]
+        modalities = self.encoder.modalities
+        return self._first_vectors([page_input(page, "image", modalities)[1] for page in pages])
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """:meth:`embed_documents` in a thread."""
+        return await asyncio.to_thread(self.embed_documents, texts)
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """:meth:`embed_query` in a thread."""
+        return await asyncio.to_thread(self.embed_query, text)
+
+    async def aembed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
+        """:meth:`embed_image` in a thread."""
+        return await asyncio.to_thread(self.embed_image, uris)
+
+    # -- all vectors -----------------------------------------------------------------------
+
+    def embed_query_vectors(
+        self, queries: Sequence[Input], budget: BudgetLike | None = None
+    ) -> NDArray[np.float32]:
+        """Ordered unit vectors of queries, float32 of shape (queries, r_q, D).
+
+        Args:
+            queries: Texts, PIL images, or dictionaries of ``"text"`` and ``"image"``.
+            budget: Only the first ``r_q`` vectors; all of them without one.
+        """
+        vectors = self.encoder.encode_query(queries, batch_size=self.batch_size)
+        return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_q]
+
+    def embed_document_vectors(
+        self, documents: Sequence[Input], budget: BudgetLike | None = None
+    ) -> NDArray[np.float32]:
+        """Ordered unit vectors of documents, float32 of shape (documents, r_c, D).
+
+        Args:
+            documents: Texts, PIL images, or dictionaries of ``"text"`` and ``"image"``.
+            budget: Only the first ``r_c`` vectors; all of them without one.
+        """
+        vectors = self.encoder.encode_document(documents, batch_size=self.batch_size)
+        return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_c]
+
+    async def aembed_query_vectors(
+        self, queries: Sequence[Input], budget: BudgetLike | None = None
+    ) -> NDArray[np.float32]:
+        """:meth:`embed_query_vectors` in a thread."""
+        return await asyncio.to_thread(self.embed_query_vectors, queries, budget)
+
+    async def aembed_document_vectors(
+        self, documents: Sequence[Input], budget: BudgetLike | None = None
+    ) -> NDArray[np.float32]:
+        """:meth:`embed_document_vectors` in a thread."""
+        return await asyncio.to_thread(self.embed_document_vectors, documents, budget)
+
+    def _first_vectors(self, documents: Sequence[Input]) -> list[list[float]]:
+        if not documents:
+            return []
+        first: list[list[float]] = self.embed_document_vectors(documents)[:, 0].tolist()
+        return first

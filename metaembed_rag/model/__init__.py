@@ -1,0 +1,44 @@
+"""The encoder: a transformers backbone with Meta Tokens, behind two verbs.
+
+``MetaEmbedEncoder.encode_query`` and ``MetaEmbedEncoder.encode_document`` turn text, images, or
+both together into ordered unit vectors. Names are resolved on first use, so importing this
+package loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metaembed_rag.model.backbones import Backbone
+    from metaembed_rag.model.checkpoints import shipped_checkpoints
+    from metaembed_rag.model.encoder import MetaEmbedEncoder
+    from metaembed_rag.model.inputs import Input
+    from metaembed_rag.model.meta_tokens import MetaTokens
+    from metaembed_rag.model.template import Template
+
+_HOMES = {
+    "Backbone": "backbones",
+    "Input": "inputs",
+    "MetaEmbedEncoder": "encoder",
+    "MetaTokens": "meta_tokens",
+    "Template": "template",
+    "shipped_checkpoints": "checkpoints",
+}
+
+__all__ = [
+    "Backbone",
+    "Input",
+    "MetaEmbedEncoder",
+    "MetaTokens",
+    "Template",
+    "shipped_checkpoints",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

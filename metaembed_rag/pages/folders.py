@@ -1,0 +1,150 @@
+"""Which files there are to read below the given paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from metaembed_rag.errors import PageError, UnreadableFileError
+
+PathLike = str | os.PathLike[str]
+
+KINDS = {
+    ".pdf": "pdf",
+    ".png": "image",
+    ".jpg": "image",
+    ".jpeg": "image",
+    ".webp": "image",
+    ".tif": "image",
+    ".tiff": "image",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".markdown": "text",
+}
+"""The kinds of file that are read, by suffix in lower case."""
+
+INDEX_MARK = "chroma.sqlite3"
+"""A folder that holds this file is an index, whose kept pictures must not be indexed again."""
+
+
+def list_files(
+    paths: PathLike | Iterable[PathLike], *, on_ignore: Callable[[Path], None] | None = None
+) -> list[Path]:
+    """List the files that `load_pages` would read, each once, in its order.
+
+    Paths keep their order; a folder is walked through with everything below it, sorted by name.
+    Hidden files and folders, and the folders of indexes, are left out unless named themselves.
+
+    Args:
+        paths: One path or several, of files and folders.
+        on_ignore: Called with each file inside a folder that is of a kind that is not read.
+    """
+    return [found for found in find_files(paths, on_ignore) if isinstance(found, Path)]
+
+
+def find_files(
+    paths: PathLike | Iterable[PathLike], on_ignore: Callable[[Path], None] | None = None
+) -> Iterator[Path | PageError]:
+    """Yield the resolved path of each file to read, or the error that stands for it."""
+    seen: set[Path] = set()
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    for name in given:
+        for found in _find(Path(name).expanduser(), on_ignore, seen):
+            if isinstance(found, PageError):
+                yield found
+            elif found not in seen:
+                seen.add(found)
+                yield found
+
+
+def _find(
+    path: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path]
+) -> Iterator[Path | PageError]:
+    try:
+        resolved = path.resolve(strict=True)
+        is_folder = resolved.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        yield _missing(path, error)
+        return
+    if not is_folder:
+        yield resolved if _kind(resolved) else _unsupported(resolved)
+        return
+    empty = True
+    for found in _walk(resolved, on_ignore, seen):
+        empty = False
+        yield found
+    if empty:
+        yield UnreadableFileError(
+            show(resolved), f"this folder holds no file of a kind that is read ({_kinds()})"
+        )
+
+
+def _walk(
+    folder: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path]
+) -> Iterator[Path | PageError]:
+    """Files below a resolved ``folder``; ``seen`` also holds the folders, against link loops."""
+    if folder in seen:
+        return
+    seen.add(folder)
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        yield UnreadableFileError(
+            show(folder), f"this folder cannot be listed ({error.strerror}): check its permissions"
+        )
+        return
+    for entry in entries:
+        try:
+            resolved = entry.resolve(strict=True)
+            is_folder = resolved.is_dir()
+        except (OSError, RuntimeError) as error:
+            yield _missing(entry, error)
+            continue
+        if is_folder:
+            if not (resolved / INDEX_MARK).exists():
+                yield from _walk(resolved, on_ignore, seen)
+        elif _kind(resolved):
+            yield resolved
+        elif on_ignore is not None:
+            on_ignore(resolved)
+
+
+def kind_of(path: Path) -> str:
+    """``"pdf"``, ``"image"`` or ``"text"``, by the suffix.
+
+    Raises:
+        UnreadableFileError: The suffix is of a kind that is not read.
+    """
+    kind = _kind(path)
+    if kind is None:
+        raise _unsupported(path)
+    return kind
+
+
+def show(path: Path) -> str:
+    """The path as POSIX text that can be printed and stored, whatever bytes it was made of."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def _kind(path: Path) -> str | None:
+    return KINDS.get(path.suffix.lower())
+
+
+def _kinds() -> str:
+    return ", ".join(suffix[1:] for suffix in KINDS)
+
+
+def _unsupported(path: Path) -> UnreadableFileError:
+    kind = f"{path.suffix} is not a kind of file" if path.suffix else "without a suffix, not a kind"
+    return UnreadableFileError(show(path), f"{kind} that is read; convert it to one of {_kinds()}")
+
+
+def _missing(path: Path, error: Exception) -> UnreadableFileError:
+    if isinstance(error, FileNotFoundError):
+        broken = "a link to a file that is gone" if path.is_symlink() else "there is no such file"
+        return UnreadableFileError(show(path), f"{broken}; check the path")
+    if isinstance(error, PermissionError):
+        return UnreadableFileError(show(path), "may not be read: check its permissions")
+    return UnreadableFileError(show(path), f"is not a usable path ({error}); check it")

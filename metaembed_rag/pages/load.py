@@ -1,0 +1,179 @@
+"""Files -> pages, lazily; every file or page that cannot be read is reported with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
+from metaembed_rag.pages.folders import PathLike, find_files, kind_of, show
+from metaembed_rag.pages.page import DIGEST_BYTES, Page
+
+READER_VERSION = 1
+"""Part of every file digest: raise it when a reader changes what it makes of the same bytes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused, so that one bad file cannot take all memory or all day."""
+
+    max_file_bytes: int = 512 * 1024**2
+    max_pages: int = 20_000
+    max_pixels: int = 80_000_000
+
+
+def load_pages(
+    paths: PathLike | Iterable[PathLike],
+    *,
+    on_skip: Callable[[PageError], None] | None = None,
+    on_ignore: Callable[[Path], None] | None = None,
+    skip: Callable[[str, str], bool] | None = None,
+    password: str | None = None,
+    max_side: int = 896,
+    limits: Limits = Limits(),
+) -> Iterator[Page]:
+    """Read PDFs, images, texts and folders of them, one page in memory at a time.
+
+    A file is read whole before its first page is made, so its pages and its `file_digest` are of
+    the same bytes even when the file changes meanwhile.
+
+    Args:
+        paths: One path or several, of files and folders; see `list_files` for what is in a folder.
+        on_skip: Called with the error of each file or page that cannot be read, and the rest goes
+            on; without it the error is raised.
+        on_ignore: Called with each file inside a folder that is of a kind that is not read. Only
+            a file of such a kind that is named itself is an error.
+        skip: Called with a file's source and `file_digest`; True leaves the file out, unread.
+        password: For encrypted PDFs.
+        max_side: Longest side of a page's picture in pixels.
+        limits: Sizes above which a file is refused.
+
+    Yields:
+        Pages in order. A page without text and picture content is yielded too.
+
+    Raises:
+        PageError: Something cannot be read and ``on_skip`` is None; the classes below
+            `PageError` say why.
+    """
+    if max_side < 32:
+        raise PageError(f"max_side={max_side}", "must be at least 32 pixels")
+    for found in find_files(paths, on_ignore):
+        for item in _load_one(found, skip, password, max_side, limits):
+            if isinstance(item, Page):
+                yield item
+            elif on_skip is None:
+                raise item
+            else:
+                on_skip(item)
+
+
+def file_digest(path: PathLike, *, max_side: int = 896) -> str:
+    """Hash of a file's bytes and of the settings that its pages are made with.
+
+    Returns:
+        32 hexadecimal digits (BLAKE2b).
+
+    Raises:
+        PageError: The file is missing, empty, too large, or of a kind that is not read.
+    """
+    resolved = Path(path).expanduser().resolve()
+    settings = _settings(kind_of(resolved), max_side)
+    return _digest(_read_bytes(resolved, Limits().max_file_bytes), settings)
+
+
+def _load_one(
+    found: Path | PageError,
+    skip: Callable[[str, str], bool] | None,
+    password: str | None,
+    max_side: int,
+    limits: Limits,
+) -> Iterator[Page | PageError]:
+    if isinstance(found, PageError):
+        yield found
+        return
+    try:
+        source = _source(found)
+        kind = kind_of(found)
+        data = _read_bytes(found, limits.max_file_bytes)
+        settings = _settings(kind, max_side)
+        digest = _digest(data, settings)
+        if skip is not None and skip(source, digest):
+            return
+        for item in _read(kind, data, source, password, max_side, limits):
+            if isinstance(item, Page):
+                item = replace(item, settings=settings, source_digest=digest)
+            yield item
+    except PageError as error:
+        yield error
+
+
+def _read(
+    kind: str, data: bytes, source: str, password: str | None, max_side: int, limits: Limits
+) -> Iterator[Page | PageError]:
+    # Each reader is imported when its first file comes: a folder of texts needs no pypdfium2.
+    if kind == "pdf":
+        from metaembed_rag.pages.pdf import read_pdf
+
+        return read_pdf(data, source, password, max_side, limits.max_pages)
+    if kind == "image":
+        from metaembed_rag.pages.images import read_image
+
+        return read_image(data, source, max_side, limits.max_pages, limits.max_pixels)
+    from metaembed_rag.pages.texts import read_text_file
+
+    return read_text_file(data, source, limits.max_pages)
+
+
+def _settings(kind: str, max_side: int) -> str:
+    if kind != "text":
+        return f"{kind}:{max_side}"
+    from metaembed_rag.pages.texts import CHUNK_CHARACTERS
+
+    return f"text:{CHUNK_CHARACTERS}"
+
+
+def _digest(data: bytes, settings: str) -> str:
+    person = hashlib.blake2b(f"{READER_VERSION}:{settings}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES, person=person).hexdigest()
+
+
+def _source(path: Path) -> str:
+    source = path.as_posix()
+    if show(path) != source:
+        raise UnreadableFileError(show(path), "its name is not valid UTF-8: rename the file")
+    return source
+
+
+def _read_bytes(path: Path, max_file_bytes: int) -> bytes:
+    try:
+        before = path.stat()
+        _check_size(path, before.st_mode, before.st_size, max_file_bytes)
+        data = path.read_bytes()
+        after = path.stat()
+    except FileNotFoundError:
+        raise UnreadableFileError(
+            show(path), "is gone: it was moved or deleted; run again"
+        ) from None
+    except PermissionError:
+        raise UnreadableFileError(show(path), "may not be read: check its permissions") from None
+    except OSError as error:
+        raise UnreadableFileError(show(path), f"cannot be read ({error}); check the disk") from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise UnreadableFileError(show(path), "changed while it was being read; run again")
+    return data
+
+
+def _check_size(path: Path, mode: int, size: int, max_file_bytes: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise UnreadableFileError(show(path), "is not a regular file; name a file or a folder")
+    if size == 0:
+        raise UnreadableFileError(show(path), "is empty (0 bytes); delete it or make it again")
+    if size > max_file_bytes:
+        raise FileTooLargeError(
+            show(path),
+            f"has {size:,} bytes, over the limit of {max_file_bytes:,};"
+            " split it, or raise max_file_bytes",
+        )

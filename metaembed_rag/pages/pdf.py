@@ -1,0 +1,216 @@
+"""PDF -> pages: text layer, outline, labels, metadata and picture, all by pypdfium2.
+
+PDFium is not thread-safe, so every call into it happens under one lock of this process. The lock
+is re-entrant because a document that is garbage-collected closes itself, perhaps inside a call.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pypdfium2 as pdfium
+
+from metaembed_rag.errors import (
+    EncryptedFileError,
+    FileTooLargeError,
+    PageError,
+    UnreadableFileError,
+)
+from metaembed_rag.pages.page import Page
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_LOCK = threading.RLock()
+_PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
+_FAILURES = (pdfium.PdfiumError, OSError, ValueError, ArithmeticError, MemoryError)
+_MAX_OUTLINE = 50_000
+_MAX_ASPECT = 100
+_MAX_SCALE = 4.0  # 288 dpi: enlarging a stamp to a full page would invent pixels
+_FIELDS = ("Title", "Author", "Subject", "Keywords")
+
+
+@dataclass(frozen=True)
+class _Heading:
+    index: int  # of the page, from 0
+    level: int
+    title: str
+
+
+def read_pdf(
+    data: bytes, source: str, password: str | None, max_side: int, max_pages: int
+) -> Iterator[Page | PageError]:
+    """Yield each page of a PDF, or the error of a page that cannot be read.
+
+    Raises:
+        EncryptedFileError: It needs a password, or another one.
+        UnreadableFileError: It is damaged or has no pages.
+        FileTooLargeError: It has more than ``max_pages`` pages.
+    """
+    with _LOCK:
+        document = _open(data, source, password)
+    try:
+        with _LOCK:
+            count = _count(document, source, max_pages)
+            shared = _document_metadata(document)
+            outline = _outline(document)
+        for index in range(count):
+            try:
+                with _LOCK:
+                    text, image, label = _read_page(document, index, max_side, source)
+            except PageError as error:
+                yield error
+                continue
+            own = {"label": label, "section": section_of(outline, index)}
+            yield Page(
+                source=source,
+                number=index + 1,
+                text=text,
+                image=image,
+                metadata=dict(shared) | {name: value for name, value in own.items() if value},
+                page_count=count,
+            )
+    finally:
+        with _LOCK:
+            document.close()
+
+
+def _open(data: bytes, source: str, password: str | None) -> pdfium.PdfDocument:
+    try:
+        document = pdfium.PdfDocument(data, password=password)
+        document.init_forms()  # otherwise the values in form fields are not drawn
+    except _FAILURES as error:
+        if getattr(error, "err_code", None) == _PASSWORD_ERROR:
+            state = "the password given is wrong" if password else "it is encrypted"
+            raise EncryptedFileError(
+                source, f"{state}: give its password, or save a copy without one"
+            ) from None
+        raise UnreadableFileError(
+            source, "is damaged, has no pages, or is no PDF; open it in a PDF viewer to check"
+        ) from error
+    return document
+
+
+def _count(document: pdfium.PdfDocument, source: str, max_pages: int) -> int:
+    count = len(document)
+    if count == 0:
+        raise UnreadableFileError(source, "has no pages; make the PDF again")
+    if count > max_pages:
+        raise FileTooLargeError(
+            source,
+            f"has {count:,} pages, over the limit of {max_pages:,}; split it, or raise max_pages",
+        )
+    return count
+
+
+def _document_metadata(document: pdfium.PdfDocument) -> dict[str, str]:
+    found: Mapping[str, str] = document.get_metadata_dict(skip_empty=True)
+    values = {name.lower(): one_line(found.get(name, "")) for name in _FIELDS}
+    return {name: value for name, value in values.items() if value}
+
+
+def _outline(document: pdfium.PdfDocument) -> list[_Heading]:
+    """The outline's titles that lead to a page, by page; those of one page in their order."""
+    headings = []
+    for bookmark in islice(document.get_toc(), _MAX_OUTLINE):
+        target = bookmark.get_dest()
+        index = None if target is None else target.get_index()
+        title = one_line(bookmark.get_title())
+        if index is not None and title:
+            headings.append(_Heading(index, bookmark.level, title))
+    return sorted(headings, key=lambda heading: heading.index)
+
+
+def section_of(outline: list[_Heading], index: int) -> str:
+    """The innermost outline title that covers the page ``index`` (from 0), or ``""``.
+
+    Of several sections that start on the page it is the first, with the subsections that start
+    right below it; when none starts there, the one that goes on from an earlier page.
+    """
+    pages = [heading.index for heading in outline]
+    first, end = bisect_left(pages, index), bisect_right(pages, index)
+    if first == end:
+        return outline[first - 1].title if first else ""
+    innermost = outline[first]
+    for heading in outline[first + 1 : end]:
+        if heading.level <= innermost.level:
+            break
+        innermost = heading
+    return innermost.title
+
+
+def _read_page(
+    document: pdfium.PdfDocument, index: int, max_side: int, source: str
+) -> tuple[str, Image.Image, str]:
+    """Text, picture and label of one page; its memory is freed before the next one."""
+    try:
+        page = document[index]
+        try:
+            image = _render(page, max_side, f"{source}#{index + 1}")
+            textpage = page.get_textpage()
+            try:
+                text = clean_text(textpage.get_text_bounded())
+            finally:
+                textpage.close()
+        finally:
+            page.close()
+        return text, image, one_line(document.get_page_label(index))
+    except _FAILURES as error:
+        raise UnreadableFileError(
+            f"{source}#{index + 1}",
+            f"this page of the PDF is damaged ({error}); the others are not",
+        ) from error
+
+
+def _render(page: pdfium.PdfPage, max_side: int, name: str) -> Image.Image:
+    width, height = page.get_size()
+    if not (math.isfinite(width + height) and min(width, height) > 0):
+        raise UnreadableFileError(name, f"this page has no area ({width:g} x {height:g} points)")
+    if max(width, height) > _MAX_ASPECT * min(width, height):
+        raise FileTooLargeError(
+            name,
+            f"this page of {width:g} x {height:g} points is over {_MAX_ASPECT} times longer"
+            " than wide; cut it into pages",
+        )
+    # PDFium rounds sizes up: without the small cut 896 becomes 897 on some pages.
+    scale = min(max_side / max(width, height) * (1 - 1e-6), _MAX_SCALE)
+    bitmap = page.render(scale=scale, may_draw_forms=True)
+    try:
+        return bitmap.to_pil().convert("RGB")
+    finally:
+        bitmap.close()
+
+
+_LIGATURES = str.maketrans(
+    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
+)
+_HYPHEN_AT_LINE_END = re.compile(r"[\x02\xad\ufffe]\s*\n?\s*(?=(\w?))")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufffe\uffff\ud800-\udfff]")
+_SPACES = re.compile(r"[^\S\n]+")
+_EMPTY_LINES = re.compile(r"\n{3,}")
+
+
+def clean_text(text: str) -> str:
+    """Text as PDFium gives it -> words whole again, single spaces, lines kept.
+
+    PDFium marks a hyphen at the end of a line as U+0002 (or U+FFFE) and drops the line's
+    end: before a lower-case letter the word is joined, else the hyphen is put back.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n")
+    text = _HYPHEN_AT_LINE_END.sub(lambda m: "" if not m[1] or m[1].islower() else "-", text)
+    text = _CONTROL.sub("", text.translate(_LIGATURES))
+    lines = (_SPACES.sub(" ", line).strip() for line in text.split("\n"))
+    return unicodedata.normalize("NFC", _EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip())
+
+
+def one_line(text: str) -> str:
+    """A title or label without control characters and line ends, at most 500 characters."""
+    return " ".join(clean_text(text).split())[:500]

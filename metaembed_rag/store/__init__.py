@@ -1,0 +1,1 @@
+"""Pages and their ordered multi-vectors in Chroma, one record a page."""

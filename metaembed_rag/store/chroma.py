@@ -1,0 +1,388 @@
+"""Chroma as the source of truth: one record a page, on a folder, a server or in memory."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import chromadb
+import httpx
+import numpy as np
+from chromadb.config import Settings
+from chromadb.errors import ChromaError, NotFoundError
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import (
+    IndexLockedError,
+    IndexNotFoundError,
+    StoreError,
+)
+from metaembed_rag.store import records
+from metaembed_rag.store.records import Record
+
+FORMAT = 1
+"""Version of the records' layout; a collection of a newer one is refused."""
+MEMORY = ":memory:"
+"""A place that lives as long as the process; for tests and trials."""
+
+_FORMAT_KEY = "metaembed:format"
+_KEYS = {
+    "model": "metaembed:model",
+    "fingerprint": "metaembed:fingerprint",
+    "dimension": "metaembed:dimension",
+    "vectors": "metaembed:vectors",
+}
+_DATABASE = "chroma.sqlite3"
+_LOCK = ".metaembed.lock"
+_PICTURES = "pictures"
+_EF_SEARCH = 400
+"""HNSW's search width. Chroma raises it to the number of candidates asked for when that is more."""
+_MAX_BYTES = 16_000_000
+"""Bytes of one request; servers refuse bodies of about 40 MB."""
+
+# Chroma logs an exception of its telemetry and a hint for every embedding function.
+logging.getLogger("chromadb").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class CollectionModel:
+    """What a collection says about the vectors in it.
+
+    Attributes:
+        model: Name under which the encoder was loaded.
+        fingerprint: Of the encoder's weights and templates.
+        dimension: D.
+        vectors: Vectors stored a page, R.
+    """
+
+    model: str
+    fingerprint: str
+    dimension: int
+    vectors: int
+
+
+class ChromaStore:
+    """One collection of pages. Use :meth:`open`.
+
+    Reading needs no lock. Writing to a folder takes the folder's writer lock, because several
+    writing processes damage a local Chroma; a server does its own locking.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        where: str,
+        collection: Any,
+        about: CollectionModel,
+        lock: FileLock | None,
+    ) -> None:
+        self._client = client
+        self._collection = collection
+        self._lock = lock
+        self._threads = threading.RLock()
+        self.where = where
+        self.about = about
+
+    @classmethod
+    def open(
+        cls,
+        where: str | Path,
+        new: Callable[[], CollectionModel] | None,
+        *,
+        collection: str = "pages",
+        headers: Mapping[str, str] | None = None,
+    ) -> ChromaStore:
+        """Open a collection; make it when there is none.
+
+        Args:
+            where: A folder, ``http(s)://host:port`` of a Chroma server, or ``":memory:"``.
+            new: Says what a new collection holds; called only when one is made. Without it, only
+                an existing collection is opened.
+            collection: Its name.
+            headers: HTTP headers for a server behind a reverse proxy.
+
+        Raises:
+            IndexNotFoundError: There is none and ``new`` is None.
+            StoreError: Chroma cannot open it, or it is of a newer format.
+        """
+        where = str(where)
+        with _chroma_errors(where):
+            client = _connect(where, create=new is not None, headers=headers)
+            found = _find(client, collection)
+            if found is None:
+                if new is None:
+                    raise IndexNotFoundError(
+                        f"no index named {collection!r} at {where}; make one with "
+                        f"`metaembed index PATH --index {where}` or PageIndex.open(…).add(…)"
+                    )
+                found = _create(client, collection, new())
+        recorded = _recorded(found, where)
+        lock = None if _is_url(where) or where == MEMORY else FileLock(Path(where) / _LOCK)
+        return cls(client, where, found, recorded, lock)
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return str(self._collection.name)
+
+    @property
+    def picture_folder(self) -> Path | None:
+        """Where a folder keeps its pictures; None for a server and for memory."""
+        return None if self._lock is None else Path(self.where).resolve() / _PICTURES
+
+    @contextmanager
+    def writing(self, timeout: float = 0.0) -> Iterator[None]:
+        """Hold the writer lock; threads of one process take turns.
+
+        Raises:
+            IndexLockedError: Another process holds it for longer than ``timeout`` seconds.
+        """
+        with self._threads:
+            if self._lock is None:
+                yield
+                return
+            try:
+                self._lock.acquire(timeout=timeout)
+            except Timeout:
+                raise IndexLockedError(
+                    f"another process is writing to the index at {self.where}; wait until it has "
+                    f"finished, or stop it, and try again"
+                ) from None
+            try:
+                yield
+            finally:
+                self._lock.release()
+
+    def upsert(
+        self,
+        ids: Sequence[str],
+        first_vectors: NDArray[np.float32],
+        metadatas: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Write records: page and vectors together, so that no half page can exist.
+
+        Args:
+            ids: Page ids, without repeats.
+            first_vectors: Float32 unit vectors, shape (pages, D): the (1, 1) representation.
+            metadatas: From :func:`records.to_metadata`.
+        """
+        with _chroma_errors(self.where):
+            for part in self._batches(metadatas):
+                self._collection.upsert(
+                    ids=list(ids[part]),
+                    embeddings=np.ascontiguousarray(first_vectors[part]),
+                    metadatas=[dict(metadata) for metadata in metadatas[part]],
+                )
+
+    def update_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> None:
+        """Replace metadata keys of records, leaving their vectors; a None value removes a key."""
+        with _chroma_errors(self.where):
+            for part in self._batches(metadatas):
+                self._collection.update(
+                    ids=list(ids[part]), metadatas=[dict(m) for m in metadatas[part]]
+                )
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete records; ids that do not exist do not matter."""
+        size = self._client.get_max_batch_size()
+        with _chroma_errors(self.where):
+            for start in range(0, len(ids), size):
+                self._collection.delete(ids=list(ids[start : start + size]))
+
+    def count(self) -> int:
+        """Number of pages."""
+        with _chroma_errors(self.where):
+            return int(self._collection.count())
+
+    def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
+        """Ids of all pages, or of those that match a filter, sorted."""
+        with _chroma_errors(self.where):
+            found = self._collection.get(where=normalize_where(where), include=[])
+        return sorted(found["ids"])
+
+    def get(self, ids: Sequence[str]) -> dict[str, Record]:
+        """The records of those ids that exist, by id.
+
+        Chroma answers in an order of its own and leaves missing ids out, hence a dictionary.
+        """
+        out: dict[str, Record] = {}
+        size = self._records_at_once()
+        with _chroma_errors(self.where):
+            for start in range(0, len(ids), size):
+                found = self._collection.get(
+                    ids=list(ids[start : start + size]), include=["metadatas"]
+                )
+                out.update(_read(found["ids"], found["metadatas"]))
+        return out
+
+    def candidates(
+        self,
+        first_vector: NDArray[np.float32],
+        count: int,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """The pages whose first vectors are nearest to a query's, by Chroma's ANN search.
+
+        Args:
+            first_vector: Float32 unit vector of shape (D,).
+            count: At most so many.
+            where: A Chroma filter.
+
+        Returns:
+            Records, nearest first.
+        """
+        with _chroma_errors(self.where):
+            found = self._collection.query(
+                query_embeddings=first_vector[None],
+                n_results=count,
+                where=normalize_where(where),
+                include=["metadatas"],
+            )
+        return list(_read(found["ids"][0], found["metadatas"][0]).values())
+
+    def _records_at_once(self) -> int:
+        """Records whose vectors fit a request's bytes."""
+        payload = self.about.vectors * (self.about.dimension + 2) * 4 // 3
+        return max(1, min(self._client.get_max_batch_size(), _MAX_BYTES // (payload + 4096)))
+
+    def _batches(self, metadatas: Sequence[Mapping[str, Any]]) -> Iterator[slice]:
+        """Slices under both of Chroma's limits, records and bytes."""
+        limit = self._client.get_max_batch_size()
+        start, size = 0, 0
+        for end, metadata in enumerate(metadatas):
+            bytes_ = self.about.dimension * 8 + sum(
+                len(v) if isinstance(v, str) else 16 for v in metadata.values()
+            )
+            if end > start and (size + bytes_ > _MAX_BYTES or end - start >= limit):
+                yield slice(start, end)
+                start, size = end, 0
+            size += bytes_
+        if start < len(metadatas):
+            yield slice(start, len(metadatas))
+
+
+def normalize_where(where: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Chroma's filter from a friendlier one: several plain keys mean all of them."""
+    if not where:
+        return None
+    if len(where) == 1:
+        return dict(where)
+    return {"$and": [{key: value} for key, value in where.items()]}
+
+
+def _read(ids: Sequence[str], metadatas: Sequence[Any]) -> dict[str, Record]:
+    return {
+        id: records.from_metadata(id, metadata) for id, metadata in zip(ids, metadatas, strict=True)
+    }
+
+
+def _connect(where: str, *, create: bool, headers: Mapping[str, str] | None) -> Any:
+    settings = Settings(anonymized_telemetry=False)
+    if where == MEMORY:
+        return _connect_memory(settings)
+    if _is_url(where):
+        return _connect_server(where, settings, headers)
+    folder = Path(where)
+    if not (folder / _DATABASE).exists():
+        _check_new_folder(folder, create)
+    # Chroma shares one database among clients of a process by the spelling of its path.
+    return chromadb.PersistentClient(path=str(folder.resolve()), settings=settings)
+
+
+def _connect_memory(settings: Settings) -> Any:
+    """A client of a database of its own: Chroma's in-memory clients share one by default."""
+    settings.is_persistent = False
+    database = uuid.uuid4().hex
+    chromadb.AdminClient(settings).create_database(database)
+    return chromadb.EphemeralClient(settings=settings, database=database)
+
+
+def _connect_server(where: str, settings: Settings, headers: Mapping[str, str] | None) -> Any:
+    url = urlsplit(where)
+    if not url.hostname:
+        raise StoreError(f"{where!r} names no host; write it as http://host:8000")
+    secure = url.scheme == "https"
+    return chromadb.HttpClient(
+        host=url.hostname,
+        port=url.port or (443 if secure else 8000),
+        ssl=secure,
+        headers=dict(headers or {}),
+        settings=settings,
+    )
+
+
+def _check_new_folder(folder: Path, create: bool) -> None:
+    """Make the folder of a new index, but never in the middle of somebody's files."""
+    if not create:
+        raise IndexNotFoundError(
+            f"no index at {folder}; make one with `metaembed index PATH --index {folder}`"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; name a folder for the index")
+    if folder.exists() and {path.name for path in folder.iterdir()} - {_LOCK, _PICTURES}:
+        raise StoreError(
+            f"{folder} holds other files and no index; name a new or an empty folder for the index"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"the index folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _find(client: Any, name: str) -> Any | None:
+    try:
+        return client.get_collection(name, embedding_function=None)
+    except NotFoundError:
+        return None
+
+
+def _create(client: Any, name: str, about: CollectionModel) -> Any:
+    metadata = {_FORMAT_KEY: FORMAT, **{key: getattr(about, f) for f, key in _KEYS.items()}}
+    return client.get_or_create_collection(
+        name,
+        embedding_function=None,
+        metadata=metadata,
+        configuration={"hnsw": {"space": "ip", "ef_search": _EF_SEARCH}},
+    )
+
+
+def _recorded(collection: Any, where: str) -> CollectionModel:
+    metadata = collection.metadata or {}
+    version = metadata.get(_FORMAT_KEY)
+    if version is None:
+        raise StoreError(
+            f"the Chroma collection {collection.name!r} at {where} was not made by metaembed_rag; "
+            f"choose another collection name"
+        )
+    if version > FORMAT:
+        raise StoreError(
+            f"the index at {where} has format {version}, this version reads up to {FORMAT}: "
+            f"pip install --upgrade metaembed-rag"
+        )
+    return CollectionModel(**{field: metadata[key] for field, key in _KEYS.items()})
+
+
+def _is_url(where: str) -> bool:
+    return where.startswith(("http://", "https://"))
+
+
+@contextmanager
+def _chroma_errors(where: str) -> Iterator[None]:
+    """Turn what Chroma raises into a sentence of ours."""
+    try:
+        yield
+    except ChromaError as error:
+        raise StoreError(f"Chroma at {where} answered: {error.message()}") from error
+    except httpx.HTTPError as error:
+        raise StoreError(f"the Chroma server at {where} does not answer: {error}") from error
+    except ValueError as error:
+        # Its client's checks (of a filter, of a server's address) raise plain ValueErrors.
+        raise StoreError(f"Chroma at {where} answered: {error}") from error

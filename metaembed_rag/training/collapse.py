@@ -1,0 +1,46 @@
+"""Are the vectors of one input different? Three numbers that fall when learned tokens collapse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """How alike the vectors of one input are.
+
+    Args:
+        centred_cosine: Mean cosine of two vectors of one input after each slot's mean over the
+            inputs is taken off: near 1 when every slot says the same about the input. The raw
+            cosine misses this.
+        effective_rank: exp of the entropy of the squared singular values, 1 to the number of
+            vectors.
+        evenness: Entropy of which page vector wins the max, divided by its largest value: 1 when
+            all win equally often.
+    """
+
+    centred_cosine: float
+    effective_rank: float
+    evenness: float
+
+
+@torch.no_grad()
+def measure_collapse(queries: Tensor, documents: Tensor) -> Collapse:
+    """Measure on unit vectors: ``queries`` (n, R_q, D), matching ``documents`` (n, R_c, D)."""
+    centred = F.normalize(documents - documents.mean(0), dim=-1)
+    vectors = documents.shape[1]
+    cosines = centred @ centred.transpose(1, 2)  # (n, R_c, R_c)
+    apart = ~torch.eye(vectors, dtype=torch.bool)
+    power = torch.linalg.svdvals(documents) ** 2
+    share = power / power.sum(1, keepdim=True)
+    rank = torch.exp(-(share * share.clamp(min=1e-12).log()).sum(1)).mean()
+    wins = torch.bincount(
+        (queries @ documents.transpose(1, 2)).argmax(-1).flatten(), minlength=vectors
+    ).float()
+    wins = wins / wins.sum()
+    entropy = -(wins * wins.clamp(min=1e-12).log()).sum() / torch.tensor(float(vectors)).log()
+    return Collapse(cosines[:, apart].mean().item(), rank.item(), entropy.item())

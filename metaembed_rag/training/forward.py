@@ -1,0 +1,120 @@
+"""Meta Token vectors of a stock ``ModernBertModel``, computing its last layer only where needed.
+
+Only the hidden states at the Meta Tokens are read, so the last layer's queries and MLP are computed
+there alone; the result equals the stock forward (a test compares them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metaembed_rag.training.functional_init import side_ids
+from metaembed_rag.training.tokenizer import CLS, SEP
+
+if TYPE_CHECKING:
+    from transformers import ModernBertModel
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A padded batch: ``ids`` int64 and ``mask`` bool ``(batch, length)``; True is no padding.
+
+    The Meta Tokens come first in memory and last by position, so that every row has them in the
+    same columns: ``position`` int64 ``(batch, length)`` holds the place each token takes.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    position: Tensor
+    meta: int
+
+    def to(self, device: torch.device) -> Tokens:
+        """The same batch on ``device``."""
+        return Tokens(
+            self.ids.to(device), self.mask.to(device), self.position.to(device), self.meta
+        )
+
+
+def pad(texts: Sequence[np.ndarray], *, query: bool, max_tokens: int) -> Tokens:
+    """Batch ``[CLS] text [SEP]`` with the Meta Tokens of one side; texts are cut to the limit."""
+    meta = list(side_ids(query))
+    cut = [text[:max_tokens].astype(np.int64) for text in texts]
+    length = max(len(text) for text in cut) + 2 + len(meta)
+    ids = np.zeros((len(cut), length), np.int64)
+    mask = np.zeros((len(cut), length), bool)
+    position = np.zeros((len(cut), length), np.int64)
+    ids[:, : len(meta)] = meta
+    for row, text in enumerate(cut):
+        end = len(meta) + len(text) + 2
+        ids[row, len(meta) : end] = np.concatenate([[CLS], text, [SEP]])
+        mask[row, :end] = True
+        position[row, len(meta) : end] = np.arange(len(text) + 2)
+        position[row, : len(meta)] = len(text) + 2 + np.arange(len(meta))
+    return Tokens(*(torch.from_numpy(one) for one in (ids, mask, position)), meta=len(meta))
+
+
+def meta_vectors(model: ModernBertModel, tokens: Tokens) -> Tensor:
+    """Unit vectors at the Meta Tokens, float32 ``(batch, meta, hidden)``."""
+    states = model.embeddings(input_ids=tokens.ids)
+    cosine, sine = model.rotary_emb(states, tokens.position, "full_attention")
+    bias = torch.zeros(tokens.mask.shape, device=states.device, dtype=states.dtype)
+    bias = bias.masked_fill(~tokens.mask, -1e4)[:, None, None, :]  # (batch, 1, 1, length)
+    for layer in model.layers[:-1]:
+        states = _layer(layer, states, states.shape[1], cosine, sine, bias)
+    states = _layer(model.layers[-1], states, tokens.meta, cosine, sine, bias)
+    return F.normalize(model.final_norm(states).float(), dim=-1)
+
+
+def _layer(
+    layer: torch.nn.Module, states: Tensor, wanted: int, cosine: Tensor, sine: Tensor, bias: Tensor
+) -> Tensor:
+    """One encoder layer at the first ``wanted`` columns: ``(batch, wanted, hidden)``."""
+    normed = layer.attn_norm(states)
+    hidden = states.shape[-1]
+    to_query, to_key, to_value = layer.attn.Wqkv.weight.split(hidden)
+    query = _rotate(_heads(F.linear(normed[:, :wanted], to_query)), cosine, sine)
+    key = _rotate(_heads(F.linear(normed, to_key)), cosine, sine)
+    value = _heads(F.linear(normed, to_value))
+    pooled = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+    out = states[:, :wanted] + layer.attn.Wo(pooled.transpose(1, 2).flatten(2))
+    return out + layer.mlp(layer.mlp_norm(out))
+
+
+def _heads(states: Tensor) -> Tensor:
+    """``(batch, length, hidden)`` to ``(batch, heads, length, 64)``."""
+    return states.unflatten(-1, (-1, 64)).transpose(1, 2)
+
+
+def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotary position embedding of ``(batch, heads, length, 64)`` for the first columns."""
+    length = states.shape[2]
+    first, second = states.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    cosine, sine = cosine[:, None, :length], sine[:, None, :length]
+    return (states * cosine + turned * sine).to(states.dtype)
+
+
+@torch.no_grad()
+def encode_tokens(
+    model: ModernBertModel,
+    texts: Sequence[np.ndarray],
+    *,
+    query: bool,
+    max_tokens: int,
+    batch_size: int = 64,
+) -> Tensor:
+    """Vectors of tokenised texts in their order, float32 ``(texts, meta, hidden)`` on the CPU."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    out = torch.empty(len(texts), len(side_ids(query)), model.config.hidden_size)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = pad([texts[i] for i in rows], query=query, max_tokens=max_tokens)
+        out[rows] = meta_vectors(model, batch.to(model.device)).cpu()
+    return out

@@ -1,0 +1,211 @@
+"""Weights that make a stock ``ModernBertModel`` pool token vectors before any training.
+
+From random weights MMR training does not start at this scale: the loss stays where it was. So the
+first layer is written by hand. A token's row is its bag-model direction; coordinate 0 carries the
+log of its bag-model norm (a LayerNorm would erase the norm itself). Keys and queries read that
+coordinate and a projection onto centroids, in RoPE's slow dimensions; values and output are the
+identity. Then Meta Token 0 is the weighted mean of the text (the bag model), and each other Meta
+Token is the weighted mean of the words near its centroid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metaembed_rag.training.tokenizer import (
+    DOCUMENT_IDS,
+    DOCUMENT_VECTORS,
+    FIRST_TEXT_ID,
+    PAD,
+    QUERY_IDS,
+    QUERY_VECTORS,
+    SEP,
+)
+from metaembed_rag.training.tokenizer import CLS as CLS_ID
+
+if TYPE_CHECKING:
+    from transformers import ModernBertModel
+
+HEAD_SIZE = 64
+_SLOW = [*range(19, 31), *range(51, 64)]
+"""Head dimensions whose RoPE angle stays under half a radian over 512 positions (theta 160,000)."""
+
+_WEIGHT = 31
+"""The slowest head dimension: carries the log weight of a token."""
+
+
+@dataclass(frozen=True)
+class InitSettings:
+    """How the first layer pools.
+
+    Args:
+        sharpness: Attention logit of a token that points at the centroid; 0 is a plain mean.
+        weight_power: Attention grows with the token's weight to this power.
+        output_scale: Size of the pooled vector against the Meta Token's own embedding.
+        meta_scale: Standard deviation of the Meta Tokens' rows; LayerNorm's epsilon (1e-5) shrinks
+            rows this small.
+        noise: Standard deviation of what is random elsewhere.
+    """
+
+    sharpness: float = 20.0
+    weight_power: float = 1.0
+    output_scale: float = 4.0
+    meta_scale: float = 0.001
+    noise: float = 0.01
+    seed: int = 0
+
+
+def build_model(vocabulary: int, hidden: int, *, layers: int, intermediate: int) -> ModernBertModel:
+    """A stock ModernBERT with full attention in every layer and randomly initialised weights."""
+    from transformers import ModernBertConfig, ModernBertModel
+
+    return ModernBertModel(
+        ModernBertConfig(
+            vocab_size=vocabulary,
+            hidden_size=hidden,
+            intermediate_size=intermediate,
+            num_hidden_layers=layers,
+            num_attention_heads=hidden // HEAD_SIZE,
+            layer_types=["full_attention"] * layers,
+            max_position_embeddings=2048,
+            pad_token_id=PAD,
+            bos_token_id=CLS_ID,
+            eos_token_id=SEP,
+            cls_token_id=CLS_ID,
+            sep_token_id=SEP,
+        )
+    )
+
+
+@torch.no_grad()
+def functional_init(
+    model: ModernBertModel,
+    token_vectors: Tensor,
+    token_counts: Tensor,
+    settings: InitSettings | None = None,
+) -> None:
+    """Write the pooling function into ``model`` (in place).
+
+    Args:
+        token_vectors: float32 ``(vocabulary, hidden)`` of the bag model.
+        token_counts: ``(vocabulary,)``: how often each token stands in the training text.
+    """
+    settings = settings or InitSettings()
+    noise = torch.Generator().manual_seed(settings.seed)
+    hidden = token_vectors.shape[1]
+    weight = token_vectors.norm(dim=1).clamp(min=1e-3)
+    direction = token_vectors / weight[:, None]
+    direction[:, 0] = 0
+    centroids = meta_centroids(direction, (token_counts + 1).log() * weight, settings.seed)
+    rows = model.embeddings.tok_embeddings.weight
+    rows.copy_(_token_rows(direction, weight, token_counts))
+    rows[:FIRST_TEXT_ID] = _special_rows(centroids, settings, noise)
+    model.final_norm.weight[0] = 0.0  # the weight coordinate is no content
+    meta = model.embeddings.norm(rows[QUERY_IDS[0] : FIRST_TEXT_ID])
+    _write_attention(model, centroids, meta, settings, noise)
+    for layer in model.layers[1:]:  # near the identity: they add little at first
+        layer.attn.Wo.weight.mul_(0.1)
+        layer.mlp.Wo.weight.mul_(0.1)
+    assert hidden == model.config.hidden_size
+
+
+def _token_rows(direction: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
+    """Rows of unit variance, so that LayerNorm leaves them; coordinate 0 is the log weight."""
+    log_weight = weight.log()
+    log_weight = log_weight - (log_weight * counts).sum() / counts.sum()
+    rows = direction * math.sqrt(direction.shape[1])
+    rows[:, 0] = log_weight.clamp(-3, 2)
+    return rows
+
+
+def meta_centroids(direction: Tensor, importance: Tensor, seed: int) -> Tensor:
+    """``(16 + 64, hidden)``: unit centroid of each Meta Token, or zeros for "the whole text".
+
+    The blocks match the nesting of the budgets: of the documents' 64, the first is the whole text,
+    then 3, 4, 8 and 48 clusters of the vocabulary; of the queries' 16, 2 whole, then 2, 4 and 8.
+    """
+    points, importance = direction[FIRST_TEXT_ID:], importance[FIRST_TEXT_ID:]
+    whole = direction.new_zeros(1, direction.shape[1])
+    query = [whole, whole, *(kmeans(points, importance, k, seed + k) for k in (2, 4, 8))]
+    document = [whole, *(kmeans(points, importance, k, seed - k) for k in (3, 4, 8, 48))]
+    centroids = torch.cat([*query, *document])
+    assert len(centroids) == QUERY_VECTORS + DOCUMENT_VECTORS
+    return centroids
+
+
+def kmeans(points: Tensor, importance: Tensor, k: int, seed: int, rounds: int = 25) -> Tensor:
+    """Spherical k-means: ``k`` unit centroids of unit ``points`` weighted by ``importance``."""
+    generator = torch.Generator().manual_seed(seed % 2**31)
+    start = torch.multinomial(importance, k, generator=generator)
+    centroids = points[start]
+    for _ in range(rounds):
+        nearest = (points @ centroids.T).argmax(1)
+        sums = torch.zeros_like(centroids)
+        sums.index_add_(0, nearest, points * importance[:, None])
+        empty = sums.norm(dim=1) < 1e-6
+        sums[empty] = points[torch.multinomial(importance, int(empty.sum()) or 1)][: empty.sum()]
+        centroids = F.normalize(sums, dim=1)
+    return centroids
+
+
+def _special_rows(
+    centroids: Tensor, settings: InitSettings, noise: torch.Generator
+) -> Tensor:
+    """Rows of ids below 85: coordinate 0 strongly negative, so that nobody attends to them."""
+    hidden = centroids.shape[1]
+    meta = centroids + 0.005 * torch.randn(centroids.shape, generator=noise)
+    meta[:, 0] = -2.0
+    meta = meta - meta.mean(1, keepdim=True)
+    meta = meta / meta.std(1, keepdim=True, unbiased=False) * settings.meta_scale
+    plain = 0.01 * torch.randn(QUERY_IDS[0], hidden, generator=noise)
+    plain[:, 0] = -0.06
+    return torch.cat([plain, meta])
+
+
+def _write_attention(
+    model: ModernBertModel,
+    centroids: Tensor,
+    meta: Tensor,
+    settings: InitSettings,
+    noise: torch.Generator,
+) -> None:
+    """Queries and keys of every head alike; values and output the identity.
+
+    The logit of a token for a Meta Token is ``weight_power * log weight + sharpness * cosine`` with
+    the centroid, up to the share of the cosine that the projection onto 25 dimensions keeps.
+    """
+    hidden = centroids.shape[1]
+    attention, root = model.layers[0].attn, math.sqrt(HEAD_SIZE)
+    _, _, axes = torch.linalg.svd(centroids, full_matrices=False)
+    axes = axes[: len(_SLOW)]
+    clustered = centroids.norm(dim=1) > 0.5
+    along = (meta[clustered] * centroids[clustered]).sum(1).mean()
+    queries, keys, values = attention.Wqkv.weight.view(3, hidden, hidden)
+    for matrix in (queries, keys):
+        matrix.normal_(std=settings.noise, generator=noise)
+    for head in range(hidden // HEAD_SIZE):
+        at, slow = head * HEAD_SIZE, [head * HEAD_SIZE + i for i in _SLOW]
+        queries[at + _WEIGHT] = keys[at + _WEIGHT] = 0
+        queries[at + _WEIGHT, 0] = root * settings.weight_power / meta[:, 0].mean()
+        keys[at + _WEIGHT, 0] = 1
+        queries[slow] = axes * (root * settings.sharpness / along)
+        keys[slow] = axes / math.sqrt(hidden)
+        for row in slow:
+            queries[row, 0] = keys[row, 0] = 0
+    identity = torch.eye(hidden)
+    values.copy_(identity + settings.noise * torch.randn(hidden, hidden, generator=noise))
+    values[0] = 0
+    blurred = identity + settings.noise * torch.randn(hidden, hidden, generator=noise)
+    attention.Wo.weight.copy_(settings.output_scale * blurred)
+
+
+def side_ids(query: bool) -> Sequence[int]:
+    """The Meta Tokens of one side, in order."""
+    return QUERY_IDS if query else DOCUMENT_IDS

@@ -1,0 +1,132 @@
+"""Matryoshka Multi-Vector Retrieval: InfoNCE at every budget of a nested family, summed.
+
+MetaEmbed (arXiv 2509.18095): the score of a query and a page at a budget is MaxSim over the first
+``r_q`` query vectors and the first ``r_c`` page vectors; each budget has its own InfoNCE loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metaembed_rag.budget import RetrievalBudget
+
+
+@dataclass(frozen=True)
+class MMRSettings:
+    """Groups of the loss.
+
+    Args:
+        groups: The budgets (r_q, r_c).
+        weights: Weight of each group; they are divided by their sum.
+        temperatures: Of each group's softmax.
+        score: ``"sum"`` over the query's vectors as in the paper, or their ``"mean"``: with sums
+            and one temperature the (16, 64) group owns the gradient.
+    """
+
+    groups: tuple[tuple[int, int], ...] = RetrievalBudget.PAPER
+    weights: tuple[float, ...] = (1.0,) * 5
+    temperatures: tuple[float, ...] = (0.05,) * 5
+    score: str = "mean"
+
+    def __post_init__(self) -> None:
+        if not len(self.groups) == len(self.weights) == len(self.temperatures):
+            raise ValueError("groups, weights and temperatures must be equally many")
+        if self.score not in ("sum", "mean"):
+            raise ValueError(f"score must be 'sum' or 'mean', not {self.score!r}")
+
+
+@dataclass(frozen=True)
+class MMRLoss:
+    """The total and each group's cross-entropy, scalars; ``total`` carries the gradient."""
+
+    total: Tensor
+    groups: list[Tensor]
+
+
+def mmr_loss(
+    queries: Tensor,
+    documents: Tensor,
+    settings: MMRSettings,
+    *,
+    teacher: Tensor | None = None,
+    teacher_weight: float = 0.0,
+) -> MMRLoss:
+    """MMR loss with in-batch negatives: query ``i`` is answered by document ``i``.
+
+    Args:
+        queries: Unit vectors ``(n, R_q, D)``.
+        documents: Unit vectors ``(m, R_c, D)``, ``m >= n``; those from ``n`` on are negatives.
+        teacher: Optional log-probabilities ``(n, m)``: each group is also drawn to them (KL
+            divergence), weighted by ``teacher_weight``.
+    """
+    right = torch.arange(len(queries), device=queries.device)
+    total, losses = queries.new_zeros(()), []
+    scores = group_scores(queries, documents, settings.groups)
+    weights = [weight / sum(settings.weights) for weight in settings.weights]
+    for (r_q, _), weight, temperature, score in zip(
+        settings.groups, weights, settings.temperatures, scores, strict=True
+    ):
+        logits = (score / r_q if settings.score == "mean" else score) / temperature
+        loss = F.cross_entropy(logits, right)
+        losses.append(loss.detach())
+        total = total + weight * loss
+        if teacher is not None:
+            drawn = F.kl_div(logits.log_softmax(1), teacher, log_target=True, reduction="batchmean")
+            total = total + teacher_weight * weight * drawn
+    return MMRLoss(total, losses)
+
+
+def group_scores(
+    queries: Tensor, documents: Tensor, groups: Sequence[tuple[int, int]]
+) -> list[Tensor]:
+    """MaxSim sums ``(n, m)`` of every group, float32, from one product of all vectors."""
+    return list(_GroupScores.apply(queries, documents, tuple(groups)))
+
+
+class _GroupScores(torch.autograd.Function):
+    """All groups' MaxSim; the gradient flows to the winners only, collected in one buffer.
+
+    Autograd's own version makes a buffer of ``n * R_q * m * R_c`` values for each group.
+    """
+
+    @staticmethod
+    def forward(ctx, queries, documents, groups):  # type: ignore[no-untyped-def]  # noqa: ANN
+        n, r_q, dimension = queries.shape
+        m, r_c, _ = documents.shape
+        with torch.autocast(queries.device.type, enabled=False):
+            half = torch.bfloat16 if _fast_half(queries) else queries.dtype
+            flat_queries = queries.reshape(n * r_q, dimension).to(half)
+            flat_documents = documents.reshape(m * r_c, dimension).to(half)
+            similar = (flat_queries @ flat_documents.T).view(n, r_q, m, r_c)
+        scores, winners = [], []
+        for rows, columns in groups:
+            best, index = similar[:, :rows, :, :columns].max(-1)  # (n, rows, m)
+            scores.append(best.float().sum(1))
+            winners.append(index)
+        ctx.save_for_backward(flat_queries, flat_documents, *winners)
+        ctx.shape = (n, r_q, m, r_c, dimension)
+        return tuple(scores)
+
+    @staticmethod
+    def backward(ctx, *gradients):  # type: ignore[no-untyped-def]  # noqa: ANN
+        flat_queries, flat_documents, *winners = ctx.saved_tensors
+        n, r_q, m, r_c, dimension = ctx.shape
+        buffer = flat_queries.new_zeros(n, r_q, m, r_c)
+        for gradient, index in zip(gradients, winners, strict=True):
+            rows = index.shape[1]
+            spread = gradient.to(buffer.dtype)[:, None, :, None].expand(n, rows, m, 1)
+            buffer[:, :rows].scatter_add_(-1, index[..., None], spread)
+        flat = buffer.view(n * r_q, m * r_c)
+        to_queries = (flat @ flat_documents).float().view(n, r_q, dimension)
+        to_documents = (flat.T @ flat_queries).float().view(m, r_c, dimension)
+        return to_queries, to_documents, None
+
+
+def _fast_half(vectors: Tensor) -> bool:
+    """bf16 products under autocast only, so that tests in float32 or float64 are exact."""
+    return torch.is_autocast_enabled(vectors.device.type)

@@ -1,0 +1,117 @@
+"""The benchmark scripts run, at toy sizes; what they measure is in RESULTS.md."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from metaembed_rag import ocr
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.evaluation import read_dataset
+from metaembed_rag.pages import Page
+from metaembed_rag.testing import FakeEncoder
+
+SCRIPTS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a script as it sees itself when it is run."""
+    if not SCRIPTS.is_dir():
+        pytest.skip("the benchmarks are not part of this distribution")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    yield importlib.import_module
+    for name in [name for name in sys.modules if (SCRIPTS / f"{name}.py").exists()]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def text_set(tmp_path):
+    """A BEIR folder: two pages of text, and a picture for OCR."""
+    folder = tmp_path / "toy"
+    (folder / "qrels").mkdir(parents=True)
+    Image.new("RGB", (4, 4), "red").save(folder / "chart.png")
+    pages = [
+        {"_id": "a", "text": "the lift of wings"},
+        {"_id": "b", "text": "a wing that drags"},
+        {"_id": "c", "image": "chart.png"},
+    ]
+    queries = [
+        {"_id": "1", "text": "wing"},
+        {"_id": "2", "text": "sales"},
+        {"_id": "3", "text": "the"},
+    ]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, pages)))
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    (folder / "qrels" / "test.tsv").write_text("query\tpage\tscore\n1\tb\t1\n2\tc\t1\n3\ta\t1\n")
+    return folder
+
+
+def test_stemming_makes_bm25_find_other_forms_of_a_word(script):
+    bm25 = script("bm25")
+    texts = ["the lift of wings", "a wing that drags"]
+    (plain,), _ = bm25.bm25_scores(texts, ["wing"], stemmed=False)
+    (stemmed,), _ = bm25.bm25_scores(texts, ["wing"], stemmed=True)
+    assert plain[0] == 0 < plain[1]
+    assert stemmed[0] > 0 < stemmed[1]
+
+
+def test_bm25_gives_no_points_for_a_query_of_stop_words(script):
+    scores, _ = script("bm25").bm25_scores(["some text"], ["the of"], stemmed=False)
+    assert scores.tolist() == [[0]]
+
+
+def test_the_table_has_a_row_for_both_bm25_and_every_budget(script, text_set, monkeypatch):
+    monkeypatch.setattr(ocr, "read_text", lambda image: "sales by region")
+    module = script("evaluate_all")
+    encoder = FakeEncoder(modalities=["text"])
+    (report,) = module.evaluate_all([text_set], encoder)
+    assert report["skipped"] == []
+    assert [result["system"] for result in report["bm25"]] == ["BM25 plain", "BM25 stemmed"]
+    assert report["bm25"][0]["ndcg@5"] == 1  # the picture is found by its OCR text
+    rows = module.table([report]).splitlines()[2:]
+    assert len(rows) == 2 + 5
+    assert rows[0].startswith("| toy (3 queries, 3 pages) | BM25 plain | 100.0 [100.0, 100.0] |")
+    assert "| fake, fused, (16,64) |" in rows[-1]
+    assert rows[-1].endswith(f"| {64 * (64 + 2):,} |")
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_opencqa_charts_become_a_set_of_pictures_and_all_their_questions(script, tmp_path, copy):
+    source = tmp_path / "source"
+    (source / "images").mkdir(parents=True)
+    for name in "123":
+        Image.new("RGB", (2, 2)).save(source / "images" / f"{name}.webp")
+    records = [{"image": f"images/{n}.webp", "text": f"{n}{q}?"} for n in "123" for q in "xy"]
+    (source / "val.jsonl").write_text("\n".join(map(json.dumps, records)))
+    module = script("opencqa_beir")
+    assert module.make_opencqa(source, tmp_path / "out", charts=2, seed=1, copy=copy) == (2, 4)
+    dataset = read_dataset(tmp_path / "out")
+    assert [page.text for page in dataset.pages] == ["", ""]
+    assert all(query.text[0] in dataset.qrels[query.id] for query in dataset.queries)
+    with pytest.raises(FileExistsError, match="name a new folder"):
+        module.make_opencqa(source, tmp_path / "out")
+
+
+def test_index_speed_accounts_for_its_pages_and_time(script, tmp_path):
+    pages = [Page("p", number=n, text=f"page {n}", image=Image.new("RGB", (9, 9))) for n in (1, 2)]
+    found = script("index_speed").index_speed(pages, FakeEncoder(), tmp_path / "index")
+    assert found["pages"] == 2
+    assert found["skipped"] == []
+    assert sum(found["seconds_of"].values()) <= found["seconds"] + 0.05
+    assert 0 < found["share_of_store_and_hash"] <= 1
+    assert found["index_bytes_per_page"] > 64 * (64 + 2)
+
+
+def test_search_speed_times_candidate_and_exhaustive_searches(script, tmp_path):
+    module = script("search_speed")
+    encoder = module.RandomEncoder(8)
+    index, _ = module.build(tmp_path / "index", 30, encoder)
+    assert len(index) == 30
+    found = module.search_speed(index, encoder, searches=2, exhaustive_searches=1)
+    assert [result["budget"] for result in found[:5]] == [list(b) for b in RetrievalBudget.PAPER]
+    assert [result.get("exhaustive", False) for result in found] == [False] * 7 + [True] * 5
+    assert all(0 < result["p50_ms"] <= result["p95_ms"] for result in found)

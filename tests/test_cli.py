@@ -1,0 +1,280 @@
+"""The command line, with a fake encoder in place of the shipped one."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import metaembed_rag.model
+from metaembed_rag import cli
+from metaembed_rag.testing import FakeEncoder
+
+
+class FakeLoader:
+    """Stands where MetaEmbedEncoder is loaded by name."""
+
+    loaded: list[str]
+
+    def __init__(self) -> None:
+        self.loaded = []
+
+    def from_pretrained(self, name, *, device=None):
+        self.loaded.append(name)
+        encoder = FakeEncoder(seed=len(name))
+        encoder.name = name
+        return encoder
+
+
+@pytest.fixture(autouse=True)
+def loader(monkeypatch):
+    loader = FakeLoader()
+    monkeypatch.setattr(metaembed_rag.model, "MetaEmbedEncoder", loader, raising=False)
+    return loader
+
+
+@pytest.fixture
+def files(tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a.txt").write_text("red apples grow")
+    (folder / "b.txt").write_text("blue whales swim")
+    Image.new("RGB", (20, 20), "red").save(folder / "c.png")
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments, code=0):
+        try:
+            got = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            got = stop.code
+        out, err = capsys.readouterr()
+        assert got == code, err
+        assert "Traceback" not in err
+        return out, err
+
+    return run
+
+
+@pytest.fixture
+def index(tmp_path, files, run):
+    place = tmp_path / "index"
+    run("index", files, "--index", place)
+    return place
+
+
+def test_index_prints_what_it_did_as_json(tmp_path, files, run):
+    out, err = run("index", files, "--index", tmp_path / "i", "--json")
+    report = json.loads(out)
+    assert {key: report[key] for key in ("added", "unchanged", "removed", "pages", "model")} == {
+        "added": 3,
+        "unchanged": 0,
+        "removed": 0,
+        "pages": 3,
+        "model": "mini",
+    }
+    assert report["skipped"] == []
+    again = json.loads(run("index", files, "--index", tmp_path / "i", "--json")[0])
+    assert (again["added"], again["unchanged"]) == (0, 3)
+
+
+def test_search_json_is_the_contract(index, files, run):
+    out, err = run("search", "whales swim", "--index", index, "--json", "--budget", "4,8", "-k", 2)
+    answer = json.loads(out)
+    assert list(answer) == ["query", "budget", "seconds", "hits"]
+    assert (answer["query"], answer["budget"]) == ("whales swim", [4, 8])
+    assert list(answer["hits"][0]) == ["rank", "score", "id", "source", "page", "text", "image"]
+    first = answer["hits"][0]
+    assert (first["rank"], first["page"], first["text"]) == (1, 1, "blue whales swim")
+    assert first["source"] == (files / "b.txt").resolve().as_posix()
+    assert first["id"] == first["source"] + "#1"
+    assert first["image"] is None
+    assert err == ""
+
+
+def test_search_prints_for_people(index, run):
+    out, _ = run("search", "whales", "--index", index)
+    assert "budget (16,64), 3 of 3 pages" in out
+    assert "1. " in out
+    assert "blue whales swim" in out
+
+
+@pytest.mark.parametrize("budget", ["fast", "balanced", "full", "1,1", "2,4", "16,64"])
+@pytest.mark.parametrize("way", [[], ["--exhaustive"], ["--candidates", "5"]])
+def test_every_budget_and_way_of_searching_finds_the_page(index, run, budget, way):
+    out, _ = run("search", "whales", "--index", index, "--budget", budget, "--json", *way)
+    assert json.loads(out)["hits"][0]["text"] == "blue whales swim"
+
+
+def test_an_image_is_a_query_alone_and_with_text(index, files, run):
+    image = files / "c.png"
+    alone, _ = run("search", "--image", image, "--index", index, "--json", "-k", 1)
+    assert json.loads(alone)["hits"][0]["source"].endswith("c.png")
+    both, _ = run("search", "whales", "--image", image, "--index", index, "--json", "-k", 3)
+    assert json.loads(both)["query"] == "whales [image]"
+
+
+def test_the_query_can_come_from_standard_input(index, run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("whales\n"))
+    assert json.loads(run("search", "-", "--index", index, "--json")[0])["query"] == "whales"
+
+
+def test_where_filters_by_field_number_and_file(index, files, run, monkeypatch):
+    def sources(*where):
+        options = [part for one in where for part in ("--where", one)]
+        hits = json.loads(run("search", "x", "--index", index, "--json", *options)[0])["hits"]
+        return sorted(Path(hit["source"]).name for hit in hits)
+
+    assert sources("page=1") == ["a.txt", "b.txt", "c.png"]
+    assert sources("page=2") == []
+    assert sources(f"source={files / 'a.txt'}") == ["a.txt"]
+    assert sources(f"source={files / 'a.txt'}", "page=1") == ["a.txt"]
+    monkeypatch.chdir(files)
+    assert sources("source=a.txt") == ["a.txt"]
+
+
+def test_html_shows_pictures_scores_and_budget(index, tmp_path, run):
+    page = tmp_path / "hits.html"
+    out, err = run("search", "<b>whales</b>", "--index", index, "--html", page, "--budget", "2,4")
+    html = page.read_text()
+    assert "budget (2,4)" in html
+    assert "data:image/jpeg;base64," in html
+    assert "&lt;b&gt;whales" in html
+    assert "<b>whales" not in html
+    assert str(page) in err
+
+
+def test_info_says_model_pages_and_bytes(index, run):
+    info = json.loads(run("info", "--index", index, "--json")[0])
+    assert (info["model"], info["pages"], info["vectors_per_page"]) == ("mini", 3, 64)
+    assert info["bytes_per_page"] == 64 * 66
+    assert "bytes per page" in run("info", "--index", index)[0]
+
+
+def test_delete_by_source_and_id(index, files, run):
+    out, _ = run("delete", "--index", index, "--source", files / "a.txt", "--json")
+    assert json.loads(out)["deleted"] == 1
+    id = (files / "b.txt").resolve().as_posix() + "#1"
+    assert "1 pages in" in run("delete", "--index", index, "--id", id)[0]
+    _, err = run("delete", "--index", index, "--id", id, code=1)
+    assert "nothing in the index matches" in err
+
+
+def test_an_index_keeps_its_model(tmp_path, files, run, loader):
+    place = tmp_path / "i"
+    run("index", files, "--index", place, "--model", "other")
+    run("search", "whales", "--index", place)
+    run("index", files, "--index", place)
+    assert set(loader.loaded) == {"other"}
+    _, err = run("index", files, "--index", place, "--model", "mini", code=1)
+    assert "made with the model 'other'" in err
+
+
+def test_unreadable_files_are_listed_and_the_exit_code_is_one(tmp_path, files, run):
+    (files / "broken.pdf").write_bytes(b"%PDF-1.7")
+    (files / "empty.txt").write_bytes(b"")
+    (files / "data.bin").write_bytes(b"?")
+    out, err = run("index", files, "--index", tmp_path / "i", "--json", code=1)
+    report = json.loads(out)
+    assert report["added"] == 3
+    assert {Path(one["source"]).name for one in report["skipped"]} == {"broken.pdf", "empty.txt"}
+    assert "2 could not be read" in err
+    assert "1 files of other kinds were left out: .bin" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["search", "x", "--index", "nowhere"], "no index at nowhere"),
+        (["info", "--index", "nowhere"], "no index at nowhere"),
+        (["index", "nothing.pdf", "--index", "i"], "there is no such file"),
+        (["search", "x", "--index", "http://127.0.0.1:9"], "Chroma at http://127.0.0.1:9"),
+        (["evaluate", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_failure_is_one_sentence_and_exit_code_one(
+    arguments, sentence, run, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    out, err = run(*arguments, code=1)
+    assert out == ""
+    assert sentence in err
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["search", "x"],
+        ["search", "x", "--index", "i", "--budget", "0,1"],
+        ["search", "x", "--index", "i", "--budget", "many"],
+        ["search", "x", "--index", "i", "-k", "0"],
+        ["search", "x", "--index", "i", "--exhaustive", "--candidates", "5"],
+        ["index", "--index", "i"],
+        ["index", "x", "--index", "i", "--mode", "video"],
+        ["delete", "--index", "i"],
+        ["delete", "--index", "i", "--id", "a", "--source", "b"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage_is_exit_code_two(arguments, run):
+    out, err = run(*arguments, code=2)
+    assert out == ""
+    assert "usage:" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [([], "give a query"), (["x", "--where", "lang"], "KEY=VALUE")],
+)
+def test_wrong_usage_that_only_the_command_sees(index, run, arguments, sentence):
+    _, err = run("search", *arguments, "--index", index, code=2)
+    assert sentence in err
+
+
+def test_a_budget_beyond_the_index_is_refused(tmp_path, files, run):
+    run("index", files, "--index", tmp_path / "i", "--vectors", "8")
+    _, err = run("search", "x", "--index", tmp_path / "i", code=1)
+    assert "at most 16,8" in err
+
+
+def test_environment_variables_are_defaults(index, run, monkeypatch):
+    monkeypatch.setenv("METAEMBED_INDEX", str(index))
+    monkeypatch.setenv("METAEMBED_BUDGET", "fast")
+    assert json.loads(run("search", "whales", "--json")[0])["budget"] == [1, 1]
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(Exception, match="no index"):
+        cli.main(["info", "--index", str(tmp_path / "none"), "--debug"])
+
+
+def test_evaluate_json_is_the_contract(tmp_path, run):
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"_id": "1", "text": "red apples"}\n{"_id": "2", "text": "blue whales"}\n'
+    )
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "whales"}\n')
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t2\t1\n")
+    out, _ = run("evaluate", tmp_path, "--json", "--budget", "1,1", "--budget", "full", "--quiet")
+    report = json.loads(out)
+    assert list(report) == ["dataset", "model", "mode", "queries", "pages", "results"]
+    assert [result["budget"] for result in report["results"]] == [[1, 1], [16, 64]]
+    assert list(report["results"][0]) == [
+        "budget",
+        "ndcg@5",
+        "ndcg@10",
+        "recall@10",
+        "mrr@10",
+        "precision@1",
+        "query_ms",
+        "bytes_per_page",
+    ]
+    assert report["results"][1]["ndcg@5"] == 1.0
+    assert "ndcg@5" in run("evaluate", tmp_path, "--quiet")[0]

@@ -1,0 +1,615 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.errors import (
+    BudgetError,
+    IndexNotFoundError,
+    MetadataError,
+    ModelError,
+    ModelMismatchError,
+    NothingToReadError,
+    PageError,
+    StoreError,
+)
+from metaembed_rag.index import PageIndex, page_input
+from metaembed_rag.maxsim import maxsim
+from metaembed_rag.pages import Page
+from metaembed_rag.testing import FakeEncoder
+
+TEXTS = ["red apples grow", "blue whales swim", "green grass fields", "apples and whales"]
+
+
+def pages(texts=TEXTS, source="book", **more):
+    return [
+        Page(source=source, number=n, text=text, page_count=len(texts), **more)
+        for n, text in enumerate(texts, start=1)
+    ]
+
+
+@pytest.fixture
+def encoder():
+    return FakeEncoder()
+
+
+@pytest.fixture
+def index(encoder):
+    index = PageIndex.open(":memory:", encoder)
+    index.add(pages())
+    return index
+
+
+# -- search --------------------------------------------------------------------------------
+
+
+def test_the_page_with_the_words_is_found_first(index):
+    hits = index.search("whales swim", k=2)
+    assert [(hit.rank, hit.page.id) for hit in hits] == [(1, "book#2"), (2, "book#4")]
+    assert hits.query == "whales swim"
+    assert hits.budget == RetrievalBudget(16, 64)
+    assert hits.seconds > 0
+
+
+@pytest.mark.parametrize("budget", ["1,1", "2,4", "4,8", "8,16", "16,64"])
+def test_scores_are_maxsim_over_r_q_of_the_stored_vectors(index, encoder, budget):
+    budget = RetrievalBudget.parse(budget)
+    query = encoder.encode_query(["apples"])[0]
+    ids = index.ids()
+    raw = maxsim(query, index.vectors(ids), budget)
+    expected = dict(zip(ids, raw / budget.r_q, strict=True))
+    hits = index.search("apples", k=9, budget=budget)
+    assert len(hits) == 4
+    assert {hit.page.id: hit.score for hit in hits} == pytest.approx(expected, abs=0.01)
+    assert all(-1 <= hit.score <= 1 for hit in hits)
+
+
+def test_the_budget_changes_the_ranking_work(index, monkeypatch):
+    import metaembed_rag.index as module
+
+    seen = []
+    scorer = module.maxsim_quantized
+    monkeypatch.setattr(
+        module,
+        "maxsim_quantized",
+        lambda query, group, budget: (
+            seen.append(group.values.shape[1]),
+            scorer(query, group, budget),
+        )[1],
+    )
+    for budget in ("1,1", "4,8", "16,64"):
+        index.search("apples", budget=budget)
+    assert seen == [1, 8, 64]
+
+
+def test_candidates_limit_what_is_reranked_and_recall_measures_it():
+    encoder = FakeEncoder(dimension=16)
+    index = PageIndex.open(":memory:", encoder)
+    index.add(pages([f"word{i} word{i + 1} word{i + 2} common" for i in range(60)]))
+    queries = [f"word{i} common" for i in range(0, 60, 7)]
+    assert index.recall(queries, k=5, candidates=60) == 1.0
+    low = index.recall(queries, k=5, candidates=5)
+    assert 0 < low < 1.0
+    exact = index.search(queries[0], k=5, exhaustive=True)
+    assert [h.page.id for h in exact] == [
+        h.page.id for h in index.search(queries[0], k=5, candidates=60)
+    ]
+
+
+def test_equal_scores_are_ordered_by_id(encoder):
+    index = PageIndex.open(":memory:", encoder)
+    index.add([Page(source=name, text="same words") for name in "cab"])
+    for exhaustive in (False, True):
+        hits = index.search("same", exhaustive=exhaustive)
+        assert [hit.page.source for hit in hits] == ["a", "b", "c"]
+
+
+def test_filters_leave_only_matching_pages(index):
+    hits = index.search("apples", where={"page": {"$gt": 1}})
+    assert {hit.page.number for hit in hits} == {2, 3, 4}
+    assert index.search("apples", where={"source": "nowhere"}) == []
+
+
+def test_text_and_image_together_are_one_query(index):
+    red = Image.new("RGB", (8, 8), "red")
+    index.add([Page(source="photo", image=red, text="apples"), Page(source="plain", image=red)])
+    fused = {"text": "apples", "image": red}
+    assert index.search(red, k=1, budget="fast")[0].page.source == "plain"
+    assert index.search(fused, k=1, budget="fast")[0].page.source == "photo"
+
+
+@pytest.mark.parametrize("query", ["", "   ", None, {}, {"text": " "}, {"picture": "x"}])
+def test_an_empty_or_unknown_query_is_refused(index, query):
+    with pytest.raises(ModelError, match="query"):
+        index.search(query)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5])
+def test_k_must_be_a_whole_number_of_at_least_one(index, k):
+    with pytest.raises(StoreError, match="k must be"):
+        index.search("apples", k)
+
+
+def test_fewer_candidates_than_hits_are_refused(index):
+    with pytest.raises(StoreError, match="candidates"):
+        index.search("apples", k=5, candidates=4)
+
+
+def test_a_budget_beyond_what_is_stored_is_refused(encoder):
+    index = PageIndex.open(":memory:", encoder, vectors=8)
+    index.add(pages())
+    assert index.vectors(["book#1"]).shape == (1, 8, 64)
+    assert index.search("apples", budget="4,8")
+    with pytest.raises(BudgetError, match="at most 16,8"):
+        index.search("apples", budget="full")
+
+
+def test_an_empty_index_answers_nothing(encoder):
+    index = PageIndex.open(":memory:", encoder)
+    assert len(index) == 0
+    assert index.search("apples") == []
+    assert index.search("apples", exhaustive=True) == []
+    assert index.recall(["apples"]) == 1.0
+
+
+def test_given_pages_can_be_ranked_by_their_stored_vectors(index, encoder):
+    encoded = len(encoder.encoded)
+    hits = index.score("whales", ["book#1", "book#2", "missing#1"])
+    assert [hit.page.id for hit in hits] == ["book#2", "book#1"]
+    assert len(encoder.encoded) == encoded
+
+
+def test_a_batch_of_queries_gives_what_single_queries_give(index):
+    together = index.search_batch(["apples", "whales"], k=2)
+    alone = [index.search("apples", k=2), index.search("whales", k=2)]
+    assert [list(hits) for hits in together] == [list(hits) for hits in alone]
+
+
+# -- add -----------------------------------------------------------------------------------
+
+
+def test_unchanged_pages_are_not_encoded_again(index, encoder):
+    before = len(encoder.encoded)
+    report = index.add(pages())
+    assert (report.added, report.updated, report.unchanged) == (0, 0, 4)
+    assert len(encoder.encoded) == before
+
+
+def test_a_changed_page_is_replaced_and_only_it_is_encoded(index, encoder):
+    before = len(encoder.encoded)
+    report = index.add(pages(["red apples grow", "purple whales", *TEXTS[2:]]))
+    assert (report.updated, report.unchanged) == (1, 3)
+    assert encoder.encoded[before:] == ["purple whales"]
+    assert index.search("purple", k=1)[0].page.text == "purple whales"
+
+
+def test_changed_metadata_are_stored_without_encoding(index, encoder):
+    before = len(encoder.encoded)
+    assert index.add(pages(metadata={"year": 2024})).updated == 4
+    assert index.add(pages(metadata={"year": 2024})).unchanged == 4
+    assert index.get(["book#1"])[0].metadata == {"year": 2024}
+    assert index.add(pages(metadata={})).updated == 4
+    assert index.get(["book#1"])[0].metadata == {}
+    assert len(encoder.encoded) == before
+
+
+def test_another_mode_encodes_again(index, encoder):
+    before = len(encoder.encoded)
+    assert index.add(pages(), mode="text").updated == 4
+    assert len(encoder.encoded) == before + 4
+
+
+def test_pages_that_a_source_lost_are_removed(index):
+    report = index.add(pages(TEXTS[:2]))
+    assert report.removed == 2
+    assert index.ids() == ["book#1", "book#2"]
+
+
+def test_a_part_of_a_source_removes_nothing(index):
+    index.add([Page(source="book", number=1, text="red apples grow")])
+    assert len(index) == 4
+
+
+def test_other_sources_are_left_alone(index):
+    index.add(pages(["one page"], source="other"))
+    assert len(index) == 5
+
+
+def test_the_later_of_two_pages_with_one_id_counts(encoder):
+    index = PageIndex.open(":memory:", encoder)
+    index.add([Page(source="a", text="old"), Page(source="a", text="new")])
+    assert [page.text for page in index.get(["a#1"])] == ["new"]
+
+
+def test_metadata_that_cannot_be_stored_stop_before_anything_is_encoded(index, encoder):
+    before = len(encoder.encoded)
+    with pytest.raises(MetadataError, match="x#1.*'bad'"):
+        index.add([Page(source="x", text="t", metadata={"bad": {"a": 1}})])
+    assert len(encoder.encoded) == before
+    assert len(index) == 4
+
+
+def test_a_blank_page_is_reported_and_never_stored(index):
+    report = index.add([Page(source="blank"), Page(source="good", text="hello")])
+    assert [error.source for error in report.skipped] == ["blank#1"]
+    assert "neither text nor a picture" in report.skipped[0].reason
+    assert index.ids({"source": "blank"}) == []
+
+
+def test_a_page_that_became_blank_leaves_the_index(index):
+    report = index.add(pages([*TEXTS[:3], ""]))
+    assert (report.removed, len(report.skipped)) == (1, 1)
+    assert len(index) == 3
+
+
+def test_an_unknown_mode_is_refused(index):
+    with pytest.raises(ModelError, match="fused, image, text"):
+        index.add(pages(), mode="all")
+
+
+def test_batches_are_acknowledged_one_by_one(encoder):
+    index = PageIndex.open(":memory:", encoder)
+    counts = []
+    index.add(
+        pages(["a", "b", "c", "d", "e"]), batch_size=2, progress=lambda _: counts.append(len(index))
+    )
+    assert counts == [2, 4, 5]
+
+
+def test_the_pages_before_an_error_are_kept(encoder):
+    index = PageIndex.open(":memory:", encoder)
+
+    def broken():
+        yield from pages(TEXTS[:2])
+        raise PageError("book", "cable pulled")
+
+    with pytest.raises(PageError, match="cable pulled"):
+        index.add(broken(), batch_size=1)
+    assert len(index) == 2
+
+
+# -- pictures ------------------------------------------------------------------------------
+
+
+def test_pictures_are_kept_shown_replaced_and_deleted(tmp_path, encoder):
+    index = PageIndex.open(tmp_path / "i", encoder)
+    folder = tmp_path / "i" / "pictures"
+    index.add([Page(source="photo", image=Image.new("RGB", (20, 10), "red"))])
+    path = Path(index.search(Image.new("RGB", (9, 9), "red"))[0].page.image_path)
+    assert path.is_relative_to(folder)
+    assert Image.open(path).size == (20, 10)
+    index.add([Page(source="photo", image=Image.new("RGB", (20, 10), "blue"))])
+    [now] = [p for p in folder.rglob("*") if p.is_file()]
+    assert now != path
+    index.delete(source="photo")
+    assert [p for p in folder.rglob("*") if p.is_file()] == []
+
+
+def test_an_index_can_be_moved(tmp_path, encoder):
+    PageIndex.open(tmp_path / "i", encoder).add(
+        [Page(source="photo", text="x", image=Image.new("RGB", (20, 10), "red"))]
+    )
+    script = (
+        "import sys; from metaembed_rag.index import PageIndex;"
+        "from metaembed_rag.testing import FakeEncoder;"
+        "h = PageIndex.open(sys.argv[1], FakeEncoder(), create=False).search('x')[0];"
+        "print(h.page.load_image().size)"
+    )
+    shutil.move(tmp_path / "i", tmp_path / "moved")
+    run = [sys.executable, "-c", script, tmp_path / "moved"]
+    out = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "(20, 10)"
+
+
+# -- what is encoded -----------------------------------------------------------------------
+
+RED = Image.new("RGB", (8, 8), "red")
+ALL = frozenset({"text", "image", "fused"})
+TEXT = frozenset({"text"})
+
+
+@pytest.fixture
+def ocr(monkeypatch):
+    import metaembed_rag.ocr
+
+    monkeypatch.setattr(metaembed_rag.ocr, "read_text", lambda image: "read by ocr")
+
+
+@pytest.mark.parametrize(
+    ("mode", "modalities", "page", "expected"),
+    [
+        ("fused", ALL, Page(source="p", text="t", image=RED), {"text": "t", "image": RED}),
+        ("fused", ALL, Page(source="p", text="t"), "t"),
+        ("fused", ALL, Page(source="p", image=RED), RED),
+        ("image", ALL, Page(source="p", text="t", image=RED), RED),
+        ("image", ALL, Page(source="p", text="t"), "t"),
+        ("text", ALL, Page(source="p", text="t", image=RED), "t"),
+        ("text", ALL, Page(source="p", image=RED), "read by ocr"),
+        ("fused", TEXT, Page(source="p", text="t", image=RED), "t"),
+        ("fused", TEXT, Page(source="p", image=RED), "read by ocr"),
+        ("image", TEXT, Page(source="p", text="t", image=RED), "read by ocr"),
+        ("text", TEXT, Page(source="p", text=" ", image=RED), "read by ocr"),
+    ],
+)
+def test_what_of_a_page_is_encoded(ocr, mode, modalities, page, expected):
+    read, given = page_input(page, mode, modalities)
+    assert given == expected
+    if given == "read by ocr" and not page.text.strip():
+        assert (read.text, read.text_from_ocr) == ("read by ocr", True)
+    else:
+        assert (read.text, read.text_from_ocr) == (page.text, False)
+
+
+def test_a_picture_without_readable_text_is_refused(monkeypatch):
+    import metaembed_rag.ocr
+
+    monkeypatch.setattr(metaembed_rag.ocr, "read_text", lambda image: " \n")
+    with pytest.raises(NothingToReadError, match="no text was found"):
+        page_input(Page(source="p", image=RED), "fused", TEXT)
+    with pytest.raises(NothingToReadError, match="OCR is off"):
+        page_input(Page(source="p", image=RED), "fused", TEXT, ocr=False)
+
+
+def test_without_the_ocr_extra_the_reason_says_how_to_install_it(monkeypatch):
+    import metaembed_rag.ocr
+    from metaembed_rag.errors import require
+
+    def missing(image):
+        monkeypatch.setitem(sys.modules, "rapidocr", None)
+        require("rapidocr")
+
+    monkeypatch.setattr(metaembed_rag.ocr, "read_text", missing)
+    with pytest.raises(NothingToReadError, match=r"pip install 'metaembed-rag\[ocr\]'"):
+        page_input(Page(source="p", image=RED), "fused", TEXT)
+
+
+def test_ocr_text_is_kept_on_the_page_and_not_read_again(ocr):
+    encoder = FakeEncoder(modalities=["text"])
+    index = PageIndex.open(":memory:", encoder)
+    index.add([Page(source="scan", image=RED)])
+    hit = index.search("ocr")[0]
+    assert (hit.page.text, hit.page.text_from_ocr) == ("read by ocr", True)
+    assert index.add([Page(source="scan", image=RED)]).unchanged == 1
+    assert encoder.encoded == ["read by ocr"]
+
+
+# -- delete, get ---------------------------------------------------------------------------
+
+
+def test_delete_by_id_source_and_filter(index):
+    index.add(pages(["x", "y"], source="other", metadata={"lang": "de"}))
+    assert index.delete("book#1") == 1
+    assert index.delete(["book#2", "missing"]) == 1
+    assert index.delete(where={"lang": "de", "page": 2}) == 1
+    assert index.delete(source="book") == 2
+    assert index.delete(source="book") == 0
+    assert index.ids() == ["other#1"]
+
+
+@pytest.mark.parametrize("given", [{}, {"ids": ["a"], "source": "b"}])
+def test_delete_wants_exactly_one_way_to_name_pages(index, given):
+    with pytest.raises(StoreError, match="exactly one"):
+        index.delete(**given)
+
+
+def test_pages_come_back_in_the_order_asked_for(index):
+    assert [page.id for page in index.get(["book#3", "none", "book#1"])] == ["book#3", "book#1"]
+
+
+def test_vectors_of_a_missing_page_are_refused(index):
+    with pytest.raises(StoreError, match="no page with the id 'none'"):
+        index.vectors(["book#1", "none"])
+
+
+# -- open ----------------------------------------------------------------------------------
+
+
+def test_an_index_opens_again_as_it_was(tmp_path, encoder):
+    PageIndex.open(tmp_path / "i", encoder, vectors=16).add(pages())
+    again = PageIndex.open(tmp_path / "i", FakeEncoder(), create=False)
+    assert again.search("whales swim", budget="16,16")[0].page.id == "book#2"
+    info = again.info()
+    assert (info["pages"], info["vectors_per_page"], info["bytes_per_page"]) == (4, 16, 16 * 66)
+
+
+def test_another_model_is_refused_by_name(tmp_path, encoder):
+    PageIndex.open(tmp_path / "i", encoder)
+    with pytest.raises(ModelMismatchError, match="made with the model 'fake'.*another folder"):
+        PageIndex.open(tmp_path / "i", FakeEncoder(seed=1))
+
+
+def test_another_number_of_vectors_is_refused(tmp_path, encoder):
+    PageIndex.open(tmp_path / "i", encoder, vectors=16)
+    with pytest.raises(ModelMismatchError, match="stores 16 vectors a page, not 8"):
+        PageIndex.open(tmp_path / "i", encoder, vectors=8)
+
+
+@pytest.mark.parametrize("vectors", [0, 65])
+def test_more_vectors_than_the_model_makes_are_refused(encoder, vectors):
+    with pytest.raises(StoreError, match="the model makes 64"):
+        PageIndex.open(":memory:", encoder, vectors=vectors)
+
+
+def test_a_missing_index_is_not_made_by_reading(tmp_path, encoder):
+    with pytest.raises(IndexNotFoundError):
+        PageIndex.open(tmp_path / "i", encoder, create=False)
+
+
+def test_collections_of_one_folder_are_separate(tmp_path, encoder):
+    one = PageIndex.open(tmp_path / "i", encoder, collection="tenant-one")
+    two = PageIndex.open(tmp_path / "i", encoder, collection="tenant-two")
+    one.add(pages())
+    assert (len(one), len(two)) == (4, 0)
+    assert two.search("apples") == []
+
+
+# -- files ---------------------------------------------------------------------------------
+
+
+def write_files(folder: Path, **texts: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text)
+
+
+def test_sync_follows_a_folder(tmp_path, encoder):
+    files = tmp_path / "files"
+    write_files(files, a="red apples", b="blue whales", c="green grass")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    assert index.sync(files).added == 3
+    before = len(encoder.encoded)
+    assert index.sync(files).unchanged == 3
+
+    (files / "a.txt").unlink()
+    write_files(files, b="blue dolphins", d="yellow sun")
+    report = index.sync([files])
+    assert (report.added, report.updated, report.unchanged, report.removed) == (1, 1, 1, 1)
+    assert encoder.encoded[before:] == ["blue dolphins", "yellow sun"]
+    assert {Path(page.source).name for page in index.get(index.ids())} == {
+        "b.txt",
+        "c.txt",
+        "d.txt",
+    }
+
+
+def test_an_unmounted_folder_loses_nothing(tmp_path, encoder):
+    files = tmp_path / "files"
+    write_files(files, a="red apples")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.sync(files)
+    (files / "a.txt").unlink()
+    report = index.sync(files)
+    assert (report.removed, len(report.skipped), len(index)) == (0, 1, 1)
+
+
+def test_a_damaged_file_is_reported_and_the_rest_goes_on(tmp_path, encoder):
+    files = tmp_path / "files"
+    write_files(files, a="red apples")
+    (files / "b.pdf").write_bytes(b"%PDF-1.7 broken")
+    (files / "c.xyz").write_bytes(b"?")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    report = index.sync(files)
+    assert report.added == 1
+    assert [Path(error.source).name for error in report.skipped] == ["b.pdf"]
+    assert [path.name for path in report.ignored] == ["c.xyz"]
+
+
+def test_delete_takes_a_file_as_it_was_named(tmp_path, encoder, monkeypatch):
+    write_files(tmp_path / "files", a="red apples", b="blue whales")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.sync(tmp_path / "files")
+    monkeypatch.chdir(tmp_path)
+    assert index.delete(source="files/a.txt") == 1
+    assert index.delete(source=tmp_path / "files" / "b.txt") == 1
+
+
+# -- processes -----------------------------------------------------------------------------
+
+ADD_SLOWLY = """
+import sys
+from metaembed_rag.index import PageIndex
+from metaembed_rag.pages import Page
+from metaembed_rag.testing import FakeEncoder
+from PIL import Image
+index = PageIndex.open(sys.argv[1], FakeEncoder())
+image = Image.new("RGB", (64, 64), "red")
+pages = (Page(source="s", number=n, text=f"word{n}", image=image) for n in range(1, 100_000))
+done = 0
+def acknowledge(count):
+    global done
+    done += count
+    print(done, flush=True)
+index.add(pages, batch_size=5, progress=acknowledge)
+"""
+
+
+@pytest.mark.parametrize("acknowledged", [5, 60, 300])
+def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path, acknowledged):
+    run = [sys.executable, "-c", ADD_SLOWLY, str(tmp_path / "i")]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if int(line) >= acknowledged:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+    check = (
+        "import json, sys; from metaembed_rag.index import PageIndex;"
+        "from metaembed_rag.testing import FakeEncoder;"
+        "i = PageIndex.open(sys.argv[1], FakeEncoder(), create=False);"
+        "p = i.get(i.ids());"
+        "i.vectors(i.ids());"
+        "h = i.search('word3', k=1)[0];"
+        "print(json.dumps([len(p), h.page.text, all(x.load_image() for x in p)]))"
+    )
+    run = [sys.executable, "-c", check, str(tmp_path / "i")]
+    out = subprocess.run(run, capture_output=True, text=True, check=True)
+    count, text, pictures = json.loads(out.stdout)
+    assert count >= acknowledged
+    assert count % 5 == 0
+    assert (text, pictures) == ("word3", True)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("server")
+    chroma = Path(sys.executable).with_name("chroma")
+    run = [chroma, "run", "--path", folder, "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for _ in range(150):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+
+
+def test_a_server_does_what_a_folder_does(server, tmp_path, encoder):
+    def scenario(where, name):
+        files = tmp_path / name
+        write_files(files, a="red apples", b="blue whales")
+        options = {"collection": "books", "pictures": tmp_path / f"{name}-pictures"}
+        index = PageIndex.open(where, encoder, **options)
+        reports = [str(index.sync(files))]
+        write_files(files, b="blue dolphins")
+        reports.append(str(index.sync(files)))
+        index.add([Page(source="photo", text="x", image=RED)])
+        again = PageIndex.open(where, encoder, create=False, **options)
+        found = [
+            (round(hit.score, 5), hit.page.text, hit.page.image_path is not None)
+            for budget in ("fast", "full")
+            for hit in again.search("blue x", budget=budget)
+        ]
+        again.delete(source=files / "a.txt")
+        return reports, found, len(again)
+
+    assert scenario(server, "one") == scenario(tmp_path / "i", "two")
+
+
+def test_a_server_that_does_not_answer_is_a_sentence(encoder):
+    with pytest.raises(StoreError, match="Chroma at http://127.0.0.1:9 answered"):
+        PageIndex.open("http://127.0.0.1:9", encoder)
+
+
+def test_large_batches_fit_a_servers_requests(server):
+    encoder = FakeEncoder(dimension=1024)
+    index = PageIndex.open(server, encoder, collection="large")
+    report = index.add(pages([f"word{i}" for i in range(400)]), batch_size=400)
+    assert report.added == 400
+    assert index.vectors(index.ids()).shape == (400, 64, 1024)
+    assert np.isfinite(index.vectors(["book#1"])).all()
