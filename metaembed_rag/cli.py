@@ -382,7 +382,7 @@ def _model(parser: argparse.ArgumentParser) -> None:
         help="what of a page is encoded: picture and text, the picture, or the text",
     )
     parser.add_argument("--no-ocr", action="store_true", help="do not read pictures by OCR")
-    parser.add_argument("--batch-size", type=_positive, default=32, help="pages at a time")
+    parser.add_argument("--batch-size", type=_positive, default=64, help="pages at a time")
 
 
 def _index_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,10 @@ query -> encode -> candidates by the first vector -> MaxSim at the budget -> hit
 from __future__ import annotations
 
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -97,7 +98,8 @@ class AddReport:
         removed: Pages that their source no longer has.
         skipped: What could not be read, with the reason.
         ignored: Files inside folders that are of a kind that is not read.
-        seconds: Where the time went: ``load``, ``hash``, ``ocr``, ``encode``, ``store``.
+        seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``, ``ocr``,
+            ``encode``, ``store``.
     """
 
     added: int = 0
@@ -169,7 +171,7 @@ class PageIndex:
                 f"the index at {where} stores {store.about.vectors} vectors a page, not {vectors}; "
                 f"open it without a number of vectors, or index again into another folder"
             )
-        return cls(store, encoder, PictureFolder(_picture_folder(store, pictures)))
+        return cls(store, encoder, _picture_folder(store, pictures))
 
     @property
     def encoder(self) -> Encoder:
@@ -211,7 +213,7 @@ class PageIndex:
         pages: Iterable[Page],
         *,
         mode: Mode = "fused",
-        batch_size: int = 32,
+        batch_size: int = 64,
         ocr: bool = True,
         progress: Callable[[int], None] | None = None,
         lock_timeout: float = 0.0,
@@ -239,13 +241,13 @@ class PageIndex:
         if mode not in get_args(Mode):
             raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
         report = AddReport()
-        with self._store.writing(lock_timeout):
-            adding = _Adding(self, mode, ocr, report)
+        with (
+            self._store.writing(lock_timeout),
+            _Adding(self, mode, ocr, report, progress) as adding,
+        ):
             for batch in _batches(pages, batch_size, report):
                 adding.batch(batch)
-                if progress is not None:
-                    progress(len(batch))
-            adding.remove_lost()
+            adding.finish()
         return report
 
     def sync(
@@ -253,7 +255,7 @@ class PageIndex:
         paths: str | Path | Iterable[str | Path],
         *,
         mode: Mode = "fused",
-        batch_size: int = 32,
+        batch_size: int = 64,
         ocr: bool = True,
         progress: Callable[[int], None] | None = None,
         lock_timeout: float = 0.0,
@@ -378,8 +380,9 @@ class PageIndex:
         """:meth:`search` for several queries, encoded together."""
         for query in queries:
             _check_query(query)
+        encoder = self.encoder  # loaded here, if it has to be, and not in the time of a search
         start = time.perf_counter()
-        vectors = self.encoder.encode_query(list(queries))
+        vectors = encoder.encode_query(list(queries))
         encoding = (time.perf_counter() - start) / max(1, len(queries))
         found = []
         for query, one in zip(queries, vectors, strict=True):
@@ -550,20 +553,40 @@ class PageIndex:
 
 
 class _Adding:
-    """One run of :meth:`PageIndex.add`."""
+    """One run of :meth:`PageIndex.add`.
 
-    def __init__(self, index: PageIndex, mode: Mode, ocr: bool, report: AddReport) -> None:
+    A batch is written in the background while the next one is being loaded, and is acknowledged
+    when it has been written. The next batch is compared with the index only then.
+    """
+
+    def __init__(
+        self,
+        index: PageIndex,
+        mode: Mode,
+        ocr: bool,
+        report: AddReport,
+        progress: Callable[[int], None] | None,
+    ) -> None:
         self.index, self.mode, self.ocr, self.report = index, mode, ocr, report
+        self.progress = progress
         self.seen: dict[str, set[str]] = {}
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
+        self._writing: Future[None] | None = None
+        self._unacknowledged = 0
+
+    def __enter__(self) -> _Adding:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.shutdown(wait=True)
 
     def batch(self, pages: Sequence[Page]) -> None:
         """Store one batch of pages with distinct ids."""
-        start = time.perf_counter()
-        hashes = {page.id: page.content_hash() for page in pages}
-        hashed = time.perf_counter()
-        stored = self.index._store.get([page.id for page in pages])
-        self.report.seconds["hash"] += hashed - start
-        self.report.seconds["store"] += time.perf_counter() - hashed
+        with self._timed("hash"):
+            hashes = {page.id: page.content_hash() for page in pages}
+        self._acknowledge()
+        with self._timed("store"):
+            stored = self.index._store.get([page.id for page in pages])
         changed = []
         for page in pages:
             if page.page_count is not None:
@@ -574,13 +597,33 @@ class _Adding:
             else:
                 self._keep(page, old)
         self._write(changed, hashes, stored)
+        self._unacknowledged = len(pages)
 
-    def remove_lost(self) -> None:
-        """Remove stored pages that their completely loaded sources did not yield."""
+    def finish(self) -> None:
+        """Wait for the last batch; remove what completely loaded sources did not yield."""
+        self._acknowledge()
         for source, seen in self.seen.items():
             lost = set(self.index._store.ids({records.SOURCE: source})) - seen
             self.index._remove(sorted(lost))
             self.report.removed += len(lost)
+
+    def _acknowledge(self) -> None:
+        """Wait until the batch before is in the index, and say so."""
+        with self._timed("store"):
+            if self._writing is not None:
+                self._writing.result()
+                self._writing = None
+        if self._unacknowledged and self.progress is not None:
+            self.progress(self._unacknowledged)
+        self._unacknowledged = 0
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.report.seconds[what] += time.perf_counter() - start
 
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest of the record up to date if it differs."""
@@ -606,36 +649,38 @@ class _Adding:
     def _write(
         self, pages: Sequence[Page], hashes: Mapping[str, str], stored: Mapping[str, Record]
     ) -> None:
+        """Encode pages, and begin to write them."""
         readable, inputs = self._inputs(pages, stored)
         if not readable:
             return
-        index, seconds = self.index, self.report.seconds
-        start = time.perf_counter()
-        made = index.encoder.encode_document(inputs)
-        vectors = made[:, : index.vectors_per_page]
-        encoded = time.perf_counter()
-        payloads = records.pack_vectors(vectors)
-        metadatas = [
-            records.to_metadata(
-                self._save_picture(page, hashes[page.id]),
-                payload=payload,
-                content_hash=hashes[page.id],
-                mode=self.mode,
-            )
-            for page, payload in zip(readable, payloads, strict=True)
-        ]
-        ids = [page.id for page in readable]
-        replaced = {id: stored[id] for id in ids if id in stored}
-        for id, metadata in zip(ids, metadatas, strict=True):
-            if id in replaced:
-                metadata.update(records.keys_gone(replaced[id], metadata))
-        index._store.upsert(ids, vectors[:, 0], metadatas)
-        old = {record.page.image_path for record in replaced.values()}
-        index._pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
+        with self._timed("encode"):
+            vectors = self.index.encoder.encode_document(inputs)
+        replaced = {page.id: stored[page.id] for page in readable if page.id in stored}
+        self._writing = self._writer.submit(
+            self._put, readable, vectors[:, : self.index.vectors_per_page], hashes, replaced
+        )
         self.report.updated += len(replaced)
-        self.report.added += len(ids) - len(replaced)
-        seconds["encode"] += encoded - start
-        seconds["store"] += time.perf_counter() - encoded
+        self.report.added += len(readable) - len(replaced)
+
+    def _put(
+        self,
+        pages: Sequence[Page],
+        vectors: NDArray[np.float32],
+        hashes: Mapping[str, str],
+        replaced: Mapping[str, Record],
+    ) -> None:
+        """Write pictures, then records, then remove pictures that no record names any more."""
+        metadatas = []
+        for page, payload in zip(pages, records.pack_vectors(vectors), strict=True):
+            page = self._save_picture(page, hashes[page.id])
+            fields = {"payload": payload, "content_hash": hashes[page.id], "mode": self.mode}
+            metadata = records.to_metadata(page, **fields)
+            if page.id in replaced:
+                metadata |= records.keys_gone(replaced[page.id], metadata)
+            metadatas.append(metadata)
+        self.index._store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
+        old = {record.page.image_path for record in replaced.values()}
+        self.index._pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
 
     def _inputs(
         self, pages: Sequence[Page], stored: Mapping[str, Record]
@@ -644,11 +689,11 @@ class _Adding:
         readable, inputs = [], []
         for page in pages:
             records.check_metadata(page.metadata, page.id)
-            start = time.perf_counter()
             try:
-                page, value = page_input(
-                    page, self.mode, self.index.encoder.modalities, ocr=self.ocr
-                )
+                with self._timed("ocr"):
+                    page, value = page_input(
+                        page, self.mode, self.index.encoder.modalities, ocr=self.ocr
+                    )
             except PageError as error:
                 self.report.skipped.append(error)
                 self.seen.get(page.source, set()).discard(page.id)
@@ -656,8 +701,6 @@ class _Adding:
                     self.index._remove([page.id])
                     self.report.removed += 1
                 continue
-            finally:
-                self.report.seconds["ocr"] += time.perf_counter() - start
             readable.append(page)
             inputs.append(value)
         return readable, inputs
@@ -753,17 +796,17 @@ def _load_encoder(name: str) -> Encoder:
     return MetaEmbedEncoder.from_pretrained(name)
 
 
-def _picture_folder(store: ChromaStore, given: str | Path | None) -> Path:
+def _picture_folder(store: ChromaStore, given: str | Path | None) -> PictureFolder:
     if given is not None:
-        return Path(given)
+        return PictureFolder(Path(given))
     if store.picture_folder is not None:
-        return store.picture_folder
-    if store.where.startswith("http"):
-        import platformdirs
+        return PictureFolder(store.picture_folder)
+    if not store.is_server:
+        return PictureFolder.temporary()
+    import platformdirs
 
-        place = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{store.where}_{store.name}")
-        return Path(platformdirs.user_cache_dir("metaembed_rag")) / "pictures" / place
-    return Path(tempfile.mkdtemp(prefix="metaembed_pictures_"))
+    place = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{store.where}_{store.name}")
+    return PictureFolder(Path(platformdirs.user_cache_dir("metaembed_rag")) / "pictures" / place)
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

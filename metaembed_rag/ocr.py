@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image
+from PIL.Image import Transpose
 
 from metaembed_rag.errors import require
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 MAX_SIDE = 2_000
 """Larger pictures are made smaller first: more pixels cost time and find no more text."""
 
 _SETTINGS = {
     "Global.log_level": "critical",
-    # Measured on 5 pages of 634 x 896 and 6 charts of 448 pixels, one thread, CPU seconds each:
-    # rapidocr's own settings 3.5 and 1.6 with 96.5 % of the pages' words found; these 2.2 and 0.7
-    # with 97.5 %. Most of it is finding the lines without enlarging the picture first.
+    # CPU seconds on one thread: rapidocr's own settings took 3.5 a page (634 x 896 pixels) and 1.6
+    # a chart (448 pixels) and found 96.5 % of the pages' words; these 2.3 and 0.7 and 97.8 %.
+    # Most of it is finding the lines without enlarging the picture first. Two threads took twice
+    # the CPU seconds and, on a busy machine, more time.
     "Det.limit_type": "max",
     "Det.limit_side_len": 736,
     "Rec.rec_batch_num": 1,
-    "Global.use_cls": False,  # lines that are upside down
+    # Off: it turned whole lines of upright pages upside down (95.5 % of the words instead of 97.8).
+    "Global.use_cls": False,
     "EngineConfig.onnxruntime.intra_op_num_threads": 1,
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
 }
@@ -49,8 +50,8 @@ class Line:
 def read_text(image: Image.Image) -> str:
     """Read the text of a picture, in reading order, one line of the picture per line.
 
-    The first call of a process loads the models (about a second); calls from several threads wait
-    for each other. A page of 634 x 896 pixels takes about 2 s on one core, a chart about 0.7 s.
+    The first call of a process loads the models (1.4 s); calls from several threads wait
+    for each other. A page of 634 x 896 pixels takes about 2.3 s on one core, a chart 0.7 s.
 
     Args:
         image: Of any size; RGB, or a mode that converts to it.
@@ -64,12 +65,15 @@ def read_text(image: Image.Image) -> str:
     if max(image.size) > MAX_SIDE:
         image = image.copy()
         image.thumbnail((MAX_SIDE, MAX_SIDE))
-    pixels = np.asarray(image.convert("RGB"))[:, :, ::-1]  # (height, width, BGR) uint8
+    image = image.convert("RGB")
     with _LOCK:
-        found = _engine()(np.ascontiguousarray(pixels))
-    if found.txts is None:
-        return ""
-    lines = [_line(text, box) for text, box in zip(found.txts, found.boxes, strict=True)]
+        found = _engine()(_pixels(image), use_det=True)
+        if found.txts is None:
+            return ""
+        lines = [
+            _upright(image, _line(text, box), score)
+            for text, box, score in zip(found.txts, found.boxes, found.scores, strict=True)
+        ]
     return "\n".join(" ".join(line.text for line in row) for row in reading_order(lines))
 
 
@@ -80,6 +84,27 @@ def _engine() -> Any:
     rapidocr = require("rapidocr")
     logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
     return rapidocr.RapidOCR(params=_SETTINGS)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """(height, width, 3) uint8, in the order blue, green, red."""
+    return np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
+
+
+def _upright(image: Image.Image, line: Line, score: float) -> Line:
+    """A tall line read again from bottom to top, as the labels of vertical axes are written.
+
+    rapidocr turns tall boxes the other way, and so reads these labels upside down.
+    """
+    width, height = line.right - line.left, line.bottom - line.top
+    if height < 1.5 * width or len(line.text) < 3:
+        return line
+    box = (round(line.left), round(line.top), round(line.right) + 1, round(line.bottom) + 1)
+    crop = image.crop(box).transpose(Transpose.ROTATE_270)
+    again = _engine()(_pixels(crop), use_det=False)
+    if not again.txts or again.scores[0] <= score:
+        return line
+    return replace(line, text=again.txts[0].strip())
 
 
 def _line(text: str, box: np.ndarray) -> Line:

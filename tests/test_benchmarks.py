@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from metaembed_rag.evaluation import read_dataset
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 
-SCRIPTS = Path(__file__).parent.parent / "benchmarks"
+CHECKOUT = Path(__file__).parent.parent
+SCRIPTS = CHECKOUT / "benchmarks"
+DATA = Path(os.environ.get("METAEMBED_DATA", CHECKOUT.parent / "shared" / "data"))
 
 
 @pytest.fixture
@@ -64,6 +67,25 @@ def test_bm25_gives_no_points_for_a_query_of_stop_words(script):
     assert scores.tolist() == [[0]]
 
 
+@pytest.mark.parametrize(
+    ("name", "pages", "queries", "plain", "stemmed"),
+    [
+        ("texdoc_pages", 420, 538, 89.2, 84.7),
+        ("debian_packages", 3518, 2000, 78.9, 82.0),
+        ("cranfield", 1400, 225, 31.8, 33.6),
+    ],
+)
+def test_bm25_on_real_sets_is_what_another_implementation_of_ndcg_gave(
+    script, name, pages, queries, plain, stemmed
+):
+    if not (DATA / name).is_dir():
+        pytest.skip(f"the set {name} is not at {DATA}; METAEMBED_DATA names its folder")
+    dataset = read_dataset(DATA / name)
+    assert (len(dataset.pages), len(dataset.queries), dataset.unjudged) == (pages, queries, 0)
+    found = [100 * result["ndcg@5"] for result in script("bm25").bm25_results(dataset)]
+    assert found == pytest.approx([plain, stemmed], abs=0.06)
+
+
 def test_the_table_has_a_row_for_both_bm25_and_every_budget(script, text_set, monkeypatch):
     monkeypatch.setattr(ocr, "read_text", lambda image: "sales by region")
     module = script("evaluate_all")
@@ -71,7 +93,8 @@ def test_the_table_has_a_row_for_both_bm25_and_every_budget(script, text_set, mo
     (report,) = module.evaluate_all([text_set], encoder)
     assert report["skipped"] == []
     assert [result["system"] for result in report["bm25"]] == ["BM25 plain", "BM25 stemmed"]
-    assert report["bm25"][0]["ndcg@5"] == 1  # the picture is found by its OCR text
+    # The picture is found by its OCR text, and "the" (a stop word) finds the first id.
+    assert report["bm25"][0]["ndcg@5"] == 1
     rows = module.table([report]).splitlines()[2:]
     assert len(rows) == 2 + 5
     assert rows[0].startswith("| toy (3 queries, 3 pages) | BM25 plain | 100.0 [100.0, 100.0] |")

@@ -42,6 +42,28 @@ def test_grades_are_linear_gains():
     assert found["precision@1"] == found["mrr@10"] == 1
 
 
+def test_metrics_agree_with_their_definitions_on_random_graded_rankings():
+    generator = np.random.default_rng(0)
+    pages = [f"p{i}" for i in range(30)]
+    for _ in range(20):
+        grades = {page: int(generator.integers(0, 4)) for page in generator.permutation(pages)[:15]}
+        grades["p0"] = 1
+        ranking = [str(page) for page in generator.permutation(pages)]
+        gains = [grades.get(page, 0) for page in ranking]
+        best = sorted(grades.values(), reverse=True)
+        relevant = [place for place, gain in enumerate(gains[:10], 1) if gain > 0]
+        found = measured(grades, ranking)
+        assert found["ndcg@5"] == pytest.approx(dcg(gains[:5]) / dcg(best[:5]))
+        assert found["ndcg@10"] == pytest.approx(dcg(gains[:10]) / dcg(best[:10]))
+        assert found["recall@10"] == pytest.approx(len(relevant) / sum(g > 0 for g in best))
+        assert found["mrr@10"] == pytest.approx(1 / min(relevant) if relevant else 0)
+        assert found["precision@1"] == (gains[0] > 0)
+
+
+def dcg(gains):
+    return sum(gain / log2(place + 1) for place, gain in enumerate(gains, 1))
+
+
 def test_recall_is_the_share_of_all_relevant_pages():
     grades = {"a": 1, "b": 2, "z": 1, "y": 0}
     assert measured(grades, ["a", "x", "b", "y"])["recall@10"] == pytest.approx(2 / 3)

@@ -69,8 +69,8 @@ def test_two_equal_documents_cost_log_two():
 
 def test_a_teacher_that_agrees_adds_nothing_and_one_that_disagrees_adds():
     queries, documents = unit(3, 4, 8, seed=1), unit(3, 5, 8, seed=2)
-    settings = MMRSettings(((2, 3),), (1.0,), (0.1,))
-    agreed = (group_scores(queries, documents, settings.groups)[0] / 2 / 0.1).log_softmax(1)
+    settings = MMRSettings(((2, 3),), (1.0,), (0.01,))
+    agreed = (group_scores(queries, documents, settings.groups)[0] / 2 / 0.01).log_softmax(1)
     plain = mmr_loss(queries, documents, settings).total.item()
     same = mmr_loss(queries, documents, settings, teacher=agreed, teacher_weight=1.0)
     other = mmr_loss(queries, documents, settings, teacher=agreed.flip(1), teacher_weight=1.0)

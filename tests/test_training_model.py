@@ -79,7 +79,7 @@ def test_before_training_the_first_vector_is_the_weighted_mean_of_the_tokens():
     text = np.arange(FIRST_TEXT_ID, FIRST_TEXT_ID + 12).astype(np.uint16)
     first = encode_tokens(model, [text], query=False, max_tokens=64)[0, 0]
     bag = torch.nn.functional.normalize(vectors[text.astype(int)].sum(0), dim=0)
-    assert first @ bag > 0.97
+    assert first @ bag > 0.9
 
 
 def test_before_training_the_other_vectors_differ_from_the_first_and_from_each_other():

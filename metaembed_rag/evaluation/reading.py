@@ -92,8 +92,9 @@ def _read(page: Page) -> str:
 
 
 def _picture_hash(page: Page) -> str:
-    """Of the picture and of the OCR's version, because another one may read it differently."""
-    digest = hashlib.blake2b(_ocr_version().encode(), digest_size=16)
+    """Of the picture and of the versions that read it, because others may read it differently."""
+    versions = f"{_version('metaembed-rag')} {_version('rapidocr')} "
+    digest = hashlib.blake2b(versions.encode(), digest_size=16)
     if page.image is not None:
         digest.update(f"{page.image.size}".encode() + page.image.tobytes())
     elif page.image_path is not None:
@@ -101,8 +102,8 @@ def _picture_hash(page: Page) -> str:
     return digest.hexdigest()
 
 
-def _ocr_version() -> str:
+def _version(distribution: str) -> str:
     try:
-        return metadata.version("rapidocr")
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return ""

@@ -11,6 +11,7 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from pydantic import ConfigDict
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.index import Input, PageIndex
@@ -44,6 +45,9 @@ class MetaEmbedRetriever(BaseRetriever):
     Raises:
         BudgetError: On retrieval, when the budget asks for more vectors than there are.
     """
+
+    # A misspelt field would otherwise be dropped without a word.
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     index: PageIndex
     k: int = 5

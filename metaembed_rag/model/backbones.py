@@ -81,8 +81,7 @@ class Backbone(InputModule):
             side: meta_token_ids(self.tokenizer, side, settings.vectors(side)) for side in SIDES
         }
         self._forward_names = set(inspect.signature(model.forward).parameters)
-        control = [token.content for token in self.tokenizer.added_tokens_decoder.values()]
-        self._harmless = functools.partial(break_tokens, token_pattern(control))
+        self._harmless = functools.partial(break_tokens, token_pattern(self._control_tokens()))
         self._check_room()
 
     @property
@@ -166,6 +165,10 @@ class Backbone(InputModule):
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
         """Write weights, vocabulary, processor and ``metaembed.json``."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:  # or the last call's longest text would be written down with it
+            backend.no_truncation()
+            backend.no_padding()
         self.model.save_pretrained(output_path)
         self.processor.save_pretrained(output_path)
         text = json.dumps(self.settings.to_dict(), indent=2, ensure_ascii=False)
@@ -210,6 +213,12 @@ class Backbone(InputModule):
             return value
         reads = frozenset({"text", "image", "fused"} if self.reads_images else {"text"})
         return read_input(value, modalities=reads, where=f"input {position}")
+
+    def _control_tokens(self) -> list[str]:
+        """Special tokens; others that were added (Gemma's runs of newlines) are ordinary text."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        tokens = [token.content for token in added if token.special]
+        return [*tokens, str(getattr(self.processor, "image_token", ""))]
 
     @property
     def _is_prefix(self) -> bool:
@@ -351,23 +360,9 @@ def image_only(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
     It keeps its name, so that what it saves is loaded elsewhere by the stock class.
     """
 
-    def __init__(
-        self: Any,
-        image_processor: Any = None,
-        tokenizer: Any = None,
-        chat_template: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        kind.__init__(
-            self,
-            image_processor=image_processor,
-            tokenizer=tokenizer,
-            video_processor=None,
-            chat_template=chat_template,
-            **kwargs,
-        )
-
-    return type(kind.__name__, (kind,), {"__init__": __init__, "__module__": kind.__module__})
+    wanted = [part for part in kind.get_attributes() if part != "video_processor"]
+    members = {"get_attributes": classmethod(lambda cls: wanted), "__module__": kind.__module__}
+    return type(kind.__name__, (kind,), members)
 
 
 def _only_modality(items: list[Item]) -> str:

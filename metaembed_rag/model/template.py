@@ -75,7 +75,12 @@ def template_of(
 
 
 def _plain(processor: Any, tokenizer: Any, model_type: str) -> Template:
-    placeholder = processor.image_token
+    placeholder = str(getattr(processor, "image_token", ""))
+    if not placeholder:
+        raise CheckpointError(
+            f"the backbone ({model_type}) has neither a chat template nor a known image token; "
+            f"give one: from_backbone(..., template=Template(text=..., image=..., fused=...))"
+        )
     if model_type == "paligemma":  # its processor adds bos and newline, but only beside an image
         return Template(f"{tokenizer.bos_token}{_MARK}\n", placeholder, placeholder + _MARK)
     return Template(_MARK, placeholder, placeholder + _MARK)

@@ -72,7 +72,7 @@ def _find(
         yield resolved if _kind(resolved) else _unsupported(resolved)
         return
     empty = True
-    for found in _walk(resolved, on_ignore, seen):
+    for found in _walk(resolved, on_ignore, seen, named=True):
         empty = False
         yield found
     if empty:
@@ -82,7 +82,11 @@ def _find(
 
 
 def _walk(
-    folder: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path]
+    folder: Path,
+    on_ignore: Callable[[Path], None] | None,
+    seen: set[Path],
+    *,
+    named: bool = False,
 ) -> Iterator[Path | PageError]:
     """Files below a resolved ``folder``; ``seen`` also holds the folders, against link loops."""
     if folder in seen:
@@ -95,6 +99,8 @@ def _walk(
             show(folder), f"this folder cannot be listed ({error.strerror}): check its permissions"
         )
         return
+    if not named and any(entry.name == INDEX_MARK for entry in entries):
+        return
     for entry in entries:
         try:
             resolved = entry.resolve(strict=True)
@@ -103,8 +109,7 @@ def _walk(
             yield _missing(entry, error)
             continue
         if is_folder:
-            if not (resolved / INDEX_MARK).exists():
-                yield from _walk(resolved, on_ignore, seen)
+            yield from _walk(resolved, on_ignore, seen)
         elif _kind(resolved):
             yield resolved
         elif on_ignore is not None:

@@ -75,7 +75,7 @@ def _decode(
         image.seek(index)
         _check_pixels(image, name, max_pixels)
         if image.format == "JPEG":
-            # Lets the decoder skip detail: a photograph of 48 megapixels decodes 5 times faster.
+            # Lets the decoder skip detail: 0.41 instead of 0.68 s for 8,000 x 6,000 pixels.
             image.draft("RGB", (2 * max_side, 2 * max_side))
         upright = ImageOps.exif_transpose(image)
         if max(upright.size) > max_side and upright.mode not in ("RGB", "L"):

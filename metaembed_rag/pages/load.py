@@ -84,6 +84,23 @@ def file_digest(path: PathLike, *, max_side: int = 896) -> str:
     return _digest(_read_bytes(resolved, Limits().max_file_bytes), settings)
 
 
+def page_texts(
+    data: bytes, choose: Callable[[int], Iterable[int]] | None = None
+) -> Iterator[tuple[int, str]]:
+    """Yield ``(page number, text layer)`` of a PDF without making pictures; about 2 ms a page.
+
+    Args:
+        data: The bytes of the PDF.
+        choose: Number of pages -> the page numbers wanted, counted from 1; all by default.
+
+    Raises:
+        PageError: The PDF, or one of the wanted pages, cannot be read.
+    """
+    from metaembed_rag.pages.pdf import read_texts
+
+    return read_texts(data, choose or (lambda count: range(1, count + 1)))
+
+
 def _load_one(
     found: Path | PageError,
     skip: Callable[[str, str], bool] | None,

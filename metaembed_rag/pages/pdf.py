@@ -11,9 +11,11 @@ import re
 import threading
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import pypdfium2 as pdfium
@@ -43,6 +45,9 @@ class _Heading:
     index: int  # of the page, from 0
     level: int
     title: str
+
+
+_index = attrgetter("index")
 
 
 def read_pdf(
@@ -78,6 +83,26 @@ def read_pdf(
                 metadata=dict(shared) | {name: value for name, value in own.items() if value},
                 page_count=count,
             )
+    finally:
+        with _LOCK:
+            document.close()
+
+
+def read_texts(
+    data: bytes, choose: Callable[[int], Iterable[int]], source: str = "a PDF"
+) -> Iterator[tuple[int, str]]:
+    """Yield number (from 1) and text layer of the pages that ``choose`` takes of their count.
+
+    Raises:
+        PageError: The PDF, or one of these pages, cannot be read.
+    """
+    with _LOCK:
+        document = _open(data, source, None)
+    try:
+        for number in choose(len(document)):
+            with _LOCK, _opened(document, number - 1, source) as page:
+                text = _text(page)
+            yield number, text
     finally:
         with _LOCK:
             document.close()
@@ -126,7 +151,7 @@ def _outline(document: pdfium.PdfDocument) -> list[_Heading]:
         title = one_line(bookmark.get_title())
         if index is not None and title:
             headings.append(_Heading(index, bookmark.level, title))
-    return sorted(headings, key=lambda heading: heading.index)
+    return sorted(headings, key=_index)
 
 
 def section_of(outline: list[_Heading], index: int) -> str:
@@ -135,8 +160,8 @@ def section_of(outline: list[_Heading], index: int) -> str:
     Of several sections that start on the page it is the first, with the subsections that start
     right below it; when none starts there, the one that goes on from an earlier page.
     """
-    pages = [heading.index for heading in outline]
-    first, end = bisect_left(pages, index), bisect_right(pages, index)
+    first = bisect_left(outline, index, key=_index)
+    end = bisect_right(outline, index, key=_index)
     if first == end:
         return outline[first - 1].title if first else ""
     innermost = outline[first]
@@ -151,23 +176,33 @@ def _read_page(
     document: pdfium.PdfDocument, index: int, max_side: int, source: str
 ) -> tuple[str, Image.Image, str]:
     """Text, picture and label of one page; its memory is freed before the next one."""
+    with _opened(document, index, source) as page:
+        image = _render(page, max_side, f"{source}#{index + 1}")
+        return _text(page), image, one_line(document.get_page_label(index))
+
+
+@contextmanager
+def _opened(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[pdfium.PdfPage]:
+    """One page, closed afterwards; what fails in PDFium meanwhile becomes that page's error."""
     try:
         page = document[index]
         try:
-            image = _render(page, max_side, f"{source}#{index + 1}")
-            textpage = page.get_textpage()
-            try:
-                text = clean_text(textpage.get_text_bounded())
-            finally:
-                textpage.close()
+            yield page
         finally:
             page.close()
-        return text, image, one_line(document.get_page_label(index))
     except _FAILURES as error:
         raise UnreadableFileError(
             f"{source}#{index + 1}",
-            f"this page of the PDF is damaged ({error}); the others are not",
+            f"this page of the PDF is damaged ({error}); save the PDF again",
         ) from error
+
+
+def _text(page: pdfium.PdfPage) -> str:
+    textpage = page.get_textpage()
+    try:
+        return clean_text(textpage.get_text_bounded())
+    finally:
+        textpage.close()
 
 
 def _render(page: pdfium.PdfPage, max_side: int, name: str) -> Image.Image:

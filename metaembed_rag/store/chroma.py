@@ -138,6 +138,11 @@ class ChromaStore:
         """Where a folder keeps its pictures; None for a server and for memory."""
         return None if self._lock is None else Path(self.where).resolve() / _PICTURES
 
+    @property
+    def is_server(self) -> bool:
+        """Whether it is reached over the network."""
+        return _is_url(self.where)
+
     @contextmanager
     def writing(self, timeout: float = 0.0) -> Iterator[None]:
         """Hold the writer lock; threads of one process take turns.

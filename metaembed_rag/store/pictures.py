@@ -7,8 +7,12 @@ rendering a PDF page takes. A page of text at 896 pixels is about 100 KB.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
+import tempfile
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +31,13 @@ class PictureFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def temporary(cls) -> PictureFolder:
+        """A folder that is removed when the process ends."""
+        folder = tempfile.mkdtemp(prefix="metaembed_pictures_")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return cls(Path(folder))
 
     def save(self, image: Image.Image, page_id: str, content_hash: str) -> str:
         """Write a picture and return its name, relative to the folder.
@@ -48,7 +59,7 @@ class PictureFolder:
         """Where the picture of that name lies."""
         return self.folder / name
 
-    def remove(self, names: set[str | None]) -> None:
+    def remove(self, names: Set[str | None]) -> None:
         """Delete pictures; those that are gone already, and None, do not matter."""
         for name in names:
             if name is not None:

@@ -78,8 +78,9 @@ def embed(bag: torch.nn.EmbeddingBag, texts: Sequence[np.ndarray]) -> Tensor:
     """Unit vectors of tokenised texts, float32 ``(texts, dimension)``."""
     filled = [one if len(one) else np.array([UNK], np.uint16) for one in texts]
     offsets = np.cumsum([0] + [len(one) for one in filled[:-1]])
-    ids = torch.from_numpy(np.concatenate(filled).astype(np.int64))
-    return F.normalize(bag(ids, torch.from_numpy(offsets)), dim=-1)
+    device = bag.weight.device
+    ids = torch.from_numpy(np.concatenate(filled).astype(np.int64)).to(device)
+    return F.normalize(bag(ids, torch.from_numpy(offsets).to(device)), dim=-1)
 
 
 def token_weights(vectors: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ MIX: Mapping[str, float] = {
 _TITLE_REMOVED = 0.3
 _SPAN_REMOVED = 0.5
 _WORDS_DROPPED = 0.3
+_NEAR = (1, 2, 4, 8)
+"""How many other pages of its document join a page, drawn evenly."""
 
 
 class Ragged:
@@ -189,7 +191,7 @@ class Sampler:
         ]
 
     def _page_groups(self, size: int, titled: bool) -> list[int]:
-        """Distinct pages, up to four of a document: the hard negatives of each other."""
+        """Distinct pages, up to nine of a document: the hard negatives of each other."""
         chosen: dict[int, None] = {}
         pool = len(self._titled) if titled else len(self._sources.document_of_page)
         size = min(size, pool)
@@ -199,7 +201,7 @@ class Sampler:
             near = self._pages_of[int(self._sources.document_of_page[page])]
             if titled:
                 near = [other for other in near if other in self._titles_of]
-            others = self._random.choice(near, min(len(near), self._random.choice([1, 1, 2, 4])))
+            others = self._random.choice(near, min(len(near), self._random.choice(_NEAR)))
             for one in [page, *others.tolist()]:
                 if len(chosen) < size:
                     chosen[one] = None

@@ -97,8 +97,9 @@ def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     length = states.shape[2]
     first, second = states.chunk(2, dim=-1)
     turned = torch.cat((-second, first), dim=-1)
-    cosine, sine = cosine[:, None, :length], sine[:, None, :length]
-    return (states * cosine + turned * sine).to(states.dtype)
+    cosine = cosine[:, None, :length].to(states.dtype)
+    sine = sine[:, None, :length].to(states.dtype)
+    return states * cosine + turned * sine
 
 
 @torch.no_grad()

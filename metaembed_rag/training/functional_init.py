@@ -46,20 +46,41 @@ class InitSettings:
     """How the first layer pools.
 
     Args:
-        sharpness: Attention logit of a token that points at the centroid; 0 is a plain mean.
-        weight_power: Attention grows with the token's weight to this power.
+        sharpness: Attention logit of a token that points at a document centroid.
+        query_sharpness: The same for a query Meta Token's direction.
+        query_power: In queries, attention grows with a token's weight to this power; elsewhere with
+            the weight itself.
+        sampled: Whether the later query Meta Tokens have random directions, so that each picks
+            single words of the query (heavy ones more often), or centroids as in documents.
         output_scale: Size of the pooled vector against the Meta Token's own embedding.
-        meta_scale: Standard deviation of the Meta Tokens' rows; LayerNorm's epsilon (1e-5) shrinks
-            rows this small.
+        meta_scale: Scale of the Meta Tokens' rows; LayerNorm's epsilon (1e-5) shrinks rows this
+            small nearly linearly, so a row's length sets how sharply it attends.
         noise: Standard deviation of what is random elsewhere.
     """
 
-    sharpness: float = 20.0
-    weight_power: float = 1.0
+    sharpness: float = 15.0
+    query_sharpness: float = 15.0
+    query_power: float = 1.0
+    sampled: bool = False
     output_scale: float = 4.0
-    meta_scale: float = 0.001
+    meta_scale: float = 0.006
     noise: float = 0.01
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """What each of the 16 + 64 Meta Tokens attends to.
+
+    Args:
+        directions: ``(80, hidden)``: unit rows, or zeros for "the whole text".
+        sharpness: ``(80,)``: attention logit of a token that points there.
+        power: ``(80,)``: power of the token's weight.
+    """
+
+    directions: Tensor
+    sharpness: Tensor
+    power: Tensor
 
 
 def build_model(vocabulary: int, hidden: int, *, layers: int, intermediate: int) -> ModernBertModel:
@@ -99,21 +120,19 @@ def functional_init(
     """
     settings = settings or InitSettings()
     noise = torch.Generator().manual_seed(settings.seed)
-    hidden = token_vectors.shape[1]
     weight = token_vectors.norm(dim=1).clamp(min=1e-3)
     direction = token_vectors / weight[:, None]
     direction[:, 0] = 0
-    centroids = meta_centroids(direction, (token_counts + 1).log() * weight, settings.seed)
+    pooling = plan_pooling(direction, (token_counts + 1).log() * weight, settings)
     rows = model.embeddings.tok_embeddings.weight
     rows.copy_(_token_rows(direction, weight, token_counts))
-    rows[:FIRST_TEXT_ID] = _special_rows(centroids, settings, noise)
+    rows[:FIRST_TEXT_ID] = _special_rows(pooling, settings, noise)
     model.final_norm.weight[0] = 0.0  # the weight coordinate is no content
     meta = model.embeddings.norm(rows[QUERY_IDS[0] : FIRST_TEXT_ID])
-    _write_attention(model, centroids, meta, settings, noise)
+    _write_attention(model, pooling, meta, settings, noise)
     for layer in model.layers[1:]:  # near the identity: they add little at first
         layer.attn.Wo.weight.mul_(0.1)
         layer.mlp.Wo.weight.mul_(0.1)
-    assert hidden == model.config.hidden_size
 
 
 def _token_rows(direction: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
@@ -125,19 +144,27 @@ def _token_rows(direction: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
     return rows
 
 
-def meta_centroids(direction: Tensor, importance: Tensor, seed: int) -> Tensor:
-    """``(16 + 64, hidden)``: unit centroid of each Meta Token, or zeros for "the whole text".
+def plan_pooling(direction: Tensor, importance: Tensor, settings: InitSettings) -> Pooling:
+    """Directions in blocks that match the nesting of the budgets.
 
-    The blocks match the nesting of the budgets: of the documents' 64, the first is the whole text,
-    then 3, 4, 8 and 48 clusters of the vocabulary; of the queries' 16, 2 whole, then 2, 4 and 8.
+    Of the documents' 64 Meta Tokens the first reads the whole text, then come 3, 4, 8 and 48
+    clusters of the vocabulary; of the queries' 16, two read the whole text, then 2, 4 and 8.
     """
     points, importance = direction[FIRST_TEXT_ID:], importance[FIRST_TEXT_ID:]
-    whole = direction.new_zeros(1, direction.shape[1])
-    query = [whole, whole, *(kmeans(points, importance, k, seed + k) for k in (2, 4, 8))]
+    whole, seed = direction.new_zeros(1, direction.shape[1]), settings.seed
     document = [whole, *(kmeans(points, importance, k, seed - k) for k in (3, 4, 8, 48))]
-    centroids = torch.cat([*query, *document])
-    assert len(centroids) == QUERY_VECTORS + DOCUMENT_VECTORS
-    return centroids
+    query = [whole, whole, *(kmeans(points, importance, k, seed + k) for k in (2, 4, 8))]
+    if settings.sampled:
+        _, _, axes = torch.linalg.svd(torch.cat(document), full_matrices=False)
+        drawn = torch.randn(14, len(_SLOW), generator=torch.Generator().manual_seed(seed))
+        query = [whole, whole, F.normalize(drawn @ axes[: len(_SLOW)], dim=1)]
+    directions = torch.cat([*query, *document])
+    sharpness = torch.full((len(directions),), settings.sharpness)
+    sharpness[:QUERY_VECTORS] = settings.query_sharpness
+    power = torch.ones(len(directions))
+    power[2:QUERY_VECTORS] = settings.query_power
+    assert len(directions) == QUERY_VECTORS + DOCUMENT_VECTORS
+    return Pooling(directions, sharpness, power)
 
 
 def kmeans(points: Tensor, importance: Tensor, k: int, seed: int, rounds: int = 25) -> Tensor:
@@ -155,15 +182,13 @@ def kmeans(points: Tensor, importance: Tensor, k: int, seed: int, rounds: int = 
     return centroids
 
 
-def _special_rows(
-    centroids: Tensor, settings: InitSettings, noise: torch.Generator
-) -> Tensor:
-    """Rows of ids below 85: coordinate 0 strongly negative, so that nobody attends to them."""
-    hidden = centroids.shape[1]
-    meta = centroids + 0.005 * torch.randn(centroids.shape, generator=noise)
-    meta[:, 0] = -2.0
-    meta = meta - meta.mean(1, keepdim=True)
-    meta = meta / meta.std(1, keepdim=True, unbiased=False) * settings.meta_scale
+def _special_rows(pooling: Pooling, settings: InitSettings, noise: torch.Generator) -> Tensor:
+    """Rows of ids below 85: coordinate 0 negative, so that nobody attends to them."""
+    hidden = pooling.directions.shape[1]
+    meta = pooling.directions * (pooling.sharpness[:, None] / 20)
+    meta = meta + 0.005 * torch.randn(meta.shape, generator=noise)
+    meta[:, 0] = -2.0 * pooling.power
+    meta = (meta - meta.mean(1, keepdim=True)) * settings.meta_scale
     plain = 0.01 * torch.randn(QUERY_IDS[0], hidden, generator=noise)
     plain[:, 0] = -0.06
     return torch.cat([plain, meta])
@@ -171,34 +196,35 @@ def _special_rows(
 
 def _write_attention(
     model: ModernBertModel,
-    centroids: Tensor,
+    pooling: Pooling,
     meta: Tensor,
     settings: InitSettings,
     noise: torch.Generator,
 ) -> None:
     """Queries and keys of every head alike; values and output the identity.
 
-    The logit of a token for a Meta Token is ``weight_power * log weight + sharpness * cosine`` with
-    the centroid, up to the share of the cosine that the projection onto 25 dimensions keeps.
+    The logit of a token for a Meta Token is ``power * log weight + sharpness * cosine`` with its
+    direction, up to the share of the cosine that the projection onto 25 dimensions keeps.
     """
-    hidden = centroids.shape[1]
+    hidden = pooling.directions.shape[1]
     attention, root = model.layers[0].attn, math.sqrt(HEAD_SIZE)
-    _, _, axes = torch.linalg.svd(centroids, full_matrices=False)
+    _, _, axes = torch.linalg.svd(pooling.directions[QUERY_VECTORS:], full_matrices=False)
     axes = axes[: len(_SLOW)]
-    clustered = centroids.norm(dim=1) > 0.5
-    along = (meta[clustered] * centroids[clustered]).sum(1).mean()
+    directed = pooling.directions.norm(dim=1) > 0.5
+    along = (meta * pooling.directions).sum(1)[directed] / pooling.sharpness[directed]
+    low = (meta[:, 0] / pooling.power).mean()
     queries, keys, values = attention.Wqkv.weight.view(3, hidden, hidden)
     for matrix in (queries, keys):
         matrix.normal_(std=settings.noise, generator=noise)
     for head in range(hidden // HEAD_SIZE):
-        at, slow = head * HEAD_SIZE, [head * HEAD_SIZE + i for i in _SLOW]
-        queries[at + _WEIGHT] = keys[at + _WEIGHT] = 0
-        queries[at + _WEIGHT, 0] = root * settings.weight_power / meta[:, 0].mean()
+        at = head * HEAD_SIZE
+        slow = [at + i for i in _SLOW if i != _WEIGHT]
+        queries[at + _WEIGHT], keys[at + _WEIGHT] = 0, 0
+        queries[at + _WEIGHT, 0] = root / low
         keys[at + _WEIGHT, 0] = 1
-        queries[slow] = axes * (root * settings.sharpness / along)
+        queries[slow] = axes * (root / along.mean())
         keys[slow] = axes / math.sqrt(hidden)
-        for row in slow:
-            queries[row, 0] = keys[row, 0] = 0
+        queries[slow, 0], keys[slow, 0] = 0, 0
     identity = torch.eye(hidden)
     values.copy_(identity + settings.noise * torch.randn(hidden, hidden, generator=noise))
     values[0] = 0

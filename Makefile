@@ -1,0 +1,67 @@
+# metaembed_rag: `make demo` runs the main job, `make test` the tests; each sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+INDEX := demo_index
+SPEC := pyproject.toml constraints.txt
+SEARCH = $(BIN)/metaembed search --index $(INDEX) -k 2
+
+.PHONY: help demo test test-all check format notebooks clean
+
+help:  ## Say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo  ## Index a PDF, a chart and a note, and ask questions at several budgets
+	@echo "== Index examples/files (a PDF, a chart, a note)"
+	$(BIN)/metaembed index examples/files --index $(INDEX)
+	@for budget in 1,1 4,8 16,64; do \
+		echo; echo "== A question at the budget ($$budget)"; \
+		$(SEARCH) "$(QUESTION)" --budget $$budget || exit 1; \
+	done
+	@echo; echo "== A chart, found by what is written on it (read by OCR)"
+	$(SEARCH) "$(CHART_QUESTION)" --html demo_hits.html
+	@echo; echo "Now your own files: $(BIN)/metaembed index FOLDER --index my_index"
+
+QUESTION ?= how do I explode a slice of the pie
+CHART_QUESTION ?= electricity from wind and solar power
+
+test: $(VENV)/.test  ## Run the tests (a few minutes on two cores)
+	$(BIN)/python -m pytest -q -m "not slow and not gpu and not network"
+
+test-all: $(VENV)/.test  ## Run the slow tests too
+	$(BIN)/python -m pytest -q -m "not network"
+
+check: $(VENV)/.test  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test  ## Let ruff format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+notebooks: $(VENV)/.test  ## Run the notebooks again and keep their outputs
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+clean:  ## Remove the environment and what the demo made
+	rm -rf $(VENV) $(INDEX) demo_hits.html
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make demo PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
+		apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); \
+		echo "a virtual environment cannot be made: sudo apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.demo: $(VENV)/bin/python $(SPEC)
+	@echo "== Set up $(VENV) (once, about two minutes)"
+	$(PIP) -e '.[ocr]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python $(SPEC)
+	@echo "== Set up $(VENV) with everything that tests need (once, about three minutes)"
+	$(PIP) -e '.[all,dev]'
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,106 @@
+"""Small files for tests: PDFs and pictures whose content the reader of a test can see."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import NameObject, NumberObject
+from reportlab.pdfgen import canvas
+
+Outline = Sequence[tuple[str, int, int]]
+"""Title, level (0 is the top) and page (from 1) of each entry."""
+
+
+def pdf_bytes(
+    texts: Sequence[str],
+    *,
+    size: tuple[float, float] = (300, 400),
+    title: str = "",
+    author: str = "",
+    outline: Outline = (),
+) -> bytes:
+    """A PDF with one page per text; a text of several lines is drawn line by line."""
+    buffer = io.BytesIO()
+    pdf = canvas.Canvas(buffer, pagesize=size, invariant=True)
+    pdf.setTitle(title)
+    pdf.setAuthor(author)
+    for number, text in enumerate(texts, start=1):
+        for name, level, page in outline:
+            if page == number:
+                pdf.bookmarkPage(f"{name}{page}")
+                pdf.addOutlineEntry(name, f"{name}{page}", level)
+        for row, line in enumerate(text.split("\n")):
+            pdf.drawString(30, size[1] - 50 - 20 * row, line)
+        pdf.showPage()
+    pdf.save()
+    return buffer.getvalue()
+
+
+def make_pdf(path: Path, texts: Sequence[str], **options: object) -> Path:
+    """Write `pdf_bytes` to ``path``."""
+    path.write_bytes(pdf_bytes(texts, **options))  # type: ignore[arg-type]
+    return path
+
+
+def encrypt(data: bytes, user_password: str, owner_password: str = "owner") -> bytes:
+    """The PDF encrypted with AES-256; an empty user password lets everybody read it."""
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(data)))
+    writer.encrypt(user_password, owner_password, algorithm="AES-256")
+    return _written(writer)
+
+
+def with_roman_labels(data: bytes) -> bytes:
+    """The PDF with the page labels i, ii, iii, …"""
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(data)))
+    writer.set_page_label(0, len(writer.pages) - 1, style="/r")
+    return _written(writer)
+
+
+def with_broken_page(data: bytes, number: int) -> bytes:
+    """The PDF in whose page tree the page ``number`` is a number instead of a page."""
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(data)))
+    kids = writer.root_object["/Pages"]["/Kids"]
+    kids[number - 1] = writer._add_object(NumberObject(7))
+    return _written(writer)
+
+
+def without_pages(data: bytes) -> bytes:
+    """The PDF with an empty page tree."""
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(data)))
+    pages = writer.root_object["/Pages"]
+    pages["/Kids"].clear()
+    pages[NameObject("/Count")] = NumberObject(0)
+    return _written(writer)
+
+
+def picture(
+    color: object = "white", size: tuple[int, int] = (60, 40), mode: str = "RGB"
+) -> Image.Image:
+    """A picture of one colour."""
+    return Image.new(mode, size, color)  # type: ignore[arg-type]
+
+
+def two_colors(size: tuple[int, int] = (60, 40)) -> Image.Image:
+    """Left half red, right half blue: turned or mirrored pictures are told apart."""
+    image = Image.new("RGB", size, "red")
+    image.paste("blue", (size[0] // 2, 0, size[0], size[1]))
+    return image
+
+
+def picture_of_text(lines: Sequence[str], size: tuple[int, int] = (500, 160)) -> Image.Image:
+    """Black text of 24 pixels on white, as a chart or a screenshot has it."""
+    image = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(image)
+    for row, line in enumerate(lines):
+        draw.text((20, 20 + 40 * row), line, fill="black", font=ImageFont.load_default(24))
+    return image
+
+
+def _written(writer: PdfWriter) -> bytes:
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    return buffer.getvalue()
