@@ -14,18 +14,19 @@ help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.demo  ## Index a PDF, a chart and a note, and ask questions at several budgets
-	@echo "== Index examples/files (a PDF, a chart, a note)"
+	@echo "== Index examples/files: a PDF, a chart, a note"
 	$(BIN)/metaembed index examples/files --index $(INDEX)
 	@for budget in 1,1 4,8 16,64; do \
-		echo; echo "== A question at the budget ($$budget)"; \
+		echo; echo "== \"$(QUESTION)\" at the budget ($$budget)"; \
 		$(SEARCH) "$(QUESTION)" --budget $$budget || exit 1; \
 	done
-	@echo; echo "== A chart, found by what is written on it (read by OCR)"
+	@echo; echo "== \"$(CHART_QUESTION)\": a chart, found by what OCR reads on it"
 	$(SEARCH) "$(CHART_QUESTION)" --html demo_hits.html
-	@echo; echo "Now your own files: $(BIN)/metaembed index FOLDER --index my_index"
+	@echo; echo "demo_hits.html shows these pages. Your own files:"
+	@echo "    $(BIN)/metaembed index FOLDER --index my_index"
 
-QUESTION ?= how do I explode a slice of the pie
-CHART_QUESTION ?= electricity from wind and solar power
+QUESTION ?= patterns instead of colours for printing in black and white
+CHART_QUESTION ?= carbon dioxide in the air at Mauna Loa
 
 test: $(VENV)/.test  ## Run the tests (a few minutes on two cores)
 	$(BIN)/python -m pytest -q -m "not slow and not gpu and not network"

@@ -14,7 +14,14 @@ from pathlib import Path
 from metaembed_rag import MetaEmbedEncoder, PageIndex, load_pages
 
 MANUAL = Path(__file__).parent / "files" / "bardiag.pdf"
-QUESTION = "fill the bars with patterns for black and white printing"
+QUESTION = "patterns instead of colours for printing in black and white"
+
+
+def nearest_line(text: str, question: str) -> str:
+    """The line of a page that shares most words with the question."""
+    words = set(question.lower().split())
+    lines = [line.strip() for line in text.splitlines()] or [""]
+    return max(lines, key=lambda line: len(words & set(line.lower().split())))
 
 
 def main(path: Path, question: str) -> None:
@@ -30,9 +37,9 @@ def main(path: Path, question: str) -> None:
         hits = index.search(question, k=3, budget="full")
         print(f"\n{question!r} at the budget ({hits.budget}), {hits.seconds * 1000:.0f} ms:")
         for hit in hits:
-            words = " ".join(hit.page.text.split())
             name = Path(hit.page.source).name
-            print(f"  {hit.rank}. {hit.score:.3f}  {name}, page {hit.page.number}: {words[:60]}…")
+            print(f"  {hit.rank}. {hit.score:.3f}  {name}, page {hit.page.number}")
+            print(f"            “{nearest_line(hit.page.text, question)}”")
             print(f"            its picture: {hit.page.image_path}")
 
         again = index.add(load_pages(path))

@@ -26,7 +26,7 @@ from metaembed_rag import MetaEmbedEncoder, PageIndex, load_pages
 from metaembed_rag.langchain import MetaEmbedRetriever
 
 MANUAL = Path(__file__).parent / "files" / "bardiag.pdf"
-QUESTION = "patterns for black and white documents"
+QUESTION = "which packages must be installed first"
 
 
 class OfflineStandInChatModel(SimpleChatModel):

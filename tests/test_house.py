@@ -30,7 +30,6 @@ SAME_FLOOR = {("budget", "errors"), ("store", "hits"), ("ocr", "pages")}
 
 HOMES = {
     "chromadb": {"store"},
-    "pypdf": {"pages"},
     "pypdfium2": {"pages"},
     "rapidocr": {"ocr"},
     "sentence_transformers": {"model", "training"},

@@ -602,7 +602,7 @@ def test_a_server_does_what_a_folder_does(server, tmp_path, encoder):
 
 
 def test_a_server_that_does_not_answer_is_a_sentence(encoder):
-    with pytest.raises(StoreError, match="Chroma at http://127.0.0.1:9 answered"):
+    with pytest.raises(StoreError, match="Chroma at http://127.0.0.1:9: Could not connect"):
         PageIndex.open("http://127.0.0.1:9", encoder)
 
 

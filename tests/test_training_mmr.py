@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -35,13 +36,16 @@ def unit(*shape, seed):
 
 
 SETTINGS = MMRSettings(
-    groups=((1, 1), (2, 3), (4, 5)), weights=(1.0, 2.0, 1.0), temperatures=(0.1, 0.2, 0.5)
+    groups=((1, 1), (2, 3), (4, 5)),
+    weights=(1.0, 2.0, 1.0),
+    temperatures=(0.1, 0.2, 0.5),
+    teacher_weights=(0.0, 0.0, 0.0),
 )
 
 
 @pytest.mark.parametrize("score", ["mean", "sum"])
 def test_loss_and_gradients_equal_the_definition(score):
-    settings = MMRSettings(SETTINGS.groups, SETTINGS.weights, SETTINGS.temperatures, score)
+    settings = replace(SETTINGS, score=score)
     queries, documents = unit(3, 4, 8, seed=1), unit(5, 5, 8, seed=2)
     ours = mmr_loss(queries, documents, settings).total
     slow = slow_loss(queries, documents, settings)
@@ -63,13 +67,13 @@ def test_scores_of_a_group_use_only_its_prefixes():
 
 def test_two_equal_documents_cost_log_two():
     vector = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])
-    settings = MMRSettings(((1, 1),), (1.0,), (0.05,))
+    settings = MMRSettings(((1, 1),), (1.0,), (0.05,), teacher_weights=(0.0,))
     assert mmr_loss(vector, vector, settings).total.item() == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_a_teacher_that_agrees_adds_nothing_and_one_that_disagrees_adds():
     queries, documents = unit(3, 4, 8, seed=1), unit(3, 5, 8, seed=2)
-    settings = MMRSettings(((2, 3),), (1.0,), (0.01,))
+    settings = MMRSettings(((2, 3),), (1.0,), (0.01,), teacher_weights=(1.0,))
     agreed = (group_scores(queries, documents, settings.groups)[0] / 2 / 0.01).log_softmax(1)
     plain = mmr_loss(queries, documents, settings).total.item()
     same = mmr_loss(queries, documents, settings, teacher=agreed, teacher_weight=1.0)

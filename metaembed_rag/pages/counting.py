@@ -8,6 +8,7 @@ from pathlib import Path
 import pypdfium2
 
 from metaembed_rag.pages.folders import kind_of
+from metaembed_rag.pages.pdf import PDFIUM_LOCK
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS
 
 
@@ -25,7 +26,7 @@ def _count(path: Path) -> int:
         if kind == "text":
             return max(1, path.stat().st_size // CHUNK_CHARACTERS)
         if kind == "pdf":
-            with pypdfium2.PdfDocument(path) as document:
+            with PDFIUM_LOCK, pypdfium2.PdfDocument(path) as document:
                 return len(document)
     except (OSError, pypdfium2.PdfiumError):
         pass  # the reader will report the file; here it is one step of a progress bar

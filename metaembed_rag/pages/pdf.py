@@ -31,7 +31,7 @@ from metaembed_rag.pages.page import Page
 if TYPE_CHECKING:
     from PIL import Image
 
-_LOCK = threading.RLock()
+PDFIUM_LOCK = threading.RLock()
 _PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
 _FAILURES = (pdfium.PdfiumError, OSError, ValueError, ArithmeticError, MemoryError)
 _MAX_OUTLINE = 50_000
@@ -60,16 +60,16 @@ def read_pdf(
         UnreadableFileError: It is damaged or has no pages.
         FileTooLargeError: It has more than ``max_pages`` pages.
     """
-    with _LOCK:
+    with PDFIUM_LOCK:
         document = _open(data, source, password)
     try:
-        with _LOCK:
+        with PDFIUM_LOCK:
             count = _count(document, source, max_pages)
             shared = _document_metadata(document)
             outline = _outline(document)
         for index in range(count):
             try:
-                with _LOCK:
+                with PDFIUM_LOCK:
                     text, image, label = _read_page(document, index, max_side, source)
             except PageError as error:
                 yield error
@@ -84,7 +84,7 @@ def read_pdf(
                 page_count=count,
             )
     finally:
-        with _LOCK:
+        with PDFIUM_LOCK:
             document.close()
 
 
@@ -96,15 +96,15 @@ def read_texts(
     Raises:
         PageError: The PDF, or one of these pages, cannot be read.
     """
-    with _LOCK:
+    with PDFIUM_LOCK:
         document = _open(data, source, None)
     try:
         for number in choose(len(document)):
-            with _LOCK, _opened(document, number - 1, source) as page:
+            with PDFIUM_LOCK, _opened(document, number - 1, source) as page:
                 text = _text(page)
             yield number, text
     finally:
-        with _LOCK:
+        with PDFIUM_LOCK:
             document.close()
 
 

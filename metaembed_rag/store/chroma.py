@@ -385,9 +385,9 @@ def _chroma_errors(where: str) -> Iterator[None]:
     try:
         yield
     except ChromaError as error:
-        raise StoreError(f"Chroma at {where} answered: {error.message()}") from error
+        raise StoreError(f"Chroma at {where}: {error.message()}") from error
     except httpx.HTTPError as error:
         raise StoreError(f"the Chroma server at {where} does not answer: {error}") from error
     except ValueError as error:
         # Its client's checks (of a filter, of a server's address) raise plain ValueErrors.
-        raise StoreError(f"Chroma at {where} answered: {error}") from error
+        raise StoreError(f"Chroma at {where}: {error}") from error

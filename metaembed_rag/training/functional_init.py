@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from transformers import ModernBertModel
 
 HEAD_SIZE = 64
-_SLOW = [*range(19, 31), *range(51, 64)]
-"""Head dimensions whose RoPE angle stays under half a radian over 512 positions (theta 160,000)."""
+ROPE_THETA = 1e12
+"""So large that most head dimensions hardly turn over 512 positions: they carry content."""
 
-_WEIGHT = 31
+_WEIGHT = HEAD_SIZE // 2 - 1
 """The slowest head dimension: carries the log weight of a token."""
+
+_SLOW = [i for i in range(HEAD_SIZE) if i % (HEAD_SIZE // 2) >= 10 and i != _WEIGHT]
+"""43 head dimensions whose RoPE angle stays under 0.1 over 512 positions."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,10 @@ def build_model(vocabulary: int, hidden: int, *, layers: int, intermediate: int)
             num_attention_heads=hidden // HEAD_SIZE,
             layer_types=["full_attention"] * layers,
             max_position_embeddings=2048,
+            rope_parameters={
+                "full_attention": {"rope_type": "default", "rope_theta": ROPE_THETA},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+            },
             pad_token_id=PAD,
             bos_token_id=CLS_ID,
             eos_token_id=SEP,
@@ -204,7 +211,7 @@ def _write_attention(
     """Queries and keys of every head alike; values and output the identity.
 
     The logit of a token for a Meta Token is ``power * log weight + sharpness * cosine`` with its
-    direction, up to the share of the cosine that the projection onto 25 dimensions keeps.
+    direction, up to the share of the cosine that the projection onto 43 dimensions keeps.
     """
     hidden = pooling.directions.shape[1]
     attention, root = model.layers[0].attn, math.sqrt(HEAD_SIZE)
@@ -218,7 +225,7 @@ def _write_attention(
         matrix.normal_(std=settings.noise, generator=noise)
     for head in range(hidden // HEAD_SIZE):
         at = head * HEAD_SIZE
-        slow = [at + i for i in _SLOW if i != _WEIGHT]
+        slow = [at + i for i in _SLOW]
         queries[at + _WEIGHT], keys[at + _WEIGHT] = 0, 0
         queries[at + _WEIGHT, 0] = root / low
         keys[at + _WEIGHT, 0] = 1

@@ -26,15 +26,19 @@ class MMRSettings:
         temperatures: Of each group's softmax.
         score: ``"sum"`` over the query's vectors as in the paper, or their ``"mean"``: with sums
             and one temperature the (16, 64) group owns the gradient.
+        teacher_weights: Of each group's divergence from a teacher, against its cross-entropy: one
+            vector cannot follow token-level late interaction, and breaks when it must.
     """
 
     groups: tuple[tuple[int, int], ...] = RetrievalBudget.PAPER
     weights: tuple[float, ...] = (1.0,) * 5
     temperatures: tuple[float, ...] = (0.05,) * 5
     score: str = "mean"
+    teacher_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if not len(self.groups) == len(self.weights) == len(self.temperatures):
+        counts = {len(self.groups), len(self.weights), len(self.temperatures)}
+        if len(counts | {len(self.teacher_weights)}) != 1:
             raise ValueError("groups, weights and temperatures must be equally many")
         if self.score not in ("sum", "mean"):
             raise ValueError(f"score must be 'sum' or 'mean', not {self.score!r}")
@@ -54,7 +58,7 @@ def mmr_loss(
     settings: MMRSettings,
     *,
     teacher: Tensor | None = None,
-    teacher_weight: float = 0.0,
+    teacher_weight: float = 1.0,
 ) -> MMRLoss:
     """MMR loss with in-batch negatives: query ``i`` is answered by document ``i``.
 
@@ -62,22 +66,23 @@ def mmr_loss(
         queries: Unit vectors ``(n, R_q, D)``.
         documents: Unit vectors ``(m, R_c, D)``, ``m >= n``; those from ``n`` on are negatives.
         teacher: Optional log-probabilities ``(n, m)``: each group is also drawn to them (KL
-            divergence), weighted by ``teacher_weight``.
+            divergence), weighted by ``teacher_weight`` and the group's own share.
     """
     right = torch.arange(len(queries), device=queries.device)
     total, losses = queries.new_zeros(()), []
     scores = group_scores(queries, documents, settings.groups)
     weights = [weight / sum(settings.weights) for weight in settings.weights]
-    for (r_q, _), weight, temperature, score in zip(
-        settings.groups, weights, settings.temperatures, scores, strict=True
+    shares = settings.teacher_weights
+    for (r_q, _), weight, share, temperature, score in zip(
+        settings.groups, weights, shares, settings.temperatures, scores, strict=True
     ):
         logits = (score / r_q if settings.score == "mean" else score) / temperature
         loss = F.cross_entropy(logits, right)
         losses.append(loss.detach())
         total = total + weight * loss
-        if teacher is not None:
+        if teacher is not None and share > 0:
             drawn = F.kl_div(logits.log_softmax(1), teacher, log_target=True, reduction="batchmean")
-            total = total + teacher_weight * weight * drawn
+            total = total + teacher_weight * share * weight * drawn
     return MMRLoss(total, losses)
 
 
