@@ -47,7 +47,7 @@ def train_bag(
     while (done := (time.monotonic() - start) / seconds) < 1:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * (1 - done) + 1e-5
-        batch = sampler.draw(batch_size, _LENGTHS[step % len(_LENGTHS)])
+        batch = sampler.draw(step, batch_size, _LENGTHS[step % len(_LENGTHS)])
         loss = bag_loss(bag, batch.queries, batch.texts, temperature)
         optimizer.zero_grad()
         loss.backward()

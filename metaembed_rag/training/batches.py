@@ -142,18 +142,19 @@ class Batch:
 
 
 class Sampler:
-    """Draws batches, each from one source, in an order that the seed decides.
+    """Draws batches, each from one source.
 
     Args:
         sources: What to draw from.
-        seed: Of the random order.
+        seed: Of the random draws.
         mix: Weight of each source; of :data:`MIX`'s names.
     """
 
     def __init__(
         self, sources: TokenisedSources, *, seed: int, mix: Mapping[str, float] = MIX
     ) -> None:
-        self._sources, self._random = sources, np.random.default_rng(seed)
+        self._sources, self._seed = sources, seed
+        self._random = np.random.default_rng(seed)
         known = {*sources.pairs, "title", "span"}
         held = {name: weight for name, weight in mix.items() if name in known and weight > 0}
         self._names = list(held)
@@ -166,8 +167,12 @@ class Sampler:
             self._titles_of[int(page)].append(title)
         self._titled = sorted(self._titles_of)
 
-    def draw(self, size: int, max_tokens: int) -> Batch:
-        """The next batch of ``size`` pairs (fewer from a smaller source)."""
+    def draw(self, step: int, size: int, max_tokens: int) -> Batch:
+        """The batch of a step: ``size`` pairs (fewer from a smaller source).
+
+        It depends on the seed and ``step`` alone, so that a resumed run sees the same batches.
+        """
+        self._random = np.random.default_rng((self._seed, step))
         name = self._names[self._random.choice(len(self._names), p=self._weights)]
         if name == "title":
             pairs = [self._title_pair(page, max_tokens) for page in self._page_groups(size, True)]
@@ -243,5 +248,7 @@ class Sampler:
 
     def _drop_words(self, query: np.ndarray) -> np.ndarray:
         word = np.cumsum(self._sources.starts_word[query])
-        kept = (self._random.random(int(word[-1]) + 1) > _WORDS_DROPPED)[word] if len(word) else word
+        kept = (
+            (self._random.random(int(word[-1]) + 1) > _WORDS_DROPPED)[word] if len(word) else word
+        )
         return query[kept] if len(word) and kept.any() else query

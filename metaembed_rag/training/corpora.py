@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import logging
 import random
 import re
 import shutil
@@ -22,7 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from metaembed_rag.errors import DatasetError
+from metaembed_rag.errors import DatasetError, PageError
+from metaembed_rag.pages import page_texts
+
+logger = logging.getLogger(__name__)
 
 TEX_PACKAGES = tuple(
     f"texlive-{name}-doc"
@@ -213,17 +217,28 @@ class Outlines:
 
 
 def extract_tex_pages(deb: Path, outlines: Outlines) -> Iterator[dict[str, Any]]:
-    """Titled pages and 25 random pages of every PDF in ``deb`` that is not held out, as rows."""
-    from metaembed_rag.pages import page_texts
+    """Titled pages and 25 random pages of every PDF in ``deb`` that is not held out, as rows.
 
+    A PDF that cannot be read is named in a warning, and the rest goes on.
+    """
     for path, content in deb_files(deb, ".pdf"):
-        if outlines.is_held_out(path):
-            continue
-        titles = outlines.titles.get(path, {})
-        for number, text in page_texts(content, lambda n, p=path, t=titles: _chosen(n, p, t)):
-            text = " ".join(text.split())[:_MAX_CHARACTERS]
-            if len(text) >= _MIN_CHARACTERS:
-                yield {"path": path, "page": number, "titles": titles.get(number, []), "text": text}
+        if not outlines.is_held_out(path):
+            try:
+                yield from _document_rows(path, content, outlines.titles.get(path, {}))
+            except PageError as error:
+                logger.warning("%s: %s", path, error.reason)
+
+
+def _document_rows(
+    path: str, content: bytes, titles: dict[int, list[str]]
+) -> Iterator[dict[str, Any]]:
+    def choose(page_count: int) -> list[int]:
+        return _chosen(page_count, path, titles)
+
+    for number, text in page_texts(content, choose):
+        text = " ".join(text.split())[:_MAX_CHARACTERS]
+        if len(text) >= _MIN_CHARACTERS:
+            yield {"path": path, "page": number, "titles": titles.get(number, []), "text": text}
 
 
 def _chosen(page_count: int, path: str, titles: dict[int, list[str]]) -> list[int]:

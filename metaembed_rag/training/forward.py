@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -57,7 +57,8 @@ def pad(texts: Sequence[np.ndarray], *, query: bool, max_tokens: int) -> Tokens:
         mask[row, :end] = True
         position[row, len(meta) : end] = np.arange(len(text) + 2)
         position[row, : len(meta)] = len(text) + 2 + np.arange(len(meta))
-    return Tokens(*(torch.from_numpy(one) for one in (ids, mask, position)), meta=len(meta))
+    arrays = [torch.from_numpy(one) for one in (ids, mask, position)]
+    return Tokens(arrays[0], arrays[1], arrays[2], len(meta))
 
 
 def meta_vectors(model: ModernBertModel, tokens: Tokens) -> Tensor:
@@ -73,7 +74,7 @@ def meta_vectors(model: ModernBertModel, tokens: Tokens) -> Tensor:
 
 
 def _layer(
-    layer: torch.nn.Module, states: Tensor, wanted: int, cosine: Tensor, sine: Tensor, bias: Tensor
+    layer: Any, states: Tensor, wanted: int, cosine: Tensor, sine: Tensor, bias: Tensor
 ) -> Tensor:
     """One encoder layer at the first ``wanted`` columns: ``(batch, wanted, hidden)``."""
     normed = layer.attn_norm(states)

@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from metaembed_rag.training.tokenizer import (
+    CLS,
     DOCUMENT_IDS,
     DOCUMENT_VECTORS,
     FIRST_TEXT_ID,
@@ -28,7 +29,6 @@ from metaembed_rag.training.tokenizer import (
     QUERY_VECTORS,
     SEP,
 )
-from metaembed_rag.training.tokenizer import CLS as CLS_ID
 
 if TYPE_CHECKING:
     from transformers import ModernBertModel
@@ -104,9 +104,9 @@ def build_model(vocabulary: int, hidden: int, *, layers: int, intermediate: int)
                 "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
             },
             pad_token_id=PAD,
-            bos_token_id=CLS_ID,
+            bos_token_id=CLS,
             eos_token_id=SEP,
-            cls_token_id=CLS_ID,
+            cls_token_id=CLS,
             sep_token_id=SEP,
         )
     )
@@ -137,6 +137,7 @@ def functional_init(
     model.final_norm.weight[0] = 0.0  # the weight coordinate is no content
     meta = model.embeddings.norm(rows[QUERY_IDS[0] : FIRST_TEXT_ID])
     _write_attention(model, pooling, meta, settings, noise)
+    layer: Any
     for layer in model.layers[1:]:  # near the identity: they add little at first
         layer.attn.Wo.weight.mul_(0.1)
         layer.mlp.Wo.weight.mul_(0.1)
@@ -214,7 +215,8 @@ def _write_attention(
     direction, up to the share of the cosine that the projection onto 43 dimensions keeps.
     """
     hidden = pooling.directions.shape[1]
-    attention, root = model.layers[0].attn, math.sqrt(HEAD_SIZE)
+    first: Any = model.layers[0]
+    attention, root = first.attn, math.sqrt(HEAD_SIZE)
     _, _, axes = torch.linalg.svd(pooling.directions[QUERY_VECTORS:], full_matrices=False)
     axes = axes[: len(_SLOW)]
     directed = pooling.directions.norm(dim=1) > 0.5

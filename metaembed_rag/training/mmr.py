@@ -100,7 +100,7 @@ class _GroupScores(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, queries, documents, groups):  # type: ignore[no-untyped-def]  # noqa: ANN
+    def forward(ctx, queries, documents, groups):  # type: ignore[no-untyped-def]
         n, r_q, dimension = queries.shape
         m, r_c, _ = documents.shape
         with torch.autocast(queries.device.type, enabled=False):
@@ -118,7 +118,7 @@ class _GroupScores(torch.autograd.Function):
         return tuple(scores)
 
     @staticmethod
-    def backward(ctx, *gradients):  # type: ignore[no-untyped-def]  # noqa: ANN
+    def backward(ctx, *gradients):  # type: ignore[no-untyped-def]
         flat_queries, flat_documents, *winners = ctx.saved_tensors
         n, r_q, m, r_c, dimension = ctx.shape
         buffer = flat_queries.new_zeros(n, r_q, m, r_c)

@@ -21,6 +21,9 @@ DOCUMENT_IDS = tuple(range(5 + QUERY_VECTORS, 5 + QUERY_VECTORS + DOCUMENT_VECTO
 """Ids of the Meta Tokens: they follow the ordinary special tokens."""
 
 FIRST_TEXT_ID = 5 + QUERY_VECTORS + DOCUMENT_VECTORS
+_HYPHENATION = ("\u0002", "\u00ad", "\ufffe")
+"""What PDF text layers hold where a word was broken at a line's end."""
+
 SPECIAL_TOKENS = (
     "<|pad|>",
     "[UNK]",
@@ -41,7 +44,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            *(normalizers.Replace(mark, "") for mark in _HYPHENATION),
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+        ]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=False),
@@ -81,7 +90,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
 def starts_word(tokenizer: Tokenizer) -> np.ndarray:
     """bool ``(vocabulary,)``: whether a token begins a word (byte-level BPE marks it with Ġ)."""
     tokens = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
-    return np.array([token.startswith("Ġ") for token in tokens])
+    return np.array([token is not None and token.startswith("Ġ") for token in tokens])
 
 
 def save_pretrained_tokenizer(tokenizer: Tokenizer, folder: Path, *, max_length: int) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,27 +29,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What one training run does; seconds are wall time of the loop.
+    """What one training run does.
 
     Args:
+        steps: Batches in all; the learning rate follows a cosine over them.
         shapes: (batch size, document tokens) of the steps, taken in turn.
         learning_rate: Of the layers; ``token_learning_rate`` of the token rows.
         meta_share: Share of the update that special tokens' rows take: at the full rate (1, 1)
             is destroyed within a few steps.
         teacher_weight: Weight of the divergence from token-level late interaction of the bag
-            vectors, softened by ``teacher_temperature``; 0 leaves it out.
+            vectors, plus the bag's own score, at ``teacher_temperature``; 0 leaves it out.
     """
 
-    seconds: float
-    shapes: tuple[tuple[int, int], ...] = ((192, 128), (192, 128), (96, 320))
+    steps: int
+    shapes: tuple[tuple[int, int], ...] = ((128, 128), (128, 128), (64, 256))
     query_tokens: int = 32
     learning_rate: float = 3e-4
     token_learning_rate: float = 3e-3
     meta_share: float = 0.005
     warm_up: float = 0.05
     clip: float = 1.0
-    teacher_weight: float = 0.0
-    teacher_temperature: float = 0.05
+    teacher_weight: float = 1.0
+    teacher_temperature: float = 0.06
     seed: int = 0
     mmr: MMRSettings = field(default_factory=MMRSettings)
 
@@ -117,19 +118,25 @@ def train(
     settings: TrainSettings,
     *,
     teacher: TokenTeacher | None = None,
+    state: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     report_every: int = 50,
 ) -> None:
-    """Train ``model`` in place; its device decides where."""
+    """Train ``model`` in place; its device decides where.
+
+    With ``state`` the run saves itself there at each report and continues from it: a step's batch
+    depends on the seed and its number alone, so an interrupted run sees the same batches.
+    """
     torch.manual_seed(settings.seed)
     rows = model.embeddings.tok_embeddings.weight
     optimizer = _optimizer(model, settings)
-    start, step, pairs = time.monotonic(), 0, 0
+    first = load_state(state, model, optimizer) if state and state.exists() else 0
+    start, pairs = time.monotonic(), 0
     losses: list[list[float]] = []
-    while (elapsed := time.monotonic() - start) < settings.seconds:
-        _set_rate(optimizer, elapsed / settings.seconds, settings.warm_up)
+    for step in range(first, settings.steps):
+        _set_rate(optimizer, step / settings.steps, settings.warm_up)
         size, tokens = settings.shapes[step % len(settings.shapes)]
-        batch = sampler.draw(size, tokens)
+        batch = sampler.draw(step, size, tokens)
         total, groups = _loss(model, batch, tokens, settings, teacher)
         optimizer.zero_grad()
         total.backward()
@@ -138,12 +145,15 @@ def train(
         optimizer.step()
         with torch.no_grad():
             rows[:FIRST_TEXT_ID].lerp_(special, 1 - settings.meta_share)
-        step += 1
         pairs += len(batch.queries)
         losses.append([total.item(), *groups])
-        if on_progress and step % report_every == 0:
-            mean = np.mean(losses, axis=0).tolist()
-            on_progress(Progress(step, pairs, elapsed, mean[0], mean[1:]))
+        done = step + 1
+        if done % report_every == 0 or done == settings.steps:
+            if state:
+                save_state(state, model, optimizer, done)
+            if on_progress:
+                mean = np.mean(losses, axis=0).tolist()
+                on_progress(Progress(done, pairs, time.monotonic() - start, mean[0], mean[1:]))
             losses.clear()
 
 
@@ -189,8 +199,22 @@ def _set_rate(optimizer: torch.optim.Optimizer, done: float, warm_up: float) -> 
         group["lr"] = group["peak"] * share
 
 
-def save_state(path: Path, model: ModernBertModel, **extra: Any) -> None:
-    """Write the weights and ``extra`` whole or not at all."""
+def save_state(
+    path: Path, model: ModernBertModel, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    """Write the run's state whole or not at all."""
     part = path.with_suffix(".part")
-    torch.save({"model": model.state_dict(), **extra}, part)
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    torch.save(state, part)
     part.rename(path)
+
+
+def load_state(
+    path: Path, model: ModernBertModel, optimizer: torch.optim.Optimizer | None = None
+) -> int:
+    """Restore what :func:`save_state` wrote; the number of steps done."""
+    state = torch.load(path, map_location=model.device)
+    model.load_state_dict(state["model"])
+    if optimizer is not None:
+        optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])

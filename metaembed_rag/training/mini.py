@@ -1,0 +1,240 @@
+"""Make the shipped checkpoint ``mini`` from nothing, stage by stage.
+
+::
+
+    python -m metaembed_rag.training.mini prepare    # Debian's TeX documentation and WordNet
+    python -m metaembed_rag.training.mini tokenizer  # BPE, and every text as token ids
+    python -m metaembed_rag.training.mini bag        # token vectors: the bag model
+    python -m metaembed_rag.training.mini train      # functional initialisation, then MMR
+    python -m metaembed_rag.training.mini export     # the folder for MetaEmbedEncoder
+    python -m metaembed_rag.training.mini evaluate   # nDCG@5 at the five budgets
+
+Each stage reads and writes the working folder (``--work``) and is not repeated when its result is
+there; ``train`` continues from its last state. ``--data`` holds the evaluation sets (they are only
+read to keep their text out of training) and the lists of training pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaembed_rag.training import corpora
+from metaembed_rag.training.bag import train_bag
+from metaembed_rag.training.batches import Sampler, TokenisedSources, tokenise
+from metaembed_rag.training.collapse import measure_collapse
+from metaembed_rag.training.export import DOCUMENT_TOKENS, QUERY_TOKENS, check_export, export
+from metaembed_rag.training.forward import encode_tokens
+from metaembed_rag.training.functional_init import InitSettings, build_model, functional_init
+from metaembed_rag.training.retrieval import budget_curve
+from metaembed_rag.training.tokenizer import encode, load_tokenizer, train_tokenizer
+from metaembed_rag.training.trainer import (
+    Progress,
+    TokenTeacher,
+    TrainSettings,
+    load_state,
+    train,
+)
+
+if TYPE_CHECKING:
+    from transformers import ModernBertModel
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("prepare", "tokenizer", "bag", "train", "export", "evaluate")
+EVALUATED = ("texdoc_pages", "debian_packages", "cranfield")
+
+
+class Mini:
+    """The stages, bound to their folders and sizes."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.work, self.data = Path(options.work).expanduser(), Path(options.data)
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """Download and extract the training text."""
+        corpora.prepare(self.work, self.data)
+
+    def tokenizer(self) -> None:
+        """Train the tokenizer and encode every training text."""
+        sources = corpora.read_sources(self.work, self.data, part="train")
+        if not (self.work / "tokenizer.json").exists():
+            texts = (text[:1500] for text in sources.texts())
+            train_tokenizer(texts, self.options.vocabulary).save(str(self.work / "tokenizer.json"))
+        tokenise(sources, load_tokenizer(self.work)).save(self.work / "sources.npz")
+
+    def bag(self) -> None:
+        """Train the bag-of-token-vectors model."""
+        vectors = train_bag(
+            Sampler(self._sources(), seed=self.options.seed + 1),
+            self.options.vocabulary,
+            self.options.hidden,
+            seconds=self.options.bag_seconds,
+            batch_size=self.options.bag_batch,
+            seed=self.options.seed,
+            on_step=lambda step, loss, _: logger.info("bag step %d: loss %.3f", step, loss),
+        )
+        torch.save(vectors, self.work / "bag.pt")
+
+    def train(self) -> None:
+        """Initialise the transformer from the bag model and train it."""
+        sources, vectors = self._sources(), torch.load(self.work / "bag.pt")
+        model: Any = self._model()
+        functional_init(model, vectors, token_counts(sources, len(vectors)), InitSettings())
+        device = torch.device(self.options.device)
+        model.to(device)
+        settings = self._settings()
+        validation = self._validation()
+        report_validation(model, validation, "before training")
+        train(
+            model,
+            Sampler(sources, seed=settings.seed + 7),
+            settings,
+            teacher=TokenTeacher(vectors.to(device)),
+            state=self.work / "train.pt",
+            on_progress=_log_progress,
+        )
+        report_validation(model, validation, "after training")
+
+    def export(self) -> None:
+        """Write and check the checkpoint folder."""
+        model, tokenizer = self._trained(), load_tokenizer(self.work)
+        folder = Path(self.options.out)
+        export(model, tokenizer, folder)
+        texts = [text for task in self._validation_tasks() for text in task.corpus[:20]]
+        worst = check_export(model, tokenizer, folder, texts)
+        logger.info("%s: vectors within %.5f of training's", folder, worst)
+
+    def evaluate(self) -> None:
+        """nDCG@5 of the trained weights on validation and evaluation sets."""
+        model = self._trained()
+        report_validation(model, self._validation(), "validation")
+        tasks = [corpora.read_evaluation_set(self.data / name) for name in EVALUATED]
+        report_validation(model, self._encoded(tasks), "evaluation")
+
+    def _sources(self) -> TokenisedSources:
+        return TokenisedSources.load(self.work / "sources.npz")
+
+    def _model(self) -> ModernBertModel:
+        torch.manual_seed(self.options.seed)
+        size = self.options
+        return build_model(
+            size.vocabulary, size.hidden, layers=size.layers, intermediate=size.intermediate
+        )
+
+    def _trained(self) -> ModernBertModel:
+        model = self._model()
+        load_state(self.work / "train.pt", model)
+        return model.eval()
+
+    def _settings(self) -> TrainSettings:
+        settings = TrainSettings(steps=self.options.steps, seed=self.options.seed)
+        if self.options.batch:
+            settings = replace(settings, shapes=((self.options.batch, 64),))
+        logger.info("settings: %s", json.dumps(asdict(settings)))
+        return settings
+
+    def _validation_tasks(self) -> list[corpora.RetrievalSet]:
+        part = corpora.read_sources(self.work, self.data, part="validation")
+        return corpora.validation_sets(part)
+
+    def _validation(self) -> list[EncodedTask]:
+        return self._encoded(self._validation_tasks())
+
+    def _encoded(self, tasks: Sequence[corpora.RetrievalSet]) -> list[EncodedTask]:
+        tokenizer = load_tokenizer(self.work)
+        return [
+            (task, encode(tokenizer, task.queries), encode(tokenizer, task.corpus))
+            for task in tasks
+        ]
+
+
+EncodedTask = tuple[corpora.RetrievalSet, list[np.ndarray], list[np.ndarray]]
+
+
+def token_counts(sources: TokenisedSources, vocabulary: int) -> Tensor:
+    """How often each token stands in the training text, ``(vocabulary,)``."""
+    every = [sources.pages, sources.titles]
+    every += [one for pair in sources.pairs.values() for one in pair]
+    counts = sum(np.bincount(one.ids, minlength=vocabulary) for one in every)
+    return torch.from_numpy(np.asarray(counts)).float()
+
+
+def report_validation(model: ModernBertModel, tasks: Sequence[EncodedTask], when: str) -> None:
+    """Log nDCG@5 at each budget and the three measures of collapse, a line a task."""
+    model.eval()
+    for task, queries, documents in tasks:
+        asked = encode_tokens(model, queries, query=True, max_tokens=QUERY_TOKENS)
+        held = encode_tokens(model, documents, query=False, max_tokens=DOCUMENT_TOKENS)
+        curve = {b: round(v, 4) for b, v in budget_curve(asked, held, task.relevant).items()}
+        own = torch.tensor([next(iter(gains)) for gains in task.relevant])
+        collapse = measure_collapse(asked[:300], held[own[:300]])
+        logger.info("%s: %s nDCG@5 %s; %s", when, task.name, curve, collapse)
+    model.train()
+
+
+def _log_progress(progress: Progress) -> None:
+    logger.info(
+        "step %d, %d pairs, %.0f s: loss %.3f, groups %s",
+        progress.step,
+        progress.pairs,
+        progress.seconds,
+        progress.loss,
+        [round(group, 3) for group in progress.groups],
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of every stage."""
+    parse = argparse.ArgumentParser(prog="python -m metaembed_rag.training.mini")
+    parse.add_argument("stages", nargs="+", choices=[*STAGES, "all"])
+    parse.add_argument("--work", default=".data/mini", help="working folder")
+    default = os.environ.get("METAEMBED_DATA", "../shared/data")
+    parse.add_argument("--data", default=default, help="folder of the data sets")
+    out = Path(__file__).parent.parent / "checkpoints" / "mini"
+    parse.add_argument("--out", default=str(out), help="where export writes the checkpoint")
+    sizes: dict[str, Any] = {
+        "vocabulary": 24576,
+        "hidden": 256,
+        "layers": 1,
+        "intermediate": 384,
+        "bag-batch": 1024,
+        "steps": 2400,
+        "batch": 0,
+        "seed": 0,
+        "threads": 1,
+    }
+    for name, value in sizes.items():
+        parse.add_argument(f"--{name}", type=int, default=value)
+    parse.add_argument("--bag-seconds", type=float, default=420.0)
+    parse.add_argument("--device", default="cpu", help="of the train stage: cpu or cuda")
+    return parse
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the stages named on the command line, in the order of :data:`STAGES`."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    torch.set_num_threads(options.threads)
+    mini = Mini(options)
+    for stage in STAGES:
+        if stage in options.stages or "all" in options.stages:
+            logger.info("stage: %s", stage)
+            getattr(mini, stage)()
+
+
+if __name__ == "__main__":
+    main()
