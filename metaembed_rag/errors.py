@@ -111,8 +111,8 @@ _EXTRAS = {
     "datasets": "train",
     "peft": "train",
     "ir_measures": "eval",
-    "bm25s": "eval",
-    "Stemmer": "eval",
+    "bm25s": "hybrid",
+    "Stemmer": "hybrid",
 }
 """Which extra of this package brings an optional module; written once, here."""
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import (
     MissingExtraError,
+    ModalityError,
     ModelError,
     ModelMismatchError,
     NothingToReadError,
@@ -380,9 +381,9 @@ class PageIndex:
         """:meth:`search` for several queries, encoded together."""
         for query in queries:
             _check_query(query)
-        encoder = self.encoder  # loaded here, if it has to be, and not in the time of a search
+        _ = self.encoder  # loaded here, if it has to be, and not in the time of a search
         start = time.perf_counter()
-        vectors = encoder.encode_query(list(queries))
+        vectors = self._query_vectors(queries)
         encoding = (time.perf_counter() - start) / max(1, len(queries))
         found = []
         for query, one in zip(queries, vectors, strict=True):
@@ -429,7 +430,7 @@ class PageIndex:
         Ids that are not stored are left out.
         """
         _check_query(query)
-        vectors = self.encoder.encode_query([query])[0]
+        vectors = self._query_vectors([query])[0]
         budget = RetrievalBudget.parse(budget)
         budget.check(query_vectors=len(vectors), page_vectors=self.vectors_per_page)
         start = time.perf_counter()
@@ -455,7 +456,7 @@ class PageIndex:
         for query in queries:
             _check_query(query)
         found = wanted = 0
-        for vectors in self.encoder.encode_query(list(queries)):
+        for vectors in self._query_vectors(queries):
             options: dict[str, Any] = {"budget": budget, "where": where}
             exact = self.search_vectors(vectors, k, exhaustive=True, **options)
             quick = self.search_vectors(vectors, k, candidates=candidates, **options)
@@ -488,6 +489,10 @@ class PageIndex:
         return records.unpack_vectors(ordered, about.dimension, about.vectors).dequantize()
 
     # -- inner -----------------------------------------------------------------------------
+
+    def _query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
+        encoder = self.encoder
+        return encoder.encode_query([query_input(query, encoder.modalities) for query in queries])
 
     def _scores(
         self, query: NDArray[np.float32], group: Sequence[Record], budget: RetrievalBudget
@@ -583,7 +588,8 @@ class _Adding:
     def batch(self, pages: Sequence[Page]) -> None:
         """Store one batch of pages with distinct ids."""
         with self._timed("hash"):
-            hashes = {page.id: page.content_hash() for page in pages}
+            pictures = {page.id: page.picture_hash() for page in pages}
+            hashes = {page.id: page.content_hash(pictures[page.id]) for page in pages}
         self._acknowledge()
         with self._timed("store"):
             stored = self.index._store.get([page.id for page in pages])
@@ -596,7 +602,7 @@ class _Adding:
                 changed.append(page)
             else:
                 self._keep(page, old)
-        self._write(changed, hashes, stored)
+        self._write(changed, hashes, pictures, stored)
         self._unacknowledged = len(pages)
 
     def finish(self) -> None:
@@ -647,7 +653,11 @@ class _Adding:
         self.index._store.update_metadata([page.id], [{**gone, **changed}])
 
     def _write(
-        self, pages: Sequence[Page], hashes: Mapping[str, str], stored: Mapping[str, Record]
+        self,
+        pages: Sequence[Page],
+        hashes: Mapping[str, str],
+        pictures: Mapping[str, str],
+        stored: Mapping[str, Record],
     ) -> None:
         """Encode pages, and begin to write them."""
         readable, inputs = self._inputs(pages, stored)
@@ -656,6 +666,7 @@ class _Adding:
         with self._timed("encode"):
             vectors = self.index.encoder.encode_document(inputs)
         replaced = {page.id: stored[page.id] for page in readable if page.id in stored}
+        readable = [replace(page, image_hash=pictures[page.id]) for page in readable]
         self._writing = self._writer.submit(
             self._put, readable, vectors[:, : self.index.vectors_per_page], hashes, replaced
         )
@@ -706,11 +717,12 @@ class _Adding:
         return readable, inputs
 
     def _save_picture(self, page: Page, content_hash: str) -> Page:
+        """Keep the picture as a file; the page goes on without its pixels."""
         image = page.load_image()
         if image is None:
             return page
         name = self.index._pictures.save(image, page.id, content_hash)
-        return replace(page, image_path=name)
+        return replace(page, image=None, image_path=name)
 
 
 def page_input(
@@ -758,6 +770,27 @@ def _read_by_ocr(page: Page, image: Image.Image, ocr: bool) -> str:
     if not text.strip():
         raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
     return text
+
+
+def query_input(query: Input, modalities: frozenset[str]) -> Input:
+    """What an encoder of these modalities is given of a query.
+
+    A picture is read by OCR where the model reads text only, as pages are.
+
+    Raises:
+        ModalityError: There is no text on the picture, or OCR is not installed.
+    """
+    image = query.get("image") if isinstance(query, Mapping) else query
+    if image is None or isinstance(image, str) or "image" in modalities:
+        return query
+    text = query.get("text") or "" if isinstance(query, Mapping) else ""
+    try:
+        read = _read_by_ocr(Page(source="the query's picture"), image, ocr=True)
+    except NothingToReadError as error:
+        if text.strip():
+            return text
+        raise ModalityError(f"the model reads text only: {error}") from error
+    return f"{text}\n{read}".strip()
 
 
 def _check_query(query: Input) -> None:

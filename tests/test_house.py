@@ -19,7 +19,7 @@ FLOORS = [
     {"errors", "budget"},
     {"pages", "ocr", "multivector"},
     {"maxsim", "model", "store", "testing", "hits"},
-    {"index", "display"},
+    {"index", "display", "adapters"},
     {"llama_index", "langchain", "training", "evaluation"},
     {"cli"},
 ]

@@ -374,6 +374,33 @@ def test_without_the_ocr_extra_the_reason_says_how_to_install_it(monkeypatch):
         page_input(Page(source="p", image=RED), "fused", TEXT)
 
 
+def test_the_picture_of_a_query_is_read_where_the_model_reads_text_only(ocr):
+    index = PageIndex.open(":memory:", FakeEncoder(modalities=["text"]))
+    index.add([Page(source="a", text="read by ocr"), Page(source="b", text="apples")])
+    assert index.search(RED, k=1)[0].page.source == "a"
+    both = index.search({"text": "apples", "image": RED}, k=2)
+    assert {hit.page.source for hit in both if hit.score > 0.2} == {"a", "b"}
+
+
+def test_a_query_picture_without_text_is_refused_by_a_text_only_model(monkeypatch):
+    import metaembed_rag.ocr
+
+    monkeypatch.setattr(metaembed_rag.ocr, "read_text", lambda image: "")
+    index = PageIndex.open(":memory:", FakeEncoder(modalities=["text"]))
+    with pytest.raises(ModelError, match="reads text only.*no text was found"):
+        index.search(RED)
+
+
+def test_a_page_from_the_index_has_the_content_hash_of_the_page_that_was_added(tmp_path, encoder):
+    page = Page(source="photo", text="x", image=RED, settings="image:896")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.add([page])
+    back = index.get([page.id])[0]
+    assert back.image is None
+    assert back.content_hash() == page.content_hash()
+    assert index.add([page]).unchanged == 1
+
+
 def test_ocr_text_is_kept_on_the_page_and_not_read_again(ocr):
     encoder = FakeEncoder(modalities=["text"])
     index = PageIndex.open(":memory:", encoder)

@@ -13,10 +13,10 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import ConfigDict
 
+from metaembed_rag.adapters import both_filters, open_image
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.index import Input, PageIndex
-from metaembed_rag.langchain.documents import open_image, page_to_document
-from metaembed_rag.store.chroma import normalize_where
+from metaembed_rag.langchain.documents import page_to_document
 
 
 class MetaEmbedRetriever(BaseRetriever):
@@ -94,7 +94,7 @@ class MetaEmbedRetriever(BaseRetriever):
             self.k if k is None else k,
             budget=self._budget(r_q, r_c),
             candidates=self.candidates,
-            where=_both(self.filter, filter),
+            where=both_filters(self.filter, filter),
             exhaustive=self.exhaustive,
         )
         return [page_to_document(hit.page, hit.score) for hit in hits]
@@ -123,9 +123,3 @@ def _query(query: Input) -> Input:
     if isinstance(query, dict) and query.get("image") is not None:
         return {**query, "image": open_image(query["image"])}
     return query
-
-
-def _both(one: dict[str, Any] | None, other: dict[str, Any] | None) -> dict[str, Any] | None:
-    if one and other:
-        return {"$and": [normalize_where(one), normalize_where(other)]}
-    return one or other

@@ -11,10 +11,11 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import BaseNode, ImageType, MetadataMode
 
+from metaembed_rag.adapters import open_image
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import ModelError
 from metaembed_rag.index import DEFAULT_MODEL, Encoder, Input, page_input
-from metaembed_rag.llama_index.nodes import has_picture, node_picture, open_image
+from metaembed_rag.llama_index.nodes import has_picture, node_picture
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:

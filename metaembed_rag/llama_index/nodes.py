@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,21 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
-from PIL import Image, ImageOps
+from PIL import Image
 
-from metaembed_rag.errors import UnreadableFileError
+from metaembed_rag.adapters import open_image, page_fields
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
 
 logger = logging.getLogger(__name__)
 
-NOT_FOR_MODELS = ["score", "content_hash", "image_path", "page_count", "text_from_ocr"]
+NOT_FOR_MODELS = [
+    "score",
+    "content_hash",
+    "image_path",
+    "mime_type",
+    "page_count",
+    "text_from_ocr",
+]
 """Metadata that programs need and that would only distract an LLM or an embedding."""
 
 
@@ -93,11 +98,9 @@ class PageNode(ImageNode):
 def page_to_node(page: Page, score: float | None = None) -> TextNode:
     """A page as a node: a `PageNode` where the page has a kept picture, else a plain `TextNode`.
 
-    The node's id is the page's id, its source node the page's source. Its metadata are the page's
-    own, then ``source``, ``page`` (counts from 1), ``content_hash`` and, where known,
-    ``page_count``, ``image_path``, ``text_from_ocr`` and ``score``; of the page's own, one that has
-    such a name is renamed to ``user_<name>``. The LLM is shown the page's own metadata, ``source``
-    and ``page``.
+    The node's id is the page's id, its source node the page's source, its metadata are
+    :func:`metaembed_rag.adapters.page_fields`. The LLM is shown the page's own metadata,
+    ``source`` and ``page``.
 
     Args:
         page: From an index: a picture that is only in memory has no path that a node could keep.
@@ -106,7 +109,7 @@ def page_to_node(page: Page, score: float | None = None) -> TextNode:
     fields: dict[str, Any] = {
         "id_": page.id,
         "text": page.text,
-        "metadata": _metadata(page, score),
+        "metadata": page_fields(page, score),
         "excluded_llm_metadata_keys": NOT_FOR_MODELS,
         "excluded_embed_metadata_keys": [*NOT_FOR_MODELS, "source", "page"],
         "relationships": {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=page.source)},
@@ -131,50 +134,8 @@ def node_picture(node: BaseNode) -> Image.Image | None:
     return None if block is None else open_image(block.resolve_image().read())
 
 
-def open_image(value: str | Path | bytes | io.BytesIO | Image.Image) -> Image.Image:
-    """What LlamaIndex calls an image (a path, bytes, an open file or a PIL image) as RGB.
-
-    Raises:
-        UnreadableFileError: It is missing, damaged or of another format.
-    """
-    if isinstance(value, Image.Image):
-        return to_rgb(value)
-    try:
-        file = io.BytesIO(value) if isinstance(value, bytes) else value
-        with Image.open(file, formats=FORMATS) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
-    except (*DAMAGE, Image.DecompressionBombError) as error:
-        name = str(value) if isinstance(value, str | Path) else "an image given as bytes"
-        raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
-
-
 def _image_block(node: BaseNode) -> ImageBlock | None:
     if isinstance(node, ImageNode) and not (node.image or node.image_path or node.image_url):
         return None  # its content blocks would raise
     blocks = node.get_content_blocks(MetadataMode.NONE)
     return next((block for block in blocks if isinstance(block, ImageBlock)), None)
-
-
-def _metadata(page: Page, score: float | None) -> dict[str, Any]:
-    ours: dict[str, Any] = {
-        "source": page.source,
-        "page": page.number,
-        "page_count": page.page_count,
-        "content_hash": content_hash(page),
-        "image_path": page.image_path,
-        "text_from_ocr": page.text_from_ocr or None,
-        "score": score,
-    }
-    theirs = {f"user_{key}" if key in ours else key: value for key, value in page.metadata.items()}
-    return theirs | {key: value for key, value in ours.items() if value is not None}
-
-
-def content_hash(page: Page) -> str:
-    """Hexadecimal digits that change when the page's text or picture does.
-
-    A kept picture is not opened for it: the name of its file depends on the content.
-    """
-    if page.image_path is None:
-        return page.content_hash()
-    parts = f"{page.content_hash()}/{Path(page.image_path).name}"
-    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()

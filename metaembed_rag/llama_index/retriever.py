@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +10,11 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.vector_stores import MetadataFilters
 
+from metaembed_rag.adapters import both_filters, open_image
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.index import Input, PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
-from metaembed_rag.llama_index.nodes import open_image, page_to_node
+from metaembed_rag.llama_index.nodes import page_to_node
 
 
 @dataclass
@@ -96,7 +96,7 @@ class MetaEmbedRetriever(BaseRetriever):
             self.similarity_top_k if bundle.similarity_top_k is None else bundle.similarity_top_k,
             budget=self._budget(bundle),
             candidates=self.candidates,
-            where=_both(filters_to_where(self.filters), filters_to_where(bundle.filters)),
+            where=both_filters(filters_to_where(self.filters), filters_to_where(bundle.filters)),
             exhaustive=self.exhaustive,
         )
         return [
@@ -134,9 +134,3 @@ def _query(bundle: MetaEmbedQueryBundle) -> Input:
     if image is None:
         return text
     return {"text": text, "image": open_image(image)} if text.strip() else open_image(image)
-
-
-def _both(
-    one: Mapping[str, Any] | None, other: Mapping[str, Any] | None
-) -> Mapping[str, Any] | None:
-    return {"$and": [one, other]} if one and other else one or other

@@ -34,6 +34,8 @@ class Page:
         settings: How the page was made (``"pdf:896"``); part of the content hash.
         text_from_ocr: The text was read from the picture, so it is no content of its own.
         source_digest: `file_digest` of the file that the page is from; ``""`` when there is none.
+        image_hash: `picture_hash` of the picture, on pages that come back from an index without
+            it, so that their content hash is that of the page as it was loaded.
 
     Raises:
         PageError: No source, or a number below 1.
@@ -50,6 +52,7 @@ class Page:
     settings: str = ""
     text_from_ocr: bool = False
     source_digest: str = ""
+    image_hash: str = ""
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -61,23 +64,36 @@ class Page:
         if self.image is not None and self.image.mode != "RGB":
             object.__setattr__(self, "image", to_rgb(self.image))
 
-    def content_hash(self) -> str:
+    def content_hash(self, picture: str | None = None) -> str:
         """Hash of what is encoded: text, pixels and settings, but not source, number or metadata.
 
         Text read by OCR does not count, because it follows from the pixels: a page has the same
-        hash before and after OCR.
+        hash before and after OCR, and before and after it was stored.
+
+        Args:
+            picture: The `picture_hash`, where it is known already.
+
+        Returns:
+            32 hexadecimal digits (BLAKE2b).
+        """
+        text = "" if self.text_from_ocr else self.text
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        for part in (self.settings, text, self.picture_hash() if picture is None else picture):
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little") + data)
+        return digest.hexdigest()
+
+    def picture_hash(self) -> str:
+        """Hash of the picture's mode, size and pixels; ``""`` where there is no picture.
 
         Returns:
             32 hexadecimal digits (BLAKE2b); about 2 ms for a picture of 634 x 896 pixels.
         """
+        if self.image is None:
+            return self.image_hash
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-        text = "" if self.text_from_ocr else self.text
-        for part in (self.settings, text):
-            data = part.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "little") + data)
-        if self.image is not None:
-            digest.update(f"{self.image.mode}:{self.image.size}".encode())
-            digest.update(self.image.tobytes())
+        digest.update(f"{self.image.mode}:{self.image.size}".encode())
+        digest.update(self.image.tobytes())
         return digest.hexdigest()
 
     def load_image(self) -> Image.Image | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +44,15 @@ _KEYS = {
 _DATABASE = "chroma.sqlite3"
 _LOCK = ".metaembed.lock"
 _PICTURES = "pictures"
+_LEXICAL = "lexical"
 _EF_SEARCH = 400
 """HNSW's search width. Chroma raises it to the number of candidates asked for when that is more."""
 _MAX_BYTES = 16_000_000
 """Bytes of one request; servers refuse bodies of about 40 MB."""
+_MAX_STAMPS = 20_000
+"""SQLite takes about 32,000 values in one filter."""
+_SETTLED_NS = 2_000_000_000
+"""After so long a file's time of change cannot be that of a later change too."""
 
 # Chroma logs an exception of its telemetry and a hint for every embedding function.
 logging.getLogger("chromadb").setLevel(logging.ERROR)
@@ -88,6 +94,7 @@ class ChromaStore:
         self._collection = collection
         self._lock = lock
         self._threads = threading.RLock()
+        self._writes = 0
         self.where = where
         self.about = about
 
@@ -139,6 +146,11 @@ class ChromaStore:
         return None if self._lock is None else Path(self.where).resolve() / _PICTURES
 
     @property
+    def lexical_folder(self) -> Path | None:
+        """Where a folder keeps what word search derives; None for a server and for memory."""
+        return None if self._lock is None else Path(self.where).resolve() / _LEXICAL
+
+    @property
     def is_server(self) -> bool:
         """Whether it is reached over the network."""
         return _is_url(self.where)
@@ -179,12 +191,13 @@ class ChromaStore:
             first_vectors: Float32 unit vectors, shape (pages, D): the (1, 1) representation.
             metadatas: From :func:`records.to_metadata`.
         """
-        with _chroma_errors(self.where):
+        with self._counted(), _chroma_errors(self.where):
             for part in self._batches(metadatas):
+                stamp = records.new_stamp(len(ids[part]))
                 self._collection.upsert(
                     ids=list(ids[part]),
                     embeddings=np.ascontiguousarray(first_vectors[part]),
-                    metadatas=[dict(metadata) for metadata in metadatas[part]],
+                    metadatas=[{**metadata, records.STAMP: stamp} for metadata in metadatas[part]],
                 )
 
     def update_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> None:
@@ -198,7 +211,7 @@ class ChromaStore:
     def delete(self, ids: Sequence[str]) -> None:
         """Delete records; ids that do not exist do not matter."""
         size = self._client.get_max_batch_size()
-        with _chroma_errors(self.where):
+        with self._counted(), _chroma_errors(self.where):
             for start in range(0, len(ids), size):
                 self._collection.delete(ids=list(ids[start : start + size]))
 
@@ -252,6 +265,37 @@ class ChromaStore:
                 include=["metadatas"],
             )
         return list(_read(found["ids"][0], found["metadatas"][0]).values())
+
+    def written_since(self, stamps: Collection[str]) -> list[str]:
+        """Ids of pages that were last written by none of the requests with these stamps.
+
+        Together with :meth:`count` it says exactly whether a copy made from records with these
+        stamps is current: nothing was written since, and nothing is missing.
+        """
+        if not stamps or len(stamps) > _MAX_STAMPS:
+            return self.ids()
+        return self.ids({records.STAMP: {"$nin": sorted(stamps)}})
+
+    def revision(self) -> Hashable | None:
+        """A value that changes with every write, from any process; None where none is cheap.
+
+        While a folder's database has just been written, another write could leave the same time
+        of change, and for a server nothing but its answers is known: then it is None.
+        """
+        if self._lock is None:
+            return None if self.is_server else self._writes
+        stat = (Path(self.where) / _DATABASE).stat()
+        if time.time_ns() - stat.st_mtime_ns < _SETTLED_NS:
+            return None
+        return stat.st_mtime_ns, stat.st_size
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a write when it is done, also when it failed half-way."""
+        try:
+            yield
+        finally:
+            self._writes += 1
 
     def _records_at_once(self) -> int:
         """Records whose vectors fit a request's bytes."""
@@ -332,7 +376,7 @@ def _check_new_folder(folder: Path, create: bool) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name a folder for the index")
-    if folder.exists() and {path.name for path in folder.iterdir()} - {_LOCK, _PICTURES}:
+    if folder.exists() and {path.name for path in folder.iterdir()} - {_LOCK, _PICTURES, _LEXICAL}:
         raise StoreError(
             f"{folder} holds other files and no index; name a new or an empty folder for the index"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ _OURS = "metaembed:"
 VECTORS, TEXT, IMAGE = _OURS + "vectors", _OURS + "text", _OURS + "image"
 HASH, DIGEST, MODE = _OURS + "hash", _OURS + "digest", _OURS + "mode"
 SETTINGS, COUNT, OCR = _OURS + "settings", _OURS + "page_count", _OURS + "ocr"
+STAMP = _OURS + "stamp"
+IMAGE_HASH = _OURS + "image_hash"
 
 _LONGEST_LIST = 1_000
 """Chroma 1.5.9 accepts lists of 6,000 and more values and then cannot read its collection."""
@@ -37,12 +40,14 @@ class Record:
         payload: Its packed vectors.
         content_hash: Of what was encoded.
         mode: What of the page was encoded: ``fused``, ``image`` or ``text``.
+        stamp: Of the request that wrote it; ``""`` from before there were stamps.
     """
 
     page: Page
     payload: str
     content_hash: str
     mode: str
+    stamp: str = ""
 
 
 def to_metadata(page: Page, *, payload: str, content_hash: str, mode: str) -> dict[str, Any]:
@@ -62,6 +67,7 @@ def to_metadata(page: Page, *, payload: str, content_hash: str, mode: str) -> di
         MODE: mode,
         SETTINGS: page.settings,
         OCR: page.text_from_ocr,
+        IMAGE_HASH: page.picture_hash(),
         VECTORS: payload,
     }
     if page.image_path is not None:
@@ -89,8 +95,21 @@ def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
         settings=metadata[SETTINGS],
         source_digest=metadata[DIGEST],
         text_from_ocr=metadata[OCR],
+        image_hash=metadata[IMAGE_HASH],
     )
-    return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE])
+    return Record(
+        page, metadata[VECTORS], metadata[HASH], metadata[MODE], metadata.get(STAMP, "")
+    )
+
+
+def new_stamp(count: int) -> str:
+    """The mark of one request that writes ``count`` records; never the same twice."""
+    return f"{count}-{uuid.uuid4().hex}"
+
+
+def stamped(stamp: str) -> int:
+    """How many records the request of that stamp wrote."""
+    return int(stamp.partition("-")[0])
 
 
 def keys_gone(old: Record, metadata: Mapping[str, Any]) -> dict[str, None]:

@@ -7,7 +7,6 @@ transformer on a CPU; the functional initialisation starts from it.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,14 +23,14 @@ def train_bag(
     vocabulary: int,
     dimension: int,
     *,
-    seconds: float,
+    steps: int,
     batch_size: int = 1024,
     learning_rate: float = 1e-2,
     temperature: float = 0.05,
     seed: int = 0,
     on_step: Callable[[int, float, Tensor], None] | None = None,
 ) -> Tensor:
-    """Train token vectors for ``seconds`` of wall time by InfoNCE in both directions.
+    """Train token vectors by InfoNCE in both directions; the learning rate falls to zero.
 
     Args:
         on_step: Called every 100 steps with the step, the mean loss and the vectors so far.
@@ -43,19 +42,18 @@ def train_bag(
     bag = torch.nn.EmbeddingBag(vocabulary, dimension, mode="mean")
     torch.nn.init.normal_(bag.weight, std=0.1)
     optimizer = torch.optim.Adam(bag.parameters(), lr=learning_rate)
-    start, step, losses = time.monotonic(), 0, []
-    while (done := (time.monotonic() - start) / seconds) < 1:
+    losses: list[float] = []
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * (1 - done) + 1e-5
+            group["lr"] = learning_rate * (1 - step / steps) + 1e-5
         batch = sampler.draw(step, batch_size, _LENGTHS[step % len(_LENGTHS)])
         loss = bag_loss(bag, batch.queries, batch.texts, temperature)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        step += 1
         losses.append(loss.item())
-        if on_step and step % 100 == 0:
-            on_step(step, float(np.mean(losses[-100:])), bag.weight.detach())
+        if on_step and (step + 1) % 100 == 0:
+            on_step(step + 1, float(np.mean(losses[-100:])), bag.weight.detach())
     return bag.weight.detach()
 
 

@@ -279,7 +279,7 @@ def read_sources(folder: Path, data: Path, *, part: str) -> TextSources:
         for row in read_jsonl(data / "opencqa_train" / f"{split}.jsonl")
     ]
     wordnet = [] if validation else read_wordnet(download(WORDNET_PACKAGE, folder / "debs"))
-    kept = [_without_leaks(pairs, leaks) for pairs in (debian, opencqa, wordnet)]
+    kept = [without_leaks(pairs, leaks) for pairs in (debian, opencqa, wordnet)]
     return TextSources(tex, *kept)
 
 
@@ -297,7 +297,8 @@ def _clean_titles(titles: Sequence[str], leaks: EvaluationText) -> tuple[str, ..
     return tuple(title for title in titles if not leaks.holds_query(title))
 
 
-def _without_leaks(pairs: Iterable[Pair], leaks: EvaluationText) -> list[Pair]:
+def without_leaks(pairs: Iterable[Pair], leaks: EvaluationText) -> list[Pair]:
+    """The ``pairs`` whose text is no evaluation document and whose query is no evaluation query."""
     return [
         (query, text)
         for query, text in pairs

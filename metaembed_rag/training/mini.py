@@ -82,7 +82,7 @@ class Mini:
             Sampler(self._sources(), seed=self.options.seed + 1),
             self.options.vocabulary,
             self.options.hidden,
-            seconds=self.options.bag_seconds,
+            steps=self.options.bag_steps,
             batch_size=self.options.bag_batch,
             seed=self.options.seed,
             on_step=lambda step, loss, _: logger.info("bag step %d: loss %.3f", step, loss),
@@ -212,6 +212,7 @@ def parser() -> argparse.ArgumentParser:
         "layers": 1,
         "intermediate": 384,
         "bag-batch": 1024,
+        "bag-steps": 2900,
         "steps": 2400,
         "batch": 0,
         "seed": 0,
@@ -219,7 +220,6 @@ def parser() -> argparse.ArgumentParser:
     }
     for name, value in sizes.items():
         parse.add_argument(f"--{name}", type=int, default=value)
-    parse.add_argument("--bag-seconds", type=float, default=420.0)
     parse.add_argument("--device", default="cpu", help="of the train stage: cpu or cuda")
     return parse
 

@@ -1,0 +1,66 @@
+"""What the adapters of both frameworks share: pictures as users give them, a page as fields."""
+
+from __future__ import annotations
+
+import io
+import mimetypes
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from metaembed_rag.errors import UnreadableFileError
+from metaembed_rag.pages import Page
+from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
+from metaembed_rag.store.chroma import normalize_where
+
+ImageLike = str | Path | bytes | io.BytesIO | Image.Image
+"""A path, bytes, an open file or a PIL image."""
+
+
+def open_image(value: ImageLike) -> Image.Image:
+    """An image as users give it, as RGB and the right way up.
+
+    Raises:
+        UnreadableFileError: It is missing, damaged or of another format.
+    """
+    if isinstance(value, Image.Image):
+        return to_rgb(value)
+    try:
+        file = io.BytesIO(value) if isinstance(value, bytes) else value
+        with Image.open(file, formats=FORMATS) as image:
+            return to_rgb(ImageOps.exif_transpose(image))
+    except (*DAMAGE, Image.DecompressionBombError) as error:
+        name = str(value) if isinstance(value, str | Path) else "an image given as bytes"
+        raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
+
+
+def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
+    """A page as the flat metadata of a framework's document.
+
+    The page's own metadata, then ``source``, ``page`` (counts from 1), ``content_hash`` and, where
+    known, ``page_count``, ``image_path``, ``mime_type`` of the picture, ``text_from_ocr`` and
+    ``score``. One of the page's own that has such a name is renamed to ``user_<name>``.
+    """
+    path = page.image_path
+    ours: dict[str, Any] = {
+        "source": page.source,
+        "page": page.number,
+        "page_count": page.page_count,
+        "content_hash": page.content_hash(),
+        "image_path": path,
+        "mime_type": None if path is None else mimetypes.guess_type(path)[0],
+        "text_from_ocr": page.text_from_ocr or None,
+        "score": score,
+    }
+    theirs = {f"user_{key}" if key in ours else key: value for key, value in page.metadata.items()}
+    return theirs | {key: value for key, value in ours.items() if value is not None}
+
+
+def both_filters(
+    one: Mapping[str, Any] | None, other: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """A Chroma filter that a page passes when it passes both; None passes every page."""
+    first, second = normalize_where(one), normalize_where(other)
+    return {"$and": [first, second]} if first and second else first or second

@@ -1,0 +1,293 @@
+"""Word search (BM25) over the pages of an index, by the library bm25s.
+
+A lexical index is derived data: it is built from the texts that Chroma holds, kept in a folder so
+that the next process need not build it, and built again when it is absent, damaged or no longer
+matches the records. Deleting it loses nothing.
+
+Whether it matches is decided by the records themselves. Each request that writes pages marks them
+with a stamp of its own; a lexical index remembers the stamps that it has seen. It is current if no
+page carries another stamp and the number of pages is the same. So a writer that is killed, another
+process or another machine cannot leave it wrong without being noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import StoreError, require
+
+_FORMAT = 1
+_ABOUT = "about.json"
+_STOP_WORDS = {"english": "en", None: "en"}
+"""bm25s' English list goes with plain words too; other languages keep all their words."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StampedText:
+    """A page's text, and the stamp of the request that wrote it.
+
+    Attributes:
+        id: The page's id.
+        text: Its text; may be empty.
+        stamp: ``""`` where the page carries none.
+        stamped: How many pages that request wrote.
+    """
+
+    id: str
+    text: str
+    stamp: str
+    stamped: int = 1
+
+
+class TextStore(Protocol):
+    """What a lexical index needs of the store that it is derived from."""
+
+    def count(self) -> int:
+        """Number of pages."""
+
+    def texts(self) -> Iterator[StampedText]:
+        """The text of every page."""
+
+    def written_since(self, stamps: Collection[str]) -> list[str]:
+        """Ids of pages that carry none of these stamps."""
+
+    def with_stamp(self, stamp: str) -> list[str]:
+        """Ids of pages that carry this stamp."""
+
+    def revision(self) -> Hashable | None:
+        """Changes with every write; None where that is not known cheaply."""
+
+
+class LexicalIndex:
+    """BM25 (Lucene's variant, k1 1.5, b 0.75: bm25s' defaults) over the texts of pages.
+
+    Args:
+        ids: Page ids, in the order of the scores.
+        stamps: Of the requests that wrote them.
+        stemmer: Snowball language, or None for plain words.
+        scorer: A filled ``bm25s.BM25``; None where no page has a word.
+    """
+
+    def __init__(
+        self, ids: list[str], stamps: frozenset[str], stemmer: str | None, scorer: Any
+    ) -> None:
+        self.ids = ids
+        self.stamps = stamps
+        self.stemmer = stemmer
+        self._scorer = scorer
+
+    @classmethod
+    def build(
+        cls,
+        ids: list[str],
+        texts: list[str],
+        *,
+        stamps: Iterable[str] = (),
+        stemmer: str | None = "english",
+    ) -> LexicalIndex:
+        """Index one text a page; about 1.7 s for 10,000 pages of 1,700 characters.
+
+        Raises:
+            MissingExtraError: The extra ``hybrid`` is not installed.
+            StoreError: There is no such stemmer.
+        """
+        words = _words(texts, stemmer)
+        scorer = None
+        if any(words):
+            scorer = require("bm25s").BM25()
+            scorer.index(words, show_progress=False)
+        return cls(ids, frozenset(stamps), stemmer, scorer)
+
+    def scores(self, query: str) -> NDArray[np.float32]:
+        """BM25 of every page, float32 of shape (pages,), at least 0; 0 without a common word."""
+        [words] = _words([query], self.stemmer)
+        known = [] if self._scorer is None else self._scorer.get_tokens_ids(words)
+        if not known:
+            return np.zeros(len(self.ids), dtype=np.float32)
+        scores: NDArray[np.float32] = self._scorer.get_scores_from_ids(known)
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write it as ``folder``, which appears whole or not at all.
+
+        Raises:
+            OSError: The place cannot be written.
+        """
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = folder.with_name(f".{uuid.uuid4().hex}")
+        try:
+            unfinished.mkdir()
+            if self._scorer is not None:
+                self._scorer.save(unfinished, show_progress=False)
+            about = {
+                "format": _format(self.stemmer),
+                "ids": self.ids,
+                "stamps": sorted(self.stamps),
+                "files": _digests(unfinished),
+            }
+            (unfinished / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: Path, *, stemmer: str | None) -> LexicalIndex:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: It is damaged, or of another format, stemmer or version of bm25s.
+            OSError: It is not there, or vanishes meanwhile.
+        """
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        if about.get("format") != _format(stemmer) or about.get("files") != _digests(folder):
+            raise ValueError(f"{folder} is damaged or was written by another version")
+        scorer = None
+        if about["files"]:
+            scorer = require("bm25s").BM25.load(folder, show_progress=False)
+        return cls(about["ids"], frozenset(about["stamps"]), stemmer, scorer)
+
+
+class LexicalCache:
+    """The current lexical index of a store, in memory and in a folder.
+
+    Args:
+        store: Holds the texts.
+        folder: Where lexical indexes are kept; None keeps them in memory only.
+        stemmer: Snowball language, or None for plain words.
+    """
+
+    def __init__(
+        self, store: TextStore, folder: Path | None, stemmer: str | None = "english"
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._stemmer = stemmer
+        self._lock = threading.Lock()
+        self._index: LexicalIndex | None = None
+        self._revision: Hashable | None = None
+
+    def current(self) -> LexicalIndex:
+        """The lexical index of what the store holds now; built if there is none such.
+
+        Raises:
+            MissingExtraError: The extra ``hybrid`` is not installed.
+        """
+        with self._lock:
+            revision = self._store.revision()
+            if self._index is not None and revision is not None and revision == self._revision:
+                return self._index
+            if self._index is None or not self._is_current(self._index):
+                self._index = self._kept() or self._built()
+            self._revision = revision
+            return self._index
+
+    def _is_current(self, index: LexicalIndex) -> bool:
+        return not self._store.written_since(index.stamps) and self._store.count() == len(index.ids)
+
+    def _kept(self) -> LexicalIndex | None:
+        """A current one from the folder."""
+        for folder in _folders(self._folder):
+            try:
+                index = LexicalIndex.load(folder, stemmer=self._stemmer)
+            except (OSError, ValueError, KeyError) as error:
+                _log.info("the lexical index %s is not used: %s", folder, error)
+                continue
+            if self._is_current(index):
+                return index
+        return None
+
+    def _built(self) -> LexicalIndex:
+        pages = list(self._store.texts())
+        index = LexicalIndex.build(
+            [page.id for page in pages],
+            [page.text for page in pages],
+            stamps=self._settled(pages),
+            stemmer=self._stemmer,
+        )
+        if self._folder is not None:
+            self._keep(index, self._folder)
+        return index
+
+    def _settled(self, pages: Iterable[StampedText]) -> set[str]:
+        """Stamps of requests whose pages were all read as that request left them.
+
+        Reading takes many requests, so a write meanwhile can be seen in part. A stamp with fewer
+        pages than its request wrote must still be on just these pages; where it is not, it is not
+        remembered, and so the next search builds again.
+        """
+        pages = list(pages)
+        read = Counter(page.stamp for page in pages)
+        partly = {page.stamp for page in pages if read[page.stamp] < page.stamped}
+        seen = {stamp: {page.id for page in pages if page.stamp == stamp} for stamp in partly}
+        moved = {stamp for stamp in partly if set(self._store.with_stamp(stamp)) != seen[stamp]}
+        return set(read) - moved - {""}
+
+    def _keep(self, index: LexicalIndex, place: Path) -> None:
+        """Save it beside those before, then delete those; a place that is read-only is no error."""
+        before = list(_folders(place))
+        try:
+            index.save(place / uuid.uuid4().hex)
+        except OSError as error:
+            _log.warning("the lexical index cannot be kept, each process builds it: %s", error)
+            return
+        for folder in before:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _words(texts: list[str], stemmer: str | None) -> list[list[str]]:
+    """The words of each text, lower case, without stop words, stemmed if asked."""
+    words: list[list[str]] = require("bm25s").tokenize(
+        texts,
+        stopwords=_STOP_WORDS.get(stemmer, []),
+        stemmer=_stemmer(stemmer),
+        return_ids=False,
+        show_progress=False,
+    )
+    return words
+
+
+def _stemmer(language: str | None) -> Any:
+    if language is None:
+        return None
+    snowball = require("Stemmer")
+    if language not in snowball.algorithms():
+        raise StoreError(
+            f"there is no stemmer {language!r}; use None for plain words, or one of "
+            f"{', '.join(snowball.algorithms())}"
+        )
+    return snowball.Stemmer(language)
+
+
+def _format(stemmer: str | None) -> list[Any]:
+    return [_FORMAT, stemmer, require("bm25s").__version__]
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """BLAKE2b of each file but the one that lists them; 10 MB take about 15 ms."""
+    return {
+        path.name: hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.name != _ABOUT
+    }
+
+
+def _folders(place: Path | None) -> list[Path]:
+    """The lexical indexes below ``place``, finished ones only."""
+    if place is None or not place.is_dir():
+        return []
+    return sorted(path for path in place.iterdir() if not path.name.startswith("."))
