@@ -44,7 +44,7 @@ format: $(VENV)/.test  ## Let ruff format the code
 	$(BIN)/ruff check --fix .
 
 notebooks: $(VENV)/.test  ## Run the notebooks again and keep their outputs
-	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 clean:  ## Remove the environment and what the demo made
 	rm -rf $(VENV) $(INDEX) demo_hits.html

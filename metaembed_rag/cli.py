@@ -64,7 +64,7 @@ def _index(given: argparse.Namespace) -> int:
     from metaembed_rag.pages.counting import count_pages
 
     index = _open(given, create=True)
-    with _Bar("pages", lambda: count_pages(list_files(given.paths)), given.quiet) as bar:
+    with _Bar("page", count_pages(list_files(given.paths)), given.quiet) as bar:
         report = index.sync(
             given.paths,
             mode=given.mode,
@@ -91,6 +91,7 @@ def _search(given: argparse.Namespace) -> int:
         candidates=given.candidates,
         where=_where(given.where),
         exhaustive=given.exhaustive,
+        hybrid=given.hybrid,
     )
     if given.html:
         from metaembed_rag.display import hits_page
@@ -246,13 +247,13 @@ def _usage(message: str) -> SystemExit:
 
 
 class _Bar:
-    """A progress bar on standard error; its total is counted only when it is shown."""
+    """A progress bar on standard error; in a log file it says something every ten seconds."""
 
-    def __init__(self, unit: str, total: Callable[[], int], quiet: bool) -> None:
+    def __init__(self, unit: str, total: int, quiet: bool) -> None:
         from tqdm import tqdm
 
-        shown = not quiet and sys.stderr.isatty()
-        self._bar = tqdm(total=total() if shown else None, unit=unit, disable=not shown)
+        pause = 0.1 if sys.stderr.isatty() else 10.0
+        self._bar = tqdm(total=total, unit=unit, disable=quiet, mininterval=pause)
 
     def __enter__(self) -> _Bar:
         return self
@@ -266,7 +267,8 @@ class _Bar:
 
 def _print_hits(hits: Hits, pages: int) -> None:
     milliseconds = hits.seconds * 1000
-    print(f"budget ({hits.budget}), {len(hits)} of {pages} pages, {milliseconds:.0f} ms")
+    hybrid = ", with BM25" if hits.scoring == "hybrid" else ""
+    print(f"budget ({hits.budget}){hybrid}, {len(hits)} of {pages} pages, {milliseconds:.0f} ms")
     for hit in hits:
         page = hit.page
         section = page.metadata.get("section")
@@ -411,6 +413,9 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--candidates", type=_positive, metavar="M", help="pages reranked (200)")
     ways.add_argument("--exhaustive", action="store_true", help="score every page")
+    parser.add_argument(
+        "--hybrid", action="store_true", help="let the words of QUERY count too (BM25)"
+    )
     parser.add_argument("--html", metavar="FILE", help="also write a page that shows the hits")
 
 

@@ -16,13 +16,18 @@ class Hit:
 
     Attributes:
         rank: Counts from 1.
-        score: MaxSim / r_q, in [-1, 1], so that a threshold means the same at every budget.
+        score: MaxSim / r_q, in [-1, 1], so that a threshold means the same at every budget. In a
+            hybrid search the fused score, in [0, 1], which compares the pages of one query only.
         page: The page, its picture as ``image_path``.
+        maxsim: In a hybrid search, MaxSim / r_q; otherwise None, as that is the score.
+        bm25: In a hybrid search, BM25 of the page, 0 where it has none of the words.
     """
 
     rank: int
     score: float
     page: Page
+    maxsim: float | None = None
+    bm25: float | None = None
 
 
 class Hits(list[Hit]):
@@ -32,35 +37,48 @@ class Hits(list[Hit]):
         query: Text, image or both; None for a search by vectors.
         budget: The budget of the scores.
         seconds: Wall time, the query's encoding included.
+        scoring: What a score is: ``"maxsim"``, or ``"hybrid"`` where words took part.
     """
 
     def __init__(
-        self, hits: Iterable[Hit], query: Any, budget: RetrievalBudget, seconds: float
+        self,
+        hits: Iterable[Hit],
+        query: Any,
+        budget: RetrievalBudget,
+        seconds: float,
+        scoring: str = "maxsim",
     ) -> None:
         super().__init__(hits)
         self.query = query
         self.budget = budget
         self.seconds = seconds
+        self.scoring = scoring
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``metaembed search --json``; ``page`` counts from 1."""
+        """The JSON object of ``metaembed search --json``; ``page`` counts from 1.
+
+        A hybrid search adds ``"scoring"``, and to each hit ``"maxsim"`` and ``"bm25"``.
+        """
         return {
             "query": describe_query(self.query),
             "budget": [self.budget.r_q, self.budget.r_c],
             "seconds": round(self.seconds, 6),
-            "hits": [
-                {
-                    "rank": hit.rank,
-                    "score": round(hit.score, 6),
-                    "id": hit.page.id,
-                    "source": hit.page.source,
-                    "page": hit.page.number,
-                    "text": hit.page.text,
-                    "image": hit.page.image_path,
-                }
-                for hit in self
-            ],
+            **({} if self.scoring == "maxsim" else {"scoring": self.scoring}),
+            "hits": [_hit_dict(hit) for hit in self],
         }
+
+
+def _hit_dict(hit: Hit) -> dict[str, Any]:
+    parts = {"maxsim": hit.maxsim, "bm25": hit.bm25}
+    return {
+        "rank": hit.rank,
+        "score": round(hit.score, 6),
+        "id": hit.page.id,
+        "source": hit.page.source,
+        "page": hit.page.number,
+        "text": hit.page.text,
+        "image": hit.page.image_path,
+    } | {name: round(value, 6) for name, value in parts.items() if value is not None}
 
 
 def describe_query(query: Any) -> str | None:

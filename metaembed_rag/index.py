@@ -6,6 +6,7 @@ query -> encode -> candidates by the first vector -> MaxSim at the budget -> hit
 
 from __future__ import annotations
 
+import heapq
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,9 @@ from metaembed_rag.errors import (
     PageError,
     StoreError,
 )
+from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.hits import Hit, Hits
+from metaembed_rag.lexical import LexicalCache
 from metaembed_rag.maxsim import maxsim_quantized
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.store import records
@@ -122,11 +125,16 @@ class PageIndex:
     """An index of pages. Use :meth:`open`."""
 
     def __init__(
-        self, store: ChromaStore, encoder: Encoder | None, pictures: PictureFolder
+        self,
+        store: ChromaStore,
+        encoder: Encoder | None,
+        pictures: PictureFolder,
+        lexical: LexicalCache,
     ) -> None:
         self._store = store
         self._encoder = encoder
         self._pictures = pictures
+        self._lexical = lexical
 
     @classmethod
     def open(
@@ -139,6 +147,7 @@ class PageIndex:
         create: bool = True,
         pictures: str | Path | None = None,
         headers: Mapping[str, str] | None = None,
+        stemmer: str | None = "english",
     ) -> PageIndex:
         """Open an index, or make an empty one.
 
@@ -153,6 +162,8 @@ class PageIndex:
             pictures: Folder for page pictures; beside a folder's index by default, in the user's
                 cache folder for a server, in a temporary folder for memory.
             headers: HTTP headers for a server behind a reverse proxy.
+            stemmer: Snowball language whose word endings a hybrid search ignores; None compares
+                whole words, which is better for titles and names.
 
         Raises:
             IndexNotFoundError: There is none and ``create`` is false.
@@ -172,7 +183,8 @@ class PageIndex:
                 f"the index at {where} stores {store.about.vectors} vectors a page, not {vectors}; "
                 f"open it without a number of vectors, or index again into another folder"
             )
-        return cls(store, encoder, _picture_folder(store, pictures))
+        lexical = LexicalCache(store, _lexical_folder(store, stemmer), stemmer)
+        return cls(store, encoder, _picture_folder(store, pictures), lexical)
 
     @property
     def encoder(self) -> Encoder:
@@ -345,6 +357,7 @@ class PageIndex:
         candidates: int | None = None,
         where: Mapping[str, Any] | None = None,
         exhaustive: bool = False,
+        hybrid: HybridLike = False,
     ) -> Hits:
         """Find the pages that answer a query.
 
@@ -357,15 +370,27 @@ class PageIndex:
             where: Only pages whose metadata match, in Chroma's filter language; several plain
                 keys mean all of them. ``source`` and ``page`` are fields too.
             exhaustive: Score every page instead: the exact twin of the candidate search.
+            hybrid: Let the words of the query's text count too, by BM25: True, the weight of
+                words over 0 and under 1, ``"minmax"`` or ``"rrf"``; see :class:`Fusion`. As many
+                pages again are candidates for their words. A query without text is searched
+                without words.
 
         Returns:
-            Hits, best first, ties by page id; a score is MaxSim / r_q in [-1, 1].
+            Hits, best first, ties by page id; a score is MaxSim / r_q in [-1, 1], and in a hybrid
+            search the fused score in [0, 1].
 
         Raises:
             BudgetError: The budget asks for more vectors than there are.
+            MissingExtraError: The extra ``hybrid`` is needed and not installed.
         """
         return self.search_batch(
-            [query], k, budget=budget, candidates=candidates, where=where, exhaustive=exhaustive
+            [query],
+            k,
+            budget=budget,
+            candidates=candidates,
+            where=where,
+            exhaustive=exhaustive,
+            hybrid=hybrid,
         )[0]
 
     def search_batch(
@@ -377,6 +402,7 @@ class PageIndex:
         candidates: int | None = None,
         where: Mapping[str, Any] | None = None,
         exhaustive: bool = False,
+        hybrid: HybridLike = False,
     ) -> list[Hits]:
         """:meth:`search` for several queries, encoded together."""
         for query in queries:
@@ -388,7 +414,14 @@ class PageIndex:
         found = []
         for query, one in zip(queries, vectors, strict=True):
             hits = self.search_vectors(
-                one, k, budget=budget, candidates=candidates, where=where, exhaustive=exhaustive
+                one,
+                k,
+                budget=budget,
+                candidates=candidates,
+                where=where,
+                exhaustive=exhaustive,
+                hybrid=hybrid,
+                text=_query_text(query),
             )
             hits.query = query
             hits.seconds += encoding
@@ -404,8 +437,14 @@ class PageIndex:
         candidates: int | None = None,
         where: Mapping[str, Any] | None = None,
         exhaustive: bool = False,
+        hybrid: HybridLike = False,
+        text: str = "",
     ) -> Hits:
-        """:meth:`search` with the query's vectors, float32 of shape (R_q, D), at hand."""
+        """:meth:`search` with the query's vectors, float32 of shape (R_q, D), at hand.
+
+        ``text`` holds the words that a hybrid search looks for.
+        """
+        fusion = Fusion.parse(hybrid)
         budget = RetrievalBudget.parse(budget)
         budget.check(query_vectors=len(query_vectors), page_vectors=self.vectors_per_page)
         if not isinstance(k, int) or k < 1:
@@ -413,11 +452,24 @@ class PageIndex:
         if candidates is not None and candidates < k:
             raise StoreError(f"candidates ({candidates}) must be at least k ({k})")
         start = time.perf_counter()
+        count = candidates or max(_CANDIDATES, 4 * k)
         if exhaustive:
             groups: Iterable[list[Record]] = self._all_records(where)
         else:
-            count = candidates or max(_CANDIDATES, 4 * k)
             groups = [self._store.candidates(query_vectors[0], count, where)]
+        if fusion is not None and text.strip():
+            words = self._words(text, where)
+            if not exhaustive:
+                groups = self._with_words(groups, words, count)
+            scores = {
+                record.page.id: score
+                for group in groups
+                for record, score in zip(
+                    group, self._scores(query_vectors, group, budget), strict=True
+                )
+            }
+            hits = list(self._fused_hits(fusion, scores, words, k, budget))
+            return Hits(hits, None, budget, time.perf_counter() - start, "hybrid")
         best: list[tuple[float, Record]] = []
         for group in groups:
             scored = zip(self._scores(query_vectors, group, budget), group, strict=True)
@@ -447,6 +499,7 @@ class PageIndex:
         budget: BudgetLike = "full",
         candidates: int | None = None,
         where: Mapping[str, Any] | None = None,
+        hybrid: HybridLike = False,
     ) -> float:
         """Share of the exhaustive top ``k`` that the candidate search finds, over ``queries``.
 
@@ -456,8 +509,9 @@ class PageIndex:
         for query in queries:
             _check_query(query)
         found = wanted = 0
-        for vectors in self._query_vectors(queries):
-            options: dict[str, Any] = {"budget": budget, "where": where}
+        for query, vectors in zip(queries, self._query_vectors(queries), strict=True):
+            options: dict[str, Any] = {"budget": budget, "where": where, "hybrid": hybrid}
+            options["text"] = _query_text(query)
             exact = self.search_vectors(vectors, k, exhaustive=True, **options)
             quick = self.search_vectors(vectors, k, candidates=candidates, **options)
             ids = {hit.page.id for hit in exact}
@@ -501,6 +555,48 @@ class PageIndex:
             return []
         pages = records.unpack_vectors(group, self._store.about.dimension, budget.r_c)
         return [float(score) for score in maxsim_quantized(query, pages, budget)]
+
+    def _words(self, text: str, where: Mapping[str, Any] | None) -> dict[str, float]:
+        """BM25 of the pages that match the filter and have a word of ``text``, by id."""
+        index = self._lexical.current()
+        scores = index.scores(text)
+        allowed = set(self._store.ids(where)) if where else None
+        return {
+            index.ids[i]: float(scores[i])
+            for i in np.flatnonzero(scores)
+            if allowed is None or index.ids[i] in allowed
+        }
+
+    def _with_words(
+        self, groups: Iterable[list[Record]], words: Mapping[str, float], count: int
+    ) -> Iterator[list[Record]]:
+        """The groups, and the best ``count`` pages by their words that are in none of them."""
+        seen: set[str] = set()
+        for group in groups:
+            seen.update(record.page.id for record in group)
+            yield group
+        best = heapq.nsmallest(count, words, key=lambda id: (-words[id], id))
+        yield list(self._store.get([id for id in best if id not in seen]).values())
+
+    def _fused_hits(
+        self,
+        fusion: Fusion,
+        scores: Mapping[str, float],
+        words: Mapping[str, float],
+        k: int,
+        budget: RetrievalBudget,
+    ) -> Iterator[Hit]:
+        """The best ``k`` by both, read from the store again: gone pages are never shown."""
+        ids = list(scores)
+        maxsim = np.array([scores[id] for id in ids])
+        bm25 = np.array([words.get(id, 0.0) for id in ids])
+        fused = dict(zip(ids, fusion.scores(maxsim, bm25).tolist(), strict=True))
+        best = heapq.nsmallest(k, ids, key=lambda id: (-fused[id], id))
+        found = self._store.get(best)
+        ranked = [(scores[id], found[id]) for id in best if id in found]
+        for hit in self._hits(ranked, budget):
+            id = hit.page.id
+            yield replace(hit, score=fused[id], maxsim=hit.score, bm25=words.get(id, 0.0))
 
     def _hits(
         self, ranked: Sequence[tuple[float, Record]], budget: RetrievalBudget
@@ -793,6 +889,12 @@ def query_input(query: Input, modalities: frozenset[str]) -> Input:
     return f"{text}\n{read}".strip()
 
 
+def _query_text(query: Input) -> str:
+    """The words of a query; none where it is a picture."""
+    text = query.get("text") if isinstance(query, Mapping) else query
+    return text if isinstance(text, str) else ""
+
+
 def _check_query(query: Input) -> None:
     empty = (isinstance(query, str) and not query.strip()) or query is None
     if isinstance(query, Mapping):
@@ -836,10 +938,22 @@ def _picture_folder(store: ChromaStore, given: str | Path | None) -> PictureFold
         return PictureFolder(store.picture_folder)
     if not store.is_server:
         return PictureFolder.temporary()
+    return PictureFolder(_cache_folder(store, "pictures"))
+
+
+def _lexical_folder(store: ChromaStore, stemmer: str | None) -> Path | None:
+    kind = stemmer or "plain"
+    if store.lexical_folder is not None:
+        return store.lexical_folder / store.name / kind
+    return _cache_folder(store, "lexical") / kind if store.is_server else None
+
+
+def _cache_folder(store: ChromaStore, what: str) -> Path:
+    """Where this user keeps files of a server's collection."""
     import platformdirs
 
     place = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{store.where}_{store.name}")
-    return PictureFolder(Path(platformdirs.user_cache_dir("metaembed_rag")) / "pictures" / place)
+    return Path(platformdirs.user_cache_dir("metaembed_rag")) / what / place
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

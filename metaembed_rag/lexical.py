@@ -17,8 +17,9 @@ import json
 import logging
 import shutil
 import threading
+import time
 import uuid
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from metaembed_rag.errors import StoreError, require
 
 _FORMAT = 1
 _ABOUT = "about.json"
+_ABANDONED_SECONDS = 3600
 _STOP_WORDS = {"english": "en", None: "en"}
 """bm25s' English list goes with plain words too; other languages keep all their words."""
 
@@ -230,16 +232,20 @@ class LexicalCache:
         pages than its request wrote must still be on just these pages; where it is not, it is not
         remembered, and so the next search builds again.
         """
-        pages = list(pages)
-        read = Counter(page.stamp for page in pages)
-        partly = {page.stamp for page in pages if read[page.stamp] < page.stamped}
-        seen = {stamp: {page.id for page in pages if page.stamp == stamp} for stamp in partly}
-        moved = {stamp for stamp in partly if set(self._store.with_stamp(stamp)) != seen[stamp]}
-        return set(read) - moved - {""}
+        seen: dict[str, set[str]] = defaultdict(set)
+        size: dict[str, int] = {}
+        for page in pages:
+            seen[page.stamp].add(page.id)
+            size[page.stamp] = page.stamped
+        return {
+            stamp
+            for stamp, ids in seen.items()
+            if stamp and (len(ids) == size[stamp] or set(self._store.with_stamp(stamp)) == ids)
+        }
 
     def _keep(self, index: LexicalIndex, place: Path) -> None:
         """Save it beside those before, then delete those; a place that is read-only is no error."""
-        before = list(_folders(place))
+        before = _folders(place) + _abandoned(place)
         try:
             index.save(place / uuid.uuid4().hex)
         except OSError as error:
@@ -284,6 +290,14 @@ def _digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.iterdir())
         if path.name != _ABOUT
     }
+
+
+def _abandoned(place: Path) -> list[Path]:
+    """What writers that were killed have left."""
+    if not place.is_dir():
+        return []
+    hidden = [path for path in place.iterdir() if path.name.startswith(".")]
+    return [path for path in hidden if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS]
 
 
 def _folders(place: Path | None) -> list[Path]:

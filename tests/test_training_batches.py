@@ -18,23 +18,7 @@ from metaembed_rag.training.tokenizer import (
     train_tokenizer,
 )
 
-WORDS = [
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-    "omicron",
-]
+WORDS = [f"word{letter}" for letter in "abcdefghijklmno"]
 
 
 def page(document, number):

@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 
@@ -66,11 +68,11 @@ def data(tmp_path):
         data / "debian_packages" / "train_pairs.jsonl.gz",
         [
             {
-                "id": f"{chr(97 + i % 26)}{chr(97 + i // 26)}tool",
-                "query": f"Query {i}",
-                "text": f"Description {i}.",
+                "id": f"{first}{second}tool",
+                "query": f"Do {first}{second}",
+                "text": f"As {first}{second}",
             }
-            for i in range(200)
+            for first, second in product(ascii_lowercase, "abcdefgh")
         ]
         + [
             {"id": "copy", "query": "Another query", "text": "a tool, to TEST tools"},

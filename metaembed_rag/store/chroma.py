@@ -26,6 +26,7 @@ from metaembed_rag.errors import (
     IndexNotFoundError,
     StoreError,
 )
+from metaembed_rag.lexical import StampedText
 from metaembed_rag.store import records
 from metaembed_rag.store.records import Record
 
@@ -49,6 +50,7 @@ _EF_SEARCH = 400
 """HNSW's search width. Chroma raises it to the number of candidates asked for when that is more."""
 _MAX_BYTES = 16_000_000
 """Bytes of one request; servers refuse bodies of about 40 MB."""
+_TEXTS_AT_ONCE = 1000
 _MAX_STAMPS = 20_000
 """SQLite takes about 32,000 values in one filter."""
 _SETTLED_NS = 2_000_000_000
@@ -202,7 +204,7 @@ class ChromaStore:
 
     def update_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> None:
         """Replace metadata keys of records, leaving their vectors; a None value removes a key."""
-        with _chroma_errors(self.where):
+        with self._counted(), _chroma_errors(self.where):
             for part in self._batches(metadatas):
                 self._collection.update(
                     ids=list(ids[part]), metadatas=[dict(m) for m in metadatas[part]]
@@ -275,6 +277,18 @@ class ChromaStore:
         if not stamps or len(stamps) > _MAX_STAMPS:
             return self.ids()
         return self.ids({records.STAMP: {"$nin": sorted(stamps)}})
+
+    def with_stamp(self, stamp: str) -> list[str]:
+        """Ids of pages that were last written by the request with this stamp."""
+        return self.ids({records.STAMP: stamp})
+
+    def texts(self) -> Iterator[StampedText]:
+        """The text of every page, some pages in memory at a time."""
+        ids = self.ids()
+        for start in range(0, len(ids), _TEXTS_AT_ONCE):
+            for id, record in self.get(ids[start : start + _TEXTS_AT_ONCE]).items():
+                count = records.stamped(record.stamp) if record.stamp else 1
+                yield StampedText(id, record.page.text, record.stamp, count)
 
     def revision(self) -> Hashable | None:
         """A value that changes with every write, from any process; None where none is cheap.

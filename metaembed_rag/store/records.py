@@ -97,9 +97,7 @@ def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
         text_from_ocr=metadata[OCR],
         image_hash=metadata[IMAGE_HASH],
     )
-    return Record(
-        page, metadata[VECTORS], metadata[HASH], metadata[MODE], metadata.get(STAMP, "")
-    )
+    return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], metadata.get(STAMP, ""))
 
 
 def new_stamp(count: int) -> str:
