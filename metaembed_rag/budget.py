@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import ClassVar
@@ -66,6 +67,21 @@ class RetrievalBudget:
         raise BudgetError(f"{value!r} is not a retrieval budget; {_HOW}")
 
     @classmethod
+    def default(cls) -> RetrievalBudget | None:
+        """The budget in the environment variable ``METAEMBED_BUDGET``; None where it is not set.
+
+        Raises:
+            BudgetError: The variable holds no budget.
+        """
+        value = os.environ.get(VARIABLE, "").strip()
+        if not value:
+            return None
+        try:
+            return cls.parse(value)
+        except BudgetError as error:
+            raise BudgetError(f"the environment variable {VARIABLE}: {error}") from None
+
+    @classmethod
     def paper(cls) -> list[RetrievalBudget]:
         """The paper's five budgets, from (1, 1) to (16, 64)."""
         return [cls(r_q, r_c) for r_q, r_c in cls.PAPER]
@@ -103,6 +119,9 @@ class RetrievalBudget:
     def __str__(self) -> str:
         return f"{self.r_q},{self.r_c}"
 
+
+VARIABLE = "METAEMBED_BUDGET"
+"""The environment variable of the default budget."""
 
 BudgetLike = RetrievalBudget | str | tuple[int, int] | list[int]
 """What :meth:`RetrievalBudget.parse` takes."""

@@ -118,6 +118,7 @@ def _evaluate(given: argparse.Namespace) -> int:
         ocr=not given.no_ocr,
         show_progress=not given.quiet,
         cache_dir=given.cache,
+        hybrid=given.hybrid,
     )
     if given.json:
         _print_json(report.to_dict())
@@ -286,6 +287,7 @@ def _print_evaluation(report: dict[str, Any]) -> None:
     print(
         f"{report['dataset']}: {report['queries']} queries, {report['pages']} pages, "
         f"model {report['model']}, mode {report['mode']}"
+        + (", with BM25" if "hybrid" in report else "")
     )
     columns = [key for key in report["results"][0] if key != "budget"]
     print("  ".join(["budget".ljust(8)] + [column.rjust(11) for column in columns]))
@@ -431,6 +433,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="may be repeated (default: all five of the paper)",
     )
     parser.add_argument("--limit", type=_positive, metavar="N", help="the first N queries only")
+    parser.add_argument("--hybrid", action="store_true", help="fuse with BM25, as search --hybrid")
     parser.add_argument("--cache", metavar="DIR", help="keep OCR texts here between runs")
 
 

@@ -55,7 +55,8 @@ def hits_page(results: Hits | Sequence[Hits], *, max_side: int = 900) -> str:
 
 def _section(hits: Hits, max_side: int) -> str:
     query = html.escape(describe_query(hits.query) or "")
-    about = f"budget ({hits.budget}) · {len(hits)} hits · {hits.seconds * 1000:.0f} ms"
+    words = " · with BM25" if hits.scoring == "hybrid" else ""
+    about = f"budget ({hits.budget}){words} · {len(hits)} hits · {hits.seconds * 1000:.0f} ms"
     cards = "".join(_card(hit, max_side) for hit in hits) or "<p>No page was found.</p>"
     return f'<h2>{query}</h2><p class="about">{about}</p><div class="hits">{cards}</div>'
 

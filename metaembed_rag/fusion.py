@@ -84,7 +84,7 @@ class Fusion:
             found = np.where(bm25 > 0, 1 / (_RRF_K + _ranks(bm25)), 0)
             return (1 / (_RRF_K + _ranks(maxsim)) + found) * (_RRF_K + 1) / 2
         words = _share(bm25, 0.0)
-        meaning = _share(maxsim, float(maxsim.min(initial=np.inf)))
+        meaning = _share(maxsim, float(maxsim.min()) if len(maxsim) else 0.0)
         return (1 - self.weight) * meaning + self.weight * words
 
 

@@ -32,7 +32,7 @@ from metaembed_rag.errors import (
 )
 from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.hits import Hit, Hits
-from metaembed_rag.lexical import LexicalCache
+from metaembed_rag.lexical import LexicalCache, WordScores
 from metaembed_rag.maxsim import maxsim_quantized
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.store import records
@@ -556,47 +556,41 @@ class PageIndex:
         pages = records.unpack_vectors(group, self._store.about.dimension, budget.r_c)
         return [float(score) for score in maxsim_quantized(query, pages, budget)]
 
-    def _words(self, text: str, where: Mapping[str, Any] | None) -> dict[str, float]:
-        """BM25 of the pages that match the filter and have a word of ``text``, by id."""
-        index = self._lexical.current()
-        scores = index.scores(text)
-        allowed = set(self._store.ids(where)) if where else None
-        return {
-            index.ids[i]: float(scores[i])
-            for i in np.flatnonzero(scores)
-            if allowed is None or index.ids[i] in allowed
-        }
+    def _words(self, text: str, where: Mapping[str, Any] | None) -> WordScores:
+        """BM25 of the pages that match the filter."""
+        words = self._lexical.current().search(text)
+        return words.only(self._store.ids(where)) if where else words
 
     def _with_words(
-        self, groups: Iterable[list[Record]], words: Mapping[str, float], count: int
+        self, groups: Iterable[list[Record]], words: WordScores, count: int
     ) -> Iterator[list[Record]]:
         """The groups, and the best ``count`` pages by their words that are in none of them."""
         seen: set[str] = set()
         for group in groups:
             seen.update(record.page.id for record in group)
             yield group
-        best = heapq.nsmallest(count, words, key=lambda id: (-words[id], id))
-        yield list(self._store.get([id for id in best if id not in seen]).values())
+        more = [id for id in words.best(count) if id not in seen]
+        yield list(self._store.get(more).values())
 
     def _fused_hits(
         self,
         fusion: Fusion,
         scores: Mapping[str, float],
-        words: Mapping[str, float],
+        words: WordScores,
         k: int,
         budget: RetrievalBudget,
     ) -> Iterator[Hit]:
         """The best ``k`` by both, read from the store again: gone pages are never shown."""
         ids = list(scores)
-        maxsim = np.array([scores[id] for id in ids])
-        bm25 = np.array([words.get(id, 0.0) for id in ids])
-        fused = dict(zip(ids, fusion.scores(maxsim, bm25).tolist(), strict=True))
+        bm25 = dict(zip(ids, words.of(ids).tolist(), strict=True))
+        both = (np.array([one[id] for id in ids]) for one in (scores, bm25))
+        fused = dict(zip(ids, fusion.scores(*both).tolist(), strict=True))
         best = heapq.nsmallest(k, ids, key=lambda id: (-fused[id], id))
         found = self._store.get(best)
         ranked = [(scores[id], found[id]) for id in best if id in found]
         for hit in self._hits(ranked, budget):
             id = hit.page.id
-            yield replace(hit, score=fused[id], maxsim=hit.score, bm25=words.get(id, 0.0))
+            yield replace(hit, score=fused[id], maxsim=hit.score, bm25=bm25[id])
 
     def _hits(
         self, ranked: Sequence[tuple[float, Record]], budget: RetrievalBudget

@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ from metaembed_rag.errors import StoreError, require
 
 _FORMAT = 1
 _ABOUT = "about.json"
+_PAGES = "pages.json"
 _ABANDONED_SECONDS = 3600
 _STOP_WORDS = {"english": "en", None: "en"}
 """bm25s' English list goes with plain words too; other languages keep all their words."""
@@ -89,6 +90,7 @@ class LexicalIndex:
         self, ids: list[str], stamps: frozenset[str], stemmer: str | None, scorer: Any
     ) -> None:
         self.ids = ids
+        self.places = {id: place for place, id in enumerate(ids)}
         self.stamps = stamps
         self.stemmer = stemmer
         self._scorer = scorer
@@ -124,6 +126,10 @@ class LexicalIndex:
         scores: NDArray[np.float32] = self._scorer.get_scores_from_ids(known)
         return scores
 
+    def search(self, query: str) -> WordScores:
+        """:meth:`scores` by page id."""
+        return WordScores(self.places, self.ids, self.scores(query))
+
     def save(self, folder: Path) -> None:
         """Write it as ``folder``, which appears whole or not at all.
 
@@ -136,13 +142,9 @@ class LexicalIndex:
             unfinished.mkdir()
             if self._scorer is not None:
                 self._scorer.save(unfinished, show_progress=False)
-            about = {
-                "format": _format(self.stemmer),
-                "ids": self.ids,
-                "stamps": sorted(self.stamps),
-                "files": _digests(unfinished),
-            }
-            (unfinished / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+            pages = {"ids": self.ids, "stamps": sorted(self.stamps)}
+            (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
+            (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
             unfinished.rename(folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -155,13 +157,54 @@ class LexicalIndex:
             ValueError: It is damaged, or of another format, stemmer or version of bm25s.
             OSError: It is not there, or vanishes meanwhile.
         """
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        if about.get("format") != _format(stemmer) or about.get("files") != _digests(folder):
+        about = _about(folder, stemmer)
+        if json.loads((folder / _ABOUT).read_text()) != about:
             raise ValueError(f"{folder} is damaged or was written by another version")
+        pages = json.loads((folder / _PAGES).read_text(encoding="utf-8"))
         scorer = None
-        if about["files"]:
+        if about["files"].keys() != {_PAGES}:
             scorer = require("bm25s").BM25.load(folder, show_progress=False)
-        return cls(about["ids"], frozenset(about["stamps"]), stemmer, scorer)
+        return cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer)
+
+
+class WordScores:
+    """BM25 of pages for one query.
+
+    Args:
+        places: Place of each page in ``scores``, by id.
+        ids: Ids by place.
+        scores: float32 of shape (pages,), at least 0.
+    """
+
+    def __init__(
+        self, places: Mapping[str, int], ids: Sequence[str], scores: NDArray[np.float32]
+    ) -> None:
+        self._places = places
+        self._ids = ids
+        self._scores = scores
+
+    def only(self, ids: Iterable[str]) -> WordScores:
+        """The scores of these pages, 0 for every other."""
+        places = [self._places[id] for id in ids if id in self._places]
+        scores = np.zeros_like(self._scores)
+        scores[places] = self._scores[places]
+        return WordScores(self._places, self._ids, scores)
+
+    def best(self, count: int) -> list[str]:
+        """At most ``count`` pages that have a word of the query, best first, ties in order."""
+        if count < len(self._scores):
+            least = np.partition(self._scores, -count)[-count]
+            kept = np.flatnonzero((self._scores >= least) & (self._scores > 0))
+        else:
+            kept = np.flatnonzero(self._scores)
+        order = kept[np.argsort(-self._scores[kept], kind="stable")][:count]
+        return [self._ids[place] for place in order]
+
+    def of(self, ids: Iterable[str]) -> NDArray[np.float32]:
+        """The score of each of these pages, 0 for one that is not known; shape (ids,)."""
+        places = (self._places.get(id) for id in ids)
+        found = [0.0 if place is None else self._scores[place] for place in places]
+        return np.array(found, dtype=np.float32)
 
 
 class LexicalCache:
@@ -206,7 +249,7 @@ class LexicalCache:
         for folder in _folders(self._folder):
             try:
                 index = LexicalIndex.load(folder, stemmer=self._stemmer)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError) as error:
                 _log.info("the lexical index %s is not used: %s", folder, error)
                 continue
             if self._is_current(index):
@@ -214,7 +257,7 @@ class LexicalCache:
         return None
 
     def _built(self) -> LexicalIndex:
-        pages = list(self._store.texts())
+        pages = sorted(self._store.texts(), key=lambda page: page.id)  # so ties are in order
         index = LexicalIndex.build(
             [page.id for page in pages],
             [page.text for page in pages],
@@ -279,17 +322,14 @@ def _stemmer(language: str | None) -> Any:
     return snowball.Stemmer(language)
 
 
-def _format(stemmer: str | None) -> list[Any]:
-    return [_FORMAT, stemmer, require("bm25s").__version__]
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """BLAKE2b of each file but the one that lists them; 10 MB take about 15 ms."""
-    return {
+def _about(folder: Path, stemmer: str | None) -> dict[str, Any]:
+    """How a folder was made, and the BLAKE2b hash of every other file in it."""
+    files = {
         path.name: hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-        for path in sorted(folder.iterdir())
+        for path in folder.iterdir()
         if path.name != _ABOUT
     }
+    return {"format": [_FORMAT, stemmer, require("bm25s").__version__], "files": files}
 
 
 def _abandoned(place: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -138,3 +139,26 @@ def test_search_speed_times_candidate_and_exhaustive_searches(script, tmp_path):
     assert [result["budget"] for result in found[:5]] == [list(b) for b in RetrievalBudget.PAPER]
     assert [result.get("exhaustive", False) for result in found] == [False] * 7 + [True] * 5
     assert all(0 < result["p50_ms"] <= result["p95_ms"] for result in found)
+
+
+def test_hybrid_compares_every_fusion_with_each_system_alone(script, text_set, tmp_path):
+    hybrid = script("hybrid")
+    encoder = FakeEncoder()
+    for _ in range(2):  # the second time from the cache
+        encoded = hybrid.encode(read_dataset(text_set), encoder, tmp_path)
+        report = hybrid.compare(encoded)
+    assert len(encoder.encoded) == 2  # the picture has no text
+    # "sales" finds nothing and "the" leaves ties by id: a. Stemmed, "wing" finds a before b.
+    assert report["bm25"] == {"plain": 0.6667, "stemmed": 0.5436}
+    assert [row["budget"] for row in report["results"]] == ["1,1", "2,4", "4,8", "8,16", "16,64"]
+    assert "minmax, 200 candidates" in report["results"][0]
+    assert "| toy | (16,64) |" in hybrid.table([report])
+    assert set(hybrid.weights(encoded)["all pages, 200 candidates"]) == set(hybrid.WEIGHTS)
+
+
+def test_only_candidates_are_fused(script, monkeypatch):
+    hybrid = script("hybrid")
+    monkeypatch.setattr(hybrid, "CANDIDATES", 1)
+    first, maxsim = np.array([3.0, 2.0, 1.0]), np.array([1.0, 9.0, 2.0])
+    scores = hybrid.among_candidates(np.add, first, maxsim, np.array([0.0, 0.0, 5.0]))
+    assert scores.tolist() == [1.0, -np.inf, 7.0]

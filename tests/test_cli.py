@@ -278,3 +278,15 @@ def test_evaluate_json_is_the_contract(tmp_path, run):
     ]
     assert report["results"][1]["ndcg@5"] == 1.0
     assert "ndcg@5" in run("evaluate", tmp_path, "--quiet")[0]
+
+
+def test_hybrid_search_shows_both_scores(index, run):
+    answer = json.loads(run("search", "whales", "--index", index, "--json", "--hybrid")[0])
+    assert list(answer) == ["query", "budget", "seconds", "scoring", "hits"]
+    first = answer["hits"][0]
+    assert list(first)[-2:] == ["maxsim", "bm25"]
+    assert (first["text"], first["score"], answer["scoring"]) == ("blue whales swim", 1.0, "hybrid")
+    assert first["bm25"] > 0
+    assert (
+        "budget (16,64), with BM25, 3 of 3" in run("search", "x", "--index", index, "--hybrid")[0]
+    )

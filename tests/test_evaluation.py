@@ -219,3 +219,20 @@ def test_kept_ocr_texts_are_not_read_again(pictures, read, tmp_path):
     Image.new("RGB", (8, 8), "white").save(pictures[0].image_path)
     evaluate(sales, ReadsText(), budgets=["full"], cache_dir=tmp_path / "ocr")
     assert len(read) == 3
+
+
+def test_hybrid_lets_words_decide_and_says_so():
+    # Every page gets the same vectors, so only the words can tell them apart.
+    class Blind(FakeEncoder):
+        def _encode(self, inputs, vectors):
+            return super()._encode(["same"] * len(inputs), vectors)
+
+    pages = tuple(Page(source=name, text=name) for name in ("apples", "pears", "quinces"))
+    queries = tuple(Query(page.source, page.source) for page in pages)
+    dataset = Dataset("toy", pages, queries, {q.id: {f"{q.id}#1": 1} for q in queries})
+    blind = evaluate(dataset, Blind(), budgets=["full"])
+    fused = evaluate(dataset, Blind(), budgets=["full"], hybrid=True)
+    assert blind.results[0].mean("precision@1") == pytest.approx(1 / 3)
+    assert fused.results[0].mean("precision@1") == 1
+    assert (blind.hybrid, fused.hybrid) == (None, "minmax")
+    assert "hybrid" not in blind.to_dict()

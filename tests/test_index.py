@@ -18,6 +18,7 @@ from metaembed_rag.errors import (
     BudgetError,
     IndexNotFoundError,
     MetadataError,
+    MissingExtraError,
     ModelError,
     ModelMismatchError,
     NothingToReadError,
@@ -640,3 +641,134 @@ def test_large_batches_fit_a_servers_requests(server):
     assert report.added == 400
     assert index.vectors(index.ids()).shape == (400, 64, 1024)
     assert np.isfinite(index.vectors(["book#1"])).all()
+
+
+# -- hybrid search -------------------------------------------------------------------------
+
+
+def test_hybrid_adds_the_candidates_that_have_the_words():
+    index = PageIndex.open(":memory:", FakeEncoder(dimension=8))
+    texts = [f"word{i} word{i + 1} common" for i in range(40)]
+    index.add(pages([*texts, "many other things and one zebra"]))
+    assert index.search("common zebra", k=1, candidates=1)[0].page.number != 41
+    assert index.search("common zebra", k=1, candidates=1, hybrid=True)[0].page.number == 41
+
+
+@pytest.mark.parametrize("hybrid", [True, "minmax", "rrf", 0.3])
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_hybrid_hits_say_both_scores_and_the_fused_one(index, hybrid, exhaustive):
+    alone = {hit.page.id: hit.score for hit in index.search("apples swim", k=9)}
+    hits = index.search("apples swim", k=9, hybrid=hybrid, exhaustive=exhaustive)
+    assert {hit.page.id: hit.maxsim for hit in hits} == pytest.approx(alone, abs=1e-5)
+    assert {hit.page.id for hit in hits if hit.bm25 > 0} == {"book#1", "book#2", "book#4"}
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert all(0 <= hit.score <= 1 for hit in hits)
+    assert [hit.rank for hit in hits] == [1, 2, 3, 4]
+
+
+def test_without_hybrid_nothing_of_it_is_loaded(index, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    hits = index.search("apples", k=1)
+    assert (hits.scoring, hits[0].maxsim, hits[0].bm25) == ("maxsim", None, None)
+    with pytest.raises(MissingExtraError, match=r"metaembed-rag\[hybrid\]"):
+        index.search("apples", hybrid=True)
+
+
+def test_the_text_of_a_fused_query_is_searched_for_and_a_picture_has_none(index):
+    red = Image.new("RGB", (8, 8), "red")
+    both = index.search({"text": "whales", "image": red}, k=9, hybrid=True)
+    assert {hit.page.id for hit in both if hit.bm25} == {"book#2", "book#4"}
+    for picture in (red, {"image": red}):
+        assert index.search(picture, hybrid=True).scoring == "maxsim"
+
+
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_hybrid_search_respects_filters(index, exhaustive):
+    options = {"hybrid": True, "exhaustive": exhaustive}
+    index.add([Page(source="secret", text="apples apples apples", metadata={"tenant": "b"})])
+    hits = index.search("apples", k=9, where={"source": "book"}, **options)
+    assert {hit.page.source for hit in hits} == {"book"}
+    assert index.search("apples", where={"tenant": "nobody"}, **options) == []
+
+
+def test_hybrid_search_of_an_empty_index_or_with_unknown_words(index, encoder):
+    assert PageIndex.open(":memory:", encoder).search("apples", hybrid=True) == []
+    hits = index.search("zebra", k=4, hybrid=True)
+    assert [hit.page.id for hit in hits] == [hit.page.id for hit in index.search("zebra", k=4)]
+    with pytest.raises(StoreError, match="hybrid"):
+        index.search("apples", hybrid="bm25")
+
+
+def test_recall_measures_hybrid_candidates_too():
+    index = PageIndex.open(":memory:", FakeEncoder(dimension=16))
+    index.add(pages([f"word{i} word{i + 1} word{i + 2} common" for i in range(60)]))
+    queries = [f"word{i} common" for i in range(0, 60, 7)]
+    assert index.recall(queries, k=5, candidates=60, hybrid=True) == 1.0
+    assert 0 < index.recall(queries, k=5, candidates=5, hybrid=True) < 1.0
+
+
+WRITER = """
+import sys
+from metaembed_rag.index import PageIndex
+from metaembed_rag.pages import Page
+from metaembed_rag.testing import FakeEncoder
+index = PageIndex.open(sys.argv[1], FakeEncoder(), create=False)
+index.add([Page(source="book", number=1, text="yellow quinces")])
+index.delete("book#2")
+index.add([Page(source="new", text="apples everywhere")])
+"""
+
+
+def test_hybrid_search_sees_what_another_process_wrote(tmp_path, encoder):
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.add(pages())
+
+    def with_word(word):
+        hits = index.search(word, k=9, hybrid=True)
+        return {hit.page.id for hit in hits if hit.bm25}
+
+    assert with_word("apples") == {"book#1", "book#4"}
+    subprocess.run([sys.executable, "-c", WRITER, tmp_path / "i"], check=True)
+    assert with_word("apples") == {"book#4", "new#1"}
+    assert with_word("quinces") == {"book#1"}
+    assert with_word("swim") == set()
+
+
+def test_the_lexical_index_lies_beside_the_index_and_may_be_deleted(tmp_path, encoder):
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.add(pages())
+    before = index.search("whales", hybrid=True)
+    [kept] = (tmp_path / "i" / "lexical" / "pages" / "english").iterdir()
+    damaged = kept / "pages.json"
+    damaged.write_text(damaged.read_text()[:20])
+    again = PageIndex.open(tmp_path / "i", encoder)
+    assert list(again.search("whales", hybrid=True)) == list(before)
+    shutil.rmtree(tmp_path / "i" / "lexical")
+    assert list(again.search("whales", hybrid=True)) == list(before)
+
+
+def test_a_plain_hybrid_search_compares_whole_words(tmp_path, encoder):
+    PageIndex.open(tmp_path / "i", encoder).add(pages())
+    for stemmer, score in (("english", True), (None, False)):
+        index = PageIndex.open(tmp_path / "i", encoder, stemmer=stemmer)
+        assert any(hit.bm25 for hit in index.search("whale", hybrid=True)) == score
+
+
+def test_hybrid_search_on_a_server_keeps_words_in_the_users_cache(
+    server, tmp_path, encoder, monkeypatch
+):
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
+    writer = PageIndex.open(server, encoder, collection="words")
+    writer.add(pages())
+    reader = PageIndex.open(server, encoder, collection="words", create=False)
+
+    def with_word(word):
+        return {hit.page.id for hit in reader.search(word, k=9, hybrid=True) if hit.bm25}
+
+    assert with_word("apples") == {"book#1", "book#4"}
+    writer.add([Page(source="book", number=1, text="yellow quinces")])
+    writer.delete("book#4")
+    assert with_word("apples") == set()
+    assert with_word("quinces") == {"book#1"}
+    [kept] = (tmp_path / "metaembed_rag" / "lexical").rglob("pages.json")
+    assert json.loads(kept.read_text())["ids"] == ["book#1", "book#2", "book#3"]

@@ -161,6 +161,10 @@ def test_an_empty_index_gives_no_documents(encoder):
         ({"r_c": 4}, {}, (16, 4)),
         ({"r_q": 4, "r_c": 8}, {"r_q": 1, "r_c": 1}, (1, 1)),
         ({"r_q": 4, "r_c": 8}, {"r_c": 16}, (4, 16)),
+        ({"budget": "balanced"}, {}, (4, 8)),
+        ({"budget": "balanced", "r_c": 32}, {}, (4, 32)),
+        ({"budget": "balanced"}, {"r_q": 1}, (1, 8)),
+        ({"r_q": 16, "r_c": 8}, {"budget": (2, 4)}, (2, 4)),
     ],
 )
 def test_the_budget_is_what_reaches_maxsim(index, shapes, fields, call, expected):
@@ -173,6 +177,22 @@ def configurable(retriever: MetaEmbedRetriever) -> Any:
     return retriever.configurable_fields(
         r_q=ConfigurableField(id="r_q"), r_c=ConfigurableField(id="r_c"), k=ConfigurableField("k")
     )
+
+
+def test_the_environment_is_the_default_of_the_budget(index, shapes, monkeypatch):
+    monkeypatch.setenv("METAEMBED_BUDGET", "2,4")
+    MetaEmbedRetriever(index=index).invoke("apples")
+    MetaEmbedRetriever(index=index, r_q=3).invoke("apples")
+    MetaEmbedRetriever(index=index, budget="fast").invoke("apples")
+    monkeypatch.setenv("METAEMBED_BUDGET", "")
+    MetaEmbedRetriever(index=index).invoke("apples")
+    assert shapes == [(2, 4), (3, 4), (1, 1), (16, 64)]
+    monkeypatch.setenv("METAEMBED_BUDGET", "17,64")
+    with pytest.raises(BudgetError, match="use a budget of at most 16,64"):
+        MetaEmbedRetriever(index=index).invoke("apples")
+    monkeypatch.setenv("METAEMBED_BUDGET", "much")
+    with pytest.raises(BudgetError, match="METAEMBED_BUDGET: 'much' is not a retrieval budget"):
+        MetaEmbedRetriever(index=index).invoke("apples")
 
 
 def test_the_budget_can_be_switched_at_run_time(index, shapes):
@@ -245,6 +265,27 @@ def test_an_unknown_keyword_is_refused(index):
         configurable(retriever).invoke("apples", top_k=3)
     with pytest.raises(ValidationError, match="top_k"):
         MetaEmbedRetriever(index=index, top_k=3)
+
+
+# -- words too ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hybrid", [True, 0.9, "rrf"])
+def test_words_can_take_part(index, hybrid):
+    pytest.importorskip("bm25s")
+    for fields, call in (({"hybrid": hybrid}, {}), ({}, {"hybrid": hybrid})):
+        retriever = MetaEmbedRetriever(index=index, k=1, **fields)
+        for found in (retriever.invoke("green", **call), run(retriever.ainvoke("green", **call))):
+            assert ids(found) == ["fruit.pdf#2"]
+            assert found[0].metadata["score"] == 1.0  # the best page by meaning and by words
+    plain = MetaEmbedRetriever(index=index).invoke("green")
+    assert plain != MetaEmbedRetriever(index=index).invoke("green", hybrid=hybrid)
+    assert plain == MetaEmbedRetriever(index=index, hybrid=hybrid).invoke("green", hybrid=False)
+
+
+def test_a_nonsensical_hybrid_is_refused(index):
+    with pytest.raises(StoreError, match="hybrid is 'maybe'"):
+        MetaEmbedRetriever(index=index, hybrid="maybe").invoke("green")
 
 
 # -- filters and candidates ----------------------------------------------------------------

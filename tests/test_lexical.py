@@ -51,7 +51,7 @@ def test_pages_without_words_are_no_error(texts, tmp_path):
 
 
 def test_an_unknown_stemmer_is_refused_by_name():
-    with pytest.raises(StoreError, match="klingon.*english"):
+    with pytest.raises(StoreError, match=r"klingon.*english"):
         built(stemmer="klingon")
 
 

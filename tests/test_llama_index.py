@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from llama_index.core import StorageContext
+from llama_index.core.base.base_multi_modal_retriever import MultiModalRetriever
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ImageBlock, TextBlock
+from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
+from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.embeddings import BaseEmbedding, MultiModalEmbedding
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms import CustomLLM, LLMMetadata
@@ -26,6 +29,7 @@ from llama_index.core.schema import (
     TextNode,
 )
 from llama_index.core.storage.docstore import SimpleDocumentStore
+from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.core.vector_stores import (
     FilterCondition,
     FilterOperator,
@@ -167,6 +171,21 @@ def test_the_budget_changes_the_ranking(encoder):
     )
     assert ids(MetaEmbedRetriever(index, budget="1,1").retrieve("red apples"))[0] == "short#1"
     assert ids(MetaEmbedRetriever(index, budget="16,64").retrieve("red apples"))[0] == "long#1"
+
+
+def test_the_environment_gives_the_default_budget(index, shapes, monkeypatch):
+    monkeypatch.setenv("METAEMBED_BUDGET", "2,4")
+    MetaEmbedRetriever(index).retrieve("apples")
+    MetaEmbedRetriever(index, budget="4,8").retrieve("apples")
+    MetaEmbedRetriever(index, r_c=1).retrieve("apples")
+    MetaEmbedRetriever(index).retrieve(MetaEmbedQueryBundle("apples", r_q=1))
+    assert shapes == [(2, 4), (4, 8), (2, 1), (1, 4)]
+    monkeypatch.setenv("METAEMBED_BUDGET", "16,128")
+    with pytest.raises(BudgetError, match="use a budget of at most 16,64"):
+        MetaEmbedRetriever(index).retrieve("apples")
+    monkeypatch.setenv("METAEMBED_BUDGET", "plenty")
+    with pytest.raises(BudgetError, match="environment variable METAEMBED_BUDGET: 'plenty'"):
+        MetaEmbedRetriever(index).retrieve("apples")
 
 
 @pytest.mark.parametrize("budget", [{"budget": "16,128"}, {"r_q": 17}, {"r_c": 65}])
@@ -311,6 +330,103 @@ def test_filters_of_a_query_narrow_those_of_the_retriever(index):
     retriever = MetaEmbedRetriever(index, filters=fruit)
     assert len(retriever.retrieve("whales")) == 2
     assert ids(retriever.retrieve(MetaEmbedQueryBundle("whales", filters=first))) == ["fruit.pdf#1"]
+
+
+def test_node_ids_restrict_the_search(index):
+    retriever = MetaEmbedRetriever(index, node_ids=["fruit.pdf#2", "sea.pdf#1", "gone"])
+    nodes = retriever.retrieve("red apples")
+    assert set(ids(nodes)) == {"fruit.pdf#2", "sea.pdf#1"}
+    free = {
+        node.node.node_id: node.score for node in MetaEmbedRetriever(index).retrieve("red apples")
+    }
+    assert {node.node.node_id: node.score for node in nodes} == {
+        id: free[id] for id in ("fruit.pdf#2", "sea.pdf#1")
+    }
+
+
+def test_doc_ids_are_the_sources_of_pages(index):
+    retriever = MetaEmbedRetriever(index, doc_ids=["fruit.pdf"])
+    assert sorted(ids(retriever.retrieve("whales"))) == ["fruit.pdf#1", "fruit.pdf#2"]
+    both = MetaEmbedRetriever(index, doc_ids=["fruit.pdf"], node_ids=["fruit.pdf#2", "sea.pdf#1"])
+    assert ids(both.retrieve("whales")) == ["fruit.pdf#2"]
+    year = MetadataFilters(filters=[flt("year", FilterOperator.EQ, 1)])
+    narrowed = MetaEmbedRetriever(index, doc_ids=["fruit.pdf"], filters=year)
+    assert ids(narrowed.retrieve("whales")) == ["fruit.pdf#1"]
+
+
+@pytest.mark.parametrize("nothing", [{"node_ids": []}, {"doc_ids": []}])
+def test_an_empty_list_of_permitted_documents_permits_none(index, nothing):
+    """Read as "no restriction", it would show a user without rights everything."""
+    assert MetaEmbedRetriever(index, **nothing).retrieve("apples") == []
+
+
+def test_node_ids_and_similarity_top_k_go_together(index):
+    retriever = MetaEmbedRetriever(index, node_ids=index.ids(), similarity_top_k=1)
+    assert ids(retriever.retrieve("red apples")) == ["fruit.pdf#1"]
+
+
+# -- tenants -------------------------------------------------------------------------------
+
+
+def test_no_filter_of_a_query_leads_out_of_the_tenant(encoder):
+    """The query's filters are joined by and: an "or" in them cannot widen the retriever's."""
+    index = PageIndex.open(":memory:", encoder)
+    index.add(
+        Page(source=f"{tenant}.pdf", text="the secret plan", metadata={"tenant": tenant})
+        for tenant in ("ours", "theirs")
+    )
+    ours = MetadataFilters(filters=[flt("tenant", FilterOperator.EQ, "ours")])
+    theirs = [flt("tenant", FilterOperator.EQ, "theirs"), flt("page", FilterOperator.GTE, 1)]
+    retriever = MetaEmbedRetriever(index, filters=ours)
+    for condition in (FilterCondition.AND, FilterCondition.OR):
+        wide = MetadataFilters(filters=theirs, condition=condition)
+        for budget in ("fast", "full"):
+            bundle = MetaEmbedQueryBundle("the secret plan", filters=wide, budget=budget)
+            assert set(ids(retriever.retrieve(bundle))) <= {"ours.pdf#1"}
+    assert ids(retriever.retrieve("the secret plan")) == ["ours.pdf#1"]
+
+
+def test_collections_of_one_folder_do_not_see_each_other(encoder, tmp_path):
+    for tenant in ("ours", "theirs"):
+        index = PageIndex.open(tmp_path, encoder, collection=tenant)
+        index.add([Page(source=f"{tenant}.pdf", text="the secret plan")])
+    index = PageIndex.open(tmp_path, encoder, collection="ours")
+    assert ids(MetaEmbedRetriever(index).retrieve("the secret plan")) == ["ours.pdf#1"]
+    assert MetaEmbedRetriever(index, node_ids=["theirs.pdf#1"]).retrieve("plan") == []
+
+
+# -- where a MultiModalRetriever is expected ---------------------------------------------------
+
+
+def test_a_multi_modal_retriever_tells_texts_from_pictures(index, tmp_path):
+    path = tmp_path / "blue.png"
+    BLUE.save(path)
+    index.add([Page(source="photo.png", image=BLUE)])
+    retriever = MetaEmbedRetriever(index)
+    assert isinstance(retriever, MultiModalRetriever)
+    texts = retriever.text_retrieve("whales")
+    pictures = retriever.text_to_image_retrieve("whales")
+    similar = retriever.image_to_image_retrieve(str(path))
+    assert sorted(ids(texts)) == ["fruit.pdf#1", "fruit.pdf#2", "sea.pdf#1"]
+    assert sorted(ids(pictures)) == ["fruit.pdf#1", "photo.png#1", "sea.pdf#1"]
+    assert ids(similar)[0] == "photo.png#1"
+    assert run(retriever.atext_retrieve("whales")) == texts
+    assert run(retriever.atext_to_image_retrieve(QueryBundle("whales"))) == pictures
+    bundle = MetaEmbedQueryBundle("", image=BLUE)
+    assert run(retriever.aimage_to_image_retrieve(bundle)) == similar
+
+
+# -- hybrid --------------------------------------------------------------------------------
+
+
+def test_hybrid_lets_words_count(index):
+    nodes = MetaEmbedRetriever(index, hybrid=True).retrieve("pears")
+    assert ids(nodes)[0] == "fruit.pdf#2"
+    assert nodes[0].score == 1.0  # the best page in both
+    with pytest.raises(StoreError, match="hybrid is 'loud'"):
+        MetaEmbedRetriever(index, hybrid="loud")
+    with pytest.raises(StoreError, match="node_ids cannot be combined with hybrid"):
+        MetaEmbedRetriever(index, hybrid=True, node_ids=["fruit.pdf#1"]).retrieve("pears")
 
 
 # -- nodes ---------------------------------------------------------------------------------
@@ -588,11 +704,122 @@ def test_it_is_serialised_by_the_name_of_its_model(encoder):
     assert MetaEmbedEmbedding().model_name == "mini"
 
 
-def test_llama_index_cache_that_mixes_queries_and_pages_is_refused(encoder):
-    from llama_index.core.storage.kvstore import SimpleKVStore
+def first(array) -> list[float]:
+    return array[0, 0].tolist()
 
-    with pytest.raises(ModelError, match="leave out embeddings_cache"):
-        MetaEmbedEmbedding(encoder, embeddings_cache=SimpleKVStore())
+
+def test_the_cache_keeps_queries_pages_and_models_apart(encoder):
+    """LlamaIndex keys its cache by the text alone."""
+    store = SimpleKVStore()
+    embedding = MetaEmbedEmbedding(encoder, embeddings_cache=store)
+    other = FakeEncoder(seed=1)
+    for _ in range(2):
+        assert embedding.get_text_embedding("apples") == first(encoder.encode_document(["apples"]))
+        assert embedding.get_query_embedding("apples") == first(encoder.encode_query(["apples"]))
+        again = MetaEmbedEmbedding(other, embeddings_cache=store)
+        assert again.get_text_embedding("apples") == first(other.encode_document(["apples"]))
+    keys = list(store.get_all(collection="metaembed_embeddings"))
+    assert len(keys) == 3
+    assert sum(encoder.fingerprint in key for key in keys) == 2
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_is_cached_is_not_encoded_again(encoder, tmp_path, asynchronous):
+    path = tmp_path / "red.png"
+    RED.save(path)
+    embedding = MetaEmbedEmbedding(encoder, embeddings_cache=SimpleKVStore())
+
+    def texts() -> Any:
+        if asynchronous:
+            return run(embedding.aget_text_embedding_batch(["apples", "pears", "apples"]))
+        return embedding.get_text_embedding_batch(["apples", "pears", "apples"])
+
+    def image() -> Any:
+        if asynchronous:
+            return run(embedding.aget_image_embedding(str(path)))
+        return embedding.get_image_embedding(path.read_bytes())
+
+    before = [texts(), image()]
+    count = len(encoder.encoded)
+    assert count == 3  # two texts and a picture
+    assert [texts(), image()] == before
+    assert len(encoder.encoded) == count
+
+
+def test_the_cache_looks_at_the_pixels_and_not_at_the_path(encoder, tmp_path):
+    path = tmp_path / "one.png"
+    embedding = MetaEmbedEmbedding(encoder, embeddings_cache=SimpleKVStore())
+    for image in (RED, BLUE):
+        image.save(path)
+        expected = first(encoder.encode_document([image]))
+        assert embedding.get_image_embedding(str(path)) == expected
+        fused = {"text": "x", "image": image}
+        node = ImageNode(text="x", image_path=str(path))
+        embedding([node])
+        assert node.embedding == first(encoder.encode_document([fused]))
+
+
+def test_a_cache_set_later_is_kept_apart_too(encoder):
+    embedding = MetaEmbedEmbedding(encoder)
+    embedding.embeddings_cache = SimpleKVStore()
+    assert embedding.get_text_embedding("apples") != embedding.get_query_embedding("pears")
+    assert embedding.get_text_embedding("apples") == first(encoder.encode_document(["apples"]))
+    embedding.get_query_embedding("apples")
+    assert embedding.embeddings_cache is None  # out of LlamaIndex's reach
+    with pytest.raises(ModelError, match=r"a dict; give one of LlamaIndex's key-value stores"):
+        MetaEmbedEmbedding(encoder, embeddings_cache={})
+
+
+@pytest.fixture
+def events():
+    """Instrumentation events, in order."""
+    from llama_index.core.instrumentation import get_dispatcher
+    from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+
+    seen: list[Any] = []
+
+    class Recorder(BaseEventHandler):
+        @classmethod
+        def class_name(cls) -> str:
+            return "Recorder"
+
+        def handle(self, event: Any, **kwargs: Any) -> None:
+            seen.append(event)
+
+    root = get_dispatcher()
+    recorder = Recorder()
+    root.add_event_handler(recorder)
+    yield seen
+    root.event_handlers.remove(recorder)
+
+
+def names(events: list[Any]) -> list[str]:
+    return [event.class_name() for event in events]
+
+
+def test_pictures_send_the_same_events_as_texts(embedding, events, tmp_path):
+    """LlamaIndex sends none for pictures."""
+    path = tmp_path / "red.png"
+    RED.save(path)
+    embedding.get_text_embedding("apples")
+    embedding.get_image_embedding(str(path))
+    run(embedding.aget_image_embedding(str(path)))
+    embedding([ImageNode(image_path=str(path), text="apples")])
+    assert names(events) == ["EmbeddingStartEvent", "EmbeddingEndEvent"] * 4
+    assert events[2].model_dict["model_name"] == "fake"
+    assert events[3].chunks == [str(path)]
+    assert len(events[3].embeddings[0]) == 64
+
+
+def test_retrieval_sends_events_to_handlers_and_callbacks(index, events):
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    retriever = MetaEmbedRetriever(index, callback_manager=CallbackManager([debug]))
+    nodes = retriever.retrieve("apples")
+    run(retriever.aretrieve("apples"))
+    assert names(events) == ["RetrievalStartEvent", "RetrievalEndEvent"] * 2
+    assert ids(events[1].nodes) == ids(nodes)
+    pairs = debug.get_event_pairs(CBEventType.RETRIEVE)
+    assert [ids(end.payload[EventPayload.NODES]) for _, end in pairs] == [ids(nodes)] * 2
 
 
 # -- without the framework -----------------------------------------------------------------

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 
 import numpy as np
@@ -164,7 +165,10 @@ def test_metadata_that_would_be_harmed_is_refused_by_page_and_key(metadata, reas
 @given(
     st.dictionaries(
         st.text(min_size=1).filter(
-            lambda key: key not in ("source", "page") and not key.startswith(("#", "$", "chroma:"))
+            lambda key: (
+                key not in ("source", "page")
+                and not key.startswith(("#", "$", "chroma:", "metaembed:"))
+            )
         ),
         st.one_of(
             st.text(),
@@ -286,3 +290,52 @@ def test_pictures_appear_whole_under_a_name_of_their_content(tmp_path):
     assert not folder.path(first).exists()
     assert folder.path(second).exists()
     assert not list(folder.folder.rglob("*.tmp"))
+
+
+def test_the_revision_of_a_folder_changes_with_writes_and_not_with_reads(tmp_path):
+    store = ChromaStore.open(tmp_path / "i", lambda: ABOUT)
+    put(store, [Page(source="a")], vectors(1))
+    assert store.revision() is None  # a write within the same tick of the clock would not show
+    database = tmp_path / "i" / "chroma.sqlite3"
+    os.utime(database, (1, 1))
+    first = store.revision()
+    assert first is not None
+    store.get(["a#1"])
+    store.candidates(vectors(1)[0, 0], 5)
+    assert store.revision() == first
+    put(store, [Page(source="a")], vectors(1, seed=1))
+    assert store.revision() is None
+    os.utime(database, (2, 2))
+    assert store.revision() not in (None, first)
+
+
+def test_a_page_that_another_process_deleted_is_left_out_of_the_candidates(tmp_path):
+    store = ChromaStore.open(tmp_path / "i", lambda: ABOUT)
+    put(store, [Page(source="a"), Page(source="b")], vectors(2))
+    query = vectors(2)[0, 0]
+    assert {record.page.id for record in store.candidates(query, 5)} == {"a#1", "b#1"}
+    process = multiprocessing.get_context("spawn").Process(
+        target=_delete, args=(str(tmp_path / "i"), "b#1")
+    )
+    process.start()
+    process.join()
+    assert {record.page.id for record in store.candidates(query, 5)} == {"a#1"}
+
+
+def _delete(where: str, id: str) -> None:
+    ChromaStore.open(where, None).delete([id])
+
+
+def test_stamps_say_exactly_what_was_written_since(store):
+    put(store, [Page(source="a"), Page(source="b")], vectors(2))
+    known = {page.stamp for page in store.texts()}
+    assert (len(known), store.written_since(known)) == (1, [])
+    put(store, [Page(source="b", text="new")], vectors(1))
+    assert store.written_since(known) == ["b#1"]
+    [stamp] = known
+    assert store.with_stamp(stamp) == ["a#1"]
+    assert {(page.id, page.text, page.stamped) for page in store.texts()} == {
+        ("a#1", "", 2),
+        ("b#1", "new", 1),
+    }
+    assert store.written_since(()) == ["a#1", "b#1"]

@@ -20,7 +20,9 @@ from metaembed_rag.errors import DatasetError, ModelError, PageError
 from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
 from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measure, top_pages
 from metaembed_rag.evaluation.reading import PageReader
+from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.index import Encoder, Mode
+from metaembed_rag.lexical import LexicalIndex
 from metaembed_rag.maxsim import maxsim_batch, maxsim_quantized
 from metaembed_rag.multivector import Quantized, quantize
 from metaembed_rag.pages import Page
@@ -82,6 +84,7 @@ class EvaluationReport:
         pages: How many pages the set has, those in ``skipped`` among them.
         results: One a budget, in the order asked for.
         skipped: Pages that were not encoded, with the reason; no query can find them.
+        hybrid: How MaxSim was fused with BM25; None where it was not.
     """
 
     dataset: str
@@ -91,15 +94,17 @@ class EvaluationReport:
     pages: int
     results: tuple[BudgetResult, ...]
     skipped: tuple[PageError, ...] = ()
+    hybrid: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``metaembed evaluate --json``."""
+        """The JSON object of ``metaembed evaluate --json``; "hybrid" only where words counted."""
         return {
             "dataset": self.dataset,
             "model": self.model,
             "mode": self.mode,
             "queries": self.queries,
             "pages": self.pages,
+            **({} if self.hybrid is None else {"hybrid": self.hybrid}),
             "results": [result.to_dict() for result in self.results],
         }
 
@@ -115,6 +120,7 @@ def evaluate(
     ocr: bool = True,
     show_progress: bool = False,
     cache_dir: str | PathLike[str] | None = None,
+    hybrid: HybridLike = False,
 ) -> EvaluationReport:
     """Measure a model at retrieval budgets, as its users would meet it.
 
@@ -132,18 +138,21 @@ def evaluate(
         ocr: Read pictures by OCR where the model reads no pictures (1 to 3 seconds each).
         show_progress: Progress bars on standard error.
         cache_dir: Keep OCR texts in this folder, so that a second run does not read again.
+        hybrid: Fuse MaxSim with BM25 of the queries' texts, as a hybrid search does.
 
     Raises:
         DatasetError: The set is malformed, or none of its pages can be read.
         BudgetError: A budget makes no sense or asks for more vectors than the model makes.
         ModalityError: The model does not read what the mode or a query gives it.
-        MissingExtraError: The extra ``eval`` is not installed, or ``ocr`` where it is needed.
+        MissingExtraError: The extra ``eval`` is not installed, or ``ocr`` or ``hybrid`` where it
+            is needed.
     """
     if not isinstance(dataset, Dataset):
         dataset = read_dataset(dataset)
     if limit is not None:
         dataset = dataset.first(limit)
     chosen = _choose_budgets(budgets, encoder)
+    fusion = Fusion.parse(hybrid)
     if mode not in get_args(Mode):
         raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
     reader = PageReader(
@@ -154,7 +163,9 @@ def evaluate(
     if not len(pages):
         raise DatasetError(f"{dataset.name}: no page can be read; the first: {reader.skipped[0]}")
     queries = _encode_queries(encoder, bar(dataset.queries, "queries"), batch_size)
-    rank = _Ranker(dataset, queries, pages, tuple(reader.read_ids))
+    ids, texts = reader.read_ids, reader.read_texts
+    words = None if fusion is None else LexicalIndex.build(ids, texts)
+    rank = _Ranker(dataset, queries, pages, tuple(ids), fusion, words)
     return EvaluationReport(
         dataset=dataset.name,
         model=encoder.name,
@@ -163,6 +174,7 @@ def evaluate(
         pages=len(dataset.pages),
         results=tuple(rank.at(budget) for budget in bar(chosen, "budgets")),
         skipped=tuple(reader.skipped),
+        hybrid=None if fusion is None else fusion.name,
     )
 
 
@@ -180,12 +192,21 @@ class _Ranker:
     """Ranks all stored pages for every query of a set."""
 
     def __init__(
-        self, dataset: Dataset, queries: NDArray[np.float32], pages: Quantized, ids: tuple[str, ...]
+        self,
+        dataset: Dataset,
+        queries: NDArray[np.float32],
+        pages: Quantized,
+        ids: tuple[str, ...],
+        fusion: Fusion | None = None,
+        words: LexicalIndex | None = None,
     ) -> None:
         self._dataset, self._queries, self._pages, self._ids = dataset, queries, pages, ids
+        self._fusion, self._words = fusion, words
 
     def at(self, budget: RetrievalBudget) -> BudgetResult:
         scores = exhaustive_scores(self._queries, self._pages, budget)  # (queries, pages)
+        for row, query in zip(scores, self._dataset.queries, strict=True):
+            row[:] = self._fused(row, query)
         ranked = top_pages(scores, self._ids)
         rankings = {q.id: best for q, best in zip(self._dataset.queries, ranked, strict=True)}
         return BudgetResult(
@@ -195,12 +216,20 @@ class _Ranker:
             bytes_per_page=budget.r_c * (self._pages.values.shape[-1] + 2),
         )
 
+    def _fused(self, maxsim: NDArray[np.float32], query: Query) -> NDArray[np.float32]:
+        """One query's scores, with its words where they count; shape (pages,)."""
+        if self._fusion is None or self._words is None or not query.text.strip():
+            return maxsim
+        return self._fusion.scores(maxsim, self._words.scores(query.text)).astype(np.float32)
+
     def _query_ms(self, budget: RetrievalBudget) -> float:
         """Median over some queries, each scored alone from the stored form, as a search does."""
         spent = []
-        for query in self._queries[: _TIMED_QUERIES + 1]:
+        timed = slice(_TIMED_QUERIES + 1)
+        for vectors, query in zip(self._queries[timed], self._dataset.queries[timed], strict=True):
             start = time.perf_counter()
-            top_pages(maxsim_quantized(query, self._pages, budget)[None], self._ids)
+            scores = self._fused(maxsim_quantized(vectors, self._pages, budget), query)
+            top_pages(scores[None], self._ids)
             spent.append(1000 * (time.perf_counter() - start))
         # The first one also warms caches and threads.
         return statistics.median(spent[1:] or spent)

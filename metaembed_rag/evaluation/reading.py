@@ -37,6 +37,8 @@ class PageReader:
         self._cache_dir = cache_dir
         self.read_ids: list[str] = []
         """Ids of the pages that were yielded, in their order."""
+        self.read_texts: list[str] = []
+        """Their texts, as an index would store them."""
         self.skipped: list[PageError] = []
         """Why each of the other pages was not."""
 
@@ -44,16 +46,19 @@ class PageReader:
         """Yield the encoder's input of each page that can be read, lazily."""
         for page in pages:
             try:
-                value = self._input(page)
+                text, value = self._read(page)
             except PageError as error:
                 self.skipped.append(error)
                 continue
             self.read_ids.append(page.id)
+            self.read_texts.append(text)
             yield value
 
-    def _input(self, page: Page) -> Input:
+    def _read(self, page: Page) -> tuple[str, Input]:
+        """The page's text and the encoder's input."""
         try:
-            return page_input(page, self._mode, self._modalities, ocr=False)[1]
+            page, value = page_input(page, self._mode, self._modalities, ocr=False)
+            return page.text, value
         except NothingToReadError:
             # Without OCR there is nothing: either OCR is what the index would do, or it is off.
             if not self._ocr or (page.image is None and page.image_path is None):
@@ -61,7 +66,7 @@ class PageReader:
         text = ocr_text(page, self._cache_dir)
         if not text.strip():
             raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
-        return text
+        return page.text.strip() or text, text
 
 
 def ocr_text(page: Page, cache_dir: Path | None = None) -> str:

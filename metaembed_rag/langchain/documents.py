@@ -1,21 +1,162 @@
-"""Pages as LangChain documents."""
+"""Pages as LangChain documents, and documents as pages, with nothing lost on the way."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import mimetypes
+from pathlib import Path
+from typing import Any
+
 from langchain_core.documents import Document
 
-from metaembed_rag.adapters import page_fields
-from metaembed_rag.pages import Page
+from metaembed_rag.adapters import open_image, page_fields
+from metaembed_rag.errors import MetadataError
+from metaembed_rag.pages import Page, bounded
+from metaembed_rag.store.records import check_metadata
+
+MAX_SIDE = 896
+"""Longest side of a picture that is encoded and kept, as for :func:`metaembed_rag.load_pages`."""
+
+DOCUMENT = "langchain"
+"""Begins the settings of a page that was made of a document."""
+UNSOURCED = ":unsourced"
+"""In such settings: the document named no source, so the page's is its id."""
+UNPAGED = ":unpaged"
+"""In such settings: the document's page is no whole number from 1, so the page's number is 1."""
+OWN_PAGE = "langchain:page"
+"""Metadata of a page: what an unpaged document calls its page (0, "iv")."""
+_REST = "langchain:rest"
+"""Metadata of a page: what Chroma cannot hold (None, dictionaries), as JSON."""
 
 
 def page_to_document(page: Page, score: float | None = None) -> Document:
     """A page as a document: its text, and in the metadata everything else.
 
     A ``Document`` is text only by design, so the picture goes along as a path and never as data.
-    The metadata are :func:`metaembed_rag.adapters.page_fields`, the id is the page's id.
+    The id is the page's id. The metadata of a page that was loaded from a file are
+    :func:`metaembed_rag.adapters.page_fields`; those of a page that :func:`document_to_page` made
+    are the document's own, and beside a picture its ``image_path``, ``mime_type`` and
+    ``content_hash``.
 
     Args:
         page: From an index.
-        score: MaxSim / r_q, in [-1, 1].
+        score: As ``score`` in the metadata: MaxSim / r_q, in [-1, 1].
     """
-    return Document(id=page.id, page_content=page.text, metadata=page_fields(page, score))
+    if not page.settings.startswith(DOCUMENT):
+        return Document(id=page.id, page_content=page.text, metadata=page_fields(page, score))
+    metadata = _own_metadata(page)
+    if page.image_path is not None:
+        metadata["image_path"] = page.image_path
+        metadata["mime_type"] = mimetypes.guess_type(page.image_path)[0]
+        metadata.setdefault("content_hash", page.content_hash())
+    if page.text_from_ocr:
+        metadata["text_from_ocr"] = True
+    if score is not None:
+        if "score" in metadata:
+            metadata["user_score"] = metadata["score"]
+        metadata["score"] = score
+    return Document(id=page.id, page_content=page.text, metadata=metadata)
+
+
+def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -> Page:
+    """A document as a page that :func:`page_to_document` makes the same document of.
+
+    ``image_path`` in the metadata is the page's picture; ``source`` and ``page`` are the page's,
+    where they are a text and a whole number from 1. Metadata that Chroma cannot hold are kept as
+    JSON, and cannot be filtered on.
+
+    Args:
+        document: Any document.
+        id: The page's id.
+        max_side: Longest side of the picture in pixels; a larger one is scaled down.
+
+    Raises:
+        UnreadableFileError: The picture cannot be opened.
+        MetadataError: The metadata are not even JSON.
+    """
+    metadata = dict(document.metadata)
+    picture = metadata.get("image_path") and open_image(metadata.pop("image_path"))
+    if picture:
+        metadata.pop("mime_type", None)  # of the file that it was; kept pictures are JPEG
+    from_ocr = bool(picture) and metadata.pop("text_from_ocr", False) is True
+    settings, source, number = DOCUMENT, id, 1
+    if isinstance(metadata.get("source"), str) and metadata["source"]:
+        source = metadata.pop("source")
+    else:
+        settings += UNSOURCED
+    if _is_page_number(metadata.get("page")):
+        number = metadata.pop("page")
+    else:
+        settings += UNPAGED
+    return Page(
+        source=source,
+        number=number,
+        text=document.page_content,
+        image=bounded(picture, max_side) if picture else None,
+        metadata=_storable(metadata, id),
+        id=id,
+        settings=settings,
+        text_from_ocr=from_ocr,
+    )
+
+
+def content_key(document: Document) -> str:
+    """A key of a document's text, metadata and picture, for LangChain's indexing API.
+
+    ``index(…, key_encoder=content_key)`` sees a changed picture also in documents whose metadata
+    hold nothing but its path; the API's own keys are of text and metadata alone.
+
+    Raises:
+        MetadataError: The metadata are not JSON.
+        OSError: The file at ``image_path`` cannot be read.
+    """
+    metadata = dict(document.metadata)
+    path = metadata.get("image_path")
+    if path:
+        metadata["image_path"] = hashlib.blake2b(Path(path).read_bytes()).hexdigest()
+    text = json.dumps(document.page_content) + _json(metadata, document.id or "")
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _own_metadata(page: Page) -> dict[str, Any]:
+    """The metadata of the document that the page was made of."""
+    metadata = dict(page.metadata)
+    metadata |= json.loads(metadata.pop(_REST, "{}"))
+    if UNSOURCED not in page.settings:
+        metadata["source"] = page.source
+    if UNPAGED not in page.settings:
+        metadata["page"] = page.number
+    elif OWN_PAGE in metadata:
+        metadata["page"] = metadata.pop(OWN_PAGE)
+    return metadata
+
+
+def _is_page_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _storable(metadata: dict[str, Any], id: str) -> dict[str, Any]:
+    """What Chroma can hold as it is, and the rest as JSON."""
+    stored, rest = {}, {}
+    for key, value in metadata.items():
+        name = OWN_PAGE if key == "page" else key
+        try:
+            check_metadata({name: value}, id)
+            stored[name] = value
+        except MetadataError:
+            rest[key] = value
+    return stored | {_REST: _json(rest, id)} if rest else stored
+
+
+def _json(metadata: dict[str, Any], id: str) -> str:
+    try:
+        text = json.dumps(metadata, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise MetadataError(
+            f"document {id!r}: its metadata cannot be stored ({error}); convert them to text, "
+            f"numbers, true/false, lists or dictionaries of these"
+        ) from error
+    if not all(isinstance(key, str) for key in metadata):
+        raise MetadataError(f"document {id!r}: a metadata key is not a text; rename it")
+    return text

@@ -1,11 +1,15 @@
-"""LlamaIndex: MetaEmbed as an embedding model and as a retriever with a retrieval budget.
+"""LlamaIndex: MetaEmbed as embedding model, retriever, vector store, reranker and reader.
 
 ::
 
-    embedding.py  MetaEmbedEmbedding: text, images and nodes -> vectors
-    retriever.py  MetaEmbedRetriever and MetaEmbedQueryBundle: a query at a budget -> nodes
-    nodes.py      page_to_node: a page -> a node that keeps its text, picture and metadata
-    filters.py    MetadataFilters -> Chroma's filter language
+    embedding.py     MetaEmbedEmbedding: text, images and nodes -> vectors, with a cache
+    retriever.py     MetaEmbedRetriever: a query at a budget -> nodes
+    vector_store.py  MetaEmbedVectorStore: nodes in a page index, for VectorStoreIndex and pipelines
+    rerank.py        MetaEmbedRerank: another retriever's nodes -> the best of them
+    reader.py        MetaEmbedReader: files -> documents with text and picture
+    nodes.py         page -> node or document, and any node -> page
+    searching.py     what they share: the query bundle, the budget, the search
+    filters.py       MetadataFilters -> Chroma's filter language
 
 Needs the extra ``llama-index``.
 """
@@ -16,17 +20,32 @@ require("llama_index.core")
 
 from metaembed_rag.llama_index.embedding import MetaEmbedEmbedding  # noqa: E402
 from metaembed_rag.llama_index.filters import filters_to_where  # noqa: E402
-from metaembed_rag.llama_index.nodes import PageNode, page_to_node  # noqa: E402
-from metaembed_rag.llama_index.retriever import (  # noqa: E402
-    MetaEmbedQueryBundle,
-    MetaEmbedRetriever,
+from metaembed_rag.llama_index.nodes import (  # noqa: E402
+    PageNode,
+    node_to_page,
+    page_to_document,
+    page_to_node,
+)
+from metaembed_rag.llama_index.reader import MetaEmbedReader  # noqa: E402
+from metaembed_rag.llama_index.rerank import MetaEmbedRerank  # noqa: E402
+from metaembed_rag.llama_index.retriever import MetaEmbedRetriever  # noqa: E402
+from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle  # noqa: E402
+from metaembed_rag.llama_index.vector_store import (  # noqa: E402
+    MetaEmbedVectorStore,
+    StoreSideEmbedding,
 )
 
 __all__ = [
     "MetaEmbedEmbedding",
     "MetaEmbedQueryBundle",
+    "MetaEmbedReader",
+    "MetaEmbedRerank",
     "MetaEmbedRetriever",
+    "MetaEmbedVectorStore",
     "PageNode",
+    "StoreSideEmbedding",
     "filters_to_where",
+    "node_to_page",
+    "page_to_document",
     "page_to_node",
 ]

@@ -1,9 +1,17 @@
-"""Pages as LlamaIndex nodes, and the pictures of anybody's nodes."""
+"""Pages as LlamaIndex nodes and documents, and anybody's nodes as pages.
+
+LlamaIndex loses pictures in several ways without a word: bytes do not survive a store, image
+documents come back as text, a splitter drops the picture, a hash looks at the path and not at the
+file. Here a picture is a path, a content hash is in the metadata, and the text is always carried.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +23,7 @@ from llama_index.core.bridge.pydantic import (
 )
 from llama_index.core.schema import (
     BaseNode,
+    Document,
     ImageNode,
     MediaResource,
     MetadataMode,
@@ -24,10 +33,15 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
+from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from PIL import Image
+from pydantic import AnyUrl
 
 from metaembed_rag.adapters import open_image, page_fields
+from metaembed_rag.errors import MetadataError
+from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
 from metaembed_rag.pages import Page
+from metaembed_rag.store.records import check_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +54,9 @@ NOT_FOR_MODELS = [
     "text_from_ocr",
 ]
 """Metadata that programs need and that would only distract an LLM or an embedding."""
+
+NODE, NODE_CLASS = "llama_index:node", "llama_index:class"
+"""Metadata of pages that came as nodes: all of the node as JSON, and what class it was."""
 
 
 class PageNode(ImageNode):
@@ -95,47 +112,169 @@ class PageNode(ImageNode):
         return data
 
 
-def page_to_node(page: Page, score: float | None = None) -> TextNode:
+def page_to_node(page: Page, score: float | None = None) -> BaseNode:
     """A page as a node: a `PageNode` where the page has a kept picture, else a plain `TextNode`.
 
     The node's id is the page's id, its source node the page's source, its metadata are
     :func:`metaembed_rag.adapters.page_fields`. The LLM is shown the page's own metadata,
-    ``source`` and ``page``.
+    ``source`` and ``page``. A page that came as a node (:func:`node_to_page`) becomes that node
+    again, with its own metadata, its picture being the one that was indexed.
 
     Args:
         page: From an index: a picture that is only in memory has no path that a node could keep.
         score: MaxSim / r_q, in [-1, 1].
     """
-    fields: dict[str, Any] = {
-        "id_": page.id,
-        "text": page.text,
-        "metadata": page_fields(page, score),
-        "excluded_llm_metadata_keys": NOT_FOR_MODELS,
-        "excluded_embed_metadata_keys": [*NOT_FOR_MODELS, "source", "page"],
-        "relationships": {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=page.source)},
-    }
+    if NODE in page.metadata:
+        return _node_again(page)
+    source = RelatedNodeInfo(node_id=page.source)
+    fields = {**_fields(page, score), "relationships": {NodeRelationship.SOURCE: source}}
     if page.image_path is None:
-        return TextNode(**fields)
-    return PageNode(**fields, image_path=page.image_path)
+        return TextNode(**fields, text=page.text)
+    return PageNode(**fields, text=page.text, image_path=page.image_path)
+
+
+def page_to_document(page: Page) -> Document:
+    """A page as a document with text and picture, for pipelines and indices of LlamaIndex.
+
+    Every page is a document of its own: its id is the page's id, so that a pipeline sees which
+    pages are new, changed or gone. Its hash covers the content hash in its metadata, so it
+    changes with the picture's pixels.
+
+    Args:
+        page: With ``image_path`` where it has a picture, as :class:`MetaEmbedReader` makes it.
+    """
+    fields = _fields(page, None)
+    if page.image_path is not None:
+        fields["image_resource"] = MediaResource(path=Path(page.image_path))
+    return Document(**fields, text_resource=MediaResource(text=page.text))
+
+
+def node_to_page(node: BaseNode) -> Page:
+    """Anybody's node as a page with its text, its picture and, in the metadata, all of the node.
+
+    The page's text is the node's text with the metadata that the node shows to embeddings, as
+    LlamaIndex embeds it; a node without text has none. The node's flat metadata can be filtered
+    by; what Chroma cannot hold (None, dictionaries, mixed lists) is kept inside the node alone.
+
+    Raises:
+        UnreadableFileError: Its picture is missing or damaged.
+    """
+    data = node.model_dump(mode="json")
+    data.update({"embedding": None, **({"image": None} if "image" in data else {})})
+    flat = {key: value for key, value in node.metadata.items() if _can_be_filtered(key, value)}
+    source = node.metadata.get("source")
+    return Page(
+        id=node.node_id,
+        source=source if isinstance(source, str) and source else node.ref_doc_id or node.node_id,
+        number=_page_number(node.metadata.get("page")),
+        text=_text_to_encode(node),
+        image=node_picture(node),
+        metadata={
+            **flat,
+            IS_NODE: True,
+            REF_DOC_ID: node.ref_doc_id or node.node_id,
+            NODE: json.dumps(data, ensure_ascii=False),
+            NODE_CLASS: type(node).class_name(),
+        },
+    )
+
+
+def _fields(page: Page, score: float | None) -> dict[str, Any]:
+    """What nodes and documents of a page have in common.
+
+    Only the text is embedded, as an index embeds a page. A page without text shows source and
+    page to embeddings, because `VectorStoreIndex` leaves out nodes that show them nothing.
+    """
+    metadata = page_fields(page, score)
+    shown = () if page.text.strip() else ("source", "page")
+    return {
+        "id_": page.id,
+        "metadata": metadata,
+        "excluded_llm_metadata_keys": NOT_FOR_MODELS,
+        "excluded_embed_metadata_keys": [
+            key for key in {**metadata, **dict.fromkeys(NOT_FOR_MODELS)} if key not in shown
+        ],
+    }
+
+
+def _node_again(page: Page) -> BaseNode:
+    """The node that :func:`node_to_page` was given."""
+    content, name = page.metadata[NODE], page.metadata[NODE_CLASS]
+    if page.image_path is None:
+        return metadata_dict_to_node({"_node_content": content, "_node_type": name})
+    data = json.loads(content)
+    resource = data.get("text_resource") or {}
+    text = data.get("text") or resource.get("text") or (page.text if page.text_from_ocr else "")
+    ours = {"image_path": page.image_path, "text": text}
+    kept = {key: data[key] for key in PageNode.model_fields if key in data}
+    metadata = _with_kept_picture(data["metadata"], page.image_path)
+    picture_fields = dict.fromkeys(("image", "image_url", "image_mimetype", "text_embedding"))
+    return PageNode.from_dict({**kept, **picture_fields, **ours, "metadata": metadata})
+
+
+def _with_kept_picture(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The metadata, with the path of the picture that was indexed where they name a picture."""
+    named = {"image_path": path} if "image_path" in metadata else {}
+    return {**metadata, **named}
+
+
+def _page_number(value: Any) -> int:
+    counts = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return value if counts else 1
+
+
+def _text_to_encode(node: BaseNode) -> str:
+    """Metadata go with a text and never take its place: a picture alone is read as a picture."""
+    text = node.get_content(metadata_mode=MetadataMode.NONE)
+    return node.get_content(metadata_mode=MetadataMode.EMBED) if text.strip() else ""
+
+
+def _can_be_filtered(key: str, value: Any) -> bool:
+    try:
+        check_metadata({key: value}, "")
+    except MetadataError:
+        return False
+    return True
 
 
 def has_picture(node: BaseNode) -> bool:
     """Whether a node of any class has a picture that can be looked for."""
-    return _image_block(node) is not None
+    return _picture_source(node) is not None
 
 
 def node_picture(node: BaseNode) -> Image.Image | None:
     """The picture of a node of any class, RGB; None where it has none.
 
+    A splitter makes text nodes of the documents of :class:`MetaEmbedReader`; they keep the
+    metadata, and by these the picture of their page.
+
     Raises:
-        UnreadableFileError: It is damaged.
+        UnreadableFileError: It is missing or damaged.
     """
-    block = _image_block(node)
-    return None if block is None else open_image(block.resolve_image().read())
+    source = _picture_source(node)
+    return None if source is None else open_image(_downloaded(source))
 
 
-def _image_block(node: BaseNode) -> ImageBlock | None:
-    if isinstance(node, ImageNode) and not (node.image or node.image_path or node.image_url):
-        return None  # its content blocks would raise
-    blocks = node.get_content_blocks(MetadataMode.NONE)
-    return next((block for block in blocks if isinstance(block, ImageBlock)), None)
+def _picture_source(node: BaseNode) -> bytes | str | AnyUrl | None:
+    """Bytes, path or address of a node's picture; LlamaIndex's own look-up raises without one."""
+    if isinstance(node, ImageNode):
+        parts: tuple[Any, Any, Any] = (
+            node.image,
+            node.image_path,
+            node.image_url and AnyUrl(node.image_url),
+        )
+    elif isinstance(node, Node) and node.image_resource is not None:
+        one = node.image_resource
+        parts = (one.data, one.path and str(one.path), one.url)
+    else:
+        parts = (None, None, None)
+    if parts[0]:
+        return base64.b64decode(parts[0])
+    ours = {"image_path", "content_hash"} <= node.metadata.keys()
+    return parts[1] or parts[2] or (node.metadata["image_path"] if ours else None)
+
+
+def _downloaded(source: bytes | str | AnyUrl) -> bytes | str:
+    return (
+        source if isinstance(source, bytes | str) else ImageBlock(url=source).resolve_image().read()
+    )

@@ -2,62 +2,63 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
-from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.schema import NodeWithScore, QueryBundle
-from llama_index.core.vector_stores import MetadataFilters
+from llama_index.core.base.base_multi_modal_retriever import MultiModalRetriever
+from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
+from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters
 
-from metaembed_rag.adapters import both_filters, open_image
+from metaembed_rag.adapters import both_filters, in_search_thread
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.index import Input, PageIndex
+from metaembed_rag.fusion import Fusion, HybridLike
+from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
 from metaembed_rag.llama_index.nodes import page_to_node
+from metaembed_rag.llama_index.searching import (
+    BudgetChoice,
+    MetaEmbedQueryBundle,
+    PageSearch,
+    bundle_query,
+    chosen_budget,
+)
+from metaembed_rag.store import records
+
+_WITH_TEXT = MetadataFilter(key=records.TEXT, operator=FilterOperator.NE, value="")
+_WITH_PICTURE = MetadataFilter(key=records.IMAGE_HASH, operator=FilterOperator.NE, value="")
+"""Fields that every stored page has, empty where it has no text or no picture."""
 
 
-@dataclass
-class MetaEmbedQueryBundle(QueryBundle):
-    """A query with a picture, a budget or filters of its own; any of them may be left out.
-
-    Args:
-        query_str: Text; ``""`` where the query is a picture alone.
-        image_path: A picture file; text and picture together make one fused query.
-        image: Or the picture itself: a PIL image, bytes or a ``BytesIO``.
-        similarity_top_k: Instead of the retriever's.
-        budget: Instead of the retriever's; ``r_q`` and ``r_c`` change one side only.
-        r_q: Query vectors that take part.
-        r_c: Page vectors that take part.
-        filters: Beside the retriever's filters: a page must pass both.
-    """
-
-    image: Any = field(default=None, repr=False)
-    similarity_top_k: int | None = None
-    budget: BudgetLike | None = None
-    r_q: int | None = None
-    r_c: int | None = None
-    filters: MetadataFilters | None = None
-
-
-class MetaEmbedRetriever(BaseRetriever):
+class MetaEmbedRetriever(MultiModalRetriever):
     """Pages of a :class:`metaembed_rag.PageIndex` as nodes, best first.
 
     Candidates by the first vector, then MaxSim at the budget; a node's score is MaxSim / r_q in
-    [-1, 1]. Async retrieval runs in a thread, so it does not block the event loop. A plain
-    ``QueryBundle`` works too; its ``custom_embedding_strs`` (from a query transform such as HyDE)
-    make one query together, and its ``embedding`` is not used, because it is a single vector.
+    [-1, 1], and the fused score in [0, 1] in a hybrid search. Async retrieval runs in a thread, so
+    it does not block the event loop. A plain ``QueryBundle`` works too; its
+    ``custom_embedding_strs`` (from a query transform such as HyDE) make one query together, and
+    its ``embedding`` is not used, because it is a single vector.
+
+    It is a ``MultiModalRetriever``: ``text_to_image_retrieve`` and ``image_to_image_retrieve``
+    give pages that have a picture, ``text_retrieve`` pages that have text.
+
+    The budget is the first of these that is given: ``r_q`` and ``r_c`` of the query, ``budget`` of
+    the query, ``r_q`` and ``r_c`` here, ``budget`` here, the environment variable
+    ``METAEMBED_BUDGET``, all vectors that are stored.
 
     Args:
         index: The pages.
         similarity_top_k: At most so many nodes.
-        budget: ``(r_q, r_c)``, ``"4,8"`` or a preset's name; all vectors that are stored without
-            one.
-        r_q: Query vectors that take part, instead of the budget's.
-        r_c: Page vectors that take part, instead of the budget's.
+        budget: ``(r_q, r_c)``, ``"4,8"`` or a preset's name.
+        r_q: Query vectors that take part.
+        r_c: Page vectors that take part.
         candidates: Pages that are reranked; see :meth:`metaembed_rag.PageIndex.search`.
         exhaustive: Score every page instead of candidates.
+        hybrid: Let the words of the query count too; see :meth:`metaembed_rag.PageIndex.search`.
         filters: Only pages with such metadata; ``source`` and ``page`` are fields too.
+        node_ids: Only these pages; all of them are scored. An empty list gives no nodes.
+        doc_ids: Only pages of these documents: files (the source of a page), or the documents of
+            nodes in a :class:`MetaEmbedVectorStore`. An empty list gives no nodes.
         **options: LlamaIndex's: ``callback_manager``, ``objects``, ``object_map``, ``verbose``.
 
     Raises:
@@ -75,7 +76,10 @@ class MetaEmbedRetriever(BaseRetriever):
         r_c: int | None = None,
         candidates: int | None = None,
         exhaustive: bool = False,
+        hybrid: HybridLike = False,
         filters: MetadataFilters | None = None,
+        node_ids: Sequence[str] | None = None,
+        doc_ids: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -86,51 +90,93 @@ class MetaEmbedRetriever(BaseRetriever):
         self.r_c = r_c
         self.candidates = candidates
         self.exhaustive = exhaustive
+        self.hybrid = hybrid
         self.filters = filters
-        filters_to_where(filters)  # a filter that Chroma lacks is refused here, not at the query
+        self.node_ids = node_ids
+        self.doc_ids = doc_ids
+        # What cannot work is refused here and not at the first query.
+        filters_to_where(filters)
+        Fusion.parse(hybrid)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         bundle = _with_options(query_bundle)
-        hits = self.index.search(
-            _query(bundle),
-            self.similarity_top_k if bundle.similarity_top_k is None else bundle.similarity_top_k,
-            budget=self._budget(bundle),
+        search = PageSearch(
+            k=self.similarity_top_k if bundle.similarity_top_k is None else bundle.similarity_top_k,
             candidates=self.candidates,
-            where=both_filters(filters_to_where(self.filters), filters_to_where(bundle.filters)),
             exhaustive=self.exhaustive,
+            hybrid=self.hybrid,
+            where=both_filters(filters_to_where(self.filters), filters_to_where(bundle.filters)),
+            node_ids=self.node_ids,
+            doc_ids=self.doc_ids,
         )
+        hits = search.run(self.index, bundle_query(bundle), self._budget(bundle))
         return [
             NodeWithScore(node=page_to_node(hit.page, hit.score), score=hit.score) for hit in hits
         ]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await asyncio.to_thread(self._retrieve, query_bundle)
+        return await in_search_thread(self._retrieve, query_bundle)
 
     def _budget(self, bundle: MetaEmbedQueryBundle) -> RetrievalBudget:
-        """The query's budget over the retriever's over all that is stored; one side alone too."""
-        stored = RetrievalBudget(self.index.encoder.query_vectors, self.index.vectors_per_page)
-        ours = _changed(self.budget or stored, self.r_q, self.r_c)
-        asked = ours if bundle.budget is None else RetrievalBudget.parse(bundle.budget)
-        return _changed(asked, bundle.r_q, bundle.r_c)
+        asked = BudgetChoice(bundle.budget, bundle.r_q, bundle.r_c)
+        return chosen_budget(self.index, asked, BudgetChoice(self.budget, self.r_q, self.r_c))
+
+    # -- as a MultiModalRetriever ----------------------------------------------------------
+
+    def text_retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """Pages that have text."""
+        return self.retrieve(_narrowed(str_or_query_bundle, _WITH_TEXT))
+
+    def text_to_image_retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """Pages that have a picture, for a text."""
+        return self._text_to_image_retrieve(_bundle(str_or_query_bundle))
+
+    def image_to_image_retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """Pages that have a picture, for a picture: its path, or a bundle with an image."""
+        return self._image_to_image_retrieve(_picture_bundle(str_or_query_bundle))
+
+    async def atext_retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """:meth:`text_retrieve` without blocking the event loop."""
+        return await self.aretrieve(_narrowed(str_or_query_bundle, _WITH_TEXT))
+
+    async def atext_to_image_retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """:meth:`text_to_image_retrieve` without blocking the event loop."""
+        return await self._atext_to_image_retrieve(_bundle(str_or_query_bundle))
+
+    async def aimage_to_image_retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """:meth:`image_to_image_retrieve` without blocking the event loop."""
+        return await self._aimage_to_image_retrieve(_picture_bundle(str_or_query_bundle))
+
+    def _text_to_image_retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self.retrieve(_narrowed(query_bundle, _WITH_PICTURE))
+
+    def _image_to_image_retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self.retrieve(_narrowed(query_bundle, _WITH_PICTURE))
+
+    async def _atext_to_image_retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return await self.aretrieve(_narrowed(query_bundle, _WITH_PICTURE))
+
+    async def _aimage_to_image_retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return await self.aretrieve(_narrowed(query_bundle, _WITH_PICTURE))
 
 
-def _changed(budget: RetrievalBudget, r_q: int | None, r_c: int | None) -> RetrievalBudget:
-    return RetrievalBudget(budget.r_q if r_q is None else r_q, budget.r_c if r_c is None else r_c)
+def _bundle(query: QueryType) -> QueryBundle:
+    return QueryBundle(query) if isinstance(query, str) else query
+
+
+def _picture_bundle(query: QueryType) -> QueryBundle:
+    return QueryBundle("", image_path=query) if isinstance(query, str) else query
+
+
+def _narrowed(query: QueryType, one: MetadataFilter) -> MetaEmbedQueryBundle:
+    """The query with one more filter."""
+    bundle = _with_options(_bundle(query))
+    theirs = [] if bundle.filters is None else [bundle.filters]
+    return replace(bundle, filters=MetadataFilters(filters=[*theirs, one]))
 
 
 def _with_options(bundle: QueryBundle) -> MetaEmbedQueryBundle:
     if isinstance(bundle, MetaEmbedQueryBundle):
         return bundle
-    return MetaEmbedQueryBundle(
-        query_str=bundle.query_str,
-        image_path=bundle.image_path,
-        custom_embedding_strs=bundle.custom_embedding_strs,
-    )
-
-
-def _query(bundle: MetaEmbedQueryBundle) -> Input:
-    text = "\n".join(bundle.embedding_strs)
-    image = bundle.image_path if bundle.image is None else bundle.image
-    if image is None:
-        return text
-    return {"text": text, "image": open_image(image)} if text.strip() else open_image(image)
+    plain = {field.name: getattr(bundle, field.name) for field in fields(QueryBundle)}
+    return MetaEmbedQueryBundle(**plain)

@@ -266,7 +266,10 @@ class ChromaStore:
                 where=normalize_where(where),
                 include=["metadatas"],
             )
-        return list(_read(found["ids"][0], found["metadatas"][0]).values())
+        # Chroma's search still knows pages that another process has deleted, but not what they are.
+        pairs = zip(found["ids"][0], found["metadatas"][0], strict=True)
+        there = {id: metadata for id, metadata in pairs if metadata is not None}
+        return list(_read(list(there), list(there.values())).values())
 
     def written_since(self, stamps: Collection[str]) -> list[str]:
         """Ids of pages that were last written by none of the requests with these stamps.

@@ -99,13 +99,19 @@ class Mini:
         settings = self._settings()
         validation = self._validation()
         report_validation(model, validation, "before training")
+
+        def progressed(progress: Progress) -> None:
+            _log_progress(progress)
+            if progress.step % 400 == 0 and progress.step < settings.steps:
+                report_validation(model, validation, f"step {progress.step}")
+
         train(
             model,
             Sampler(sources, seed=settings.seed + 7),
             settings,
             teacher=TokenTeacher(vectors.to(device)),
             state=self.work / "train.pt",
-            on_progress=_log_progress,
+            on_progress=progressed,
         )
         report_validation(model, validation, "after training")
 
@@ -213,7 +219,7 @@ def parser() -> argparse.ArgumentParser:
         "intermediate": 384,
         "bag-batch": 1024,
         "bag-steps": 2900,
-        "steps": 2400,
+        "steps": 1600,
         "batch": 0,
         "seed": 0,
         "threads": 1,

@@ -1,0 +1,36 @@
+"""LangChain's ``filter`` keywords as filters of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metaembed_rag.adapters import both_filters
+from metaembed_rag.langchain.documents import DOCUMENT, OWN_PAGE, UNPAGED, UNSOURCED
+from metaembed_rag.store.records import SETTINGS
+
+_NO_NUMBER = [DOCUMENT + UNPAGED, DOCUMENT + UNSOURCED + UNPAGED]
+
+
+def index_filter(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A filter on documents' metadata as one on an index's pages.
+
+    They differ in ``page`` alone: PyPDF's loader counts from 0 and others write ``"iv"``, but a
+    page's number counts from 1, so what such documents call their page is stored beside it.
+    """
+    found: dict[str, Any] | None = None
+    for key, condition in (filter or {}).items():
+        if key in ("$and", "$or"):
+            part: Mapping[str, Any] = {key: [index_filter(one) for one in condition]}
+        elif key == "page":
+            part = _page_filter(condition)
+        else:
+            part = {key: condition}
+        found = both_filters(found, part)
+    return found
+
+
+def _page_filter(condition: Any) -> dict[str, Any]:
+    numbered = {"$and": [{"page": condition}, {SETTINGS: {"$nin": _NO_NUMBER}}]}
+    named = {"$and": [{OWN_PAGE: condition}, {SETTINGS: {"$in": _NO_NUMBER}}]}
+    return {"$or": [numbered, named]}

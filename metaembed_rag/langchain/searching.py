@@ -1,0 +1,125 @@
+"""What the retriever, the vector store and the reranker share: a query, a budget, a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.adapters import both_filters, open_image
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.fusion import HybridLike
+from metaembed_rag.hits import Hits
+from metaembed_rag.index import Input, PageIndex
+from metaembed_rag.langchain.filters import index_filter
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search; None leaves a choice to those below.
+
+    Attributes:
+        budget: Both sides of the budget: ``"fast"``, ``"4,8"``, ``(4, 8)``.
+        r_q: Query vectors that take part, instead of the budget's.
+        r_c: Page vectors that take part, instead of the budget's.
+        filter: Only documents whose metadata match, in Chroma's filter language.
+        candidates: Pages that are reranked; see :meth:`metaembed_rag.PageIndex.search`.
+        exhaustive: Score every page instead of candidates.
+        hybrid: Words count too; see :meth:`metaembed_rag.PageIndex.search`.
+    """
+
+    budget: BudgetLike | None = None
+    r_q: int | None = None
+    r_c: int | None = None
+    filter: Mapping[str, Any] | None = None
+    candidates: int | None = None
+    exhaustive: bool | None = None
+    hybrid: HybridLike = None
+
+    @classmethod
+    def of(cls, keywords: Mapping[str, Any]) -> SearchOptions:
+        """The options among a call's keywords, which must all be options.
+
+        Raises:
+            TypeError: Another keyword; it would otherwise have no effect without a word.
+        """
+        check_keywords(keywords, SEARCH_KEYWORDS)
+        return cls(**keywords)
+
+    def over(self, below: SearchOptions) -> SearchOptions:
+        """These choices, and ``below`` where none was made; a page must pass both filters."""
+        chosen = {name: getattr(self, name) for name in SEARCH_KEYWORDS}
+        made = {name: value for name, value in chosen.items() if value is not None}
+        base = below if self.budget is None else replace(below, r_q=None, r_c=None)
+        return replace(base, **made | {"filter": both_filters(below.filter, self.filter)})
+
+    def chosen_budget(self, index: PageIndex) -> RetrievalBudget:
+        """The budget of these options, over ``METAEMBED_BUDGET``, over all that is stored.
+
+        Raises:
+            BudgetError: It is no budget.
+        """
+        if self.budget is not None:
+            base: RetrievalBudget | None = RetrievalBudget.parse(self.budget)
+        else:
+            base = RetrievalBudget.default()
+        base = base or RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
+        return RetrievalBudget(
+            base.r_q if self.r_q is None else self.r_q, base.r_c if self.r_c is None else self.r_c
+        )
+
+    def search(self, index: PageIndex, query: Input, k: int) -> Hits:
+        """Search an index for a query.
+
+        Raises:
+            BudgetError: The budget asks for more vectors than there are.
+        """
+        budget = self.chosen_budget(index)
+        return index.search(open_query(query), k, budget=budget, **self._others())
+
+    def search_vectors(self, index: PageIndex, vectors: NDArray[np.float32], k: int) -> Hits:
+        """Search by a query's vectors, of shape (r_q, D).
+
+        As many take part as were given, if no budget was chosen.
+
+        Raises:
+            BudgetError: The budget asks for more vectors than there are.
+        """
+        chosen = self
+        if self.budget is None and self.r_q is None:
+            chosen = replace(self, r_q=len(vectors))
+        budget = chosen.chosen_budget(index)
+        return index.search_vectors(vectors, k, budget=budget, **self._others())
+
+    def _others(self) -> dict[str, Any]:
+        return {
+            "where": index_filter(self.filter),
+            "candidates": self.candidates,
+            "exhaustive": bool(self.exhaustive),
+            "hybrid": self.hybrid,
+        }
+
+
+SEARCH_KEYWORDS = tuple(field.name for field in fields(SearchOptions))
+"""The keywords of a search beside the query and k."""
+
+
+def check_keywords(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse keywords that nothing would read.
+
+    Raises:
+        TypeError: It names them and those that there are.
+    """
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TypeError(f"no keyword {', '.join(unknown)}; there are {', '.join(known) or 'none'}")
+
+
+def open_query(query: Input) -> Input:
+    """The query with an image given as a path or bytes opened."""
+    if isinstance(query, dict) and query.get("image") is not None:
+        return {**query, "image": open_image(query["image"])}
+    return query

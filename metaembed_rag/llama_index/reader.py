@@ -1,0 +1,135 @@
+"""Files as LlamaIndex documents that keep their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.readers.base import BasePydanticReader
+from llama_index.core.schema import BaseNode, Document
+
+from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
+from metaembed_rag.index import Mode
+from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
+from metaembed_rag.pages import Page, load_pages
+from metaembed_rag.store.pictures import PictureFolder
+
+Paths = str | Path | Iterable[str | Path]
+
+
+class MetaEmbedReader(BasePydanticReader):
+    """PDFs, pictures, texts and folders of them as documents: one for each page.
+
+    A document has the page's text and, as a path, its picture; its id is the page's id, its
+    metadata hold source, page number, content hash and what the file says (title, author,
+    label, section). Because the content hash is of the pixels and the text, a pipeline sees that
+    a file changed although its path did not.
+
+    Pictures are written to ``pictures``, where documents refer to them; a
+    :class:`MetaEmbedVectorStore` keeps a copy of its own. Use it for whole folders, or for files
+    of a kind in LlamaIndex's own reader:
+    ``SimpleDirectoryReader("papers", file_extractor={".pdf": MetaEmbedReader()})``.
+
+    Args:
+        mode: ``fused`` gives text and picture, ``image`` the picture where there is one, ``text``
+            the text where there is some.
+        pictures: Folder for page pictures; in the user's cache folder by default.
+        max_side: Longest side of a picture in pixels.
+        password: For encrypted PDFs.
+        on_skip: Called with the error of each file or page that cannot be read, and the rest goes
+            on; without it the error is raised.
+
+    Raises:
+        ModelError: ``mode`` is none of these.
+    """
+
+    mode: str = Field(default="fused", description="Text and picture, or one of them.")
+    pictures: str | None = Field(default=None, description="Folder for page pictures.")
+    max_side: int = Field(default=896, description="Longest side of a picture in pixels.")
+    _password: str | None = PrivateAttr(default=None)
+    _on_skip: Callable[[PageError], None] | None = PrivateAttr(default=None)
+
+    def __init__(
+        self,
+        *,
+        mode: Mode = "fused",
+        pictures: str | Path | None = None,
+        max_side: int = 896,
+        password: str | None = None,
+        on_skip: Callable[[PageError], None] | None = None,
+        **options: Any,
+    ) -> None:
+        if mode not in get_args(Mode):
+            raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
+        options |= {
+            "mode": mode,
+            "pictures": None if pictures is None else str(pictures),
+            "max_side": max_side,
+        }
+        super().__init__(**options)
+        self._password = password
+        self._on_skip = on_skip
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex serialises it, without password and ``on_skip``."""
+        return "MetaEmbedReader"
+
+    def lazy_load_data(  # type: ignore[override]
+        self, paths: Paths, extra_info: Mapping[str, Any] | None = None, fs: Any = None
+    ) -> Iterator[Document]:
+        """Yield the documents of files and folders, one page in memory at a time.
+
+        Args:
+            paths: One path or several.
+            extra_info: Metadata for every document, as ``SimpleDirectoryReader`` gives them.
+            fs: Another file system; not supported.
+
+        Raises:
+            PageError: Something cannot be read, and there is no ``on_skip``.
+        """
+        for page in self._pages(paths, fs):
+            document = page_to_document(page)
+            document.metadata.update(extra_info or {})
+            yield document
+
+    def load_nodes(
+        self, paths: Paths, extra_info: Mapping[str, Any] | None = None
+    ) -> list[BaseNode]:
+        """The same as nodes, which name their file as the source document."""
+        nodes = [page_to_node(page) for page in self._pages(paths, None)]
+        for node in nodes:
+            node.metadata.update(extra_info or {})
+        return nodes
+
+    def _pages(self, paths: Paths, fs: Any) -> Iterator[Page]:
+        if fs is not None:
+            raise UnreadableFileError(str(paths), "only local files are read: copy it to the disk")
+        folder = PictureFolder(self._folder())
+        pages = load_pages(
+            paths, on_skip=self._on_skip, password=self._password, max_side=self.max_side
+        )
+        for page in pages:
+            yield self._with_picture(page, folder)
+
+    def _with_picture(self, page: Page, folder: PictureFolder) -> Page:
+        """The page as ``mode`` wants it, its picture kept as a file."""
+        if self.mode == "text" and page.text.strip():
+            page = replace(page, image=None)
+        image = page.image
+        if image is None:
+            return page
+        if self.mode == "image":
+            page = replace(page, text="")
+        name = folder.save(image, page.id, page.content_hash())
+        return replace(page, image_path=str(folder.path(name)))
+
+    def _folder(self) -> Path:
+        if self.pictures is not None:
+            return Path(self.pictures).resolve()
+        import platformdirs
+
+        return Path(platformdirs.user_cache_dir("metaembed_rag")) / "llama_index_pictures"

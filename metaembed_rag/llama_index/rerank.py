@@ -1,0 +1,209 @@
+"""Reranking of any retriever's nodes by MaxSim, from stored vectors where there are any."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
+from numpy.typing import NDArray
+
+from metaembed_rag.adapters import in_search_thread
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.errors import ModelError, NothingToReadError
+from metaembed_rag.index import DEFAULT_MODEL, Encoder, Input, PageIndex, page_input, query_input
+from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
+from metaembed_rag.llama_index.searching import BudgetChoice, MetaEmbedQueryBundle, bundle_query
+from metaembed_rag.maxsim import maxsim
+from metaembed_rag.pages import Page
+
+logger = logging.getLogger(__name__)
+dispatcher = get_dispatcher(__name__)
+
+_UNREADABLE = -1.0
+"""The lowest score, for a node with nothing to read: it comes last, but it is not lost."""
+
+
+class MetaEmbedRerank(BaseNodePostprocessor):
+    """The best of some nodes, by late interaction with the query at a budget.
+
+    Nodes that an index stores are scored by their stored vectors; only others are encoded. A node
+    is stored if its id is, unless its content hash says that it is of other content. The new score
+    is MaxSim / r_q in [-1, 1]; the nodes that are given are left as they are.
+
+    Args:
+        index: Where vectors are stored; none are without one.
+        encoder: The model, or its name; that of the index by default, else ``mini``.
+        top_n: At most so many nodes.
+        budget: ``(r_q, r_c)``, ``"4,8"`` or a preset's name; else the environment variable
+            ``METAEMBED_BUDGET``, else all vectors there are. A query's own budget comes first.
+        r_q: Query vectors that take part.
+        r_c: Page vectors that take part.
+        keep_retrieval_score: Keep the score before in the metadata, as ``retrieval_score``.
+        batch_size: Nodes encoded at a time.
+        **options: LlamaIndex's: ``callback_manager``.
+
+    Raises:
+        BudgetError: On reranking, when the budget asks for more vectors than there are.
+    """
+
+    top_n: int = Field(default=5, gt=0, description="At most so many nodes.")
+    model_name: str = Field(default=DEFAULT_MODEL, description="What the model is loaded from.")
+    budget: str | None = Field(default=None, description="Retrieval budget.")
+    r_q: int | None = None
+    r_c: int | None = None
+    keep_retrieval_score: bool = False
+    batch_size: int = 32
+    _index: PageIndex | None = PrivateAttr(default=None)
+    _encoder: Encoder | None = PrivateAttr(default=None)
+
+    def __init__(
+        self,
+        index: PageIndex | None = None,
+        encoder: Encoder | str | None = None,
+        *,
+        top_n: int = 5,
+        budget: BudgetLike | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(encoder, str):
+            options["model_name"] = encoder
+        elif encoder is not None:
+            options["model_name"] = encoder.name
+        elif index is not None:
+            options["model_name"] = index.info()["model"]
+        options |= {
+            "top_n": top_n,
+            "budget": None if budget is None else str(RetrievalBudget.parse(budget)),
+        }
+        super().__init__(**options)
+        self._index = index
+        self._encoder = None if isinstance(encoder, str) else encoder
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex serialises it."""
+        return "MetaEmbedRerank"
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, loaded by its name when it is first needed."""
+        if self._encoder is None:
+            if self._index is not None:
+                self._encoder = self._index.encoder
+            else:
+                from metaembed_rag.model import MetaEmbedEncoder
+
+                self._encoder = MetaEmbedEncoder.from_pretrained(self.model_name)
+        return self._encoder
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise ModelError("reranking needs the query: give query_str or query_bundle")
+        dispatcher.event(
+            ReRankStartEvent(
+                query=query_bundle, nodes=nodes, top_n=self.top_n, model_name=self.model_name
+            )
+        )
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: self.model_name,
+            EventPayload.QUERY_STR: query_bundle.query_str,
+            EventPayload.TOP_K: self.top_n,
+        }
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            best = self._ranked(nodes, query_bundle)[: self.top_n] if nodes else []
+            event.on_end(payload={EventPayload.NODES: best})
+        dispatcher.event(ReRankEndEvent(nodes=best))
+        return best
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        return await in_search_thread(self._postprocess_nodes, nodes, query_bundle)
+
+    def _ranked(self, nodes: Sequence[NodeWithScore], bundle: QueryBundle) -> list[NodeWithScore]:
+        budget = self._chosen(bundle)
+        query = query_input(bundle_query(bundle), self.encoder.modalities)
+        vectors = self.encoder.encode_query([query])[0, : budget.r_q]  # (r_q, D)
+        pages = self._vectors([one.node for one in nodes], budget.r_c)
+        ids = [id for id in pages if pages[id] is not None]
+        scores: dict[str, float] = {}
+        if ids:
+            sums = maxsim(vectors, np.stack([pages[id] for id in ids]))  # type: ignore[misc]
+            scores = {
+                id: min(1.0, max(-1.0, float(one) / budget.r_q))
+                for id, one in zip(ids, sums, strict=True)
+            }
+        ranked = [self._scored(one, scores.get(one.node.node_id, _UNREADABLE)) for one in nodes]
+        return sorted(ranked, key=lambda one: -(one.score or 0.0))
+
+    def _scored(self, one: NodeWithScore, score: float) -> NodeWithScore:
+        if not self.keep_retrieval_score:
+            return NodeWithScore(node=one.node, score=score)
+        node = one.node.model_copy()
+        node.metadata = {**node.metadata, "retrieval_score": one.score}
+        return NodeWithScore(node=node, score=score)
+
+    def _vectors(
+        self, nodes: Sequence[BaseNode], r_c: int
+    ) -> dict[str, NDArray[np.float32] | None]:
+        """Vectors (r_c, D) of each node by its id; None for a node with nothing to read."""
+        found: dict[str, NDArray[np.float32] | None] = {}
+        stored = self._stored(nodes)
+        if self._index is not None and stored:
+            vectors = self._index.vectors(stored)[:, :r_c]
+            found.update(zip(stored, vectors, strict=True))
+        new = {node.node_id: node for node in nodes if node.node_id not in found}
+        inputs = {id: self._input(node) for id, node in new.items()}
+        readable = {id: value for id, value in inputs.items() if value is not None}
+        if readable:
+            encoded = self.encoder.encode_document(
+                list(readable.values()), batch_size=self.batch_size
+            )
+            found.update(zip(readable, encoded[:, :r_c], strict=True))
+        found.update({id: None for id, value in inputs.items() if value is None})
+        return found
+
+    def _stored(self, nodes: Sequence[BaseNode]) -> list[str]:
+        """Ids of the nodes whose vectors are stored."""
+        if self._index is None:
+            return []
+        by_id = {node.node_id: node for node in nodes}
+        pages = self._index.get(list(by_id))
+        return [page.id for page in pages if _same_content(by_id[page.id], page)]
+
+    def _input(self, node: BaseNode) -> Input | None:
+        try:
+            return page_input(node_to_page(node), "fused", self.encoder.modalities)[1]
+        except NothingToReadError as error:
+            logger.warning("this node comes last: %s", error)
+            return None
+
+    def _chosen(self, bundle: QueryBundle) -> RetrievalBudget:
+        makes = self.encoder.query_vectors
+        stores = self.encoder.document_vectors
+        if self._index is not None:
+            stores = min(stores, self._index.vectors_per_page)
+        budget = RetrievalBudget.default() or RetrievalBudget(makes, stores)
+        budget = BudgetChoice(self.budget, self.r_q, self.r_c).over(budget)
+        if isinstance(bundle, MetaEmbedQueryBundle):
+            budget = BudgetChoice(bundle.budget, bundle.r_q, bundle.r_c).over(budget)
+        budget.check(query_vectors=makes, page_vectors=stores)
+        return budget
+
+
+def _same_content(node: BaseNode, page: Page) -> bool:
+    """Whether node and stored page do not say that they are of different content."""
+    theirs = node.metadata.get("content_hash")
+    stored = page_to_node(page).metadata.get("content_hash")
+    return theirs is None or stored is None or theirs == stored

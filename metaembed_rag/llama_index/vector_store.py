@@ -1,0 +1,370 @@
+"""A page index as a LlamaIndex vector store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.schema import BaseNode, ImageNode, IndexNode
+from llama_index.core.vector_stores import MetadataFilters
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    VectorStoreQuery,
+    VectorStoreQueryMode,
+    VectorStoreQueryResult,
+)
+
+from metaembed_rag.adapters import ImageLike, both_filters, in_search_thread
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.errors import StoreError
+from metaembed_rag.fusion import HybridLike
+from metaembed_rag.hits import Hits
+from metaembed_rag.index import Encoder, Mode, PageIndex
+from metaembed_rag.llama_index.filters import filters_to_where
+from metaembed_rag.llama_index.nodes import NODE_CLASS, node_to_page, page_to_node
+from metaembed_rag.llama_index.retriever import MetaEmbedRetriever
+from metaembed_rag.llama_index.searching import (
+    BudgetChoice,
+    MetaEmbedQueryBundle,
+    PageSearch,
+    bundle_query,
+    chosen_budget,
+    doc_ids_to_where,
+)
+
+logger = logging.getLogger(__name__)
+
+_STRUCT_CLASSES = sorted({ImageNode.class_name(), IndexNode.class_name(), "PageNode"})
+
+
+class StoreSideEmbedding(BaseEmbedding):
+    """An embedding model that computes nothing, for use with :class:`MetaEmbedVectorStore`.
+
+    LlamaIndex wants every node to have an embedding before it reaches a store. This store makes
+    all vectors of a node itself, so a model in front of it would encode everything twice. The
+    embeddings are empty lists, which any other vector store refuses.
+    """
+
+    model_name: str = "made by the vector store"
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex serialises it."""
+        return "StoreSideEmbedding"
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        return []
+
+    async def _aget_query_embedding(self, query: str) -> Embedding:
+        return []
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return []
+
+    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """As :meth:`__call__`."""
+        return self(nodes, **kwargs)
+
+
+class MetaEmbedVectorStore(BasePydanticVectorStore):
+    """Nodes with all their vectors in a :class:`metaembed_rag.PageIndex`.
+
+    For ``VectorStoreIndex``, ``StorageContext`` and ``IngestionPipeline``. A node's text, picture
+    and metadata are stored; :attr:`embed_model` is the embedding model to use with it. A node that
+    is added again is encoded only if its text or its picture changed. Async methods run in a
+    thread.
+
+    Args:
+        index: The pages; or say where it is:
+        where: A folder, ``http(s)://host:port`` of a Chroma server, or ``":memory:"``.
+        collection: Name of the Chroma collection.
+        encoder: The model; see :meth:`metaembed_rag.PageIndex.open`.
+        mode: What of a node is encoded: ``fused``, ``image`` or ``text``.
+        budget: ``(r_q, r_c)``, ``"4,8"`` or a preset's name, for queries that name none.
+        r_q: Query vectors that take part.
+        r_c: Page vectors that take part.
+
+    Raises:
+        StoreError: Neither ``index`` nor ``where`` was given.
+        BudgetError: ``budget`` is none.
+    """
+
+    stores_text: bool = True
+    is_embedding_query: bool = False  # queries are encoded here, from their text
+    where: str = Field(description="Where the index is.")
+    collection: str = Field(default="pages", description="Name of the Chroma collection.")
+    mode: str = Field(default="fused", description="What of a node is encoded.")
+    budget: str | None = Field(default=None, description="Retrieval budget of queries.")
+    r_q: int | None = None
+    r_c: int | None = None
+    _index: PageIndex = PrivateAttr()
+
+    def __init__(
+        self,
+        index: PageIndex | None = None,
+        *,
+        where: str | None = None,
+        collection: str = "pages",
+        encoder: Encoder | None = None,
+        mode: Mode = "fused",
+        budget: BudgetLike | None = None,
+        r_q: int | None = None,
+        r_c: int | None = None,
+        **options: Any,
+    ) -> None:
+        if index is None:
+            if where is None:
+                raise StoreError("give the index, or where it is: MetaEmbedVectorStore(where=…)")
+            index = PageIndex.open(where, encoder, collection=collection)
+        about = index.info()
+        fields: dict[str, Any] = {
+            "where": about["index"],
+            "collection": about["collection"],
+            "mode": mode,
+            "budget": None if budget is None else str(RetrievalBudget.parse(budget)),
+            "r_q": r_q,
+            "r_c": r_c,
+        }
+        super().__init__(**fields, **options)
+        self._index = index
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex serialises it; ``from_dict`` opens the index again."""
+        return "MetaEmbedVectorStore"
+
+    @property
+    def client(self) -> PageIndex:
+        """The page index."""
+        return self._index
+
+    @property
+    def index(self) -> PageIndex:
+        """The page index."""
+        return self._index
+
+    @property
+    def embed_model(self) -> StoreSideEmbedding:
+        """For ``VectorStoreIndex(embed_model=…)``, and the last step of a pipeline."""
+        return StoreSideEmbedding()
+
+    def as_retriever(self, **options: Any) -> MetaEmbedRetriever:
+        """A retriever over the same pages, which also takes pictures; arguments are its own."""
+        ours = {"budget": self.budget, "r_q": self.r_q, "r_c": self.r_c}
+        return MetaEmbedRetriever(self._index, **{**ours, **options})
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        """Encode and store nodes; one with an id that is stored replaces it.
+
+        A node with neither text nor a readable picture is left out, and logged as a warning.
+
+        Args:
+            nodes: Of any class; their embeddings are not used.
+            **kwargs: For :meth:`metaembed_rag.PageIndex.add`: ``batch_size``, ``ocr``, …
+
+        Returns:
+            The ids of all nodes, in order.
+
+        Raises:
+            UnreadableFileError: A picture is missing or damaged.
+        """
+        report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
+        for error in report.skipped:
+            logger.warning("this node was not stored: %s", error)
+        return [node.node_id for node in nodes]
+
+    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        """:meth:`add` in a thread."""
+        return await asyncio.to_thread(self.add, nodes, **kwargs)
+
+    def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        """Delete the nodes of a document: of its id, or, for pages of a file, of its path."""
+        self._index.delete(where=doc_ids_to_where([ref_doc_id]), **delete_kwargs)
+
+    async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        """:meth:`delete` in a thread."""
+        await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
+
+    def delete_nodes(
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        **delete_kwargs: Any,
+    ) -> None:
+        """Delete nodes by id, by filter, or those of these ids that pass the filter.
+
+        Raises:
+            StoreError: Neither was given; :meth:`clear` deletes everything.
+        """
+        if node_ids is None and filters is None:
+            raise StoreError("name the nodes to delete by node_ids or filters; clear() deletes all")
+        self._index.delete(self._ids(node_ids, filters), **delete_kwargs)
+
+    async def adelete_nodes(
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        **delete_kwargs: Any,
+    ) -> None:
+        """:meth:`delete_nodes` in a thread."""
+        await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
+
+    def clear(self) -> None:
+        """Delete all nodes."""
+        self._index.delete(self._index.ids())
+
+    async def aclear(self) -> None:
+        """:meth:`clear` in a thread."""
+        await asyncio.to_thread(self.clear)
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def get_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+    ) -> list[BaseNode]:
+        """Stored nodes by id and filter; all of them without either. Unknown ids are left out."""
+        return [page_to_node(page) for page in self._index.get(self._ids(node_ids, filters))]
+
+    async def aget_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+    ) -> list[BaseNode]:
+        """:meth:`get_nodes` in a thread."""
+        return await asyncio.to_thread(self.get_nodes, node_ids, filters)
+
+    def query(
+        self,
+        query: VectorStoreQuery,
+        *,
+        budget: BudgetLike | None = None,
+        r_q: int | None = None,
+        r_c: int | None = None,
+        candidates: int | None = None,
+        exhaustive: bool = False,
+        hybrid: HybridLike = False,
+        image: ImageLike | None = None,
+        **unknown: Any,
+    ) -> VectorStoreQueryResult:
+        """Search by the query's text; from ``as_retriever(vector_store_kwargs={"r_q": 4, …})``.
+
+        Args:
+            query: Its ``query_str`` is encoded to all query vectors. A query that has only an
+                embedding, a single vector, is searched at (1, r_c). Mode ``hybrid`` lets words
+                count, with the weight ``1 - alpha`` where ``alpha`` is given.
+            budget: Instead of the store's; ``r_q`` and ``r_c`` change one side only.
+            r_q: Query vectors that take part.
+            r_c: Page vectors that take part.
+            candidates: Pages that are reranked; see :meth:`metaembed_rag.PageIndex.search`.
+            exhaustive: Score every page.
+            hybrid: Let words count too.
+            image: A picture beside the text, or instead of it.
+            **unknown: Anything else is refused.
+
+        Returns:
+            Nodes, best first, with their scores and ids.
+
+        Raises:
+            BudgetError: The budget asks for more vectors than there are.
+            StoreError: A mode, filter or keyword that is not supported.
+        """
+        if unknown:
+            raise StoreError(f"unknown vector_store_kwargs: {', '.join(sorted(unknown))}")
+        hybrid = _hybrid(query, hybrid)
+        where = filters_to_where(query.filters)
+        search = PageSearch(
+            k=query.similarity_top_k,
+            candidates=candidates,
+            exhaustive=exhaustive,
+            hybrid=hybrid,
+            where=where,
+            node_ids=self._restriction(query.node_ids),
+            doc_ids=query.doc_ids,
+        )
+        asked = BudgetChoice(budget, r_q, r_c)
+        if query.query_str or image is not None:
+            bundle = MetaEmbedQueryBundle(query.query_str or "", image=image)
+            chosen = chosen_budget(self._index, asked, self._choice())
+            hits = search.run(self._index, bundle_query(bundle), chosen)
+        else:
+            hits = self._by_embedding(query, search, asked)
+        return VectorStoreQueryResult(
+            nodes=[page_to_node(hit.page) for hit in hits],
+            similarities=[hit.score for hit in hits],
+            ids=[hit.page.id for hit in hits],
+        )
+
+    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        """:meth:`query` in a thread."""
+        return await in_search_thread(self.query, query, **kwargs)
+
+    # -- inner -----------------------------------------------------------------------------
+
+    def _choice(self) -> BudgetChoice:
+        return BudgetChoice(self.budget, self.r_q, self.r_c)
+
+    def _ids(self, node_ids: Sequence[str] | None, filters: MetadataFilters | None) -> list[str]:
+        if node_ids is None:
+            return self._index.ids(filters_to_where(filters))
+        if filters is None:
+            return list(node_ids)
+        passing = set(self._index.ids(filters_to_where(filters)))
+        return [id for id in node_ids if id in passing]
+
+    def _restriction(self, node_ids: Sequence[str] | None) -> Sequence[str] | None:
+        """The nodes that a query is restricted to; None where it is not.
+
+        ``VectorStoreIndex.as_retriever`` always names the nodes that it keeps beside a store with
+        texts: image and index nodes, or none at all. Taken at its word, it would find no text
+        node once there is an image node.
+        """
+        if not node_ids:
+            return None
+        apart = set(self._index.ids({NODE_CLASS: {"$in": _STRUCT_CLASSES}}))
+        return None if apart and apart <= set(node_ids) else node_ids
+
+    def _by_embedding(
+        self, query: VectorStoreQuery, search: PageSearch, asked: BudgetChoice
+    ) -> Hits:
+        if query.query_embedding is None or not len(query.query_embedding):
+            raise StoreError("the query has neither a text nor an embedding")
+        if search.node_ids is not None:
+            raise StoreError("a query by embedding cannot name node_ids; give it a query_str")
+        vector = np.asarray(query.query_embedding, dtype=np.float32)
+        if vector.shape != (self._index.info()["dimension"],):
+            raise StoreError(
+                f"the query's embedding has {vector.size} numbers, the index stores vectors of "
+                f"{self._index.info()['dimension']}: use the model of the index"
+            )
+        below = RetrievalBudget(1, self._index.vectors_per_page)
+        where: Mapping[str, Any] | None = both_filters(
+            search.where, doc_ids_to_where(search.doc_ids)
+        )
+        return self._index.search_vectors(
+            vector[None],
+            search.k,
+            budget=asked.over(below),
+            candidates=search.candidates,
+            where=where,
+            exhaustive=search.exhaustive,
+        )
+
+
+def _hybrid(query: VectorStoreQuery, hybrid: HybridLike) -> HybridLike:
+    """Whether words count, from the mode of a query and its ``alpha`` (0 words, 1 vectors)."""
+    if query.mode == VectorStoreQueryMode.DEFAULT:
+        return hybrid
+    if query.mode != VectorStoreQueryMode.HYBRID:
+        raise StoreError(
+            f"the query mode {query.mode.value!r} is not supported; use 'default' or 'hybrid'"
+        )
+    if query.alpha is None:
+        return hybrid or True
+    if not 0 < query.alpha < 1:
+        raise StoreError(f"alpha is {query.alpha}: give a number over 0 (words) and under 1")
+    return 1 - query.alpha
