@@ -3,27 +3,19 @@
     python examples/langchain_chain.py
 
 The chat model here is an offline stand-in that only reports what it was given, so the example runs
-anywhere. Put a real one in its place, for instance
-
-    pip install langchain-openai
-    from langchain_openai import ChatOpenAI
-    model = ChatOpenAI(model="qwen2.5-vl", base_url="http://localhost:8000/v1", api_key="none")
-
-or any other chat model of LangChain that reads pictures.
+anywhere; `langchain_openai.py` is the same chain with a real one.
 """
 
-import base64
 from pathlib import Path
 from typing import Any
 
-from langchain_core.documents import Document
 from langchain_core.language_models import SimpleChatModel
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
 
 from metaembed_rag import MetaEmbedEncoder, PageIndex, load_pages
-from metaembed_rag.langchain import MetaEmbedRetriever
+from metaembed_rag.langchain import MetaEmbedRetriever, message_content
 
 MANUAL = Path(__file__).parent / "files" / "bardiag.pdf"
 QUESTION = "which packages must be installed first"
@@ -45,18 +37,8 @@ class OfflineStandInChatModel(SimpleChatModel):
 
 
 def with_pages(given: dict[str, Any]) -> list[BaseMessage]:
-    """The question, then each page: its name and text, and its picture."""
-    content: list[dict[str, Any]] = [{"type": "text", "text": given["question"]}]
-    documents: list[Document] = given["pages"]
-    for document in documents:
-        metadata = document.metadata
-        name = f"{Path(metadata['source']).name}, page {metadata['page']}"
-        title = f"{name} (score {metadata['score']:.3f})"
-        content.append({"type": "text", "text": f"{title}\n{document.page_content}"})
-        if "image_path" in metadata:
-            data = base64.b64encode(Path(metadata["image_path"]).read_bytes()).decode()
-            mime_type = metadata["mime_type"]
-            content.append({"type": "image", "base64": data, "mime_type": mime_type})
+    """The question, then each page's name, text and picture, at most 5 MB of pictures together."""
+    content = message_content(given["question"], given["pages"], max_bytes=5_000_000)
     return [HumanMessage(content)]
 
 
@@ -66,7 +48,7 @@ def main() -> None:
     index.add(load_pages(MANUAL))
 
     retriever = MetaEmbedRetriever(index=index, k=2).configurable_fields(
-        r_q=ConfigurableField(id="r_q"), r_c=ConfigurableField(id="r_c")
+        budget=ConfigurableField(id="budget")
     )
     chain = (
         {"pages": retriever, "question": RunnablePassthrough()}
@@ -76,9 +58,9 @@ def main() -> None:
     )
 
     print(QUESTION)
-    for r_q, r_c in ((1, 1), (4, 8), (16, 64)):
-        answer = chain.invoke(QUESTION, config={"configurable": {"r_q": r_q, "r_c": r_c}})
-        print(f"  budget ({r_q},{r_c}): {answer}")
+    for budget in ("1,1", "4,8", "16,64"):
+        answer = chain.invoke(QUESTION, config={"configurable": {"budget": budget}})
+        print(f"  budget ({budget}): {answer}")
 
 
 if __name__ == "__main__":

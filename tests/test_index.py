@@ -587,6 +587,39 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path, acknowle
     assert (text, pictures) == ("word3", True)
 
 
+OTHER_PROCESS = """
+import sys
+from metaembed_rag.index import PageIndex
+from metaembed_rag.pages import Page
+from metaembed_rag.testing import FakeEncoder
+index = PageIndex.open(sys.argv[1], FakeEncoder())
+index.add([Page(source="new", text="yellow sun"), Page(source="book", number=2, text="x")])
+index.delete("book#1")
+"""
+
+
+def test_what_other_processes_write_is_found_without_opening_again(tmp_path, encoder):
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.add(pages())
+    assert index.search("yellow sun", k=1)[0].page.source == "book"
+    subprocess.run([sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "i")], check=True)
+    found = {hit.page.id for hit in index.search("yellow sun")}
+    assert found == {"new#1", "book#2", "book#3", "book#4"}
+    index.add([Page(source="mine", text="purple")])  # our own writes are seen as well
+    assert index.search("purple", k=1)[0].page.id == "mine#1"
+    assert len(index.search("purple", k=9)) == 5
+
+
+def test_two_indexes_of_one_process_on_one_folder_see_each_other(tmp_path, encoder):
+    one, two = (PageIndex.open(tmp_path / "i", encoder) for _ in range(2))
+    one.add(pages())
+    assert two.search("whales swim", k=1)[0].page.id == "book#2"
+    two.add([Page(source="new", text="yellow sun")])
+    assert one.search("yellow sun", k=1)[0].page.id == "new#1"
+    one.delete("book#2")
+    assert "book#2" not in {hit.page.id for hit in two.search("whales swim", k=9)}
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     import socket

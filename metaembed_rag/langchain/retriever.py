@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -17,7 +16,12 @@ from metaembed_rag.budget import BudgetLike
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.index import Input, PageIndex
 from metaembed_rag.langchain.documents import page_to_document
-from metaembed_rag.langchain.searching import SEARCH_KEYWORDS, SearchOptions, check_keywords
+from metaembed_rag.langchain.searching import (
+    SEARCH_KEYWORDS,
+    SearchOptions,
+    check_keywords,
+    in_thread,
+)
 
 
 class MetaEmbedRetriever(BaseRetriever):
@@ -82,7 +86,7 @@ class MetaEmbedRetriever(BaseRetriever):
         k: int | None = None,
         **options: Any,
     ) -> list[Document]:
-        return await asyncio.to_thread(self._search, query, k, options)
+        return await in_thread(self._search, query, k, options)
 
     def _search(self, query: Input, k: int | None, options: dict[str, Any]) -> list[Document]:
         check_keywords(options, ("k", *SEARCH_KEYWORDS))

@@ -29,6 +29,7 @@ from metaembed_rag.langchain.searching import (
     SEARCH_KEYWORDS,
     SearchOptions,
     check_keywords,
+    in_thread,
     open_query,
 )
 from metaembed_rag.maxsim import maxsim_batch
@@ -230,6 +231,22 @@ class MetaEmbedVectorStore(VectorStore):
         hits = self._search_by_vector(embedding, max(k, fetch_k), kwargs)
         return self._diverse(hits, k, lambda_mult)
 
+    async def asimilarity_search(self, query: Input, k: int = 4, **kwargs: Any) -> list[Document]:
+        """:meth:`similarity_search` in a thread."""
+        return await in_thread(self.similarity_search, query, k, **kwargs)
+
+    async def asimilarity_search_with_score(
+        self, query: Input, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """:meth:`similarity_search_with_score` in a thread."""
+        return await in_thread(self.similarity_search_with_score, query, k, **kwargs)
+
+    async def asimilarity_search_by_vector(
+        self, embedding: Sequence[float] | Sequence[Sequence[float]], k: int = 4, **kwargs: Any
+    ) -> list[Document]:
+        """:meth:`similarity_search_by_vector` in a thread."""
+        return await in_thread(self.similarity_search_by_vector, embedding, k, **kwargs)
+
     def as_retriever(self, **kwargs: Any) -> VectorStoreRetriever:
         """A retriever that calls this store.
 
@@ -329,9 +346,7 @@ class MetaEmbedVectorStore(VectorStore):
     async def _asimilarity_search_with_relevance_scores(
         self, query: Input, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        return await asyncio.to_thread(
-            self._similarity_search_with_relevance_scores, query, k, **kwargs
-        )
+        return await in_thread(self._similarity_search_with_relevance_scores, query, k, **kwargs)
 
     def _pages(
         self, documents: Iterable[Document], ids: Iterable[str], failed: dict[str, PageError]

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import chromadb
 import httpx
 import numpy as np
+from chromadb.api.shared_system_client import SharedSystemClient
 from chromadb.config import Settings
 from chromadb.errors import ChromaError, NotFoundError
 from filelock import FileLock, Timeout
@@ -44,6 +45,7 @@ _KEYS = {
 }
 _DATABASE = "chroma.sqlite3"
 _LOCK = ".metaembed.lock"
+_MARK = ".metaembed.mark"
 _PICTURES = "pictures"
 _LEXICAL = "lexical"
 _EF_SEARCH = 400
@@ -94,8 +96,11 @@ class ChromaStore:
     ) -> None:
         self._client = client
         self._collection = collection
+        self._folder = None if lock is None else Path(lock.lock_file).parent
         self._lock = lock
         self._threads = threading.RLock()
+        self._reconnecting = threading.Lock()
+        self._seen = self._read_mark()
         self._writes = 0
         self.where = where
         self.about = about
@@ -134,7 +139,8 @@ class ChromaStore:
                     )
                 found = _create(client, collection, new())
         recorded = _recorded(found, where)
-        lock = None if _is_url(where) or where == MEMORY else FileLock(Path(where) / _LOCK)
+        local = not _is_url(where) and where != MEMORY
+        lock = FileLock(Path(where).resolve() / _LOCK) if local else None
         return cls(client, where, found, recorded, lock)
 
     @property
@@ -145,12 +151,12 @@ class ChromaStore:
     @property
     def picture_folder(self) -> Path | None:
         """Where a folder keeps its pictures; None for a server and for memory."""
-        return None if self._lock is None else Path(self.where).resolve() / _PICTURES
+        return None if self._folder is None else self._folder / _PICTURES
 
     @property
     def lexical_folder(self) -> Path | None:
         """Where a folder keeps what word search derives; None for a server and for memory."""
-        return None if self._lock is None else Path(self.where).resolve() / _LEXICAL
+        return None if self._folder is None else self._folder / _LEXICAL
 
     @property
     def is_server(self) -> bool:
@@ -176,6 +182,7 @@ class ChromaStore:
                     f"finished, or stop it, and try again"
                 ) from None
             try:
+                self._see_other_processes()
                 yield
             finally:
                 self._lock.release()
@@ -259,6 +266,8 @@ class ChromaStore:
         Returns:
             Records, nearest first.
         """
+        if self._lock is None or not self._lock.is_locked:
+            self._see_other_processes()
         with _chroma_errors(self.where):
             found = self._collection.query(
                 query_embeddings=first_vector[None],
@@ -299,12 +308,44 @@ class ChromaStore:
         While a folder's database has just been written, another write could leave the same time
         of change, and for a server nothing but its answers is known: then it is None.
         """
-        if self._lock is None:
+        if self._folder is None:
             return None if self.is_server else self._writes
-        stat = (Path(self.where) / _DATABASE).stat()
+        stat = (self._folder / _DATABASE).stat()
         if time.time_ns() - stat.st_mtime_ns < _SETTLED_NS:
             return None
         return stat.st_mtime_ns, stat.st_size
+
+    def _read_mark(self) -> str:
+        """What the last write left in the folder's mark; the same as long as nobody writes.
+
+        The database's own time of change will not do: Chroma changes it when it opens it.
+        """
+        if self._folder is None:
+            return ""
+        try:
+            return (self._folder / _MARK).read_text(encoding="ascii")
+        except OSError:
+            return ""
+
+    def _write_mark(self) -> None:
+        if self._folder is not None:
+            self._seen = uuid.uuid4().hex
+            (self._folder / _MARK).write_text(self._seen, encoding="ascii")
+
+    def _see_other_processes(self) -> None:
+        """Connect again when another process has written to the folder since.
+
+        Chroma 1.5.9 keeps the nearest-neighbour graph in memory, so a process that has a folder
+        open would never find what others add to it.
+        """
+        with self._reconnecting:
+            mark = self._read_mark()
+            if mark == self._seen:
+                return
+            with _chroma_errors(self.where):
+                self._client = _connect(str(self._folder), create=False, headers=None)
+                self._collection = self._client.get_collection(self.name, embedding_function=None)
+            self._seen = mark
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -313,6 +354,7 @@ class ChromaStore:
             yield
         finally:
             self._writes += 1
+            self._write_mark()
 
     def _records_at_once(self) -> int:
         """Records whose vectors fit a request's bytes."""
@@ -359,8 +401,19 @@ def _connect(where: str, *, create: bool, headers: Mapping[str, str] | None) -> 
     folder = Path(where)
     if not (folder / _DATABASE).exists():
         _check_new_folder(folder, create)
-    # Chroma shares one database among clients of a process by the spelling of its path.
+    # Chroma shares one database among clients of a process by the spelling of its path; a shared
+    # one may not have seen what other processes wrote.
+    _forget(str(folder.resolve()))
     return chromadb.PersistentClient(path=str(folder.resolve()), settings=settings)
+
+
+def _forget(path: str) -> None:
+    """Make the next client of a folder read it anew; clients in use keep what they have."""
+    systems = getattr(SharedSystemClient, "_identifier_to_system", None)
+    if systems is None:
+        SharedSystemClient.clear_system_cache()
+    else:
+        systems.pop(path, None)
 
 
 def _connect_memory(settings: Settings) -> Any:
@@ -393,7 +446,8 @@ def _check_new_folder(folder: Path, create: bool) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name a folder for the index")
-    if folder.exists() and {path.name for path in folder.iterdir()} - {_LOCK, _PICTURES, _LEXICAL}:
+    ours = {_LOCK, _MARK, _PICTURES, _LEXICAL}
+    if folder.exists() and {path.name for path in folder.iterdir()} - ours:
         raise StoreError(
             f"{folder} holds other files and no index; name a new or an empty folder for the index"
         )
