@@ -3,7 +3,7 @@
     python examples/langchain_chain.py
 
 The chat model here is an offline stand-in that only reports what it was given, so the example runs
-anywhere; `langchain_openai.py` is the same chain with a real one.
+anywhere; `langchain_chain_openai.py` is the same chain with a real one.
 """
 
 from pathlib import Path

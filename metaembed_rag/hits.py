@@ -29,6 +29,13 @@ class Hit:
     maxsim: float | None = None
     bm25: float | None = None
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from metaembed_rag.pages.show import page_card, wrap
+
+        card = page_card(self.page, score=f"{self.rank}. {self.score:.3f}", max_side=520)
+        return wrap(f'<div class="hits">{card}</div>')
+
 
 class Hits(list[Hit]):
     """Hits of one query, best first: a list that remembers how it was made.
@@ -66,6 +73,12 @@ class Hits(list[Hit]):
             **({} if self.scoring == "maxsim" else {"scoring": self.scoring}),
             "hits": [_hit_dict(hit) for hit in self],
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: pictures, scores, sources and the budget."""
+        from metaembed_rag.display import hits_html
+
+        return hits_html(self)
 
 
 def _hit_dict(hit: Hit) -> dict[str, Any]:

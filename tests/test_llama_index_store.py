@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from llama_index.core.schema import (
     MetadataMode,
     Node,
     NodeRelationship,
+    NodeWithScore,
     RelatedNodeInfo,
     TextNode,
 )
@@ -42,7 +44,9 @@ from metaembed_rag import maxsim
 from metaembed_rag.errors import BudgetError, StoreError, UnreadableFileError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index import (
+    MetaEmbedEmbedding,
     MetaEmbedReader,
+    MetaEmbedRerank,
     MetaEmbedVectorStore,
     PageNode,
     StoreSideEmbedding,
@@ -184,6 +188,32 @@ def test_a_picture_without_text_is_read_as_a_picture(encoder, red, monkeypatch):
     assert store.get_nodes(["p"])[0].get_content() == "seen by ocr"
 
 
+def test_an_image_node_without_an_image_is_a_text(store, encoder):
+    """LlamaIndex's content blocks of it raise."""
+    store.add([ImageNode(id_="n", text="apples")])
+    assert encoder.encoded == ["apples"]
+    assert store.get_nodes(["n"])[0].get_content() == "apples"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("through", ["retriever", "index"])
+def test_the_object_behind_a_node_of_score_zero_keeps_that_score(store, asynchronous, through):
+    """LlamaIndex would say 1.0, better than anything. In a hybrid search the worst page has 0."""
+    store.add([TextNode(id_="best", text="apples"), IndexNode(id_="i", text="x", index_id="table")])
+    objects = [IndexNode(text="x", index_id="table", obj=TextNode(id_="behind", text="a table"))]
+    if through == "retriever":
+        retriever = store.as_retriever(hybrid=True, objects=objects)
+    else:
+        index = VectorStoreIndex.from_vector_store(store, embed_model=store.embed_model)
+        retriever = VectorIndexRetriever(
+            index, vector_store_query_mode="hybrid", object_map={"table": objects[0].obj}
+        )
+    ask = retriever.aretrieve("apples") if asynchronous else None
+    found = asyncio.run(ask) if ask is not None else retriever.retrieve("apples")
+    assert ids_of(found) == ["best", "behind"]
+    assert found[1].score == pytest.approx(0, abs=1e-6)
+
+
 def test_metadata_go_with_the_text_as_llama_index_embeds_it(store, encoder):
     node = TextNode(text="apples", metadata={"title": "fruit", "hidden": 1})
     node.excluded_embed_metadata_keys = ["hidden"]
@@ -260,6 +290,43 @@ def test_async_twins(store):
         return seen
 
     assert asyncio.run(life()) == [["a", "b", "c"], ["b", "c"], ["a"], ["b"], 0]
+
+
+def test_no_async_method_works_on_the_event_loop(store, encoder, red, monkeypatch):
+    """LlamaIndex's defaults call the sync methods there."""
+    threads: set[threading.Thread] = set()
+    for name in ("encode_query", "encode_document"):
+        real = getattr(encoder, name)
+
+        def recorded(inputs, real=real, **options):
+            threads.add(threading.current_thread())
+            return real(inputs)
+
+        monkeypatch.setattr(encoder, name, recorded)
+    embedding = MetaEmbedEmbedding(encoder)
+
+    async def everything() -> int:
+        done = [
+            await store.async_add([TextNode(text="apples")]),
+            await store.aquery(VectorStoreQuery(query_str="apples")),
+            await store.as_retriever().aretrieve("apples"),
+            await MetaEmbedRerank(encoder=encoder).apostprocess_nodes(
+                [NodeWithScore(node=TextNode(text="apples"))], query_str="apples"
+            ),
+            await embedding.acall([TextNode(text="apples")]),
+            await embedding.aget_query_embedding("apples"),
+            await embedding.aget_text_embedding("apples"),
+            await embedding.aget_text_embedding_batch(["apples"]),
+            await embedding.aget_image_embedding(red),
+            await embedding.aget_image_embedding_batch([red]),
+            await embedding.aget_query_vectors(["apples"]),
+            await embedding.aget_document_vectors(["apples"]),
+        ]
+        return len(done)
+
+    assert asyncio.run(everything()) == 12
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 # -- queries -------------------------------------------------------------------------------
@@ -388,6 +455,9 @@ def test_text_nodes_are_found_beside_image_nodes(store, red):
     index = VectorStoreIndex(nodes, storage_context=context, embed_model=store.embed_model)
     found = index.as_retriever(similarity_top_k=4).retrieve("red apples")
     assert sorted(ids_of(found)) == ["a", "b", "c", "p"]
+    (square,) = (one.node for one in found if one.node_id == "p")
+    blocks = square.get_content_blocks(MetadataMode.LLM)
+    assert [type(block) for block in blocks] == [TextBlock, ImageBlock]
     only = VectorIndexRetriever(index, node_ids=["b"]).retrieve("red apples")
     assert ids_of(only) == ["b"]
 

@@ -25,6 +25,7 @@ from llama_index.core.schema import (
     BaseNode,
     Document,
     ImageNode,
+    IndexNode,
     MediaResource,
     MetadataMode,
     Node,
@@ -55,6 +56,7 @@ NOT_FOR_MODELS = [
 ]
 """Metadata that programs need and that would only distract an LLM or an embedding."""
 
+_ALMOST_ZERO = 1e-9
 NODE, NODE_CLASS = "llama_index:node", "llama_index:class"
 """Metadata of pages that came as nodes: all of the node as JSON, and what class it was."""
 
@@ -77,6 +79,14 @@ class PageNode(ImageNode):
     def class_name(cls) -> str:
         """``"Node"``: vector stores read it back as one."""
         return str(Node.class_name())
+
+    def as_related_node_info(self) -> RelatedNodeInfo:
+        """As a text node's: what is of another type, `VectorStoreIndex` exchanges for its own copy.
+
+        That copy is the image node as it was inserted, whose blocks leave out the text.
+        """
+        info = super().as_related_node_info()
+        return info.model_copy(update={"node_type": ObjectType.TEXT})
 
     @property
     def hash(self) -> str:
@@ -235,6 +245,14 @@ def _can_be_filtered(key: str, value: Any) -> bool:
     except MetadataError:
         return False
     return True
+
+
+def shown_score(node: BaseNode, score: float) -> float:
+    """The score, for a node that stands for another object never exactly 0.
+
+    LlamaIndex hands the score of such a node on to the object, and reads 0.0 as 1.0.
+    """
+    return score or _ALMOST_ZERO if isinstance(node, IndexNode) else score
 
 
 def has_picture(node: BaseNode) -> bool:

@@ -15,7 +15,7 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
-from metaembed_rag.llama_index.nodes import page_to_node
+from metaembed_rag.llama_index.nodes import page_to_node, shown_score
 from metaembed_rag.llama_index.searching import (
     BudgetChoice,
     MetaEmbedQueryBundle,
@@ -110,9 +110,8 @@ class MetaEmbedRetriever(MultiModalRetriever):
             doc_ids=self.doc_ids,
         )
         hits = search.run(self.index, bundle_query(bundle), self._budget(bundle))
-        return [
-            NodeWithScore(node=page_to_node(hit.page, hit.score), score=hit.score) for hit in hits
-        ]
+        found = [(page_to_node(hit.page, hit.score), hit.score) for hit in hits]
+        return [NodeWithScore(node=node, score=shown_score(node, score)) for node, score in found]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await in_search_thread(self._retrieve, query_bundle)

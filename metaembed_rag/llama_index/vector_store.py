@@ -26,7 +26,7 @@ from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import Encoder, Mode, PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
-from metaembed_rag.llama_index.nodes import NODE_CLASS, node_to_page, page_to_node
+from metaembed_rag.llama_index.nodes import NODE_CLASS, node_to_page, page_to_node, shown_score
 from metaembed_rag.llama_index.retriever import MetaEmbedRetriever
 from metaembed_rag.llama_index.searching import (
     BudgetChoice,
@@ -293,9 +293,12 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
             hits = search.run(self._index, bundle_query(bundle), chosen)
         else:
             hits = self._by_embedding(query, search, asked)
+        nodes = [page_to_node(hit.page) for hit in hits]
         return VectorStoreQueryResult(
-            nodes=[page_to_node(hit.page) for hit in hits],
-            similarities=[hit.score for hit in hits],
+            nodes=nodes,
+            similarities=[
+                shown_score(node, hit.score) for node, hit in zip(nodes, hits, strict=True)
+            ],
             ids=[hit.page.id for hit in hits],
         )
 

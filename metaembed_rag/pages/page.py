@@ -105,3 +105,9 @@ class Page:
         if self.image is not None or self.image_path is None:
             return self.image
         return open_picture(Path(self.image_path))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from metaembed_rag.pages.show import page_html
+
+        return page_html(self)

@@ -3,10 +3,10 @@
     pip install langchain-openai
 
     export OPENAI_API_KEY=…                                            # a hosted model
-    python examples/langchain_openai.py "which packages must be installed first"
+    python examples/langchain_chain_openai.py "which packages must be installed first"
 
     vllm serve Qwen/Qwen2.5-VL-3B-Instruct                             # or any local server
-    python examples/langchain_openai.py "which packages must be installed first" \\
+    python examples/langchain_chain_openai.py "which packages must be installed first" \\
         --base-url http://localhost:8000/v1 --model Qwen/Qwen2.5-VL-3B-Instruct
 """
 
