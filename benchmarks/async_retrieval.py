@@ -90,13 +90,17 @@ class Watch:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        self._woke()
         self._task.cancel()
 
     async def _tick(self) -> None:
         while True:
-            start = time.perf_counter()
+            self._since = time.perf_counter()
             await asyncio.sleep(0.001)
-            self.worst = max(self.worst, time.perf_counter() - start - 0.001)
+            self._woke()
+
+    def _woke(self) -> None:
+        self.worst = max(self.worst, time.perf_counter() - self._since - 0.001)
 
 
 async def in_sequence(search: Search) -> None:
@@ -110,13 +114,12 @@ async def at_once(search: Search) -> None:
     await asyncio.gather(*map(search, QUERIES))
 
 
-async def idle(search: Search) -> None:
-    """No query, for as long as a second."""
-    await asyncio.sleep(1)
-
-
-async def measure(search: Search, runs: int) -> dict[str, Any]:
+async def measure(search: Search, runs: int, idle_seconds: float = 1) -> dict[str, Any]:
     """Median seconds of each way, and the worst milliseconds for which the loop was blocked."""
+
+    async def idle(search: Search) -> None:
+        await asyncio.sleep(idle_seconds)
+
     await at_once(search)
     seconds: dict[str, list[float]] = {}
     blocked: dict[str, list[float]] = {}

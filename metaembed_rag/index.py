@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,6 +35,8 @@ from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.lexical import LexicalCache, WordScores
 from metaembed_rag.maxsim import maxsim_quantized
 from metaembed_rag.pages import Page, list_files, load_pages
+from metaembed_rag.pages.counting import count_pages
+from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
@@ -229,6 +231,7 @@ class PageIndex:
         batch_size: int = 64,
         ocr: bool = True,
         progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
         lock_timeout: float = 0.0,
     ) -> AddReport:
         """Encode and store pages; those that are stored unchanged are not encoded again.
@@ -244,6 +247,7 @@ class PageIndex:
             batch_size: Pages encoded at a time.
             ocr: Read pictures by OCR where the model needs their text.
             progress: Called with the number of pages done after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.
 
         Raises:
@@ -256,7 +260,8 @@ class PageIndex:
         report = AddReport()
         with (
             self._store.writing(lock_timeout),
-            _Adding(self, mode, ocr, report, progress) as adding,
+            page_counter(progress, shown=show_progress, total=lambda: _length(pages)) as count,
+            _Adding(self, mode, ocr, report, count) as adding,
         ):
             for batch in _batches(pages, batch_size, report):
                 adding.batch(batch)
@@ -271,6 +276,7 @@ class PageIndex:
         batch_size: int = 64,
         ocr: bool = True,
         progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
         lock_timeout: float = 0.0,
         **load_options: Any,
     ) -> AddReport:
@@ -283,11 +289,12 @@ class PageIndex:
 
         Args:
             paths: Files and folders.
-            mode: As for :meth:`add`, and so are ``batch_size``, ``ocr``, ``progress`` and
-                ``lock_timeout``.
+            mode: As for :meth:`add`, and so are ``batch_size``, ``ocr``, ``progress``,
+                ``show_progress`` and ``lock_timeout``.
             batch_size: Pages encoded at a time.
             ocr: Read pictures by OCR where the model needs their text.
             progress: Called with the number of pages done after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.
             **load_options: Passed to :func:`metaembed_rag.load_pages`.
         """
@@ -300,15 +307,18 @@ class PageIndex:
             nonlocal unchanged
             stored = self._pages_of_unchanged(source, digest, mode)
             unchanged += stored
-            if stored and progress is not None:
-                progress(stored)
+            if stored and count is not None:
+                count(stored)
             return stored > 0
 
         pages = load_pages(
             named, on_skip=skipped.append, on_ignore=ignored.append, skip=skip, **load_options
         )
-        with self._store.writing(lock_timeout):
-            report = self.add(pages, mode=mode, batch_size=batch_size, ocr=ocr, progress=progress)
+        bar = page_counter(
+            progress, shown=show_progress, total=lambda: count_pages(list_files(named))
+        )
+        with self._store.writing(lock_timeout), bar as count:
+            report = self.add(pages, mode=mode, batch_size=batch_size, ocr=ocr, progress=count)
             report.removed += self._remove_vanished(named)
         report.unchanged += unchanged
         report.skipped = skipped + report.skipped
@@ -959,6 +969,10 @@ def _has_vanished(id: str, folder: Path) -> bool:
         return not source.exists()
     except OSError:
         return False  # a folder that may not be entered says nothing about its files
+
+
+def _length(pages: Iterable[Page]) -> int | None:
+    return len(pages) if isinstance(pages, Sized) else None
 
 
 def _batches(pages: Iterable[Page], size: int, report: AddReport) -> Iterator[list[Page]]:

@@ -16,7 +16,7 @@ from metaembed_rag import errors
 PACKAGE = Path(metaembed_rag.__file__).parent
 
 FLOORS = [
-    {"errors", "budget"},
+    {"errors", "budget", "progress"},
     {"pages", "ocr", "multivector"},
     {"maxsim", "model", "store", "testing", "hits", "lexical", "fusion", "display"},
     {"index", "adapters"},

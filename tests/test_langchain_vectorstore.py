@@ -252,10 +252,11 @@ def test_scores_are_maxsim_over_r_q_and_relevance_is_in_0_to_1(fruit):
 
 def test_a_hybrid_score_is_its_own_relevance(fruit):
     pytest.importorskip("bm25s")
-    (scored,) = fruit.similarity_search_with_score("green pears", k=1, hybrid=True)
-    assert scored[0].id == "p"
-    relevant = fruit.similarity_search_with_relevance_scores("green pears", k=1, hybrid=True)
-    assert relevant == [scored] == [(scored[0], 1.0)]
+    scored = fruit.similarity_search_with_score("green pears", k=3, hybrid=True)
+    assert scored[0][0].id == "p"
+    assert (scored[0][1], scored[-1][1]) == (1.0, 0.0)  # best and worst by meaning and by words
+    relevant = fruit.similarity_search_with_relevance_scores("green pears", k=3, hybrid=True)
+    assert relevant == scored
 
 
 def test_async_equals_sync(fruit):
@@ -493,6 +494,19 @@ def test_tenants_in_collections_do_not_see_each_other(encoder, tmp_path):
         ] * 3
     ours.delete()
     assert len(theirs.index) == 1
+
+
+@pytest.mark.xfail(reason="collections of one folder share their pictures", strict=False)
+def test_deleting_a_tenants_picture_leaves_the_other_tenants(encoder, tmp_path):
+    red = picture(tmp_path / "red.png", "red")
+    ours, theirs = (
+        MetaEmbedVectorStore(PageIndex.open(tmp_path / "i", encoder, collection=name))
+        for name in ("ours", "theirs")
+    )
+    for store in (ours, theirs):
+        store.add_images([red], ids=["1"])
+    ours.delete(["1"])
+    assert Path(theirs.get_by_ids(["1"])[0].metadata["image_path"]).exists()
 
 
 # -- the indexing API ----------------------------------------------------------------------

@@ -448,9 +448,10 @@ def test_an_index_encodes_each_node_once(store, encoder):
     assert len(asked(store, "seals")) == 2
 
 
-def test_text_nodes_are_found_beside_image_nodes(store, red):
+@pytest.mark.parametrize("kind", [ImageNode, PageNode])
+def test_text_nodes_are_found_beside_image_nodes(store, red, kind):
     """VectorStoreIndex names its image nodes in every query, which would leave out all others."""
-    nodes = [*fruit_and_sea(), ImageNode(id_="p", text="a red square", image_path=red)]
+    nodes = [*fruit_and_sea(), kind(id_="p", text="a red square", image_path=red)]
     context = StorageContext.from_defaults(vector_store=store)
     index = VectorStoreIndex(nodes, storage_context=context, embed_model=store.embed_model)
     found = index.as_retriever(similarity_top_k=4).retrieve("red apples")

@@ -13,7 +13,6 @@ from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import DatasetError, ModelError, PageError
@@ -26,6 +25,7 @@ from metaembed_rag.lexical import LexicalIndex
 from metaembed_rag.maxsim import maxsim_batch, maxsim_quantized
 from metaembed_rag.multivector import Quantized, quantize
 from metaembed_rag.pages import Page
+from metaembed_rag.progress import tqdm
 
 _T = TypeVar("_T")
 
@@ -136,7 +136,7 @@ def evaluate(
             that of the whole set up to the choice of queries.
         batch_size: Inputs that the encoder takes at once.
         ocr: Read pictures by OCR where the model reads no pictures (1 to 3 seconds each).
-        show_progress: Progress bars on standard error.
+        show_progress: Progress bars on standard error, or in the notebook.
         cache_dir: Keep OCR texts in this folder, so that a second run does not read again.
         hybrid: Fuse MaxSim with BM25 of the queries' texts, as a hybrid search does.
 
@@ -179,7 +179,7 @@ def evaluate(
 
 
 class _Bar:
-    """Progress bars on standard error, or none."""
+    """Progress bars, or none."""
 
     def __init__(self, shown: bool) -> None:
         self._shown = shown

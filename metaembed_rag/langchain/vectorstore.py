@@ -62,7 +62,8 @@ class MetaEmbedVectorStore(VectorStore):
         on_skip: Called with the error of each document that has nothing to encode or whose
             picture cannot be opened, and the rest goes on; without it, the rest is stored and the
             error is raised.
-        **options: Defaults of the searches' keywords.
+        **options: Defaults of the searches' keywords. A ``filter`` here holds for every search, and
+            a search's own narrows it; ``get_by_ids`` and ``delete`` see everything.
     """
 
     def __init__(

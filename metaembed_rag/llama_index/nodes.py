@@ -59,6 +59,8 @@ NOT_FOR_MODELS = [
 _ALMOST_ZERO = 1e-9
 NODE, NODE_CLASS = "llama_index:node", "llama_index:class"
 """Metadata of pages that came as nodes: all of the node as JSON, and what class it was."""
+KEPT_APART = "llama_index:kept_apart"
+"""Metadata: whether `VectorStoreIndex` keeps such a node beside a store, too."""
 
 
 class PageNode(ImageNode):
@@ -182,6 +184,7 @@ def node_to_page(node: BaseNode) -> Page:
         metadata={
             **flat,
             IS_NODE: True,
+            KEPT_APART: isinstance(node, ImageNode | IndexNode),
             REF_DOC_ID: node.ref_doc_id or node.node_id,
             NODE: json.dumps(data, ensure_ascii=False),
             NODE_CLASS: type(node).class_name(),

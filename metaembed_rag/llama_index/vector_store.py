@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
-from llama_index.core.schema import BaseNode, ImageNode, IndexNode
+from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
@@ -26,7 +26,7 @@ from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import Encoder, Mode, PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
-from metaembed_rag.llama_index.nodes import NODE_CLASS, node_to_page, page_to_node, shown_score
+from metaembed_rag.llama_index.nodes import KEPT_APART, node_to_page, page_to_node, shown_score
 from metaembed_rag.llama_index.retriever import MetaEmbedRetriever
 from metaembed_rag.llama_index.searching import (
     BudgetChoice,
@@ -38,8 +38,6 @@ from metaembed_rag.llama_index.searching import (
 )
 
 logger = logging.getLogger(__name__)
-
-_STRUCT_CLASSES = sorted({ImageNode.class_name(), IndexNode.class_name(), "PageNode"})
 
 
 class StoreSideEmbedding(BaseEmbedding):
@@ -328,7 +326,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         """
         if not node_ids:
             return None
-        apart = set(self._index.ids({NODE_CLASS: {"$in": _STRUCT_CLASSES}}))
+        apart = set(self._index.ids({KEPT_APART: True}))
         return None if apart and apart <= set(node_ids) else node_ids
 
     def _by_embedding(

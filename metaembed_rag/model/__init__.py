@@ -10,6 +10,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# First of all, because transformers imports tqdm too: see there.
+import metaembed_rag.progress  # noqa: F401
+
 if TYPE_CHECKING:
     from metaembed_rag.model.backbones import Backbone
     from metaembed_rag.model.checkpoints import shipped_checkpoints

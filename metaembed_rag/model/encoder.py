@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize
-from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
 from metaembed_rag.errors import CheckpointError, ModelError
@@ -29,6 +28,7 @@ from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
 from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import Template, template_of
+from metaembed_rag.progress import tqdm
 
 DType = str | torch.dtype | None
 
@@ -205,7 +205,7 @@ class MetaEmbedEncoder:
             queries: Each a str, a PIL image, or ``{"text": ..., "image": ...}``; a single one is
                 accepted and counts as a list of one. A str is always text, never a path.
             batch_size: Inputs computed at a time, on a CPU at most 8. Results do not depend on it.
-            show_progress: Draw a bar on standard error.
+            show_progress: Draw a bar: on standard error, or in the notebook.
             vectors: Only the first r ones. Where the backbone is causal they are equal to the
                 first r of all of them and cost r tokens; where it is bidirectional (ModernBERT,
                 and so ``mini``) all are computed and the rest is dropped.
