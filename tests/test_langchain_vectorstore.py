@@ -496,7 +496,6 @@ def test_tenants_in_collections_do_not_see_each_other(encoder, tmp_path):
     assert len(theirs.index) == 1
 
 
-@pytest.mark.xfail(reason="collections of one folder share their pictures", strict=False)
 def test_deleting_a_tenants_picture_leaves_the_other_tenants(encoder, tmp_path):
     red = picture(tmp_path / "red.png", "red")
     ours, theirs = (

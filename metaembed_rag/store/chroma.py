@@ -150,8 +150,11 @@ class ChromaStore:
 
     @property
     def picture_folder(self) -> Path | None:
-        """Where a folder keeps its pictures; None for a server and for memory."""
-        return None if self._folder is None else self._folder / _PICTURES
+        """Where a folder keeps this collection's pictures; None for a server and for memory.
+
+        Each collection has its own, so that no tenant's deletion takes another's picture away.
+        """
+        return None if self._folder is None else self._folder / _PICTURES / self.name
 
     @property
     def lexical_folder(self) -> Path | None:
