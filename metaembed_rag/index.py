@@ -263,7 +263,7 @@ class PageIndex:
             page_counter(progress, shown=show_progress, total=lambda: _length(pages)) as count,
             _Adding(self, mode, ocr, report, count) as adding,
         ):
-            for batch in _batches(pages, batch_size, report):
+            for batch in adding.batches(pages, batch_size):
                 adding.batch(batch)
             adding.finish()
         return report
@@ -657,11 +657,16 @@ class PageIndex:
         self._pictures.remove(pictures)
 
 
+_Batch = dict[str, tuple[Page, "Future[str]"]]
+"""Pages by id, each with the hash of its picture on the way."""
+
+
 class _Adding:
     """One run of :meth:`PageIndex.add`.
 
     A batch is written in the background while the next one is being loaded, and is acknowledged
-    when it has been written. The next batch is compared with the index only then.
+    when it has been written. The next batch is compared with the index only then. Pictures are
+    hashed beside the loading, too.
     """
 
     def __init__(
@@ -676,6 +681,7 @@ class _Adding:
         self.progress = progress
         self.seen: dict[str, set[str]] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
         self._unacknowledged = 0
 
@@ -684,11 +690,25 @@ class _Adding:
 
     def __exit__(self, *error: object) -> None:
         self._writer.shutdown(wait=True)
+        self._hasher.shutdown(wait=True, cancel_futures=True)
 
-    def batch(self, pages: Sequence[Page]) -> None:
-        """Store one batch of pages with distinct ids."""
+    def batches(self, pages: Iterable[Page], size: int) -> Iterator[_Batch]:
+        """At most ``size`` pages at a time; of several with one id the last counts."""
+        iterator = iter(pages)
+        while True:
+            batch: _Batch = {}
+            with self._timed("load"):
+                for page in islice(iterator, size):
+                    batch[page.id] = page, self._hasher.submit(page.picture_hash)
+            if not batch:
+                return
+            yield batch
+
+    def batch(self, loaded: _Batch) -> None:
+        """Store one batch of pages."""
+        pages = [page for page, _ in loaded.values()]
         with self._timed("hash"):
-            pictures = {page.id: page.picture_hash() for page in pages}
+            pictures = {id: picture.result() for id, (_, picture) in loaded.items()}
             hashes = {page.id: page.content_hash(pictures[page.id]) for page in pages}
         self._acknowledge()
         with self._timed("store"):
@@ -973,17 +993,3 @@ def _has_vanished(id: str, folder: Path) -> bool:
 
 def _length(pages: Iterable[Page]) -> int | None:
     return len(pages) if isinstance(pages, Sized) else None
-
-
-def _batches(pages: Iterable[Page], size: int, report: AddReport) -> Iterator[list[Page]]:
-    """Lists of at most ``size`` pages with distinct ids, and the time that loading them took."""
-    iterator = iter(pages)
-    while True:
-        start = time.perf_counter()
-        batch = list(islice(iterator, size))
-        report.seconds["load"] += time.perf_counter() - start
-        if not batch:
-            return
-        # A later page with the same id replaces an earlier one, as in two calls.
-        distinct = list({page.id: page for page in batch}.values())
-        yield distinct

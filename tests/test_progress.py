@@ -77,7 +77,7 @@ for name in ("ipykernel.zmqshell", "IPython"):  # as a kernel has loaded them
     sys.modules[name] = types.ModuleType(name)
 sys.modules["IPython"].get_ipython = lambda: None
 sys.modules["ipywidgets"] = None
-warnings.simplefilter("error")
+warnings.simplefilter("always")
 import metaembed_rag.model
 import tqdm.auto
 """

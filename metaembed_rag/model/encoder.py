@@ -298,8 +298,8 @@ class MetaEmbedEncoder:
         count = self._count(side, vectors)
         items = [self._read(value, f"{side} {i}") for i, value in enumerate(inputs)]
         result = np.empty((len(items), count, self.dimension), np.float32)
-        bar = tqdm(total=len(items), desc=f"Encoding {side}s", disable=not show_progress)
-        with bar:
+        what = "queries" if side == "query" else "documents"
+        with tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar:
             for rows in _batches(items, self._batch_size(batch_size)):
                 result[rows] = self._encode_batch([items[i] for i in rows], side, count)
                 bar.update(len(rows))
