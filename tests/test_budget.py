@@ -69,3 +69,13 @@ def test_asking_for_more_than_there_is_names_the_largest_budget():
 def test_budgets_are_values():
     assert RetrievalBudget(4, 8) == RetrievalBudget.parse("balanced")
     assert len({RetrievalBudget(1, 1), RetrievalBudget.parse("fast")}) == 1
+
+
+def test_the_default_budget_is_that_of_the_environment(monkeypatch):
+    monkeypatch.delenv("METAEMBED_BUDGET", raising=False)
+    assert RetrievalBudget.default() is None
+    monkeypatch.setenv("METAEMBED_BUDGET", "4,8")
+    assert RetrievalBudget.default() == RetrievalBudget(4, 8)
+    monkeypatch.setenv("METAEMBED_BUDGET", "plenty")
+    with pytest.raises(BudgetError, match="METAEMBED_BUDGET"):
+        RetrievalBudget.default()

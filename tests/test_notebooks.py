@@ -5,6 +5,7 @@ Run them again and keep their outputs: ``make notebooks``.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import importlib.util
 import json
@@ -21,7 +22,7 @@ from metaembed_rag.model import shipped_checkpoints
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 BUDGETS = ("(1,1)", "(2,4)", "(4,8)", "(8,16)", "(16,64)")
-PICTURES = {"choosing_a_budget": 15, "langchain_rag": 2, "llama_index_rag": 4}
+PICTURES = {"choosing_a_budget": 10, "langchain_rag": 2, "llama_index_rag": 4}
 """Page pictures that a notebook shows at the least."""
 SAYS = {
     "choosing_a_budget": ["20 questions, 21 pages, 0 skipped", "image/png", "with 5 candidates"],
@@ -69,17 +70,37 @@ def check(notebook: nbformat.NotebookNode, name: str) -> None:
     assert "21/21 [" in bar
 
 
-@pytest.fixture
-def kernel(tmp_path, monkeypatch) -> str:
-    """A kernel of this very interpreter, whatever kernels the machine has."""
-    folder = tmp_path / "kernels" / "this-python"
-    folder.mkdir(parents=True)
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory) -> dict[str, nbformat.NotebookNode]:
+    """All notebooks as they come out now, run side by side: most of the time is imports."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JUPYTER_PATH", str(folder))
+        environment.setenv("OMP_NUM_THREADS", "1")
+        environment.delenv("METAEMBED_BUDGET", raising=False)
+        return asyncio.run(execute(NOTEBOOKS, this_python(folder)))
+
+
+def this_python(folder: Path) -> str:
+    """A kernel of this very interpreter, whatever kernels the machine has; its name."""
+    place = folder / "kernels" / "this-python"
+    place.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = {"argv": command, "display_name": "this python", "language": "python"}
-    (folder / "kernel.json").write_text(json.dumps(spec))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return folder.name
+    (place / "kernel.json").write_text(json.dumps(spec))
+    return place.name
+
+
+async def execute(paths: list[Path], kernel: str) -> dict[str, nbformat.NotebookNode]:
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in paths}
+    for notebook in notebooks.values():
+        for cell in code_cells(notebook):
+            cell.outputs = []
+    options = {"timeout": 120, "kernel_name": kernel}
+    resources = {"metadata": {"path": str(FOLDER)}}
+    clients = [NotebookClient(n, resources=resources, **options) for n in notebooks.values()]
+    await asyncio.gather(*(client.async_execute() for client in clients))
+    return notebooks
 
 
 def test_there_is_one_for_each_framework_and_one_for_the_budget():
@@ -88,13 +109,8 @@ def test_there_is_one_for_each_framework_and_one_for_the_budget():
 
 @needs_mini
 @every_notebook
-def test_a_notebook_runs_and_shows_pages_at_every_budget(path, kernel):
-    notebook = nbformat.read(path, as_version=4)
-    for cell in code_cells(notebook):
-        cell.outputs = []
-    resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=120, kernel_name=kernel, resources=resources).execute()
-    check(cleaner.clean(notebook), path.stem)
+def test_a_notebook_runs_and_shows_pages_at_every_budget(path, executed):
+    check(cleaner.clean(executed[path.stem]), path.stem)
 
 
 @every_notebook

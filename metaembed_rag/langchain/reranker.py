@@ -11,11 +11,12 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
+from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import PageError
 from metaembed_rag.index import Input, Mode, PageIndex, page_input, query_input
 from metaembed_rag.langchain.documents import document_to_page, page_to_document
-from metaembed_rag.langchain.searching import SearchOptions, in_thread, open_query
+from metaembed_rag.langchain.searching import SearchOptions, open_query
 from metaembed_rag.maxsim import maxsim
 from metaembed_rag.multivector import quantize
 
@@ -85,7 +86,7 @@ class MetaEmbedReranker(BaseDocumentCompressor):
         self, documents: Sequence[Document], query: Input, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """:meth:`compress_documents` in a thread."""
-        return await in_thread(self.compress_documents, documents, query, callbacks)
+        return await in_search_thread(self.compress_documents, documents, query, callbacks)
 
     def _query(self, query: Input) -> NDArray[np.float32]:
         encoder = self.index.encoder

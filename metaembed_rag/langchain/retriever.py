@@ -12,6 +12,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import ConfigDict
 
+from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.index import Input, PageIndex
@@ -20,7 +21,6 @@ from metaembed_rag.langchain.searching import (
     SEARCH_KEYWORDS,
     SearchOptions,
     check_keywords,
-    in_thread,
 )
 
 
@@ -86,7 +86,7 @@ class MetaEmbedRetriever(BaseRetriever):
         k: int | None = None,
         **options: Any,
     ) -> list[Document]:
-        return await in_thread(self._search, query, k, options)
+        return await in_search_thread(self._search, query, k, options)
 
     def _search(self, query: Input, k: int | None, options: dict[str, Any]) -> list[Document]:
         check_keywords(options, ("k", *SEARCH_KEYWORDS))

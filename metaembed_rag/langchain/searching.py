@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +15,6 @@ from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import Input, PageIndex
 from metaembed_rag.langchain.filters import index_filter
-
-_THREADS = ThreadPoolExecutor(2, thread_name_prefix="metaembed-search")
-"""One encodes while the other scores. On two cores, 32 searches at once kept the event loop waiting
-for at most 11 to 21 ms with two threads, and 20 to 65 ms with asyncio's own six."""
-
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
-
-
-async def in_thread(
-    function: Callable[_Parameters, _Result],
-    *args: _Parameters.args,
-    **kwargs: _Parameters.kwargs,
-) -> _Result:
-    """Run a search outside of the event loop, in the context of the caller (for tracing)."""
-    call = partial(contextvars.copy_context().run, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
 
 
 @dataclass(frozen=True)

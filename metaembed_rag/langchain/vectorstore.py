@@ -18,7 +18,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from numpy.typing import NDArray
 
-from metaembed_rag.adapters import both_filters
+from metaembed_rag.adapters import both_filters, in_search_thread
 from metaembed_rag.errors import MetadataError, ModelError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import Input, Mode, PageIndex
@@ -29,7 +29,6 @@ from metaembed_rag.langchain.searching import (
     SEARCH_KEYWORDS,
     SearchOptions,
     check_keywords,
-    in_thread,
     open_query,
 )
 from metaembed_rag.maxsim import maxsim_batch
@@ -234,19 +233,19 @@ class MetaEmbedVectorStore(VectorStore):
 
     async def asimilarity_search(self, query: Input, k: int = 4, **kwargs: Any) -> list[Document]:
         """:meth:`similarity_search` in a thread."""
-        return await in_thread(self.similarity_search, query, k, **kwargs)
+        return await in_search_thread(self.similarity_search, query, k, **kwargs)
 
     async def asimilarity_search_with_score(
         self, query: Input, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """:meth:`similarity_search_with_score` in a thread."""
-        return await in_thread(self.similarity_search_with_score, query, k, **kwargs)
+        return await in_search_thread(self.similarity_search_with_score, query, k, **kwargs)
 
     async def asimilarity_search_by_vector(
         self, embedding: Sequence[float] | Sequence[Sequence[float]], k: int = 4, **kwargs: Any
     ) -> list[Document]:
         """:meth:`similarity_search_by_vector` in a thread."""
-        return await in_thread(self.similarity_search_by_vector, embedding, k, **kwargs)
+        return await in_search_thread(self.similarity_search_by_vector, embedding, k, **kwargs)
 
     def as_retriever(self, **kwargs: Any) -> VectorStoreRetriever:
         """A retriever that calls this store.
@@ -347,7 +346,9 @@ class MetaEmbedVectorStore(VectorStore):
     async def _asimilarity_search_with_relevance_scores(
         self, query: Input, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        return await in_thread(self._similarity_search_with_relevance_scores, query, k, **kwargs)
+        return await in_search_thread(
+            self._similarity_search_with_relevance_scores, query, k, **kwargs
+        )
 
     def _pages(
         self, documents: Iterable[Document], ids: Iterable[str], failed: dict[str, PageError]
