@@ -44,7 +44,8 @@ format: $(VENV)/.test  ## Let ruff format the code
 	$(BIN)/ruff check --fix .
 
 notebooks: $(VENV)/.test  ## Run the notebooks again and keep their outputs
-	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	OMP_NUM_THREADS=1 $(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	$(BIN)/python notebooks/clean.py notebooks/*.ipynb
 
 clean:  ## Remove the environment and what the demo made
 	rm -rf $(VENV) $(INDEX) demo_hits.html
