@@ -42,7 +42,8 @@ from metaembed_rag.evaluation import (
     top_pages,
 )
 from metaembed_rag.fusion import Fusion
-from metaembed_rag.index import Encoder, PageIndex
+from metaembed_rag.index import PageIndex
+from metaembed_rag.inputs import Encoder
 from metaembed_rag.lexical import LexicalIndex
 from metaembed_rag.multivector import Quantized, quantize
 from metaembed_rag.pages import Page

@@ -10,28 +10,31 @@ import heapq
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metaembed_rag.adding import Adding, AddReport, remove_pages
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import (
-    MissingExtraError,
-    ModalityError,
     ModelError,
     ModelMismatchError,
-    NothingToReadError,
     PageError,
     StoreError,
 )
 from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.hits import Hit, Hits
+from metaembed_rag.inputs import (
+    Encoder,
+    Input,
+    Mode,
+    check_query,
+    query_input,
+    query_text,
+)
 from metaembed_rag.lexical import LexicalCache, WordScores
 from metaembed_rag.maxsim import maxsim_quantized
 from metaembed_rag.pages import Page, list_files, load_pages
@@ -42,85 +45,9 @@ from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.records import Record
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-Mode = Literal["fused", "image", "text"]
-"""What of a page is encoded: picture and text in one input, the picture, or the text."""
-Input = Any
-"""What an encoder takes: text, a PIL image, or a dictionary of ``"text"`` and ``"image"``."""
-
 DEFAULT_MODEL = "mini"
 _CANDIDATES = 200
 """Candidates that are reranked unless the caller says otherwise."""
-
-
-class Encoder(Protocol):
-    """What the index needs of a model; :class:`metaembed_rag.MetaEmbedEncoder` is one."""
-
-    @property
-    def name(self) -> str:
-        """What loads it again: a shipped name, a folder or a hub id."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when the vectors would."""
-
-    @property
-    def dimension(self) -> int:
-        """D."""
-
-    @property
-    def query_vectors(self) -> int:
-        """R_q."""
-
-    @property
-    def document_vectors(self) -> int:
-        """R_c."""
-
-    @property
-    def modalities(self) -> frozenset[str]:
-        """Of ``"text"``, ``"image"`` and ``"fused"`` (both in one input), what it reads."""
-
-    def encode_query(
-        self, queries: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
-    ) -> NDArray[np.float32]:
-        """Float32 unit vectors, shape (queries, R_q, D)."""
-
-    def encode_document(
-        self, documents: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
-    ) -> NDArray[np.float32]:
-        """Float32 unit vectors, shape (documents, R_c, D)."""
-
-
-@dataclass
-class AddReport:
-    """What :meth:`PageIndex.add` and :meth:`PageIndex.sync` did.
-
-    Attributes:
-        added: Pages that were not in the index.
-        updated: Pages whose content or metadata had changed.
-        unchanged: Pages that were there already and were not encoded again.
-        removed: Pages that their source no longer has.
-        skipped: What could not be read, with the reason.
-        ignored: Files inside folders that are of a kind that is not read.
-        seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``, ``ocr``,
-            ``encode``, ``store``.
-    """
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    skipped: list[PageError] = field(default_factory=list)
-    ignored: list[Path] = field(default_factory=list)
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("load", "hash", "ocr", "encode", "store"), 0.0)
-    )
-
-    def __str__(self) -> str:
-        parts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged"
-        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped"
 
 
 class PageIndex:
@@ -261,7 +188,9 @@ class PageIndex:
         with (
             self._store.writing(lock_timeout),
             page_counter(progress, shown=show_progress, total=lambda: _length(pages)) as count,
-            _Adding(self, mode, ocr, report, count) as adding,
+            Adding(
+                self._store, self._pictures, lambda: self.encoder, mode, ocr, report, count
+            ) as adding,
         ):
             for batch in adding.batches(pages, batch_size):
                 adding.batch(batch)
@@ -353,7 +282,7 @@ class PageIndex:
                 found = self._ids_of_source(source)
             else:
                 found = self._store.ids(where)
-            self._remove(found)
+            remove_pages(self._store, self._pictures, found)
         return len(found)
 
     # -- reading ---------------------------------------------------------------------------
@@ -416,7 +345,7 @@ class PageIndex:
     ) -> list[Hits]:
         """:meth:`search` for several queries, encoded together."""
         for query in queries:
-            _check_query(query)
+            check_query(query)
         _ = self.encoder  # loaded here, if it has to be, and not in the time of a search
         start = time.perf_counter()
         vectors = self._query_vectors(queries)
@@ -431,7 +360,7 @@ class PageIndex:
                 where=where,
                 exhaustive=exhaustive,
                 hybrid=hybrid,
-                text=_query_text(query),
+                text=query_text(query),
             )
             hits.query = query
             hits.seconds += encoding
@@ -491,7 +420,7 @@ class PageIndex:
 
         Ids that are not stored are left out.
         """
-        _check_query(query)
+        check_query(query)
         vectors = self._query_vectors([query])[0]
         budget = RetrievalBudget.parse(budget)
         budget.check(query_vectors=len(vectors), page_vectors=self.vectors_per_page)
@@ -517,11 +446,11 @@ class PageIndex:
         ``candidates``) lost nothing at this budget. 1.0 also for an empty index.
         """
         for query in queries:
-            _check_query(query)
+            check_query(query)
         found = wanted = 0
         for query, vectors in zip(queries, self._query_vectors(queries), strict=True):
             options: dict[str, Any] = {"budget": budget, "where": where, "hybrid": hybrid}
-            options["text"] = _query_text(query)
+            options["text"] = query_text(query)
             exact = self.search_vectors(vectors, k, exhaustive=True, **options)
             quick = self.search_vectors(vectors, k, candidates=candidates, **options)
             ids = {hit.page.id for hit in exact}
@@ -553,6 +482,14 @@ class PageIndex:
         return records.unpack_vectors(ordered, about.dimension, about.vectors).dequantize()
 
     # -- inner -----------------------------------------------------------------------------
+
+    def _adding(
+        self, mode: Mode, ocr: bool, report: AddReport, progress: Callable[[int], None] | None
+    ) -> Adding:
+        # The encoder is loaded only when there is something to encode.
+        return Adding(
+            self._store, self._pictures, lambda: self.encoder, mode, ocr, report, progress
+        )
 
     def _query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
         encoder = self.encoder
@@ -642,292 +579,9 @@ class PageIndex:
             if not folder.is_dir() or not list_files(folder):
                 continue
             gone = [id for id in self._store.ids() if _has_vanished(id, folder)]
-            self._remove(gone)
+            remove_pages(self._store, self._pictures, gone)
             removed += len(gone)
         return removed
-
-    def _remove(self, ids: Sequence[str]) -> None:
-        """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
-        pictures = {
-            record.page.image_path
-            for record in self._store.get(ids).values()
-            if record.page.image_path is not None
-        }
-        self._store.delete(ids)
-        self._pictures.remove(pictures)
-
-
-_Batch = dict[str, tuple[Page, "Future[str]"]]
-"""Pages by id, each with the hash of its picture on the way."""
-
-
-class _Adding:
-    """One run of :meth:`PageIndex.add`.
-
-    A batch is written in the background while the next one is being loaded, and is acknowledged
-    when it has been written. The next batch is compared with the index only then. Pictures are
-    hashed beside the loading, too.
-    """
-
-    def __init__(
-        self,
-        index: PageIndex,
-        mode: Mode,
-        ocr: bool,
-        report: AddReport,
-        progress: Callable[[int], None] | None,
-    ) -> None:
-        self.index, self.mode, self.ocr, self.report = index, mode, ocr, report
-        self.progress = progress
-        self.seen: dict[str, set[str]] = {}
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
-        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
-        self._writing: Future[None] | None = None
-        self._unacknowledged = 0
-
-    def __enter__(self) -> _Adding:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._writer.shutdown(wait=True)
-        self._hasher.shutdown(wait=True, cancel_futures=True)
-
-    def batches(self, pages: Iterable[Page], size: int) -> Iterator[_Batch]:
-        """At most ``size`` pages at a time; of several with one id the last counts."""
-        iterator = iter(pages)
-        while True:
-            batch: _Batch = {}
-            with self._timed("load"):
-                for page in islice(iterator, size):
-                    batch[page.id] = page, self._hasher.submit(page.picture_hash)
-            if not batch:
-                return
-            yield batch
-
-    def batch(self, loaded: _Batch) -> None:
-        """Store one batch of pages."""
-        pages = [page for page, _ in loaded.values()]
-        with self._timed("hash"):
-            pictures = {id: picture.result() for id, (_, picture) in loaded.items()}
-            hashes = {page.id: page.content_hash(pictures[page.id]) for page in pages}
-        self._acknowledge()
-        with self._timed("store"):
-            stored = self.index._store.get([page.id for page in pages])
-        changed = []
-        for page in pages:
-            if page.page_count is not None:
-                self.seen.setdefault(page.source, set()).add(page.id)
-            old = stored.get(page.id)
-            if old is None or (old.content_hash, old.mode) != (hashes[page.id], self.mode):
-                changed.append(page)
-            else:
-                self._keep(page, old)
-        self._write(changed, hashes, pictures, stored)
-        self._unacknowledged = len(pages)
-
-    def finish(self) -> None:
-        """Wait for the last batch; remove what completely loaded sources did not yield."""
-        self._acknowledge()
-        for source, seen in self.seen.items():
-            lost = set(self.index._store.ids({records.SOURCE: source})) - seen
-            self.index._remove(sorted(lost))
-            self.report.removed += len(lost)
-
-    def _acknowledge(self) -> None:
-        """Wait until the batch before is in the index, and say so."""
-        with self._timed("store"):
-            if self._writing is not None:
-                self._writing.result()
-                self._writing = None
-        if self._unacknowledged and self.progress is not None:
-            self.progress(self._unacknowledged)
-        self._unacknowledged = 0
-
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.report.seconds[what] += time.perf_counter() - start
-
-    def _keep(self, page: Page, old: Record) -> None:
-        """Leave the vectors; bring the rest of the record up to date if it differs."""
-        same = records.same_metadata(page.metadata, old.page.metadata)
-        new = replace(
-            old.page,
-            metadata=old.page.metadata if same else page.metadata,
-            page_count=page.page_count,
-            source_digest=page.source_digest,
-        )
-        if same:
-            self.report.unchanged += 1
-        else:
-            self.report.updated += 1
-        if new == old.page:
-            return
-        fields = {"payload": old.payload, "content_hash": old.content_hash, "mode": old.mode}
-        before, after = (records.to_metadata(one, **fields) for one in (old.page, new))
-        changed = {key: value for key, value in after.items() if before.get(key) != value}
-        gone = records.keys_gone(old, after)
-        self.index._store.update_metadata([page.id], [{**gone, **changed}])
-
-    def _write(
-        self,
-        pages: Sequence[Page],
-        hashes: Mapping[str, str],
-        pictures: Mapping[str, str],
-        stored: Mapping[str, Record],
-    ) -> None:
-        """Encode pages, and begin to write them."""
-        readable, inputs = self._inputs(pages, stored)
-        if not readable:
-            return
-        with self._timed("encode"):
-            vectors = self.index.encoder.encode_document(inputs)
-        replaced = {page.id: stored[page.id] for page in readable if page.id in stored}
-        readable = [replace(page, image_hash=pictures[page.id]) for page in readable]
-        self._writing = self._writer.submit(
-            self._put, readable, vectors[:, : self.index.vectors_per_page], hashes, replaced
-        )
-        self.report.updated += len(replaced)
-        self.report.added += len(readable) - len(replaced)
-
-    def _put(
-        self,
-        pages: Sequence[Page],
-        vectors: NDArray[np.float32],
-        hashes: Mapping[str, str],
-        replaced: Mapping[str, Record],
-    ) -> None:
-        """Write pictures, then records, then remove pictures that no record names any more."""
-        metadatas = []
-        for page, payload in zip(pages, records.pack_vectors(vectors), strict=True):
-            page = self._save_picture(page, hashes[page.id])
-            fields = {"payload": payload, "content_hash": hashes[page.id], "mode": self.mode}
-            metadata = records.to_metadata(page, **fields)
-            if page.id in replaced:
-                metadata |= records.keys_gone(replaced[page.id], metadata)
-            metadatas.append(metadata)
-        self.index._store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
-        old = {record.page.image_path for record in replaced.values()}
-        self.index._pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
-
-    def _inputs(
-        self, pages: Sequence[Page], stored: Mapping[str, Record]
-    ) -> tuple[list[Page], list[Input]]:
-        """Pages that can be read, with what the encoder is given; the others are reported."""
-        readable, inputs = [], []
-        for page in pages:
-            records.check_metadata(page.metadata, page.id)
-            try:
-                with self._timed("ocr"):
-                    page, value = page_input(
-                        page, self.mode, self.index.encoder.modalities, ocr=self.ocr
-                    )
-            except PageError as error:
-                self.report.skipped.append(error)
-                self.seen.get(page.source, set()).discard(page.id)
-                if page.id in stored:
-                    self.index._remove([page.id])
-                    self.report.removed += 1
-                continue
-            readable.append(page)
-            inputs.append(value)
-        return readable, inputs
-
-    def _save_picture(self, page: Page, content_hash: str) -> Page:
-        """Keep the picture as a file; the page goes on without its pixels."""
-        image = page.load_image()
-        if image is None:
-            return page
-        name = self.index._pictures.save(image, page.id, content_hash)
-        return replace(page, image=None, image_path=name)
-
-
-def page_input(
-    page: Page, mode: Mode, modalities: frozenset[str], *, ocr: bool = True
-) -> tuple[Page, Input]:
-    """What an encoder of these modalities is given of a page.
-
-    ``fused`` gives picture and text together, ``image`` the picture, ``text`` the text. What is
-    missing is made up for: a page without a picture is encoded by its text, a page without text
-    by its picture; and where the model cannot read pictures, or ``text`` was asked of a page that
-    has none, the picture is read by OCR. In ``image`` mode the text layer is never encoded while
-    there is a picture.
-
-    Returns:
-        The page, with the OCR text where it had none, and the encoder's input.
-
-    Raises:
-        NothingToReadError: There is nothing to encode; the reason says what would help.
-    """
-    text = page.text.strip()
-    image = page.load_image() if mode != "text" or not text else None
-    if image is None:
-        if not text:
-            raise NothingToReadError(page.id, "the page has neither text nor a picture")
-        return page, page.text
-    if mode == "fused" and text:
-        return page, {"text": page.text, "image": image} if "fused" in modalities else page.text
-    if mode != "text" and "image" in modalities:
-        return page, image
-    read = _read_by_ocr(page, image, ocr)
-    return (page, read) if text else (replace(page, text=read, text_from_ocr=True), read)
-
-
-def _read_by_ocr(page: Page, image: Image.Image, ocr: bool) -> str:
-    if not ocr:
-        raise NothingToReadError(page.id, "the page is a picture without text, and OCR is off")
-    from metaembed_rag.ocr import read_text
-
-    try:
-        text = read_text(image)
-    except MissingExtraError as error:
-        raise NothingToReadError(
-            page.id, f"the model reads text only and the page is a picture; {error}"
-        ) from error
-    if not text.strip():
-        raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
-    return text
-
-
-def query_input(query: Input, modalities: frozenset[str]) -> Input:
-    """What an encoder of these modalities is given of a query.
-
-    A picture is read by OCR where the model reads text only, as pages are.
-
-    Raises:
-        ModalityError: There is no text on the picture, or OCR is not installed.
-    """
-    image = query.get("image") if isinstance(query, Mapping) else query
-    if image is None or isinstance(image, str) or "image" in modalities:
-        return query
-    text = query.get("text") or "" if isinstance(query, Mapping) else ""
-    try:
-        read = _read_by_ocr(Page(source="the query's picture"), image, ocr=True)
-    except NothingToReadError as error:
-        if text.strip():
-            return text
-        raise ModalityError(f"the model reads text only: {error}") from error
-    return f"{text}\n{read}".strip()
-
-
-def _query_text(query: Input) -> str:
-    """The words of a query; none where it is a picture."""
-    text = query.get("text") if isinstance(query, Mapping) else query
-    return text if isinstance(text, str) else ""
-
-
-def _check_query(query: Input) -> None:
-    empty = (isinstance(query, str) and not query.strip()) or query is None
-    if isinstance(query, Mapping):
-        unknown = set(query) - {"text", "image"}
-        if unknown:
-            raise ModelError(f'a query has the keys "text" and "image", not {sorted(unknown)}')
-        empty = not (query.get("text") or "").strip() and query.get("image") is None
-    if empty:
-        raise ModelError("the query is empty; give some text or an image")
 
 
 def _about(encoder: Encoder, vectors: int | None) -> CollectionModel:

@@ -18,7 +18,8 @@ PACKAGE = Path(metaembed_rag.__file__).parent
 FLOORS = [
     {"errors", "budget", "progress"},
     {"pages", "ocr", "multivector"},
-    {"maxsim", "model", "store", "testing", "hits", "lexical", "fusion", "display"},
+    {"maxsim", "model", "store", "testing", "hits", "lexical", "fusion", "display", "inputs"},
+    {"adding"},
     {"index", "adapters"},
     {"llama_index", "langchain", "training", "evaluation"},
     {"cli"},

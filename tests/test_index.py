@@ -25,7 +25,8 @@ from metaembed_rag.errors import (
     PageError,
     StoreError,
 )
-from metaembed_rag.index import PageIndex, page_input
+from metaembed_rag.index import PageIndex
+from metaembed_rag.inputs import page_input
 from metaembed_rag.maxsim import maxsim
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder

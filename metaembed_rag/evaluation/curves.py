@@ -20,7 +20,7 @@ from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
 from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measure, top_pages
 from metaembed_rag.evaluation.reading import PageReader
 from metaembed_rag.fusion import Fusion, HybridLike
-from metaembed_rag.index import Encoder, Mode
+from metaembed_rag.inputs import Encoder, Mode
 from metaembed_rag.lexical import LexicalIndex
 from metaembed_rag.maxsim import maxsim_batch, maxsim_quantized
 from metaembed_rag.multivector import Quantized, quantize

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from metaembed_rag.errors import NothingToReadError, PageError
-from metaembed_rag.index import Encoder, Input, Mode, page_input
+from metaembed_rag.inputs import Encoder, Input, Mode, page_input
 from metaembed_rag.pages import Page
 
 

@@ -11,7 +11,8 @@ from langchain_core.embeddings import Embeddings
 
 from metaembed_rag.adapters import open_image
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.index import DEFAULT_MODEL, Encoder, Input, page_input
+from metaembed_rag.index import DEFAULT_MODEL
+from metaembed_rag.inputs import Encoder, Input, page_input
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from pydantic import ConfigDict
 from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.fusion import HybridLike
-from metaembed_rag.index import Input, PageIndex
+from metaembed_rag.index import PageIndex
+from metaembed_rag.inputs import Input
 from metaembed_rag.langchain.documents import page_to_document
 from metaembed_rag.langchain.searching import (
     SEARCH_KEYWORDS,

@@ -13,7 +13,8 @@ from metaembed_rag.adapters import both_filters, open_image
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
-from metaembed_rag.index import Input, PageIndex
+from metaembed_rag.index import PageIndex
+from metaembed_rag.inputs import Input
 from metaembed_rag.langchain.filters import index_filter
 
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from metaembed_rag.adapters import both_filters, in_search_thread
 from metaembed_rag.errors import MetadataError, ModelError, PageError, StoreError
 from metaembed_rag.hits import Hits
-from metaembed_rag.index import Input, Mode, PageIndex
+from metaembed_rag.index import PageIndex
+from metaembed_rag.inputs import Input, Mode
 from metaembed_rag.langchain.documents import MAX_SIDE, document_to_page, page_to_document
 from metaembed_rag.langchain.embeddings import MetaEmbedEmbeddings
 from metaembed_rag.langchain.filters import index_filter

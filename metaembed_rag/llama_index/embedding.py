@@ -23,7 +23,8 @@ from llama_index.core.storage.kvstore.types import BaseKVStore
 from metaembed_rag.adapters import in_search_thread, open_image
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import ModelError
-from metaembed_rag.index import DEFAULT_MODEL, Encoder, Input, page_input
+from metaembed_rag.index import DEFAULT_MODEL
+from metaembed_rag.inputs import Encoder, Input, page_input
 from metaembed_rag.llama_index.nodes import has_picture, node_to_page
 from metaembed_rag.pages import Page
 

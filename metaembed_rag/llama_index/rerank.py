@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import ModelError, NothingToReadError
-from metaembed_rag.index import DEFAULT_MODEL, Encoder, Input, PageIndex, page_input, query_input
+from metaembed_rag.index import DEFAULT_MODEL, PageIndex
+from metaembed_rag.inputs import Encoder, Input, page_input, query_input
 from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
 from metaembed_rag.llama_index.searching import BudgetChoice, MetaEmbedQueryBundle, bundle_query
 from metaembed_rag.maxsim import maxsim

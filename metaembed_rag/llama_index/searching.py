@@ -14,7 +14,8 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import StoreError
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
-from metaembed_rag.index import Input, PageIndex
+from metaembed_rag.index import PageIndex
+from metaembed_rag.inputs import Input
 
 
 @dataclass

@@ -24,7 +24,8 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import StoreError
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
-from metaembed_rag.index import Encoder, Mode, PageIndex
+from metaembed_rag.index import PageIndex
+from metaembed_rag.inputs import Encoder, Mode
 from metaembed_rag.llama_index.filters import filters_to_where
 from metaembed_rag.llama_index.nodes import KEPT_APART, node_to_page, page_to_node, shown_score
 from metaembed_rag.llama_index.retriever import MetaEmbedRetriever
