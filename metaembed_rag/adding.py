@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from metaembed_rag.errors import PageError
 from metaembed_rag.inputs import Encoder, Input, Mode, page_input
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.page import default_id
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder
@@ -77,7 +78,7 @@ class Adding:
         self.store, self.pictures, self.encoder = store, pictures, encoder
         self.mode, self.ocr, self.report = mode, ocr, report
         self.progress = progress
-        self.seen: dict[str, set[str]] = {}
+        self.page_counts: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
@@ -113,8 +114,8 @@ class Adding:
             stored = self.store.get([page.id for page in pages])
         changed = []
         for page in pages:
-            if page.page_count is not None:
-                self.seen.setdefault(page.source, set()).add(page.id)
+            if page.page_count is not None and page.id == default_id(page.source, page.number):
+                self.page_counts[page.source] = page.page_count
             old = stored.get(page.id)
             if old is None or (old.content_hash, old.mode) != (hashes[page.id], self.mode):
                 changed.append(page)
@@ -124,11 +125,17 @@ class Adding:
         self._unacknowledged = len(pages)
 
     def finish(self) -> None:
-        """Wait for the last batch; remove what completely loaded sources did not yield."""
+        """Wait for the last batch; remove pages beyond the ends of sources that were shortened.
+
+        Only pages whose ids :func:`metaembed_rag.load_pages` gave are its to remove: the same file
+        may be there under other ids, as another tenant's.
+        """
         self._acknowledge()
-        for source, seen in self.seen.items():
-            lost = set(self.store.ids({records.SOURCE: source})) - seen
-            remove_pages(self.store, self.pictures, sorted(lost))
+        for source, count in self.page_counts.items():
+            beyond = {records.SOURCE: source, records.PAGE: {"$gt": count}}
+            found = self.store.get(self.store.ids(beyond)).values()
+            lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
+            remove_pages(self.store, self.pictures, lost)
             self.report.removed += len(lost)
 
     def _acknowledge(self) -> None:
@@ -151,6 +158,7 @@ class Adding:
 
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest of the record up to date if it differs."""
+        self._restore_picture(page, old)
         same = records.same_metadata(page.metadata, old.page.metadata)
         new = replace(
             old.page,
@@ -169,6 +177,12 @@ class Adding:
         changed = {key: value for key, value in after.items() if before.get(key) != value}
         gone = records.keys_gone(old, after)
         self.store.update_metadata([page.id], [{**gone, **changed}])
+
+    def _restore_picture(self, page: Page, old: Record) -> None:
+        """Keep the picture again when its file is gone."""
+        name = old.page.image_path
+        if name is not None and page.image is not None and not self.pictures.path(name).exists():
+            self.pictures.save(page.image, page.id, old.content_hash)
 
     def _write(
         self,
@@ -216,16 +230,14 @@ class Adding:
     ) -> tuple[list[Page], list[Input]]:
         """Pages that can be read, with what the encoder is given; the others are reported."""
         readable, inputs = [], []
+        modalities = self.encoder().modalities if pages else frozenset()
         for page in pages:
             records.check_metadata(page.metadata, page.id)
             try:
                 with self._timed("ocr"):
-                    page, value = page_input(
-                        page, self.mode, self.encoder().modalities, ocr=self.ocr
-                    )
+                    page, value = page_input(page, self.mode, modalities, ocr=self.ocr)
             except PageError as error:
                 self.report.skipped.append(error)
-                self.seen.get(page.source, set()).discard(page.id)
                 if page.id in stored:
                     remove_pages(self.store, self.pictures, [page.id])
                     self.report.removed += 1

@@ -1,13 +1,15 @@
 """The command line: ``metaembed index | search | evaluate | info | delete``.
 
 Data go to standard output, progress and messages to standard error. The exit code is 0 for
-success, 1 for a failure (one sentence says what to do) and 2 for wrong usage.
+success, 1 for a failure (one sentence says what to do), 2 for wrong usage, and 130 when it was
+stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import textwrap
@@ -143,18 +145,17 @@ def _info(given: argparse.Namespace) -> int:
 
 def _delete(given: argparse.Namespace) -> int:
     index = _open(given, create=False)
-    removed = sum(index.delete(id) for id in given.id) + sum(
-        index.delete(source=source) for source in given.source
-    )
+    removed = {id: index.delete(id) for id in given.id}
+    removed |= {source: index.delete(source=source) for source in given.source}
+    total = sum(removed.values())
     if given.json:
-        _print_json({"index": given.index, "deleted": removed, "pages": len(index)})
+        _print_json({"index": given.index, "deleted": total, "pages": len(index)})
     else:
-        print(f"{removed} pages deleted: {len(index)} pages in {given.index}")
-    if not removed:
-        named = ", ".join([*given.id, *given.source])
-        _say(f"metaembed: nothing in the index matches {named}")
-        return 1
-    return 0
+        print(f"{total} pages deleted: {len(index)} pages in {given.index}")
+    unknown = [name for name, count in removed.items() if not count]
+    if unknown:
+        _say(f"metaembed: nothing in the index matches {', '.join(unknown)}")
+    return 1 if unknown else 0
 
 
 # -- parts ---------------------------------------------------------------------------------
@@ -175,7 +176,12 @@ def _open(given: argparse.Namespace, *, create: bool) -> PageIndex:
         if given.model is not None or not _exists(given):
             encoder = _encoder(given)
     return PageIndex.open(
-        given.index, encoder, collection=given.collection, vectors=vectors, create=create
+        given.index,
+        encoder,
+        collection=given.collection,
+        vectors=vectors,
+        create=create,
+        device=getattr(given, "device", None),
     )
 
 
@@ -203,12 +209,22 @@ def _query(given: argparse.Namespace) -> Any:
         if not text:
             raise _usage("give a query, an --image, or both")
         return text
+    image = _picture(given.image)
+    return {"text": text, "image": image} if text else image
+
+
+def _picture(path: str) -> Any:
+    """The picture of a query: an image, or the first page of a PDF."""
     from metaembed_rag.pages import load_pages
 
-    image = next(iter(load_pages(given.image))).image
-    if image is None:
-        raise PageError(given.image, "is not an image or a PDF; give a picture with --image")
-    return {"text": text, "image": image} if text else image
+    if Path(path).expanduser().is_dir():
+        raise PageError(path, "is a folder; name one image with --image")
+    first = next(iter(load_pages(path)))
+    if first.image is None:
+        raise PageError(path, "is no image and no PDF; give a picture with --image")
+    if first.page_count != 1:
+        _say(f"the query is page 1 of {path}")
+    return first.image
 
 
 def _where(pairs: Sequence[str]) -> dict[str, Any] | None:
@@ -233,9 +249,10 @@ def _meanings(value: str) -> list[Any]:
         return [value, value.lower() == "true"]
     for read in (int, float):
         try:
-            return [value, read(value)]
+            number = read(value)
         except ValueError:
             continue
+        return [value, number] if math.isfinite(number) else [value]
     return [value]
 
 
@@ -316,7 +333,7 @@ def _list_skipped(report: AddReport) -> None:
         kinds = sorted({path.suffix.lower() or "(no suffix)" for path in report.ignored})
         _say(f"{len(report.ignored)} files of other kinds were left out: {', '.join(kinds)}")
     if report.skipped:
-        _say(f"{len(report.skipped)} could not be read:")
+        _say(f"{len(report.skipped)} could not be read (pages that were indexed before are kept):")
         for error in report.skipped:
             _say(f"  {error}")
 
@@ -361,7 +378,7 @@ def _command(
 
 
 def _place(parser: argparse.ArgumentParser) -> None:
-    default = os.environ.get("METAEMBED_INDEX")
+    default = os.environ.get("METAEMBED_INDEX") or None
     parser.add_argument(
         "--index",
         metavar="DIR",
@@ -370,13 +387,17 @@ def _place(parser: argparse.ArgumentParser) -> None:
         help="folder of the index, or http(s)://host:port of a Chroma server",
     )
     parser.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
+    _device(parser)
     parser.add_argument(
         "--model",
-        default=os.environ.get("METAEMBED_MODEL"),
+        default=os.environ.get("METAEMBED_MODEL") or None,
         help="mini, a folder, or a hub id (default: mini)",
     )
     parser.add_argument(
@@ -400,13 +421,14 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
 def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", nargs="?", default="", metavar="QUERY", help="text; - for stdin")
     _place(parser)
+    _device(parser)
     parser.add_argument("-k", type=_positive, default=5, help="hits (default: 5)")
     parser.add_argument(
         "--budget",
         type=_budget,
-        default=os.environ.get("METAEMBED_BUDGET", "16,64"),
+        default=os.environ.get("METAEMBED_BUDGET") or None,
         metavar="R_Q,R_C",
-        help="vectors a side: 1,1 to 16,64, or fast, balanced, full (default: 16,64)",
+        help="vectors a side: 1,1 to 16,64, or fast, balanced, full (default: all that are stored)",
     )
     parser.add_argument("--image", metavar="FILE", help="an image as query, or with the text")
     parser.add_argument(
@@ -424,7 +446,6 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="a folder in BEIR layout")
     _model(parser)
-    parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
     parser.add_argument(
         "--budget",
         action="append",

@@ -59,11 +59,13 @@ class PageIndex:
         encoder: Encoder | None,
         pictures: PictureFolder,
         lexical: LexicalCache,
+        device: str | None = None,
     ) -> None:
         self._store = store
         self._encoder = encoder
         self._pictures = pictures
         self._lexical = lexical
+        self._device = device
 
     @classmethod
     def open(
@@ -76,6 +78,7 @@ class PageIndex:
         create: bool = True,
         pictures: str | Path | None = None,
         headers: Mapping[str, str] | None = None,
+        device: str | None = None,
         stemmer: str | None = "english",
     ) -> PageIndex:
         """Open an index, or make an empty one.
@@ -91,6 +94,8 @@ class PageIndex:
             pictures: Folder for page pictures; beside a folder's index by default, in the user's
                 cache folder for a server, in a temporary folder for memory.
             headers: HTTP headers for a server behind a reverse proxy.
+            device: Where a model that the index loads itself runs (``"cpu"``, ``"cuda"``,
+                ``"mps"``); the best there is by default.
             stemmer: Snowball language whose word endings a hybrid search ignores; None compares
                 whole words, which is better for titles and names.
 
@@ -99,9 +104,15 @@ class PageIndex:
             ModelMismatchError: The index was made with another model.
             StoreError: It cannot be opened.
         """
+
+        def new() -> CollectionModel:
+            nonlocal encoder
+            encoder = encoder or _load_encoder(DEFAULT_MODEL, device)
+            return _about(encoder, vectors)
+
         store = ChromaStore.open(
             where,
-            (lambda: _about(encoder or _load_encoder(DEFAULT_MODEL), vectors)) if create else None,
+            new if create else None,
             collection=collection,
             headers=headers,
         )
@@ -113,13 +124,13 @@ class PageIndex:
                 f"open it without a number of vectors, or index again into another folder"
             )
         lexical = LexicalCache(store, _lexical_folder(store, stemmer), stemmer)
-        return cls(store, encoder, _picture_folder(store, pictures), lexical)
+        return cls(store, encoder, _picture_folder(store, pictures), lexical, device)
 
     @property
     def encoder(self) -> Encoder:
         """The model, loaded by the name that the index recorded when none was given."""
         if self._encoder is None:
-            encoder = _load_encoder(self._store.about.model)
+            encoder = _load_encoder(self._store.about.model, self._device)
             _check_model(self._store, encoder)
             self._encoder = encoder
         return self._encoder
@@ -182,6 +193,8 @@ class PageIndex:
             MetadataError: A page's metadata cannot be stored.
             MetaEmbedError: The model or the store failed.
         """
+        if batch_size < 1:
+            raise StoreError(f"batch_size must be at least 1, not {batch_size}")
         if mode not in get_args(Mode):
             raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
         report = AddReport()
@@ -234,6 +247,8 @@ class PageIndex:
 
         def skip(source: str, digest: str) -> bool:
             nonlocal unchanged
+            if Path(source).is_relative_to(self._pictures.folder.resolve()):
+                return True  # our own pictures are no pages, even where their folder is named
             stored = self._pages_of_unchanged(source, digest, mode)
             unchanged += stored
             if stored and count is not None:
@@ -273,6 +288,8 @@ class PageIndex:
         Returns:
             The number of pages that were there and are gone now.
         """
+        if where is not None and not where:
+            raise StoreError("an empty filter would delete every page; name the pages to delete")
         if sum(value is not None for value in (ids, source, where)) != 1:
             raise StoreError("name the pages to delete by exactly one of ids, source and where")
         with self._store.writing(lock_timeout):
@@ -292,7 +309,7 @@ class PageIndex:
         query: Input,
         k: int = 5,
         *,
-        budget: BudgetLike = "full",
+        budget: BudgetLike | None = None,
         candidates: int | None = None,
         where: Mapping[str, Any] | None = None,
         exhaustive: bool = False,
@@ -303,7 +320,8 @@ class PageIndex:
         Args:
             query: Text, a PIL image, or ``{"text": …, "image": …}`` for both in one query.
             k: At most so many hits.
-            budget: ``(r_q, r_c)``: how many vectors a side take part in the score.
+            budget: ``(r_q, r_c)``: how many vectors a side take part in the score. Without one,
+                that of the environment variable ``METAEMBED_BUDGET``, or else all that there are.
             candidates: Pages that Chroma's ANN search on the first vector hands to the
                 reranking; 200, and at least 4 k, by default.
             where: Only pages whose metadata match, in Chroma's filter language; several plain
@@ -337,7 +355,7 @@ class PageIndex:
         queries: Sequence[Input],
         k: int = 5,
         *,
-        budget: BudgetLike = "full",
+        budget: BudgetLike | None = None,
         candidates: int | None = None,
         where: Mapping[str, Any] | None = None,
         exhaustive: bool = False,
@@ -372,7 +390,7 @@ class PageIndex:
         query_vectors: NDArray[np.float32],
         k: int = 5,
         *,
-        budget: BudgetLike = "full",
+        budget: BudgetLike | None = None,
         candidates: int | None = None,
         where: Mapping[str, Any] | None = None,
         exhaustive: bool = False,
@@ -384,8 +402,7 @@ class PageIndex:
         ``text`` holds the words that a hybrid search looks for.
         """
         fusion = Fusion.parse(hybrid)
-        budget = RetrievalBudget.parse(budget)
-        budget.check(query_vectors=len(query_vectors), page_vectors=self.vectors_per_page)
+        budget = self._budget(budget, len(query_vectors))
         if not isinstance(k, int) or k < 1:
             raise StoreError(f"k must be a whole number of at least 1, not {k!r}")
         if candidates is not None and candidates < k:
@@ -415,15 +432,14 @@ class PageIndex:
             best = sorted([*best, *scored], key=lambda pair: (-pair[0], pair[1].page.id))[:k]
         return Hits(self._hits(best, budget), None, budget, time.perf_counter() - start)
 
-    def score(self, query: Input, ids: Sequence[str], *, budget: BudgetLike = "full") -> Hits:
+    def score(self, query: Input, ids: Sequence[str], *, budget: BudgetLike | None = None) -> Hits:
         """Rank given pages by their stored vectors, for reranking another retriever's results.
 
         Ids that are not stored are left out.
         """
         check_query(query)
         vectors = self._query_vectors([query])[0]
-        budget = RetrievalBudget.parse(budget)
-        budget.check(query_vectors=len(vectors), page_vectors=self.vectors_per_page)
+        budget = self._budget(budget, len(vectors))
         start = time.perf_counter()
         found = list(self._store.get(list(ids)).values())
         scored = zip(self._scores(vectors, found, budget), found, strict=True)
@@ -435,7 +451,7 @@ class PageIndex:
         queries: Sequence[Input],
         k: int = 10,
         *,
-        budget: BudgetLike = "full",
+        budget: BudgetLike | None = None,
         candidates: int | None = None,
         where: Mapping[str, Any] | None = None,
         hybrid: HybridLike = False,
@@ -482,6 +498,13 @@ class PageIndex:
         return records.unpack_vectors(ordered, about.dimension, about.vectors).dequantize()
 
     # -- inner -----------------------------------------------------------------------------
+
+    def _budget(self, asked: BudgetLike | None, query_vectors: int) -> RetrievalBudget:
+        """The budget asked for, or the environment's, or everything; never more than there is."""
+        chosen = RetrievalBudget.default() if asked is None else RetrievalBudget.parse(asked)
+        budget = chosen or RetrievalBudget(query_vectors, self.vectors_per_page)
+        budget.check(query_vectors=query_vectors, page_vectors=self.vectors_per_page)
+        return budget
 
     def _adding(
         self, mode: Mode, ocr: bool, report: AddReport, progress: Callable[[int], None] | None
@@ -556,11 +579,14 @@ class PageIndex:
     def _with_picture(self, page: Page) -> Page:
         if page.image_path is None:
             return page
-        return replace(page, image_path=str(self._pictures.path(page.image_path)))
+        path = self._pictures.path(page.image_path)
+        return replace(page, image_path=str(path) if path.exists() else None)
 
     def _ids_of_source(self, source: str | Path) -> list[str]:
         found = self._store.ids({records.SOURCE: str(source)})
-        return found or self._store.ids({records.SOURCE: Path(source).resolve().as_posix()})
+        return found or self._store.ids(
+            {records.SOURCE: Path(source).expanduser().resolve().as_posix()}
+        )
 
     def _pages_of_unchanged(self, source: str, digest: str, mode: str) -> int:
         """How many pages of a source are stored, if all are, and from these very bytes."""
@@ -570,12 +596,13 @@ class PageIndex:
         if not found:
             return 0
         first = self._store.get(found[:1])[found[0]].page
-        return len(found) if len(found) == first.page_count else 0
+        lost = first.image_path and not self._pictures.path(first.image_path).exists()
+        return 0 if lost or len(found) != first.page_count else len(found)
 
     def _remove_vanished(self, paths: Sequence[str | Path]) -> int:
         """Remove pages of files that have gone from the named folders."""
         removed = 0
-        for folder in (Path(path).resolve() for path in paths):
+        for folder in (Path(path).expanduser().resolve() for path in paths):
             if not folder.is_dir() or not list_files(folder):
                 continue
             gone = [id for id in self._store.ids() if _has_vanished(id, folder)]
@@ -590,7 +617,9 @@ def _about(encoder: Encoder, vectors: int | None) -> CollectionModel:
         raise StoreError(
             f"{count} vectors a page cannot be stored: the model makes {encoder.document_vectors}"
         )
-    return CollectionModel(encoder.name, encoder.fingerprint, encoder.dimension, count)
+    return CollectionModel(
+        _lasting_name(encoder.name), encoder.fingerprint, encoder.dimension, count
+    )
 
 
 def _check_model(store: ChromaStore, encoder: Encoder) -> None:
@@ -603,10 +632,18 @@ def _check_model(store: ChromaStore, encoder: Encoder) -> None:
         )
 
 
-def _load_encoder(name: str) -> Encoder:
+def _load_encoder(name: str, device: str | None) -> Encoder:
     from metaembed_rag.model import MetaEmbedEncoder
 
-    return MetaEmbedEncoder.from_pretrained(name)
+    return MetaEmbedEncoder.from_pretrained(name, device=device)
+
+
+def _lasting_name(name: str) -> str:
+    """The name of a model by which it is found from any working folder."""
+    from metaembed_rag.model.checkpoints import shipped_checkpoints
+
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() and name not in shipped_checkpoints() else name
 
 
 def _picture_folder(store: ChromaStore, given: str | Path | None) -> PictureFolder:

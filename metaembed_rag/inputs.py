@@ -139,6 +139,15 @@ def check_query(query: Input) -> None:
     Raises:
         ModelError: It says what a query is.
     """
+    parts = [query.get("text"), query.get("image")] if isinstance(query, Mapping) else [query]
+    for part in parts:
+        if isinstance(part, str):
+            _check_unicode(part)
+        elif part is not None and not hasattr(part, "convert"):
+            raise ModelError(
+                f'a query is text, a PIL image, or {{"text": …, "image": …}}, not a '
+                f"{type(part).__name__}"
+            )
     empty = (isinstance(query, str) and not query.strip()) or query is None
     if isinstance(query, Mapping):
         unknown = set(query) - {"text", "image"}
@@ -147,3 +156,10 @@ def check_query(query: Input) -> None:
         empty = not (query.get("text") or "").strip() and query.get("image") is None
     if empty:
         raise ModelError("the query is empty; give some text or an image")
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ModelError("the query is not valid Unicode text; check its encoding") from None

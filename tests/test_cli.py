@@ -240,14 +240,54 @@ def test_wrong_usage_that_only_the_command_sees(index, run, arguments, sentence)
 
 def test_a_budget_beyond_the_index_is_refused(tmp_path, files, run):
     run("index", files, "--index", tmp_path / "i", "--vectors", "8")
-    _, err = run("search", "x", "--index", tmp_path / "i", code=1)
+    _, err = run("search", "x", "--index", tmp_path / "i", "--budget", "full", code=1)
     assert "at most 16,8" in err
+    out, _ = run("search", "x", "--index", tmp_path / "i", "--json")
+    assert json.loads(out)["budget"] == [16, 8]  # without a budget, all that is stored
 
 
 def test_environment_variables_are_defaults(index, run, monkeypatch):
     monkeypatch.setenv("METAEMBED_INDEX", str(index))
     monkeypatch.setenv("METAEMBED_BUDGET", "fast")
     assert json.loads(run("search", "whales", "--json")[0])["budget"] == [1, 1]
+
+
+def test_an_empty_environment_variable_is_none(index, run, monkeypatch):
+    for name in ("METAEMBED_INDEX", "METAEMBED_BUDGET", "METAEMBED_MODEL"):
+        monkeypatch.setenv(name, "")
+    out, _ = run("search", "whales", "--index", index, "--json")
+    assert json.loads(out)["budget"] == [16, 64]
+    run("search", "whales", code=2)
+
+
+def test_the_device_reaches_the_model_of_an_index_that_is_there(index, run, monkeypatch):
+    devices = []
+
+    def load(name, *, device=None):
+        devices.append(device)
+        return FakeEncoder(seed=len(name))
+
+    monkeypatch.setattr(metaembed_rag.model.MetaEmbedEncoder, "from_pretrained", load)
+    run("search", "whales", "--index", index, "--device", "cuda:1")
+    assert devices == ["cuda:1"]
+
+
+def test_text_that_is_no_unicode_is_refused(index, run, monkeypatch):
+    _, err = run("search", "\udcff", "--index", index, code=1)
+    assert "not valid Unicode" in err
+
+
+def test_a_folder_is_no_query_picture(index, files, run):
+    _, err = run("search", "--image", files, "--index", index, code=1)
+    assert "is a folder" in err
+
+
+def test_each_name_that_matches_nothing_is_told(index, files, run):
+    given = ["--source", files / "a.txt", "--source", "nope.txt"]
+    out, err = run("delete", "--index", index, *given, "--json", code=1)
+    assert json.loads(out)["deleted"] == 1
+    assert "nope.txt" in err
+    assert "a.txt" not in err
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,10 @@ def test_text_and_image_together_are_one_query(index):
     assert index.search(fused, k=1, budget="fast")[0].page.source == "photo"
 
 
-@pytest.mark.parametrize("query", ["", "   ", None, {}, {"text": " "}, {"picture": "x"}])
+@pytest.mark.parametrize(
+    "query",
+    ["", "   ", None, {}, {"text": " "}, {"picture": "x"}, 5, b"x", ["a"], {"text": 5}, "\ud800"],
+)
 def test_an_empty_or_unknown_query_is_refused(index, query):
     with pytest.raises(ModelError, match="query"):
         index.search(query)
@@ -218,9 +222,32 @@ def test_pages_that_a_source_lost_are_removed(index):
     assert index.ids() == ["book#1", "book#2"]
 
 
-def test_a_part_of_a_source_removes_nothing(index):
-    index.add([Page(source="book", number=1, text="red apples grow")])
+@pytest.mark.parametrize("count", [None, 4])
+def test_a_part_of_a_source_removes_nothing(index, count):
+    index.add([Page(source="book", number=1, text="red apples grow", page_count=count)])
     assert len(index) == 4
+
+
+def test_a_page_of_the_index_can_be_changed_and_added_again(index):
+    page = index.get(["book#2"])[0]
+    report = index.add([replace(page, metadata={"tag": "x"})])
+    assert (report.updated, report.removed, len(index)) == (1, 0, 4)
+
+
+def test_the_same_file_under_other_ids_is_left_alone(index):
+    def tenant(name, texts):
+        return [replace(page, id=f"{name}:{page.id}") for page in pages(texts)]
+
+    index.add(tenant("ours", TEXTS))
+    index.add(tenant("theirs", TEXTS[:2]))
+    index.add(pages(TEXTS[:3]))
+    assert len(index.ids()) == 3 + 4 + 2
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_holds_at_least_one_page(index, size):
+    with pytest.raises(StoreError, match="batch_size"):
+        index.add(pages(["new"], source="new"), batch_size=size)
 
 
 def test_other_sources_are_left_alone(index):
@@ -296,6 +323,21 @@ def test_pictures_are_kept_shown_replaced_and_deleted(tmp_path, encoder):
     assert now != path
     index.delete(source="photo")
     assert [p for p in folder.rglob("*") if p.is_file()] == []
+
+
+def test_a_picture_whose_file_was_lost_comes_back(tmp_path, encoder):
+    red = Image.new("RGB", (20, 10), "red")
+    files = tmp_path / "files"
+    files.mkdir()
+    red.save(files / "photo.png")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.sync(files)
+    before = len(encoder.encoded)
+    shutil.rmtree(tmp_path / "i" / "pictures")
+    assert index.search(red)[0].page.image_path is None  # no path that leads nowhere
+    assert index.sync(files).unchanged == 1
+    assert index.search(red)[0].page.load_image().size == (20, 10)
+    assert len(encoder.encoded) == before
 
 
 def test_an_index_can_be_moved(tmp_path, encoder):
@@ -432,6 +474,20 @@ def test_delete_wants_exactly_one_way_to_name_pages(index, given):
         index.delete(**given)
 
 
+def test_an_empty_filter_deletes_nothing(index):
+    with pytest.raises(StoreError, match="would delete every page"):
+        index.delete(where={})
+    assert len(index) == 4
+
+
+def test_an_id_may_be_asked_for_twice(index):
+    twice = ["book#1", "book#1"]
+    assert len(index.get(twice)) == 2
+    assert index.vectors(twice).shape == (2, 64, 64)
+    assert len(index.score("apples", twice)) == 1
+    assert index.delete(twice) == 1
+
+
 def test_pages_come_back_in_the_order_asked_for(index):
     assert [page.id for page in index.get(["book#3", "none", "book#1"])] == ["book#3", "book#1"]
 
@@ -510,6 +566,46 @@ def test_sync_follows_a_folder(tmp_path, encoder):
         "c.txt",
         "d.txt",
     }
+
+
+def test_an_index_within_the_indexed_folder_does_not_index_itself(tmp_path, encoder):
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "photo.png")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    for _ in range(2):
+        index.sync([tmp_path, tmp_path / "i"])
+    assert len(index) == 1
+
+
+def test_a_home_folder_is_expanded_everywhere(tmp_path, encoder, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_files(tmp_path / "files", a="red apples", b="blue whales", c="green grass")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.sync("~/files")
+    (tmp_path / "files" / "a.txt").unlink()
+    assert index.sync("~/files").removed == 1
+    assert index.delete(source="~/files/b.txt") == 1
+
+
+def test_a_model_folder_is_recorded_so_that_it_is_found_from_anywhere(
+    tmp_path, encoder, monkeypatch
+):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    encoder.name = "./model"
+    assert PageIndex.open("i", encoder).info()["model"] == str(tmp_path / "model")
+
+
+def test_nothing_is_left_of_an_index_that_cannot_be_made(tmp_path, encoder):
+    with pytest.raises(StoreError, match="the model makes 64"):
+        PageIndex.open(tmp_path / "i", encoder, vectors=100)
+    assert not (tmp_path / "i").exists()
+
+
+def test_without_a_budget_all_that_is_stored_takes_part(encoder, monkeypatch):
+    index = PageIndex.open(":memory:", encoder, vectors=8)
+    assert index.search("apples").budget == RetrievalBudget(16, 8)
+    monkeypatch.setenv("METAEMBED_BUDGET", "2,4")
+    assert index.search("apples").budget == RetrievalBudget(2, 4)
 
 
 def test_an_unmounted_folder_loses_nothing(tmp_path, encoder):

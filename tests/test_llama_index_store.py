@@ -480,7 +480,7 @@ def test_the_embedding_of_the_store_side_computes_nothing(store):
 
 
 def test_it_is_serialised_by_its_place(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("metaembed_rag.index._load_encoder", lambda name: encoder)
+    monkeypatch.setattr("metaembed_rag.index._load_encoder", lambda *given: encoder)
     store = MetaEmbedVectorStore(where=str(tmp_path / "index"), encoder=encoder, budget="4,8")
     store.add(fruit_and_sea())
     data = json.loads(json.dumps(store.to_dict()))
@@ -708,3 +708,12 @@ def test_a_page_becomes_a_document_and_a_page_again(red):
     )
     assert again.image.size == (40, 30)
     assert again.metadata["year"] == 1
+
+
+def test_empty_filters_delete_nothing(encoder):
+    store = MetaEmbedVectorStore(where=":memory:", encoder=encoder)
+    store.add(fruit_and_sea())
+    before = len(store.get_nodes())
+    with pytest.raises(StoreError, match="clear"):
+        store.delete_nodes(filters=MetadataFilters(filters=[]))
+    assert len(store.get_nodes()) == before > 0

@@ -202,7 +202,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         Raises:
             StoreError: Neither was given; :meth:`clear` deletes everything.
         """
-        if node_ids is None and filters is None:
+        if node_ids is None and not filters_to_where(filters):
             raise StoreError("name the nodes to delete by node_ids or filters; clear() deletes all")
         self._index.delete(self._ids(node_ids, filters), **delete_kwargs)
 

@@ -17,6 +17,11 @@ DIGEST_BYTES = 16
 """Length of every hash here: 128 bits, so that two different pages never meet by chance."""
 
 
+def default_id(source: str, number: int) -> str:
+    """The id of a page that was given none."""
+    return f"{source}#{number}"
+
+
 @dataclass(frozen=True)
 class Page:
     """A page of a PDF, a picture, or a chunk of a text; with its text, its picture, or both.
@@ -60,7 +65,7 @@ class Page:
         if self.number < 1:
             raise PageError(self.source, f"page numbers count from 1, not {self.number}")
         object.__setattr__(self, "metadata", dict(self.metadata))
-        object.__setattr__(self, "id", self.id or f"{self.source}#{self.number}")
+        object.__setattr__(self, "id", self.id or default_id(self.source, self.number))
         if self.image is not None and self.image.mode != "RGB":
             object.__setattr__(self, "image", to_rgb(self.image))
 

@@ -127,7 +127,9 @@ class ChromaStore:
             IndexNotFoundError: There is none and ``new`` is None.
             StoreError: Chroma cannot open it, or it is of a newer format.
         """
-        where = str(where)
+        where = _place(where)
+        # What cannot be made is refused before anything is written.
+        about = new() if new is not None and _is_new_folder(where) else None
         with _chroma_errors(where):
             client = _connect(where, create=new is not None, headers=headers)
             found = _find(client, collection)
@@ -137,7 +139,7 @@ class ChromaStore:
                         f"no index named {collection!r} at {where}; make one with "
                         f"`metaembed index PATH --index {where}` or PageIndex.open(…).add(…)"
                     )
-                found = _create(client, collection, new())
+                found = _create(client, collection, about or new())
         recorded = _recorded(found, where)
         local = not _is_url(where) and where != MEMORY
         lock = FileLock(Path(where).resolve() / _LOCK) if local else None
@@ -244,6 +246,7 @@ class ChromaStore:
         Chroma answers in an order of its own and leaves missing ids out, hence a dictionary.
         """
         out: dict[str, Record] = {}
+        ids = list(dict.fromkeys(ids))  # Chroma refuses repeats
         size = self._records_at_once()
         with _chroma_errors(self.where):
             for start in range(0, len(ids), size):
@@ -493,8 +496,44 @@ def _recorded(collection: Any, where: str) -> CollectionModel:
     return CollectionModel(**{field: metadata[key] for field, key in _KEYS.items()})
 
 
+def _place(where: str | Path) -> str:
+    """``where`` in one spelling.
+
+    Raises:
+        StoreError: The address of a server has a path.
+    """
+    where = str(where)
+    scheme, mark, rest = where.partition("://")
+    if not mark or scheme.lower() not in ("http", "https"):
+        return where
+    if urlsplit(where).path.strip("/"):
+        raise StoreError(
+            f"{where} has a path; write http://host:8000 and name the collection by collection="
+        )
+    return f"{scheme.lower()}://{rest.rstrip('/')}"
+
+
+def _is_new_folder(where: str) -> bool:
+    return where != MEMORY and not _is_url(where) and not (Path(where) / _DATABASE).exists()
+
+
 def _is_url(where: str) -> bool:
     return where.startswith(("http://", "https://"))
+
+
+def _advice(message: str) -> str:
+    """What Chroma said, and what to do where that is known."""
+    low = message.lower()
+    if "readonly" in low or "read-only" in low:
+        return f"{message}; Chroma writes when it opens: make the folder writable, or copy it"
+    if "not a database" in low or "malformed" in low:
+        return f"{message}; the index is damaged: index the files again into a new folder"
+    if "pickle" in low or "hnsw" in low or "deserializ" in low:
+        return (
+            f"{message}; the search graph is damaged: delete the folder with a long hexadecimal "
+            f"name inside the index (it is made again), or index into a new folder"
+        )
+    return message
 
 
 @contextmanager
@@ -503,7 +542,7 @@ def _chroma_errors(where: str) -> Iterator[None]:
     try:
         yield
     except ChromaError as error:
-        raise StoreError(f"Chroma at {where}: {error.message()}") from error
+        raise StoreError(f"Chroma at {where}: {_advice(error.message())}") from error
     except httpx.HTTPError as error:
         raise StoreError(f"the Chroma server at {where} does not answer: {error}") from error
     except ValueError as error:
