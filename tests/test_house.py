@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -134,3 +136,17 @@ def test_a_missing_extra_names_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "bm25s", None)
     with pytest.raises(errors.MissingExtraError, match=r"pip install 'metaembed-rag\[hybrid\]'"):
         errors.require("bm25s")
+
+
+@pytest.mark.parametrize(
+    "package", ["metaembed_rag", "metaembed_rag.llama_index", "metaembed_rag.langchain"]
+)
+def test_every_public_name_and_method_says_what_it_is(package):
+    module = importlib.import_module(package)
+    for name in set(module.__all__) - {"__version__"}:
+        value = getattr(module, name)
+        assert inspect.getdoc(value), name
+        own = vars(value).items() if inspect.isclass(value) else ()
+        public = [(n, v) for n, v in own if not n.startswith("_") and inspect.isroutine(v)]
+        for method, routine in public:
+            assert inspect.getdoc(routine), f"{name}.{method}"
