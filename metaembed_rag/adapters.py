@@ -1,4 +1,4 @@
-"""What the adapters of both frameworks share: pictures as users give them, a page as fields."""
+"""What the adapters of both frameworks share: pictures, vectors at a budget, a page as fields."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import asyncio
 import contextvars
 import io
 import mimetypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import UnreadableFileError
+from metaembed_rag.inputs import Encoder, Input
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
 from metaembed_rag.store.chroma import normalize_where
@@ -41,6 +45,22 @@ async def in_search_thread(
     """
     call = partial(contextvars.copy_context().run, search, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_SEARCH_THREADS, call)
+
+
+def query_vectors(
+    encoder: Encoder, queries: Sequence[Input], batch_size: int, budget: BudgetLike | None
+) -> NDArray[np.float32]:
+    """Ordered unit vectors of queries, float32 of shape (queries, r_q, D); all without a budget."""
+    vectors = encoder.encode_query(queries, batch_size=batch_size)
+    return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_q]
+
+
+def document_vectors(
+    encoder: Encoder, documents: Sequence[Input], batch_size: int, budget: BudgetLike | None
+) -> NDArray[np.float32]:
+    """Ordered unit vectors of documents, float32 of shape (documents, r_c, D)."""
+    vectors = encoder.encode_document(documents, batch_size=batch_size)
+    return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_c]
 
 
 def open_image(value: ImageLike) -> Image.Image:

@@ -170,30 +170,16 @@ def _check_paths(paths: Sequence[str]) -> None:
 def _open(given: argparse.Namespace, *, create: bool) -> PageIndex:
     from metaembed_rag.index import PageIndex
 
-    encoder, vectors = None, None
-    if create:
-        vectors = given.vectors
-        if given.model is not None or not _exists(given):
-            encoder = _encoder(given)
+    # Without a model named, the index loads its own when it needs one, or the default if it is new.
+    named = create and given.model is not None
     return PageIndex.open(
         given.index,
-        encoder,
+        _encoder(given) if named else None,
         collection=given.collection,
-        vectors=vectors,
+        vectors=given.vectors if create else None,
         create=create,
         device=getattr(given, "device", None),
     )
-
-
-def _exists(given: argparse.Namespace) -> bool:
-    from metaembed_rag.errors import IndexNotFoundError
-    from metaembed_rag.index import PageIndex
-
-    try:
-        PageIndex.open(given.index, collection=given.collection, create=False)
-    except IndexNotFoundError:
-        return False
-    return True
 
 
 def _encoder(given: argparse.Namespace) -> Any:
@@ -333,7 +319,7 @@ def _list_skipped(report: AddReport) -> None:
         kinds = sorted({path.suffix.lower() or "(no suffix)" for path in report.ignored})
         _say(f"{len(report.ignored)} files of other kinds were left out: {', '.join(kinds)}")
     if report.skipped:
-        _say(f"{len(report.skipped)} could not be read (pages that were indexed before are kept):")
+        _say(f"{len(report.skipped)} could not be read (a damaged file keeps the pages it had):")
         for error in report.skipped:
             _say(f"  {error}")
 

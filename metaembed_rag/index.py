@@ -174,8 +174,9 @@ class PageIndex:
     ) -> AddReport:
         """Encode and store pages; those that are stored unchanged are not encoded again.
 
-        A page replaces the one with the same id. Pages that a completely loaded source no
-        longer has are removed. Each batch is in the index when the next one begins.
+        A page replaces the one with the same id. Pages beyond the end of a source (its
+        ``page_count``) are removed, and so is a page that has nothing to read any more. A batch is
+        in the index when ``progress`` is called for it.
 
         Args:
             pages: For example :func:`metaembed_rag.load_pages`; consumed lazily, a batch at a
@@ -201,9 +202,7 @@ class PageIndex:
         with (
             self._store.writing(lock_timeout),
             page_counter(progress, shown=show_progress, total=lambda: _length(pages)) as count,
-            Adding(
-                self._store, self._pictures, lambda: self.encoder, mode, ocr, report, count
-            ) as adding,
+            self._adding(mode, ocr, report, count) as adding,
         ):
             for batch in adding.batches(pages, batch_size):
                 adding.batch(batch)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
-from metaembed_rag.adapters import open_image
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.adapters import document_vectors, open_image, query_vectors
+from metaembed_rag.budget import BudgetLike
 from metaembed_rag.index import DEFAULT_MODEL
 from metaembed_rag.inputs import Encoder, Input, page_input
 from metaembed_rag.pages import Page
@@ -92,8 +92,7 @@ class MetaEmbedEmbeddings(Embeddings):
             queries: Texts, PIL images, or dictionaries of ``"text"`` and ``"image"``.
             budget: Only the first ``r_q`` vectors; all of them without one.
         """
-        vectors = self.encoder.encode_query(queries, batch_size=self.batch_size)
-        return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_q]
+        return query_vectors(self.encoder, queries, self.batch_size, budget)
 
     def embed_document_vectors(
         self, documents: Sequence[Input], budget: BudgetLike | None = None
@@ -104,8 +103,7 @@ class MetaEmbedEmbeddings(Embeddings):
             documents: Texts, PIL images, or dictionaries of ``"text"`` and ``"image"``.
             budget: Only the first ``r_c`` vectors; all of them without one.
         """
-        vectors = self.encoder.encode_document(documents, batch_size=self.batch_size)
-        return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_c]
+        return document_vectors(self.encoder, documents, self.batch_size, budget)
 
     async def aembed_query_vectors(
         self, queries: Sequence[Input], budget: BudgetLike | None = None

@@ -20,8 +20,8 @@ from llama_index.core.instrumentation.events.embedding import (
 from llama_index.core.schema import BaseNode, ImageType
 from llama_index.core.storage.kvstore.types import BaseKVStore
 
-from metaembed_rag.adapters import in_search_thread, open_image
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.adapters import document_vectors, in_search_thread, open_image, query_vectors
+from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import ModelError
 from metaembed_rag.index import DEFAULT_MODEL
 from metaembed_rag.inputs import Encoder, Input, page_input
@@ -113,8 +113,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
             queries: Texts, PIL images, or dictionaries of ``"text"`` and ``"image"``.
             budget: Only the first ``r_q`` vectors; all of them without one.
         """
-        vectors = self.encoder.encode_query(queries, batch_size=self.embed_batch_size)
-        return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_q]
+        return query_vectors(self.encoder, queries, self.embed_batch_size, budget)
 
     def get_document_vectors(
         self, documents: Sequence[Input], budget: BudgetLike | None = None
@@ -125,8 +124,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
             documents: Texts, PIL images, or dictionaries of ``"text"`` and ``"image"``.
             budget: Only the first ``r_c`` vectors; all of them without one.
         """
-        vectors = self.encoder.encode_document(documents, batch_size=self.embed_batch_size)
-        return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_c]
+        return document_vectors(self.encoder, documents, self.embed_batch_size, budget)
 
     async def aget_query_vectors(
         self, queries: Sequence[Input], budget: BudgetLike | None = None
