@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -44,3 +45,24 @@ def measure_collapse(queries: Tensor, documents: Tensor) -> Collapse:
     wins = wins / wins.sum()
     entropy = -(wins * wins.clamp(min=1e-12).log()).sum() / torch.tensor(float(vectors)).log()
     return Collapse(cosines[:, apart].mean().item(), rank.item(), entropy.item())
+
+
+def evenness_penalty(queries: Tensor, documents: Tensor, *, temperature: float = 0.05) -> Tensor:
+    """1 minus the normalised entropy of which document vector wins, softly; a scalar in [0, 1].
+
+    Args:
+        queries: Unit vectors ``(n, R_q, D)``.
+        documents: The matching unit vectors ``(n, R_c, D)``.
+        temperature: Of the softmax over a document's vectors that stands for the max.
+    """
+    share = ((queries @ documents.transpose(1, 2)) / temperature).softmax(-1).mean((0, 1))
+    entropy = -(share * share.clamp(min=1e-12).log()).sum()
+    return 1 - entropy / math.log(documents.shape[1])
+
+
+def diversity_penalty(documents: Tensor) -> Tensor:
+    """Mean squared cosine of two vectors of one input, slots centred; a scalar in [0, 1]."""
+    centred = F.normalize(documents - documents.mean(0), dim=-1)
+    cosines = centred @ centred.transpose(1, 2)  # (n, R_c, R_c)
+    apart = ~torch.eye(documents.shape[1], dtype=torch.bool, device=documents.device)
+    return cosines[:, apart].square().mean()

@@ -42,9 +42,14 @@ class Tokens:
         )
 
 
-def pad(texts: Sequence[np.ndarray], *, query: bool, max_tokens: int) -> Tokens:
-    """Batch ``[CLS] text [SEP]`` with the Meta Tokens of one side; texts are cut to the limit."""
-    meta = list(side_ids(query))
+def pad(
+    texts: Sequence[np.ndarray], *, query: bool, max_tokens: int, meta_tokens: bool = True
+) -> Tokens:
+    """Batch ``[CLS] text [SEP]`` with the Meta Tokens of one side; texts are cut to the limit.
+
+    Without ``meta_tokens`` the text stands alone, for baselines that read its own tokens.
+    """
+    meta = list(side_ids(query)) if meta_tokens else []
     cut = [text[:max_tokens].astype(np.int64) for text in texts]
     length = max(len(text) for text in cut) + 2 + len(meta)
     ids = np.zeros((len(cut), length), np.int64)
@@ -61,16 +66,33 @@ def pad(texts: Sequence[np.ndarray], *, query: bool, max_tokens: int) -> Tokens:
     return Tokens(arrays[0], arrays[1], arrays[2], len(meta))
 
 
-def meta_vectors(model: ModernBertModel, tokens: Tokens) -> Tensor:
-    """Unit vectors at the Meta Tokens, float32 ``(batch, meta, hidden)``."""
+def meta_vectors(model: ModernBertModel, tokens: Tokens, *, causal: bool = False) -> Tensor:
+    """Unit vectors at the Meta Tokens, float32 ``(batch, meta, hidden)``.
+
+    With ``causal`` a Meta Token does not see the later ones, as in a causal backbone.
+    """
+    return F.normalize(_states(model, tokens, tokens.meta, causal), dim=-1)
+
+
+def token_states(model: ModernBertModel, tokens: Tokens) -> Tensor:
+    """Last hidden states of every position, float32 ``(batch, length, hidden)``."""
+    return _states(model, tokens, tokens.ids.shape[1], False)
+
+
+def _states(model: ModernBertModel, tokens: Tokens, wanted: int, causal: bool) -> Tensor:
     states = model.embeddings(input_ids=tokens.ids)
     cosine, sine = model.rotary_emb(states, tokens.position, "full_attention")
     bias = torch.zeros(tokens.mask.shape, device=states.device, dtype=states.dtype)
     bias = bias.masked_fill(~tokens.mask, -1e4)[:, None, None, :]  # (batch, 1, 1, length)
+    if causal:
+        later = torch.ones(2 * tokens.ids.shape[1:], dtype=torch.bool, device=states.device)
+        later[tokens.meta :] = False
+        later[:, tokens.meta :] = False
+        bias = bias.masked_fill(later.triu(1), -1e4)  # (batch, 1, length, length)
     for layer in model.layers[:-1]:
         states = _layer(layer, states, states.shape[1], cosine, sine, bias)
-    states = _layer(model.layers[-1], states, tokens.meta, cosine, sine, bias)
-    return F.normalize(model.final_norm(states).float(), dim=-1)
+    states = _layer(model.layers[-1], states, wanted, cosine, sine, bias[:, :, :wanted])
+    return model.final_norm(states).float()
 
 
 def _layer(
@@ -111,6 +133,7 @@ def encode_tokens(
     query: bool,
     max_tokens: int,
     batch_size: int = 64,
+    causal: bool = False,
 ) -> Tensor:
     """Vectors of tokenised texts in their order, float32 ``(texts, meta, hidden)`` on the CPU."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -118,5 +141,5 @@ def encode_tokens(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = pad([texts[i] for i in rows], query=query, max_tokens=max_tokens)
-        out[rows] = meta_vectors(model, batch.to(model.device)).cpu()
+        out[rows] = meta_vectors(model, batch.to(model.device), causal=causal).cpu()
     return out

@@ -38,10 +38,10 @@ from metaembed_rag.training.export import DOCUMENT_TOKENS, QUERY_TOKENS, check_e
 from metaembed_rag.training.forward import encode_tokens
 from metaembed_rag.training.functional_init import InitSettings, build_model, functional_init
 from metaembed_rag.training.retrieval import budget_curve
+from metaembed_rag.training.teacher import TokenTeacher
 from metaembed_rag.training.tokenizer import encode, load_tokenizer, train_tokenizer
 from metaembed_rag.training.trainer import (
     Progress,
-    TokenTeacher,
     TrainSettings,
     load_state,
     train,
