@@ -27,6 +27,7 @@ import argparse
 import json
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,7 +64,11 @@ from metaembed_rag.training.objectives import (
 )
 from metaembed_rag.training.retrieval import budget_curve
 from metaembed_rag.training.teacher import TokenTeacher
-from metaembed_rag.training.tokenizer import encode, load_tokenizer
+from metaembed_rag.training.tokenizer import (
+    encode,
+    load_tokenizer,
+    save_pretrained_tokenizer,
+)
 from metaembed_rag.training.trainer import Progress, TrainSettings, load_state, train
 
 logger = logging.getLogger("comparison")
@@ -168,6 +173,21 @@ def train_arm(start: Start, name: str, arm: Arm, seed: int, steps: int, folder: 
     )
     load_state(state, model)
     return model.eval()
+
+
+def export_tokens(model: Any, work: Path, folder: Path) -> None:
+    """Write a ``tokens`` arm as a late-interaction checkpoint of sentence-transformers."""
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    with tempfile.TemporaryDirectory() as backbone:
+        model.save_pretrained(backbone)
+        longest = DOCUMENT_TOKENS + 2
+        save_pretrained_tokenizer(load_tokenizer(work), Path(backbone), max_length=longest)
+        text_only = MultiVectorMask(["[CLS]", "[SEP]"], skiplist_tasks=["query", "document"])
+        modules = [Transformer(backbone), text_only, Normalize("token_embeddings")]
+        MultiVectorEncoder(modules=modules, device="cpu").save_pretrained(str(folder))
 
 
 # -- evaluation ----------------------------------------------------------------------------
@@ -543,6 +563,8 @@ def compare(options: argparse.Namespace) -> None:
         for seed in options.seeds:
             folder = out / f"{name}-seed{seed}"
             model = train_arm(start, name, ARMS[name], seed, options.steps, folder)
+            if ARMS[name].kind == "tokens" and not (folder / "checkpoint").exists():
+                export_tokens(model, start.work, folder / "checkpoint")
             for data in sets:
                 rows = _kept(
                     folder / f"{data.name}.json",

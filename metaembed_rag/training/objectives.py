@@ -62,17 +62,13 @@ class MetaTokenLoss:
     ) -> MMRLoss:
         """MMR loss of a batch."""
         read = _filled(batch.queries)
-        asked, answered = (
-            meta_vectors(model, pad(texts, query=query, max_tokens=limit).to(model.device),
-                         causal=self.causal)
-            for texts, query, limit in (
-                (read, True, settings.query_tokens), (batch.texts, False, max_tokens)
-            )
-        )  # fmt: skip
+        asked = self._vectors(model, read, settings.query_tokens, query=True)
+        answered = self._vectors(model, batch.texts, max_tokens, query=False)
         aim = self._aim(read, batch.texts, settings)
         losses = [
             mmr_loss(
-                *(F.normalize(vectors[..., :size], dim=-1) for vectors in (asked, answered)),
+                F.normalize(asked[..., :size], dim=-1),
+                F.normalize(answered[..., :size], dim=-1),
                 settings.mmr,
                 teacher=aim,
                 teacher_weight=settings.teacher_weight,
@@ -85,6 +81,12 @@ class MetaTokenLoss:
         if self.diversity:
             total = total + self.diversity * diversity_penalty(answered)
         return MMRLoss(total, losses[0].groups)
+
+    def _vectors(
+        self, model: ModernBertModel, texts: Sequence[np.ndarray], limit: int, *, query: bool
+    ) -> Tensor:
+        tokens = pad(texts, query=query, max_tokens=limit).to(model.device)
+        return meta_vectors(model, tokens, causal=self.causal)
 
     def _aim(
         self, queries: Sequence[np.ndarray], texts: Sequence[np.ndarray], settings: TrainSettings
