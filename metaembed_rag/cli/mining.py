@@ -1,0 +1,83 @@
+"""``metaembed mine``: hard negatives for a training set, by a model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import asdict
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``metaembed mine``."""
+    from metaembed_rag.cli import _budget, _device, _positive
+
+    parser.add_argument("--data", required=True, help="training set: JSON lines or a BEIR folder")
+    parser.add_argument("--out", required=True, metavar="FILE", help="JSON lines with negatives")
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("METAEMBED_MODEL") or None,
+        help="mini, a folder, or a hub id (default: mini)",
+    )
+    _device(parser)
+    parser.add_argument(
+        "--corpus",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="more pages that may be negatives: a BEIR folder or its corpus.jsonl; repeatable",
+    )
+    parser.add_argument("--negatives", type=_positive, default=4, help="a query (default: 4)")
+    parser.add_argument(
+        "--budget",
+        type=_budget,
+        metavar="R_Q,R_C",
+        help="vectors a side that rank the pages (default: all that the model makes)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.95,
+        help="drop pages that score this share of the positive's score or more, because they may"
+        " be answers that nobody marked (default: 0.95)",
+    )
+    parser.add_argument("--skip", type=int, default=0, help="pass over the best N (default: 0)")
+    parser.add_argument(
+        "--depth", type=_positive, default=50, help="pages looked at a query (default: 50)"
+    )
+    parser.add_argument("--limit", type=_positive, metavar="N", help="the first N examples only")
+    parser.add_argument("--batch-size", type=_positive, default=32, help="inputs at a time")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Mine, write the new training set, and say what was done."""
+    from metaembed_rag.cli import _encoder, _print_json
+    from metaembed_rag.training.data import read_corpus, read_training_set, write_training_set
+    from metaembed_rag.training.mining import MiningSettings, mine
+
+    settings = MiningSettings(given.negatives, given.margin, given.skip, given.depth)
+    rows = read_training_set(given.data, limit=given.limit)
+    corpus = [page for path in given.corpus for page in read_corpus(path)]
+    examples, report = mine(
+        rows,
+        _encoder(given),
+        corpus=corpus,
+        settings=settings,
+        budget=given.budget,
+        batch_size=given.batch_size,
+        show_progress=not given.quiet,
+    )
+    write_training_set(given.out, examples)
+    if given.json:
+        _print_json({"data": given.data, "out": given.out, **asdict(report)})
+        return 0
+    print(
+        f"{report.mined} negatives for {report.examples} examples from {report.pages} pages,"
+        f" in {given.out}"
+    )
+    print(
+        f"{report.too_near} candidates were dropped (as near as the positive); {report.fewer}"
+        f" examples got fewer than {given.negatives}, {report.none} of them none",
+        file=sys.stderr,
+    )
+    return 0
