@@ -1,0 +1,171 @@
+"""The encoder at a budget, as mteb's ``EncoderProtocol``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.types import PromptType
+from numpy.typing import NDArray
+
+from metaembed_rag.budget import BudgetLike
+from metaembed_rag.evaluation.mteb.inputs import (
+    BATCHES_READ,
+    Row,
+    chunks,
+    encode_options,
+    page_of,
+    query_of,
+    rows_of,
+    warn_of_skipped,
+)
+from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
+from metaembed_rag.evaluation.reading import PageReader
+from metaembed_rag.inputs import Encoder, Mode
+from metaembed_rag.maxsim import maxsim_batch
+from metaembed_rag.pages import Page
+from metaembed_rag.progress import tqdm
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+_PAGES_SCORED = 256
+"""Pages on the encoder's device at one time: 134 MB at 64 float32 vectors of 2,048."""
+
+
+class MTEBEncoder:
+    """An encoder at one budget, as mteb's ``EncoderProtocol``.
+
+    Retrieval and reranking tasks get multi-vectors: the query side's first r_q, the candidate
+    side's first r_c, scored by MaxSim. Tasks that compare or classify single vectors (mteb names
+    no side there) get the first vector of the candidate side, the (1,1) representation.
+
+    A page with nothing to read is reported in a warning and scores -r_q, the least there is.
+
+    Args:
+        encoder: The model.
+        budget: Without one, that of ``METAEMBED_BUDGET``, or else all vectors that there are.
+        mode: What of a page is encoded; see :func:`metaembed_rag.inputs.page_input`.
+        ocr: Read pictures by OCR where the model reads none.
+        cache_dir: Keep OCR texts in this folder.
+        about: Fields of mteb's ``ModelMeta`` that only you know: ``license``, ``languages``,
+            ``training_datasets``, ``release_date``, ``reference``, ... They replace ours.
+
+    Attributes:
+        mteb_model_meta: What mteb records. Its revision is the encoder's fingerprint, and budget
+            and mode are part of its identity, so that mteb never serves one run's kept results
+            for another.
+
+    Raises:
+        BudgetError: The budget asks for more vectors than the model makes.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        budget: BudgetLike | None = None,
+        mode: Mode = "fused",
+        ocr: bool = True,
+        cache_dir: str | PathLike[str] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.budget = choose_budget(budget, encoder)
+        self._mode: Mode = mode
+        self._ocr = ocr
+        self._cache_dir = None if cache_dir is None else Path(cache_dir)
+        choices = {"budget": str(self.budget), "mode": mode, "ocr": ocr}
+        self.mteb_model_meta = model_meta(encoder, choices, about)
+
+    def encode(
+        self,
+        inputs: DataLoader[Any],
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: PromptType | None = None,
+        **kwargs: Any,
+    ) -> NDArray[np.float32]:
+        """Vectors of mteb's inputs, in their order.
+
+        Returns:
+            float32 unit vectors: (n, r_q, D) of queries, (n, r_c, D) of documents, (n, D) where
+            ``prompt_type`` is None; all zeros where there was nothing to read.
+
+        Raises:
+            ModelError: A query is empty, or mteb asks for another ``precision``.
+            ModalityError: The inputs hold neither text nor pictures.
+        """
+        batch_size, shown = encode_options(kwargs)
+        task = task_metadata.name
+        bar = tqdm(rows_of(inputs, task), desc=task, disable=not shown)
+        if prompt_type == PromptType.query:
+            return self._queries(bar, batch_size)
+        vectors = self._documents(bar, task, batch_size)
+        return vectors if prompt_type == PromptType.document else vectors[:, 0]
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """MaxSim of all pairs; of single vectors the inner product.
+
+        Args:
+            embeddings1: (n, r_q, D) or (n, D), arrays or tensors.
+            embeddings2: (m, r_c, D) or (m, D).
+
+        Returns:
+            Raw sums, float32 (n, m), on the CPU; computed on the encoder's device.
+        """
+        device = getattr(self.encoder, "device", "cpu")
+        queries = _as_multivectors(embeddings1).to(device)  # (n, r_q, D)
+        pages = _as_multivectors(embeddings2)  # (m, r_c, D)
+        blocks = pages.split(_PAGES_SCORED)
+        scores = torch.cat([maxsim_batch(queries, some.to(device)).cpu() for some in blocks], 1)
+        scores[:, ~pages.any(2).any(1).cpu()] = -queries.shape[1]
+        return scores
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """MaxSim of the first with the first, the second with the second, ...; float32 (n,)."""
+        left, right = _as_multivectors(embeddings1), _as_multivectors(embeddings2)
+        return torch.bmm(left, right.transpose(1, 2)).amax(2).sum(1)
+
+    def _queries(self, rows: Iterable[Row], batch_size: int) -> NDArray[np.float32]:
+        inputs = (query_of(row, self.encoder) for row in rows)
+        parts = [
+            self.encoder.encode_query(some, batch_size=batch_size)[:, : self.budget.r_q]
+            for some in chunks(inputs, BATCHES_READ * batch_size)
+        ]
+        return np.concatenate(parts)
+
+    def _documents(self, rows: Iterable[Row], task: str, batch_size: int) -> NDArray[np.float32]:
+        reader = PageReader(self.encoder, mode=self._mode, ocr=self._ocr, cache_dir=self._cache_dir)
+        pages = (page_of(row, task, number) for number, row in enumerate(rows, 1))
+        parts = [
+            self._some_documents(reader, some, batch_size)
+            for some in chunks(pages, BATCHES_READ * batch_size)
+        ]
+        warn_of_skipped(reader.skipped, task)
+        return np.concatenate(parts)
+
+    def _some_documents(
+        self, reader: PageReader, pages: Sequence[Page], batch_size: int
+    ) -> NDArray[np.float32]:
+        read = [list(reader.read([page])) for page in pages]  # one input a page, or none
+        vectors = np.zeros((len(pages), self.budget.r_c, self.encoder.dimension), np.float32)
+        if inputs := [value for values in read for value in values]:
+            found = self.encoder.encode_document(inputs, batch_size=batch_size)
+            vectors[[bool(values) for values in read]] = found[:, : self.budget.r_c]
+        return vectors
+
+
+def _as_multivectors(vectors: Any) -> torch.Tensor:
+    """A float32 tensor (n, r, D) of that, of (n, D), or of one vector (D,)."""
+    tensor = torch.as_tensor(vectors, dtype=torch.float32)
+    if tensor.ndim == 1:
+        tensor = tensor[None]
+    return tensor[:, None] if tensor.ndim == 2 else tensor
