@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import PageError
+from metaembed_rag.formats import cut_dimension
 from metaembed_rag.inputs import Encoder, Input, Mode, page_input
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
@@ -200,10 +201,15 @@ class Adding:
         replaced = {page.id: stored[page.id] for page in readable if page.id in stored}
         readable = [replace(page, image_hash=pictures[page.id]) for page in readable]
         self._writing = self._writer.submit(
-            self._put, readable, vectors[:, : self.store.about.vectors], hashes, replaced
+            self._put, readable, self._stored(vectors), hashes, replaced
         )
         self.report.updated += len(replaced)
         self.report.added += len(readable) - len(replaced)
+
+    def _stored(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of the model's vectors, what the index stores; shape (pages, R, dimension)."""
+        about = self.store.about
+        return cut_dimension(vectors[:, : about.vectors], about.dimension)
 
     def _put(
         self,
@@ -214,7 +220,8 @@ class Adding:
     ) -> None:
         """Write pictures, then records, then remove pictures that no record names any more."""
         metadatas = []
-        for page, payload in zip(pages, records.pack_vectors(vectors), strict=True):
+        payloads = records.pack_vectors(vectors, self.store.about.format)
+        for page, payload in zip(pages, payloads, strict=True):
             page = self._save_picture(page, hashes[page.id])
             fields = {"payload": payload, "content_hash": hashes[page.id], "mode": self.mode}
             metadata = records.to_metadata(page, **fields)

@@ -18,6 +18,7 @@
     │   ├── ModelMismatchError     the index was made with another model
     │   └── MetadataError          metadata that the store would harm
     ├── DatasetError           an evaluation or training set that is incomplete or malformed
+    ├── TrainingError          a training run that cannot start or go on as it is asked to
     └── MissingExtraError      an optional dependency is not installed
 
 Each message says what happened and what to do about it; the command line prints it as it is.
@@ -98,6 +99,10 @@ class DatasetError(MetaEmbedError):
     """An evaluation or training set that is incomplete or malformed."""
 
 
+class TrainingError(MetaEmbedError, ValueError):
+    """A training run that cannot start or go on as it is asked to."""
+
+
 class MissingExtraError(MetaEmbedError, ImportError):
     """An optional dependency is not installed."""
 
@@ -111,6 +116,7 @@ _EXTRAS = {
     "datasets": "train",
     "peft": "train",
     "ir_measures": "eval",
+    "mteb": "mteb",
     "bm25s": "hybrid",
     "Stemmer": "hybrid",
 }

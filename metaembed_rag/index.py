@@ -25,6 +25,7 @@ from metaembed_rag.errors import (
     PageError,
     StoreError,
 )
+from metaembed_rag.formats import DEFAULT, Encoded, cut_dimension, vector_format
 from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.inputs import (
@@ -32,11 +33,12 @@ from metaembed_rag.inputs import (
     Input,
     Mode,
     check_query,
+    dimensions,
     query_input,
     query_text,
 )
 from metaembed_rag.lexical import LexicalCache, WordScores
-from metaembed_rag.maxsim import maxsim_quantized
+from metaembed_rag.maxsim import maxsim, maxsim_quantized
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.counting import count_pages
 from metaembed_rag.progress import page_counter
@@ -75,6 +77,8 @@ class PageIndex:
         *,
         collection: str = "pages",
         vectors: int | None = None,
+        format: str | None = None,
+        dimension: int | None = None,
         create: bool = True,
         pictures: str | Path | None = None,
         headers: Mapping[str, str] | None = None,
@@ -90,6 +94,10 @@ class PageIndex:
             collection: Name of the Chroma collection: one folder or server can hold several.
             vectors: Vectors stored a page; all that the model makes by default. An existing
                 index keeps its number.
+            format: How a new index stores them: ``"fp16"``, ``"int8"`` (the default), ``"int4"``
+                or ``"bits"``; see ``docs/formats.md``. An existing index keeps its format.
+            dimension: Values stored a vector, where the model was trained so that a prefix of its
+                values works alone; all by default. An existing index keeps its number.
             create: Make an index where there is none.
             pictures: Folder for page pictures; beside a folder's index by default, in the user's
                 cache folder for a server, in a temporary folder for memory.
@@ -108,7 +116,7 @@ class PageIndex:
         def new() -> CollectionModel:
             nonlocal encoder
             encoder = encoder or _load_encoder(DEFAULT_MODEL, device)
-            return _about(encoder, vectors)
+            return _about(encoder, vectors, format, dimension)
 
         store = ChromaStore.open(
             where,
@@ -118,11 +126,7 @@ class PageIndex:
         )
         if encoder is not None:
             _check_model(store, encoder)
-        if vectors not in (None, store.about.vectors):
-            raise ModelMismatchError(
-                f"the index at {where} stores {store.about.vectors} vectors a page, not {vectors}; "
-                f"open it without a number of vectors, or index again into another folder"
-            )
+        _check_storage(store, vectors=vectors, format=format, dimension=dimension)
         lexical = LexicalCache(store, _lexical_folder(store, stemmer), stemmer)
         return cls(store, encoder, _picture_folder(store, pictures), lexical, device)
 
@@ -151,11 +155,13 @@ class PageIndex:
             "collection": self._store.name,
             "model": about.model,
             "fingerprint": about.fingerprint,
+            "pooling": about.pooling or "none: the model makes ordered vectors",
             "pages": len(self),
             "vectors_per_page": about.vectors,
             "dimension": about.dimension,
-            "vector_format": "int8",
-            "bytes_per_page": about.vectors * (about.dimension + 2),
+            "vector_format": about.format,
+            "bytes_per_page": about.vectors
+            * vector_format(about.format).bytes_per_vector(about.dimension),
             "pictures": str(self._pictures.folder),
         }
 
@@ -401,6 +407,7 @@ class PageIndex:
         ``text`` holds the words that a hybrid search looks for.
         """
         fusion = Fusion.parse(hybrid)
+        query_vectors = self._cut(query_vectors)
         budget = self._budget(budget, len(query_vectors))
         if not isinstance(k, int) or k < 1:
             raise StoreError(f"k must be a whole number of at least 1, not {k!r}")
@@ -483,7 +490,7 @@ class PageIndex:
         return self._store.ids(where)
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """The stored vectors of pages, float32 of shape (pages, R, D), as rounded by int8.
+        """The stored vectors of pages, float32 of shape (pages, R, D), as the format rounds them.
 
         Raises:
             StoreError: An id is not stored.
@@ -492,9 +499,7 @@ class PageIndex:
         missing = [id for id in ids if id not in found]
         if missing:
             raise StoreError(f"no page with the id {missing[0]!r} ({len(missing)} missing)")
-        about = self._store.about
-        ordered = [found[id] for id in ids]
-        return records.unpack_vectors(ordered, about.dimension, about.vectors).dequantize()
+        return self._unpacked([found[id] for id in ids], self.vectors_per_page).decode()
 
     # -- inner -----------------------------------------------------------------------------
 
@@ -515,15 +520,33 @@ class PageIndex:
 
     def _query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
         encoder = self.encoder
-        return encoder.encode_query([query_input(query, encoder.modalities) for query in queries])
+        inputs = [query_input(query, encoder.modalities) for query in queries]
+        return self._cut(encoder.encode_query(inputs))
+
+    def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The model's vectors at the dimension that is stored; shape (…, dimension)."""
+        width, stored = vectors.shape[-1], self._store.about.dimension
+        if width != stored and width != self.encoder.dimension:
+            raise StoreError(
+                f"the query's vectors have {width} values, those of the index {stored}; encode the "
+                f"query with the model {self._store.about.model!r}"
+            )
+        return cut_dimension(vectors, stored)
 
     def _scores(
         self, query: NDArray[np.float32], group: Sequence[Record], budget: RetrievalBudget
     ) -> list[float]:
         if not group:
             return []
-        pages = records.unpack_vectors(group, self._store.about.dimension, budget.r_c)
-        return [float(score) for score in maxsim_quantized(query, pages, budget)]
+        pages = self._unpacked(group, budget.r_c)
+        if pages.format.scaled:
+            return [float(score) for score in maxsim_quantized(query, pages.as_int8(), budget)]
+        return [float(score) for score in maxsim(query, pages.decode(), budget)]
+
+    def _unpacked(self, group: Sequence[Record], vectors: int) -> Encoded:
+        """The first ``vectors`` vectors of each record's page."""
+        about = self._store.about
+        return records.unpack_vectors(group, about.dimension, vectors, about.format)
 
     def _words(self, text: str, where: Mapping[str, Any] | None) -> WordScores:
         """BM25 of the pages that match the filter."""
@@ -610,15 +633,38 @@ class PageIndex:
         return removed
 
 
-def _about(encoder: Encoder, vectors: int | None) -> CollectionModel:
+def _about(
+    encoder: Encoder, vectors: int | None, format: str | None, dimension: int | None
+) -> CollectionModel:
     count = encoder.document_vectors if vectors is None else vectors
     if not 1 <= count <= encoder.document_vectors:
         raise StoreError(
             f"{count} vectors a page cannot be stored: the model makes {encoder.document_vectors}"
         )
-    return CollectionModel(
-        _lasting_name(encoder.name), encoder.fingerprint, encoder.dimension, count
-    )
+    name = vector_format(format or DEFAULT).name
+    width = encoder.dimension if dimension is None else dimension
+    trained = dimensions(encoder)
+    if width not in trained:
+        raise StoreError(
+            f"vectors of {encoder.name!r} cannot be cut to {width} values: it was trained for "
+            f"{', '.join(map(str, trained))}; use one of these, or leave the dimension out"
+        )
+    lasting = _lasting_name(encoder.name)
+    pooling = str(getattr(encoder, "pooling", ""))
+    return CollectionModel(lasting, encoder.fingerprint, width, count, name, pooling)
+
+
+def _check_storage(store: ChromaStore, **asked: int | str | None) -> None:
+    """Refuse to open an index as if it stored its vectors otherwise than it does."""
+    spoken = {"vectors": "{} vectors a page", "format": "{} vectors", "dimension": "{} values"}
+    for name, value in asked.items():
+        stored = getattr(store.about, name)
+        if value not in (None, stored):
+            raise ModelMismatchError(
+                f"the index at {store.where} stores {spoken[name].format(stored)}"
+                f"{' a vector' if name == 'dimension' else ''}, not {value}; open it without "
+                f"{name}=, or index again into another folder"
+            )
 
 
 def _check_model(store: ChromaStore, encoder: Encoder) -> None:
@@ -639,10 +685,13 @@ def _load_encoder(name: str, device: str | None) -> Encoder:
 
 def _lasting_name(name: str) -> str:
     """The name of a model by which it is found from any working folder."""
-    from metaembed_rag.model.checkpoints import shipped_checkpoints
+    from metaembed_rag.model.checkpoints import join_name, shipped_checkpoints, split_name
 
-    folder = Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() and name not in shipped_checkpoints() else name
+    bare, options = split_name(name)
+    folder = Path(bare).expanduser()
+    if not folder.is_dir() or bare in shipped_checkpoints():
+        return name
+    return join_name(str(folder.resolve()), options)
 
 
 def _picture_folder(store: ChromaStore, given: str | Path | None) -> PictureFolder:

@@ -59,6 +59,15 @@ class Encoder(Protocol):
         """Float32 unit vectors, shape (documents, R_c, D)."""
 
 
+def dimensions(encoder: Encoder) -> tuple[int, ...]:
+    """The numbers of leading values with which an encoder's vectors work, the last one D.
+
+    An encoder that was trained so (Kusupati et al., Matryoshka Representation Learning, NeurIPS
+    2022) says it by an attribute ``dimensions``; one without it has D only.
+    """
+    return tuple(getattr(encoder, "dimensions", ())) or (encoder.dimension,)
+
+
 def page_input(
     page: Page, mode: Mode, modalities: frozenset[str], *, ocr: bool = True
 ) -> tuple[Page, Input]:
@@ -66,7 +75,8 @@ def page_input(
 
     ``fused`` gives picture and text together, ``image`` the picture, ``text`` the text. What is
     missing is made up for: a page without a picture is encoded by its text, a page without text
-    by its picture; and where the model cannot read pictures, or ``text`` was asked of a page that
+    by its picture, and so is every page with one in ``fused`` mode where the model reads pictures
+    but not both together (ColPali); and where the model cannot read pictures, or ``text`` was asked of a page that
     has none, the picture is read by OCR. In ``image`` mode the text layer is never encoded while
     there is a picture.
 
@@ -82,8 +92,10 @@ def page_input(
         if not text:
             raise NothingToReadError(page.id, "the page has neither text nor a picture")
         return page, page.text
-    if mode == "fused" and text:
-        return page, {"text": page.text, "image": image} if "fused" in modalities else page.text
+    if mode == "fused" and text and "fused" in modalities:
+        return page, {"text": page.text, "image": image}
+    if mode == "fused" and text and "image" not in modalities:
+        return page, page.text
     if mode != "text" and "image" in modalities:
         return page, image
     read = _read_by_ocr(page, image, ocr)

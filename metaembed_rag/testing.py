@@ -24,6 +24,7 @@ class FakeEncoder:
         document_vectors: R_c.
         modalities: What it claims to read.
         seed: Another seed is another "model", with another fingerprint.
+        dimensions: Numbers of leading values that it claims to be trained for; D by default.
     """
 
     def __init__(
@@ -33,9 +34,11 @@ class FakeEncoder:
         document_vectors: int = 64,
         modalities: Sequence[str] = ("text", "image", "fused"),
         seed: int = 0,
+        dimensions: Sequence[int] = (),
     ) -> None:
         self.name = "fake"
         self.dimension = dimension
+        self.dimensions = tuple(dimensions) or (dimension,)
         self.query_vectors = query_vectors
         self.document_vectors = document_vectors
         self.modalities = frozenset(modalities)

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import base64
-
 import numpy as np
 import pytest
 
-from metaembed_rag.multivector import Quantized, pack, quantize, unpack, vector_dtype
+from metaembed_rag.multivector import quantize
 
 
 def unit_vectors(pages=5, vectors=4, dimension=8, seed=0):
@@ -37,29 +35,3 @@ def test_a_scale_that_fp16_cannot_hold_is_rounded_up_so_that_nothing_overflows()
 def test_zeros_stay_zeros():
     zeros = np.zeros((1, 2, 4), dtype=np.float32)
     assert not quantize(zeros).dequantize().any()
-
-
-def test_packing_and_unpacking_change_nothing():
-    quantized = quantize(unit_vectors())
-    again = unpack(pack(quantized), dimension=8, vectors=4)
-    assert np.array_equal(again.values, quantized.values)
-    assert np.array_equal(again.scales, quantized.scales)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_a_prefix_is_a_slice_of_the_stored_bytes(count):
-    quantized = quantize(unit_vectors())
-    prefix = unpack(pack(quantized), dimension=8, vectors=count)
-    assert np.array_equal(prefix.values, quantized.values[:, :count])
-    assert np.array_equal(prefix.scales, quantized.scales[:, :count])
-
-
-def test_a_packed_vector_is_its_scale_and_then_its_values():
-    one = Quantized(np.array([[[1, -2]]], dtype=np.int8), np.array([[0.5]], dtype=np.float16))
-    assert vector_dtype(2).itemsize == 4
-    assert base64.b64decode(pack(one)[0]) == np.float16(0.5).tobytes() + bytes([1, 254])
-
-
-def test_asking_for_more_vectors_than_are_packed_is_refused():
-    with pytest.raises(ValueError, match="fewer than 5 vectors"):
-        unpack(pack(quantize(unit_vectors())), dimension=8, vectors=5)

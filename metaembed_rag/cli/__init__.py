@@ -177,6 +177,8 @@ def _open(given: argparse.Namespace, *, create: bool) -> PageIndex:
         _encoder(given) if named else None,
         collection=given.collection,
         vectors=given.vectors if create else None,
+        format=given.format if create else None,
+        dimension=given.dimension if create else None,
         create=create,
         device=getattr(given, "device", None),
     )
@@ -336,6 +338,8 @@ def _say(message: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from metaembed_rag.cli import mining, plan, training
+
     parser = argparse.ArgumentParser(
         prog="metaembed",
         description="Find the page that answers: multimodal retrieval at the budget you choose.",
@@ -349,6 +353,11 @@ def _parser() -> argparse.ArgumentParser:
     _evaluate_arguments(_command(commands, "evaluate", _evaluate, "measure a model on a BEIR set"))
     _place(_command(commands, "info", _info, "say what an index holds"))
     _delete_arguments(_command(commands, "delete", _delete, "delete pages by id or source"))
+    training.add_arguments(_command(commands, "train", training.run, training.SUMMARY))
+    mining.add_arguments(
+        _command(commands, "mine", mining.run, "add hard negatives to a training set")
+    )
+    plan.add_arguments(_command(commands, "plan", plan.run, "say what an index will cost"))
     return parser
 
 
@@ -401,6 +410,17 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
     _place(parser)
     _model(parser)
     parser.add_argument("--vectors", type=_positive, help="vectors stored a page (default: 64)")
+    parser.add_argument(
+        "--format",
+        choices=("fp16", "int8", "int4", "bits"),
+        help="how a new index stores vectors (default: int8); see `metaembed plan`",
+    )
+    parser.add_argument(
+        "--dimension",
+        type=_positive,
+        metavar="D",
+        help="values stored a vector, where the model was trained for it (default: all)",
+    )
     parser.add_argument("--password", help="for encrypted PDFs")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 from metaembed_rag.errors import CheckpointError
 
@@ -12,6 +16,8 @@ SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 """The checkpoints that come with the package."""
 
 CONFIG = "metaembed.json"
+_LATE = "config_sentence_transformers.json"
+_MODULES = "modules.json"
 
 
 def shipped_checkpoints() -> list[str]:
@@ -20,6 +26,36 @@ def shipped_checkpoints() -> list[str]:
     The environment variable names one more folder whose sub-folders are checkpoints.
     """
     return sorted({path.parent.name for root in _roots() for path in root.glob(f"*/{CONFIG}")})
+
+
+def is_address(name: str | os.PathLike[str]) -> bool:
+    """Whether a name leads to a server instead of to files."""
+    return os.fspath(name).startswith(("http://", "https://"))
+
+
+def split_name(name: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
+    """A model's name and the options after its ``?``, as in ``"my-colbert?pooling=tree"``.
+
+    A folder that exists under the whole name has no options.
+
+    Raises:
+        CheckpointError: What stands after ``?`` is not of the form ``key=value&key=value``.
+    """
+    whole = os.fspath(name)
+    bare, mark, options = whole.partition("?")
+    if not mark or Path(whole).expanduser().is_dir():
+        return whole, {}
+    try:
+        return bare, dict(parse_qsl(options, keep_blank_values=True, strict_parsing=True))
+    except ValueError:
+        raise CheckpointError(
+            f"{whole!r} has options that cannot be read; write NAME?key=value&key=value"
+        ) from None
+
+
+def join_name(name: str, options: Mapping[str, str]) -> str:
+    """The inverse of :func:`split_name`."""
+    return f"{name}?{urlencode(options, safe=',/', quote_via=quote)}" if options else name
 
 
 def find_checkpoint(name: str | os.PathLike[str]) -> Path:
@@ -58,7 +94,11 @@ def _checked(folder: Path) -> Path:
     """Name the first thing that is missing from a folder, before a library trips over it."""
     if not any(folder.iterdir()):
         raise CheckpointError(f"{folder} is empty: it holds no checkpoint")
+    if is_late_interaction(folder):
+        _check_late_interaction(folder)
+        return folder
     if not (folder / CONFIG).is_file():
+        _refuse_half_late_interaction(folder)
         raise CheckpointError(
             f"{folder} has no {CONFIG}, so it holds no MetaEmbed checkpoint; to put Meta Tokens "
             f"on a plain backbone use MetaEmbedEncoder.from_backbone, then train it"
@@ -67,20 +107,97 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
-def check_backbone_folder(folder: Path) -> None:
+def check_backbone_folder(folder: Path, *, adapter: bool = False) -> None:
     """Refuse a folder without a configuration, weights or a tokenizer.
+
+    With ``adapter`` a LoRA adapter's configuration will do; its backbone is loaded by its name.
 
     Raises:
         CheckpointError: It names what is missing.
     """
     wanted = {
-        "config.json": ["config.json"],
+        "config.json": ["config.json", *(["adapter_config.json"] if adapter else [])],
         "weights (*.safetensors)": ["*.safetensors", "pytorch_model*.bin"],
         "tokenizer (tokenizer.json)": ["tokenizer.json", "tokenizer.model", "vocab.*"],
     }
     for what, patterns in wanted.items():
         if not any(path.is_file() for pattern in patterns for path in folder.glob(pattern)):
             raise CheckpointError(f"{folder} has no {what}; copy or download the checkpoint again")
+
+
+def is_late_interaction(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint of token-level late interaction.
+
+    Known are sentence-transformers' multi-vector layout, PyLate's and Stanford's ColBERT, and
+    transformers' own ``...ForRetrieval`` models (ColPali, ColQwen2, ColModernVBert).
+    """
+    kinds = _module_types(folder)
+    if (folder / CONFIG).is_file() or any(kind.startswith("metaembed_rag.") for kind in kinds):
+        return False
+    if read_json(folder / _LATE).get("model_type") in ("MultiVectorEncoder", "ColBERT"):
+        return True
+    if any("multi_vector_encoder" in kind for kind in kinds):
+        return True
+    return any(_is_retriever(name) for name in _architectures(folder))
+
+
+def _check_late_interaction(folder: Path) -> None:
+    """Name what is missing, before sentence-transformers puts random weights in its place."""
+    listed = read_json(folder / _MODULES, [])
+    check_backbone_folder(folder / (listed[0].get("path", "") if listed else ""), adapter=True)
+    if not listed and not any(_is_retriever(name) for name in _architectures(folder)):
+        raise CheckpointError(
+            f"{folder} has no {_MODULES}, which says how its token vectors are projected; copy "
+            f"or download the checkpoint again"
+        )
+    for module in listed:
+        if "Dense" not in module.get("type", ""):
+            continue
+        place = folder / module.get("path", "")
+        if not any(place.glob("*.safetensors")) and not any(place.glob("*.bin")):
+            raise CheckpointError(
+                f"{place} has no weights of the projection (model.safetensors); copy or "
+                f"download the checkpoint again"
+            )
+
+
+def _refuse_half_late_interaction(folder: Path) -> None:
+    """Say what to do about colpali-engine's own files, which name no projection that loads."""
+    names = [name for name in _architectures(folder) if name.startswith("Col")]
+    if (folder / "adapter_config.json").is_file() and not names:
+        names = ["a LoRA adapter"]
+    if names:
+        raise CheckpointError(
+            f"{folder} holds {names[0]} in colpali-engine's own layout, without {_MODULES}; "
+            f"download its latest revision, which has sentence-transformers' files, or its "
+            f"transformers version (the names that end in -hf)"
+        )
+
+
+def _is_retriever(architecture: str) -> bool:
+    return architecture.endswith("ForRetrieval") or architecture == "HF_ColBERT"
+
+
+def _architectures(folder: Path) -> list[str]:
+    return list(read_json(folder / "config.json").get("architectures") or [])
+
+
+def _module_types(folder: Path) -> list[str]:
+    return [str(module.get("type", "")) for module in read_json(folder / _MODULES, [])]
+
+
+def read_json(path: Path, otherwise: Any = None) -> Any:
+    """What a JSON file holds; ``otherwise`` (an empty dictionary) where there is none.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    if not path.is_file():
+        return {} if otherwise is None else otherwise
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); copy or download it again") from error
 
 
 def _download(name: str) -> Path:

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize
-from transformers.utils import logging as transformers_logging
 
 from metaembed_rag.errors import CheckpointError, ModelError
 from metaembed_rag.model.backbones import Backbone, load_model, tokenizer_of
 from metaembed_rag.model.checkpoints import (
     check_backbone_folder,
     find_checkpoint,
-    shipped_checkpoints,
+    is_address,
+    is_late_interaction,
+    join_name,
+    split_name,
 )
 from metaembed_rag.model.fingerprint import fingerprint, weights_state
 from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
+from metaembed_rag.model.loading import (
+    DType,
+    as_dtype,
+    batches,
+    best_device,
+    bounded_batch_size,
+    cast,
+    checked_count,
+    explained,
+    quiet,
+    weights,
+)
 from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import Template, template_of
+from metaembed_rag.pooling import Pooling
 from metaembed_rag.progress import tqdm
-
-DType = str | torch.dtype | None
 
 
 class MetaEmbedEncoder:
@@ -63,15 +74,15 @@ class MetaEmbedEncoder:
         """
         self.name = name
         self._lock = threading.RLock()
-        target = torch.device(device or _best_device())
-        wanted = _as_dtype(dtype) or (torch.bfloat16 if target.type == "cuda" else torch.float32)
+        target = torch.device(device or best_device())
+        wanted = as_dtype(dtype) or (torch.bfloat16 if target.type == "cuda" else torch.float32)
         self._fingerprint = ""
         self._fingerprint_of = ""
         rounds = wanted not in (torch.float32, backbone.model.dtype)
         rounded_from = fingerprint(backbone) if rounds else ""
-        _cast(backbone.model, wanted)
+        cast(backbone.model, wanted)
         modules: list[torch.nn.Module] = [backbone, MetaTokens(), Normalize("token_embeddings")]
-        with _quiet():
+        with quiet():
             self.model = MultiVectorEncoder(modules=modules, device=str(target))
         self.model.eval()
         if rounds:  # the stored weights name the encoder, not their rounded copy
@@ -85,22 +96,58 @@ class MetaEmbedEncoder:
         device: str | None = None,
         dtype: DType = None,
         max_pixels: int | None = None,
-    ) -> MetaEmbedEncoder:
-        """Load a checkpoint.
+        pooling: Pooling | str | None = None,
+        trust_remote_code: bool = False,
+    ) -> Any:
+        """Load a checkpoint: the one door for every kind of encoder.
 
         Args:
             name_or_path: A shipped name (``"mini"``), a folder that :meth:`save_pretrained` wrote,
-                or a hub id (``"owner/model"``). A folder never touches the network.
+                or a hub id (``"owner/model"``). A folder never touches the network. It may also be
+                a checkpoint of token-level late interaction (ColBERT, ColPali, ...), or the
+                address of a server (``"http://host:8000#model"``, see ``docs/remote.md``); these
+                two take options after a question mark: ``"my-colbert?pooling=tree"``.
             device: See :class:`MetaEmbedEncoder`.
             dtype: See :class:`MetaEmbedEncoder`.
             max_pixels: Scale larger images down to this instead of the checkpoint's own bound.
                 It takes part in the fingerprint, because vectors depend on it.
+            pooling: How token vectors become ordered ones, where the checkpoint gives one a
+                token: a method of :mod:`metaembed_rag.pooling` or all its settings.
+            trust_remote_code: Run Python code that comes with a late-interaction checkpoint.
+
+        Returns:
+            A :class:`MetaEmbedEncoder`, or for other checkpoints a
+            :class:`~metaembed_rag.model.late_interaction.LateInteractionEncoder` or a
+            :class:`~metaembed_rag.model.remote.RemoteEncoder`: the same verbs and properties.
 
         Raises:
             CheckpointError: No usable checkpoint is there; the message says what was tried.
         """
-        folder = find_checkpoint(name_or_path)
-        with _quiet(), _explained(folder):
+        if is_address(name_or_path):
+            from metaembed_rag.model.remote import RemoteEncoder
+
+            return RemoteEncoder.connect(os.fspath(name_or_path), pooling=pooling)
+        bare, options = split_name(name_or_path)
+        folder = find_checkpoint(bare)
+        if is_late_interaction(folder):
+            from metaembed_rag.model.late_interaction import LateInteractionEncoder
+
+            chosen = Pooling.chosen(pooling, options)
+            return LateInteractionEncoder.load(
+                folder,
+                name=join_name(bare, chosen.options()),
+                pooling=chosen,
+                device=device,
+                dtype=dtype,
+                max_pixels=max_pixels,
+                trust_remote_code=trust_remote_code,
+            )
+        if options or pooling:
+            raise CheckpointError(
+                f"{bare} makes ordered vectors itself, so there is nothing to pool; leave out "
+                f"pooling and what stands after the question mark"
+            )
+        with quiet(), explained(folder):
             backbone = Backbone.load(str(folder), local_files_only=True)
         if max_pixels is not None:
             backbone.settings = _replace(backbone.settings, max_pixels=max_pixels)
@@ -150,7 +197,7 @@ class MetaEmbedEncoder:
         if folder.is_dir():
             check_backbone_folder(folder)
             name_or_path = str(folder)
-        with _quiet(), _explained(name):
+        with quiet(), explained(name):
             hub = {"local_files_only": folder.is_dir()}
             with torch.random.fork_rng(devices=[]):  # a pooler that files lack is drawn alike
                 torch.manual_seed(seed)
@@ -181,13 +228,13 @@ class MetaEmbedEncoder:
         """
         folder = Path(folder)
         model = self.backbone.model
-        with self._lock, _quiet():
-            kept = {name: tensor.data for name, tensor in _weights(model).items()}
+        with self._lock, quiet():
+            kept = {name: tensor.data for name, tensor in weights(model).items()}
             try:
-                _cast(model, _as_dtype(dtype) or model.dtype)
+                cast(model, as_dtype(dtype) or model.dtype)
                 self.model.save_pretrained(str(folder), create_model_card=False)
             finally:
-                for name, tensor in _weights(model).items():
+                for name, tensor in weights(model).items():
                     tensor.data = kept[name]
         return folder
 
@@ -247,6 +294,12 @@ class MetaEmbedEncoder:
         return self.backbone.get_embedding_dimension()
 
     @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Numbers of leading values with which a vector works, ascending; the last one is D."""
+        trained = self.backbone.settings.dimensions
+        return (*(one for one in trained if one < self.dimension), self.dimension)
+
+    @property
     def query_vectors(self) -> int:
         """R_q, vectors of a query."""
         return self.backbone.settings.query_vectors
@@ -295,12 +348,12 @@ class MetaEmbedEncoder:
         show_progress: bool,
         vectors: int | None,
     ) -> np.ndarray:
-        count = self._count(side, vectors)
+        count = checked_count(vectors, self.backbone.settings.vectors(side), side)
         items = [self._read(value, f"{side} {i}") for i, value in enumerate(inputs)]
         result = np.empty((len(items), count, self.dimension), np.float32)
         what = "queries" if side == "query" else "documents"
         with tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar:
-            for rows in _batches(items, self._batch_size(batch_size)):
+            for rows in batches(items, bounded_batch_size(batch_size, self.device)):
                 result[rows] = self._encode_batch([items[i] for i in rows], side, count)
                 bar.update(len(rows))
         if not np.isfinite(result).all():
@@ -325,83 +378,6 @@ class MetaEmbedEncoder:
     def _read(self, value: Input, where: str) -> Item:
         return read_input(value, modalities=self.modalities, where=where, name=self.name)
 
-    def _batch_size(self, asked: int) -> int:
-        if asked < 1:
-            raise ValueError(f"batch_size must be at least 1, not {asked}")
-        # Larger batches leave a CPU's cache: 30 pages a second at 4 to 8, 24 at 32 (D = 256).
-        return min(asked, 8) if self.device.type == "cpu" else asked
-
-    def _count(self, side: str, vectors: int | None) -> int:
-        most = self.backbone.settings.vectors(side)
-        if vectors is None:
-            return most
-        if not 1 <= vectors <= most:
-            raise ValueError(f"vectors must be between 1 and {most} for a {side}, not {vectors}")
-        return vectors
-
-
-def _batches(items: list[Item], batch_size: int) -> Iterator[list[int]]:
-    """Indices of batches: one modality each, longest first (a lack of memory shows at once)."""
-    for modality in ("text", "image", "fused"):
-        rows = [i for i, item in enumerate(items) if item.modality == modality]
-        rows.sort(key=lambda i: -items[i].length)
-        for start in range(0, len(rows), batch_size):
-            yield rows[start : start + batch_size]
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _as_dtype(dtype: DType) -> torch.dtype | None:
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f"{dtype!r} is no dtype; use 'float32', 'bfloat16' or 'float16'")
-    return found
-
-
-def _weights(model: Any) -> dict[str, torch.Tensor]:
-    return model.state_dict(keep_vars=True)  # type: ignore[no-any-return]
-
-
-def _cast(model: Any, dtype: torch.dtype) -> None:
-    """Change what is stored in a checkpoint; ``model.to`` would also round RoPE's frequencies."""
-    for tensor in _weights(model).values():
-        if tensor.is_floating_point():
-            tensor.data = tensor.data.to(dtype)
-
 
 def _replace(settings: Settings, **changes: Any) -> Settings:
     return Settings(**{**vars(settings), **changes})
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no warnings of transformers meanwhile; users cannot act on them."""
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _explained(what: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what libraries raise about bad files into one sentence."""
-    try:
-        yield
-    except (ImportError, KeyError, OSError, RuntimeError, SafetensorError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(
-            f"{os.fspath(what)} cannot be loaded as a model ({type(error).__name__}: {reason}); "
-            f"shipped checkpoints: {', '.join(shipped_checkpoints()) or 'none'}"
-        ) from error

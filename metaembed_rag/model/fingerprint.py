@@ -38,12 +38,22 @@ def weights_state(backbone: Backbone) -> str:
     return _digest(backbone, 64)
 
 
+def digest_weights(model: torch.nn.Module) -> str:
+    """One line over the weights of any model, by content, as :func:`fingerprint` takes them."""
+    tensors = [tensor.detach() for tensor in model.state_dict().values()]
+    whole = sum(tensor.numel() for tensor in tensors) <= _WHOLE
+    return "\n".join(
+        sorted({_digest_values(tensor, None if whole else _SAMPLE) for tensor in tensors})
+    )
+
+
 def _digest(backbone: Backbone, sample: int | None) -> str:
     tensors = [tensor.detach() for tensor in backbone.model.state_dict().values()]
     parts = sorted({_digest_values(tensor, sample) for tensor in tensors})
     rows = backbone.model.get_input_embeddings().weight.detach()
     parts += [_digest_values(rows[ids], None) for ids in backbone.meta_ids.values()]
     described = {**backbone.settings.to_dict(), "format": None, "meta_ids": backbone.meta_ids}
+    described.pop("dimensions", None)  # they say what vectors are good for, and change none
     parts.append(json.dumps(described, sort_keys=True))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 

@@ -25,6 +25,8 @@ class Settings:
         max_pixels: Larger images are scaled down to it. The default is 1,024 patches of
             28 × 28 pixels, the most visual tokens that MetaEmbed was trained with.
         template: What stands around an input; None leaves it to the tokenizer's special tokens.
+        dimensions: Numbers of leading values with which a vector was trained to work too,
+            ascending; empty where only the whole vector was.
 
     Raises:
         CheckpointError: A number is not a whole number of at least 1.
@@ -36,11 +38,19 @@ class Settings:
     max_document_tokens: int = 512
     max_pixels: int = 1024 * 28 * 28
     template: Template | None = None
+    dimensions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name != "template" and (type(value) is not int or value < 1):
+            if name in ("template", "dimensions"):
+                continue
+            if type(value) is not int or value < 1:
                 raise CheckpointError(f"{name} must be a whole number of at least 1, not {value!r}")
+        whole = all(type(value) is int and value > 0 for value in self.dimensions)
+        if not whole or list(self.dimensions) != sorted(set(self.dimensions)):
+            raise CheckpointError(
+                f"dimensions must be ascending whole numbers, not {list(self.dimensions)!r}"
+            )
 
     def vectors(self, side: str) -> int:
         """R_q for ``"query"``, R_c for ``"document"``."""
@@ -52,7 +62,10 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"format": FORMAT, **asdict(self)}
+        values = {"format": FORMAT, **asdict(self), "dimensions": list(self.dimensions)}
+        if not self.dimensions:
+            del values["dimensions"]  # so that files are as they were before there were any
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
@@ -70,4 +83,5 @@ class Settings:
         template = known.pop("template", None)
         if unknown := sorted(set(known) - set(cls.__dataclass_fields__)):
             raise CheckpointError(f"metaembed.json has unknown keys: {', '.join(unknown)}")
+        known["dimensions"] = tuple(known.get("dimensions", ()))
         return cls(**known, template=Template.from_dict(template) if template else None)

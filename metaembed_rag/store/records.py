@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import MetadataError
-from metaembed_rag.multivector import Quantized, pack, quantize, unpack
+from metaembed_rag.formats import DEFAULT, Encoded, pack, unpack, vector_format
 from metaembed_rag.pages import Page
 
 SOURCE, PAGE = "source", "page"
@@ -22,7 +22,7 @@ _OURS = "metaembed:"
 VECTORS, TEXT, IMAGE = _OURS + "vectors", _OURS + "text", _OURS + "image"
 HASH, DIGEST, MODE = _OURS + "hash", _OURS + "digest", _OURS + "mode"
 SETTINGS, COUNT, OCR = _OURS + "settings", _OURS + "page_count", _OURS + "ocr"
-STAMP = _OURS + "stamp"
+STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
 IMAGE_HASH = _OURS + "image_hash"
 
 _LONGEST_LIST = 1_000
@@ -41,6 +41,7 @@ class Record:
         content_hash: Of what was encoded.
         mode: What of the page was encoded: ``fused``, ``image`` or ``text``.
         stamp: Of the request that wrote it; ``""`` from before there were stamps.
+        written: When, by the writer's clock, in seconds; 0 from before that was noted.
     """
 
     page: Page
@@ -48,6 +49,7 @@ class Record:
     content_hash: str
     mode: str
     stamp: str = ""
+    written: int = 0
 
 
 def to_metadata(page: Page, *, payload: str, content_hash: str, mode: str) -> dict[str, Any]:
@@ -97,7 +99,14 @@ def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
         text_from_ocr=metadata[OCR],
         image_hash=metadata[IMAGE_HASH],
     )
-    return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], metadata.get(STAMP, ""))
+    return Record(
+        page,
+        metadata[VECTORS],
+        metadata[HASH],
+        metadata[MODE],
+        metadata.get(STAMP, ""),
+        metadata.get(WRITTEN, 0),
+    )
 
 
 def new_stamp(count: int) -> str:
@@ -127,14 +136,17 @@ def same_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
 
 
-def pack_vectors(vectors: NDArray[np.float32]) -> list[str]:
+def pack_vectors(vectors: NDArray[np.float32], format: str = DEFAULT) -> list[str]:
     """Float32 vectors (pages, R, D) as the payloads of their records."""
-    return pack(quantize(vectors))
+    return pack(vector_format(format).encode(vectors))
 
 
-def unpack_vectors(records: Sequence[Record], dimension: int, vectors: int) -> Quantized:
+def unpack_vectors(
+    records: Sequence[Record], dimension: int, vectors: int, format: str = DEFAULT
+) -> Encoded:
     """The first ``vectors`` vectors of each record's page."""
-    return unpack([record.payload for record in records], dimension, vectors)
+    payloads = [record.payload for record in records]
+    return unpack(payloads, vector_format(format), dimension, vectors)
 
 
 def check_metadata(metadata: Mapping[str, Any], id: str) -> None:

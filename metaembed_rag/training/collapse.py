@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,24 @@ def measure_collapse(queries: Tensor, documents: Tensor) -> Collapse:
     wins = wins / wins.sum()
     entropy = -(wins * wins.clamp(min=1e-12).log()).sum() / torch.tensor(float(vectors)).log()
     return Collapse(cosines[:, apart].mean().item(), rank.item(), entropy.item())
+
+
+def collapse_at(
+    queries: Tensor, documents: Tensor, budgets: Sequence[tuple[int, int]]
+) -> dict[str, Collapse]:
+    """:func:`measure_collapse` of the prefixes at several budgets: ``{"4,8": ...}``.
+
+    Args:
+        queries: Unit vectors ``(n, R_q, D)`` on any device.
+        documents: The matching unit vectors ``(n, R_c, D)``, ``n >= 2``.
+        budgets: (r_q, r_c); those with one page vector are left out, as nothing can be alike.
+    """
+    asked, pages = queries.float().cpu(), documents.float().cpu()
+    return {
+        f"{r_q},{r_c}": measure_collapse(asked[:, :r_q], pages[:, :r_c])
+        for r_q, r_c in budgets
+        if r_c > 1
+    }
 
 
 def evenness_penalty(queries: Tensor, documents: Tensor, *, temperature: float = 0.05) -> Tensor:

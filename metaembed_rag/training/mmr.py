@@ -52,6 +52,19 @@ class MMRLoss:
     groups: list[Tensor]
 
 
+@dataclass(frozen=True)
+class HardNegatives:
+    """Pages that look like the answer of one query, and are held against that query only.
+
+    Args:
+        vectors: Unit vectors ``(k, R_c, D)``.
+        owners: int64 ``(k,)``, the query that each belongs to, in ascending order.
+    """
+
+    vectors: Tensor
+    owners: Tensor
+
+
 def mmr_loss(
     queries: Tensor,
     documents: Tensor,
@@ -59,31 +72,76 @@ def mmr_loss(
     *,
     teacher: Tensor | None = None,
     teacher_weight: float = 1.0,
+    negatives: HardNegatives | None = None,
+    first: int = 0,
 ) -> MMRLoss:
-    """MMR loss with in-batch negatives: query ``i`` is answered by document ``i``.
+    """MMR loss with in-batch negatives: query ``i`` is answered by document ``first + i``.
 
     Args:
         queries: Unit vectors ``(n, R_q, D)``.
-        documents: Unit vectors ``(m, R_c, D)``, ``m >= n``; those from ``n`` on are negatives.
+        documents: Unit vectors ``(m, R_c, D)``, ``m >= n``; all others are query ``i``'s negatives.
         teacher: Optional log-probabilities ``(n, m)``: each group is also drawn to them (KL
             divergence), weighted by ``teacher_weight`` and the group's own share.
+        negatives: Their scores join the softmax of their own query.
+        first: Where the queries' own documents begin among those of several devices.
     """
-    right = torch.arange(len(queries), device=queries.device)
+    right = torch.arange(first, first + len(queries), device=queries.device)
     total, losses = queries.new_zeros(()), []
     scores = group_scores(queries, documents, settings.groups)
     weights = [weight / sum(settings.weights) for weight in settings.weights]
     shares = settings.teacher_weights
-    for (r_q, _), weight, share, temperature, score in zip(
-        settings.groups, weights, shares, settings.temperatures, scores, strict=True
+    for i, ((r_q, _), weight, share, temperature, score) in enumerate(
+        zip(settings.groups, weights, shares, settings.temperatures, scores, strict=True)
     ):
-        logits = (score / r_q if settings.score == "mean" else score) / temperature
-        loss = F.cross_entropy(logits, right)
+        scale = (r_q if settings.score == "mean" else 1) * temperature
+        logits = score / scale
+        if negatives is None or not len(negatives.owners):
+            loss = F.cross_entropy(logits, right)
+        else:
+            own = _own_scores(queries, negatives, settings.groups[i]) / scale  # (n, most)
+            loss = F.cross_entropy(torch.cat([logits, own], dim=1), right)
         losses.append(loss.detach())
         total = total + weight * loss
         if teacher is not None and share > 0:
             drawn = F.kl_div(logits.log_softmax(1), teacher, log_target=True, reduction="batchmean")
             total = total + teacher_weight * share * weight * drawn
     return MMRLoss(total, losses)
+
+
+def page_to_query_loss(
+    queries: Tensor, documents: Tensor, settings: MMRSettings, *, first: int = 0
+) -> Tensor:
+    """The other direction: document ``j`` must find query ``first + j`` among all queries.
+
+    Args:
+        queries: Unit vectors ``(m, R_q, D)``.
+        documents: Unit vectors ``(n, R_c, D)``, ``n <= m``.
+        first: Where the documents' own queries begin.
+
+    Returns:
+        A scalar: InfoNCE of each group by the same MaxSim, weighted as in :func:`mmr_loss`.
+    """
+    right = torch.arange(first, first + len(documents), device=documents.device)
+    total = queries.new_zeros(())
+    scores = group_scores(queries, documents, settings.groups)
+    for (r_q, _), weight, temperature, score in zip(
+        settings.groups, settings.weights, settings.temperatures, scores, strict=True
+    ):
+        scale = (r_q if settings.score == "mean" else 1) * temperature
+        total = total + weight / sum(settings.weights) * F.cross_entropy(score.T / scale, right)
+    return total
+
+
+def _own_scores(queries: Tensor, negatives: HardNegatives, group: tuple[int, int]) -> Tensor:
+    """MaxSim sums of each query and its own negatives, ``(n, most)``; -inf where it has fewer."""
+    r_q, r_c = group
+    asked = queries[negatives.owners, :r_q]  # (k, r_q, D)
+    scores = (asked @ negatives.vectors[:, :r_c].transpose(1, 2)).amax(-1).sum(1)  # (k,)
+    counts = torch.bincount(negatives.owners, minlength=len(queries))
+    begins = counts.cumsum(0) - counts
+    place = torch.arange(len(scores), device=scores.device) - begins[negatives.owners]
+    table = scores.new_full((len(queries), int(counts.max())), -torch.inf)
+    return table.index_put((negatives.owners, place), scores)
 
 
 def group_scores(

@@ -1,0 +1,554 @@
+"""The cascade: the full budget's ranking at about the cost of a coarse one.
+
+A page's vectors lie in levels (the first vector, the next 3, the next 4, ...). A search scores
+all pages with the first level, keeps a share of them, scores these with one level more, and so on:
+only the last few are read whole. ::
+
+    levels = [first, next_3, next_4, next_8, next_48]          # Quantized or Encoded, same pages
+    calibration = calibrate(sample_queries, levels, k=10, recalls=[0.95, 0.99])
+    plan = choose(calibration, min_recall=0.99)                # or max_ms=15, pages=len(levels[0])
+    found = search(queries, levels, plan, k=10, allowed=mask)  # one Found a query
+    found[0].rows, found[0].scores, found[0].read
+
+An index holds the levels (mapped from disk), keeps the calibration as JSON
+(:meth:`Calibration.to_json`), turns ``where`` into the mask, and ``rows`` into pages.
+:func:`exhaustive` is the exact twin of any plan; :func:`search_exact` proves that it found the same.
+Scores are those of :func:`metaembed_rag.maxsim.maxsim_quantized` (the query unrounded), whichever
+way a page was found; equal scores are ordered by row.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.errors import BudgetError
+from metaembed_rag.formats import Encoded
+from metaembed_rag.maxsim.integers import (
+    QuantizedQueries,
+    Vectors,
+    maxsim_levels,
+    maxsim_unrounded,
+    quantize_queries,
+)
+from metaembed_rag.multivector import Quantized
+
+_SPARE = 4
+"""Every stage hands on at least so many times k pages, and the last ranks so many by float32."""
+
+_QUERIES_AT_ONCE = 16
+"""Queries that read the first level together; their scores of 100,000 pages take 6 MB."""
+
+_ROUNDING = 1e-4
+"""What float32 sums of 16 similarities may be off by, generously."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Score with the first ``r_c`` vectors of a page, keep the ``share`` that scored best."""
+
+    r_c: int
+    share: float
+
+    def __post_init__(self) -> None:
+        if self.r_c < 1 or not 0 < self.share <= 1:
+            raise BudgetError(f"a stage needs r_c of at least 1 and a share in (0, 1], not {self}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to search.
+
+    Attributes:
+        budget: Of the last stage, which ranks.
+        stages: The stages before it, from coarse to fine; none for an exhaustive search.
+        recall: Share of the full budget's exact top k that it found when it was measured, on
+            queries that had no part in choosing the shares; NaN where nobody measured.
+        ms: Median milliseconds of a query then, over ``pages`` pages; NaN likewise.
+        pages: Pages then.
+    """
+
+    budget: RetrievalBudget
+    stages: tuple[Stage, ...] = ()
+    recall: float = math.nan
+    ms: float = math.nan
+    pages: int = 0
+
+    def ms_for(self, pages: int | None) -> float:
+        """Expected milliseconds for another number of pages: in proportion."""
+        return self.ms if pages is None or not self.pages else self.ms * pages / self.pages
+
+    def vectors_read(self) -> float:
+        """Page vectors read a page of the collection, on average."""
+        shares = [1.0, *(stage.share for stage in self.stages)]
+        sizes = [*(stage.r_c for stage in self.stages), self.budget.r_c]
+        return sum(share * size for share, size in zip(shares, sizes, strict=True))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Plans that were measured on one collection, and how."""
+
+    k: int
+    queries: int
+    pages: int
+    plans: tuple[Plan, ...]
+
+    def to_json(self) -> str:
+        """As text, for :meth:`from_json`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: It did not write this.
+        """
+        try:
+            data = json.loads(text)
+            plans = tuple(_plan_of(plan) for plan in data.pop("plans"))
+            return cls(plans=plans, **data)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"this is no calibration: {error}") from error
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best pages of one query.
+
+    Attributes:
+        rows: int64, best first; fewer than k only where fewer are allowed.
+        scores: float32 raw sums, as many.
+        read: Pages scored in each stage, the last one included.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    read: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A smaller copy of all vectors with its error, by which pages are excluded for certain.
+
+    Attributes:
+        levels: For example the vectors in int4.
+        errors: float32, shape (pages,): the largest distance of a page's vector from its copy.
+    """
+
+    levels: tuple[Vectors, ...]
+    errors: NDArray[np.float32]
+
+
+def search(
+    queries: NDArray[np.float32],
+    levels: Sequence[Vectors],
+    plan: Plan,
+    k: int,
+    *,
+    allowed: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> list[Found]:
+    """The best ``k`` pages of each query by a plan.
+
+    Args:
+        queries: float32 unit vectors, shape (r_q, D) or (queries, r_q, D).
+        levels: The pages' vectors in order, each level of shape (pages, r, ...).
+        plan: From :func:`choose`, or made by hand.
+        k: Pages wanted.
+        allowed: The pages that a filter lets pass: a bool mask of shape (pages,) or row numbers.
+            Shares are then shares of these, so the top k stays as complete.
+        threads: As many as torch uses, by default.
+    """
+    rows = _allowed_rows(allowed)
+    found: list[Found] = []
+    ready = quantize_queries(queries).first(plan.budget.r_q)
+    for start in range(0, len(ready), _QUERIES_AT_ONCE):
+        batch = ready.slice(slice(start, start + _QUERIES_AT_ONCE))
+        first = _stage_budgets(plan)[0]
+        scores = maxsim_levels(batch, levels, first, rows=rows, threads=threads)
+        found += [
+            _descend(batch.one(i), levels, plan, k, rows, one, threads)
+            for i, one in enumerate(scores)
+        ]
+    return found
+
+
+def exhaustive(
+    queries: NDArray[np.float32],
+    levels: Sequence[Vectors],
+    budget: RetrievalBudget,
+    k: int,
+    *,
+    allowed: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> list[Found]:
+    """Every allowed page scored at the budget: the exact twin of :func:`search`."""
+    return search(queries, levels, Plan(budget), k, allowed=allowed, threads=threads)
+
+
+def search_exact(
+    queries: NDArray[np.float32],
+    levels: Sequence[Vectors],
+    plan: Plan,
+    k: int,
+    *,
+    shadow: Shadow | None = None,
+    allowed: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> list[Found]:
+    """The exact top ``k`` of unit vectors, with proof that no other page belongs there.
+
+    The plan's k-th score t is a lower bound of the true one. A page is excluded if its score from
+    the shadow plus all that this may be off by stays below t (Cauchy-Schwarz: a query vector q and
+    a vector at distance e from its copy: at most |q| e). All other pages are scored: at first in
+    int8, whose rounding of the query is bounded in the same way, then in float32. Without a shadow
+    no page is excluded before: bounds from the coarse levels (covering radii) excluded not one
+    page of 10,000 real ones, because fine vectors point far away from coarse ones.
+
+    Returns:
+        As :func:`search`; the last number of ``read`` counts the pages that were ranked in
+        float32, the one before it those scored in int8.
+    """
+    rows = _allowed_rows(allowed)
+    quick = search(queries, levels, plan, k, allowed=rows, threads=threads)
+    ready = quantize_queries(queries).first(plan.budget.r_q)
+    return [
+        _prove(ready.one(i), levels, plan.budget, k, one, shadow, rows, threads)
+        for i, one in enumerate(quick)
+    ]
+
+
+def shadow_of(levels: Sequence[Vectors], format: Any) -> Shadow:
+    """A shadow in another format (of :mod:`metaembed_rag.formats`), such as int4."""
+    copies = tuple(format.encode(_decoded(level)) for level in levels)
+    errors = [
+        np.linalg.norm(_decoded(level) - copy.decode(), axis=-1).max(axis=1)
+        for level, copy in zip(levels, copies, strict=True)
+    ]
+    return Shadow(copies, np.max(errors, axis=0))
+
+
+def calibrate(
+    queries: NDArray[np.float32],
+    levels: Sequence[Vectors],
+    k: int = 10,
+    recalls: Sequence[float] = (0.9, 0.95, 0.99),
+    *,
+    budgets: Iterable[RetrievalBudget] | None = None,
+    threads: int | None = None,
+) -> Calibration:
+    """Find the shares that keep a wanted recall, and measure each plan.
+
+    Half of the queries choose the shares, so that no more of the true pages are lost than the
+    wanted recall allows less two standard errors; the other half measures recall and time.
+
+    Args:
+        queries: float32, shape (queries, r_q, D): some hundred of the kind that will be asked.
+        levels: The pages' vectors.
+        k: The size of the top that has to be found.
+        recalls: The recalls wanted, each in (0, 1].
+        budgets: Those of the last stage; the full one, and those at each level, by default.
+        threads: As many as torch uses, by default.
+
+    Raises:
+        BudgetError: There are fewer than 2 queries, or a recall makes no sense.
+    """
+    if len(queries) < 2:
+        raise BudgetError("calibrating takes at least 2 queries; some hundred give good shares")
+    if not recalls or not all(0 < recall <= 1 for recall in recalls):
+        raise BudgetError(f"a wanted recall is over 0 and at most 1, not {list(recalls)}")
+    sizes = list(np.cumsum([level.values.shape[1] for level in levels]))
+    full = RetrievalBudget(queries.shape[1], int(sizes[-1]))
+    wanted = list(budgets) if budgets is not None else _budgets_at(sizes, full)
+    fitting, measuring = queries[::2], queries[1::2]
+    truth = [set(one.rows.tolist()) for one in exhaustive(measuring, levels, full, k)]
+    plans = []
+    for budget in wanted:
+        for stages in _stages(fitting, levels, budget, k, recalls, sizes, threads):
+            plan = Plan(budget, stages)
+            plans.append(_measured(plan, measuring, levels, k, truth, threads))
+    return Calibration(k, len(queries), len(levels[0]), tuple(dict.fromkeys(plans)))
+
+
+def choose(
+    calibration: Calibration,
+    *,
+    max_ms: float | None = None,
+    min_recall: float | None = None,
+    pages: int | None = None,
+) -> Plan:
+    """The plan for ``budget="auto"``.
+
+    With ``min_recall``, the fastest that reaches it; with ``max_ms`` alone, the one of highest
+    recall that is fast enough; with neither, the fastest that reaches the highest recall.
+
+    Args:
+        calibration: From :func:`calibrate`.
+        max_ms: Milliseconds that a query may take, beyond encoding it.
+        min_recall: Share of the full budget's exact top k that has to be found.
+        pages: Pages now, if there are more or fewer than when it was calibrated.
+
+    Raises:
+        BudgetError: No plan does; the message names the nearest.
+    """
+    able = [
+        plan
+        for plan in calibration.plans
+        if (max_ms is None or plan.ms_for(pages) <= max_ms)
+        and (min_recall is None or plan.recall >= min_recall)
+    ]
+    if not able:
+        raise BudgetError(_nothing_fits(calibration, max_ms, min_recall, pages))
+    if min_recall is not None:
+        return min(able, key=lambda plan: (plan.ms, -plan.recall))
+    return min(able, key=lambda plan: (-plan.recall, plan.ms))
+
+
+# -- searching ---------------------------------------------------------------------------------
+
+
+def _stage_budgets(plan: Plan) -> list[RetrievalBudget]:
+    """All stages take all query vectors: beside the page vectors that are read they cost little."""
+    r_q = plan.budget.r_q
+    return [*(RetrievalBudget(r_q, stage.r_c) for stage in plan.stages), plan.budget]
+
+
+def _allowed_rows(allowed: NDArray[Any] | None) -> NDArray[np.int64] | None:
+    if allowed is None:
+        return None
+    rows = np.asarray(allowed)
+    return np.flatnonzero(rows) if rows.dtype == bool else np.unique(rows.astype(np.int64))
+
+
+def _descend(
+    query: QuantizedQueries,
+    levels: Sequence[Vectors],
+    plan: Plan,
+    k: int,
+    rows: NDArray[np.int64] | None,
+    scores: NDArray[np.float32],
+    threads: int | None,
+) -> Found:
+    """From the first stage's scores (allowed pages,) down to the top k."""
+    pages, read = len(scores), [len(scores)]
+    for stage, budget in zip(plan.stages, _stage_budgets(plan)[1:], strict=True):
+        kept = max(math.ceil(stage.share * pages), _SPARE * k)
+        rows, scores = _best(rows, scores, kept)
+        scores = maxsim_levels(query, levels, budget, rows=rows, threads=threads)[0]
+        read.append(len(rows))
+    rows, _ = _best(rows, scores, _SPARE * k)
+    return _ranked(query, levels, plan.budget, k, rows, tuple(read))
+
+
+def _best(
+    rows: NDArray[np.int64] | None, scores: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The pages with the ``count`` best scores, in row order, and all that equal the last one."""
+    if count >= len(scores):
+        return (np.arange(len(scores)) if rows is None else rows), scores
+    at_least = np.partition(scores, len(scores) - count)[len(scores) - count]
+    kept = np.flatnonzero(scores >= at_least)
+    return (kept if rows is None else rows[kept]), scores[kept]
+
+
+def _ranked(
+    query: QuantizedQueries,
+    levels: Sequence[Vectors],
+    budget: RetrievalBudget,
+    k: int,
+    rows: NDArray[np.int64],
+    read: tuple[int, ...],
+) -> Found:
+    """The top k of a few rows, by float32 scores of the stored vectors."""
+    scores = maxsim_unrounded(query, levels, budget, rows)[0]
+    order = np.lexsort((rows, -scores))[:k]
+    return Found(rows[order], scores[order], read)
+
+
+def _decoded(level: Vectors) -> NDArray[np.float32]:
+    return level.decode() if isinstance(level, Encoded) else level.dequantize()
+
+
+# -- the proof ---------------------------------------------------------------------------------
+
+
+def _prove(
+    query: QuantizedQueries,
+    levels: Sequence[Vectors],
+    budget: RetrievalBudget,
+    k: int,
+    quick: Found,
+    shadow: Shadow | None,
+    rows: NDArray[np.int64] | None,
+    threads: int | None,
+) -> Found:
+    if len(quick.rows) < k:  # then these are all that are allowed
+        return quick
+    least, read = float(quick.scores[-1]), quick.read
+    slack = _query_error(query, levels) + _ROUNDING
+    if shadow is not None:
+        near = maxsim_levels(query, shadow.levels, budget, rows=rows, threads=threads)[0]
+        errors = shadow.errors if rows is None else shadow.errors[rows]
+        reach = float(np.linalg.norm(query.exact[0], axis=-1).sum())
+        # The query's rounding meets a copy here, which is longer than the vector by its error.
+        most = near + errors * (reach + slack) + slack
+        kept = np.flatnonzero(most >= least)
+        rows, read = (kept if rows is None else rows[kept]), (*read, len(near))
+    scores = maxsim_levels(query, levels, budget, rows=rows, threads=threads)[0]
+    kept = np.flatnonzero(scores + slack >= least)
+    last = kept if rows is None else rows[kept]
+    return _ranked(query, levels, budget, k, last, (*read, len(scores), len(last)))
+
+
+def _query_error(query: QuantizedQueries, levels: Sequence[Vectors]) -> float:
+    """How much the int8 rounding of the query can change a score of unit vectors.
+
+    A stored vector is at most its rounding error longer than 1: sqrt(D) times the largest error of
+    a value, which is 1/254 for int8 and 1/16 at the worst.
+    """
+    rounded = query.values[0] * query.scales[0][:, None]
+    off = float(np.linalg.norm(query.exact[0] - rounded, axis=-1).sum())
+    plain = all(isinstance(level, Quantized) for level in levels)
+    longest = 1 + math.sqrt(rounded.shape[1]) / (250 if plain else 15)
+    return off * longest
+
+
+# -- calibration -------------------------------------------------------------------------------
+
+
+def _budgets_at(sizes: Sequence[int], full: RetrievalBudget) -> list[RetrievalBudget]:
+    """The full budget, and the paper's budgets that end at a level."""
+    small = [b for b in RetrievalBudget.paper() if b.r_c in sizes and b.r_q <= full.r_q]
+    return [*(b for b in small if b.r_c < full.r_c), full]
+
+
+def _stages(
+    queries: NDArray[np.float32],
+    levels: Sequence[Vectors],
+    budget: RetrievalBudget,
+    k: int,
+    recalls: Sequence[float],
+    sizes: Sequence[int],
+    threads: int | None,
+) -> list[tuple[Stage, ...]]:
+    """The cheapest stages for each wanted recall of the budget's own top k, and none."""
+    truth = exhaustive(queries, levels, budget, k, threads=threads)
+    coarse = [int(size) for size in sizes if size < budget.r_c]
+    ranks = _ranks(queries, levels, budget, truth, coarse, threads)
+    pages = len(levels[0])
+    found: list[tuple[Stage, ...]] = [()]
+    for recall in recalls:
+        losses = _losses(recall, ranks.shape[1])
+        plans = [
+            _cheapest_shares(
+                ranks[list(chosen)], [coarse[i] for i in chosen], losses, budget, pages
+            )
+            for n in range(len(coarse) + 1)
+            for chosen in itertools.combinations(range(len(coarse)), n)
+        ]
+        found.append(min(plans, key=lambda stages: Plan(budget, stages).vectors_read()))
+    return list(dict.fromkeys(found))
+
+
+def _losses(recall: float, pairs: int) -> int:
+    """How many of the true pages the shares may lose: two standard errors fewer than wanted."""
+    expected = (1 - recall) * pairs
+    return max(0, math.floor(expected - 2 * math.sqrt(expected * recall)))
+
+
+def _ranks(
+    queries: NDArray[np.float32],
+    levels: Sequence[Vectors],
+    budget: RetrievalBudget,
+    truth: Sequence[Found],
+    coarse: Sequence[int],
+    threads: int | None,
+) -> NDArray[np.int64]:
+    """At which place each true page comes at each coarse level, (levels, all true pages)."""
+    ranks = [
+        np.concatenate(
+            [
+                _places(maxsim_levels(query, levels, at, threads=threads)[0], one.rows)
+                for query, one in zip(queries, truth, strict=True)
+            ]
+        )
+        for at in (RetrievalBudget(budget.r_q, r_c) for r_c in coarse)
+    ]
+    return np.array(ranks, dtype=np.int64).reshape(len(coarse), -1 if coarse else 0)
+
+
+def _places(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many pages score at least as much as each of ``rows``."""
+    return len(scores) - np.searchsorted(np.sort(scores), scores[rows], side="left")
+
+
+def _cheapest_shares(
+    ranks: NDArray[np.int64],
+    sizes: Sequence[int],
+    losses: int,
+    budget: RetrievalBudget,
+    pages: int,
+) -> tuple[Stage, ...]:
+    """Shares that lose at most ``losses`` true pages and read few vectors.
+
+    Greedy: whichever stage gains most by giving up its worst page gives it up.
+    """
+    if not len(sizes) or not ranks.size:
+        return ()
+    costs = np.array([*sizes[1:], budget.r_c])  # vectors read of a page that a stage keeps
+    alive = ranks
+    for _ in range(min(losses, ranks.shape[1] - 1)):
+        without = [np.delete(alive, column, axis=1) for column in alive.argmax(axis=1)]
+        alive = min(without, key=lambda left: float(costs @ left.max(axis=1)))
+    keep = np.minimum.accumulate(alive.max(axis=1))
+    return tuple(Stage(size, float(n) / pages) for size, n in zip(sizes, keep, strict=True))
+
+
+def _measured(
+    plan: Plan,
+    queries: NDArray[np.float32],
+    levels: Sequence[Vectors],
+    k: int,
+    truth: Sequence[set[int]],
+    threads: int | None,
+) -> Plan:
+    """The plan with its recall and time on these queries, asked one by one."""
+    times, hits = [], 0
+    for query, wanted in zip(queries, truth, strict=True):
+        start = time.perf_counter()
+        found = search(query, levels, plan, k, threads=threads)[0]
+        times.append(time.perf_counter() - start)
+        hits += len(wanted & set(found.rows.tolist()))
+    recall = hits / max(1, sum(map(len, truth)))
+    ms = round(1000 * float(np.median(times)), 4)
+    return Plan(plan.budget, plan.stages, recall, ms, len(levels[0]))
+
+
+def _plan_of(data: dict[str, Any]) -> Plan:
+    stages = tuple(Stage(**stage) for stage in data.pop("stages"))
+    return Plan(RetrievalBudget(**data.pop("budget")), stages, **data)
+
+
+def _nothing_fits(
+    calibration: Calibration, max_ms: float | None, min_recall: float | None, pages: int | None
+) -> str:
+    best = max(calibration.plans, key=lambda plan: plan.recall)
+    fast = min(calibration.plans, key=lambda plan: plan.ms)
+    wanted = [f"at most {max_ms} ms"] if max_ms is not None else []
+    wanted += [f"a recall of at least {min_recall}"] if min_recall is not None else []
+    return (
+        f"no calibrated plan has {' and '.join(wanted)}: the fastest takes "
+        f"{fast.ms_for(pages):.2f} ms (recall {fast.recall:.3f}), the best reaches "
+        f"{best.recall:.3f} ({best.ms_for(pages):.2f} ms); ask for less, or calibrate again"
+    )

@@ -1,0 +1,102 @@
+"""``metaembed plan``: what an index will cost, before anything is indexed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metaembed_rag.plan import Plan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``metaembed plan``."""
+    from metaembed_rag.cli import _positive
+
+    parser.add_argument("--pages", type=_positive, required=True, metavar="N", help="pages")
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("METAEMBED_MODEL") or "mini",
+        help="mini, a folder, or a hub id: its dimension and numbers of vectors (default: mini)",
+    )
+    parser.add_argument("--dimension", type=_positive, metavar="D", help="values a vector")
+    parser.add_argument("--vectors", type=_positive, help="vectors stored a page")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure, and print a table or one JSON object."""
+    from metaembed_rag.cli import _print_json
+    from metaembed_rag.plan import plan
+
+    shape = _shape(given.model)
+    found = plan(
+        given.pages,
+        dimension=given.dimension or shape["dimension"],
+        vectors=given.vectors or shape["vectors"],
+        query_vectors=shape["query_vectors"],
+    )
+    if given.json:
+        _print_json({"model": given.model, **found.to_dict()})
+    else:
+        _print_plan(found)
+    return 0
+
+
+def _shape(model: str) -> dict[str, int]:
+    """A checkpoint's numbers, read from its files: no weights, no torch."""
+    from metaembed_rag.errors import CheckpointError
+    from metaembed_rag.model.checkpoints import CONFIG, find_checkpoint
+
+    folder = find_checkpoint(model)
+    settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    width = config.get("hidden_size") or config.get("text_config", {}).get("hidden_size")
+    if width is None:
+        raise CheckpointError(f"{folder}/config.json names no hidden_size; give --dimension")
+    return {
+        "dimension": width,
+        "vectors": settings["document_vectors"],
+        "query_vectors": settings["query_vectors"],
+    }
+
+
+def _print_plan(found: Plan) -> None:
+    print(
+        f"{found.pages:,} pages, {found.vectors} vectors a page, {found.dimension} values a vector"
+    )
+    heads = ("format", "bytes a page", "vectors", "disk", "memory", "mapped")
+    print("\n" + "  ".join(head.rjust(12) for head in heads))
+    for one in found.formats:
+        sizes = (one.vectors_bytes, one.disk_bytes, one.memory_bytes, one.mapped_bytes)
+        cells = [one.format, f"{one.bytes_per_page:,}", *map(_size, sizes)]
+        print("  ".join(cell.rjust(12) for cell in cells))
+    print("\nms a query, every page scored:")
+    names = [one.format for one in found.formats]
+    print("  ".join(head.rjust(12) for head in ("budget", *names)))
+    for row in zip(*(one.budgets for one in found.formats), strict=True):
+        budget = "({},{})".format(*row[0].budget)
+        print("  ".join(c.rjust(12) for c in (budget, *(_ms(b.exhaustive_ms) for b in row))))
+    print(
+        f"\nMilliseconds are estimates: {min(found.measured_pages.values()):,} to "
+        f"{max(found.measured_pages.values()):,} random pages were scored here and now, and the "
+        f"time scaled\nto {found.pages:,}; encoding the query comes on top, and a search of "
+        f"candidates scores fewer pages.\nDisk is an estimate for pages of 500 characters, without "
+        f"pictures; memory is that of a process that\nonly searches, without the model, and mapped "
+        f"is shared by all processes and given back when needed."
+    )
+
+
+def _size(bytes_: int) -> str:
+    """Bytes as people say them."""
+    value = float(bytes_)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds:.3g}" if milliseconds < 1000 else f"{milliseconds:,.0f}"

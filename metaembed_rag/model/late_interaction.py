@@ -1,0 +1,461 @@
+"""``LateInteractionEncoder``: any late-interaction checkpoint, its tokens pooled into an order.
+
+ColBERT, ColPali, ColQwen and their kin give one vector a token. sentence-transformers loads them;
+here their vectors are pooled (:mod:`metaembed_rag.pooling`) into ordered ones, so that they can be
+stored and searched at any budget like those of Meta Tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.base.modules import transformer as transformer_module
+from transformers import AutoConfig, AutoProcessor
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+
+from metaembed_rag.errors import CheckpointError, ModalityError, ModelError
+from metaembed_rag.model.backbones import image_only
+from metaembed_rag.model.checkpoints import read_json
+from metaembed_rag.model.fingerprint import digest_weights
+from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
+from metaembed_rag.model.loading import (
+    DType,
+    as_dtype,
+    batches,
+    best_device,
+    bounded_batch_size,
+    cast,
+    checked_count,
+    explained,
+    quiet,
+    weights,
+)
+from metaembed_rag.model.template import break_tokens, token_pattern
+from metaembed_rag.pooling import Pooling, Vectors, nested_pooling
+from metaembed_rag.progress import tqdm
+
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+_TRAINED_DIMENSIONS = ("matryoshka_dims", "matryoshka_dimensions")
+_MAX_TEXT = 512
+"""Tokens of a text that goes beside an image, where the checkpoint sets no length of its own."""
+
+
+class LateInteractionEncoder:
+    """A late-interaction checkpoint; made by ``MetaEmbedEncoder.from_pretrained``.
+
+    It may be shared between threads: one lock lets one batch at a time onto the device.
+
+    Attributes:
+        model: The ``sentence_transformers.MultiVectorEncoder`` inside.
+        name: What loads it again, pooling included.
+        settings: How its tokens are pooled.
+    """
+
+    def __init__(
+        self,
+        model: MultiVectorEncoder,
+        *,
+        name: str,
+        pooling: Pooling | None = None,
+        device: str | None = None,
+        dtype: DType = None,
+        max_pixels: int | None = None,
+    ) -> None:
+        """Put a loaded model on a device.
+
+        Args:
+            model: With the modules that project, mask and normalise its tokens.
+            name: What to call it.
+            pooling: How tokens become ordered vectors.
+            device: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes the best there is.
+            dtype: Of the weights; None takes bfloat16 on CUDA and float32 elsewhere.
+            max_pixels: Larger images are scaled down to it before the checkpoint's own bounds.
+        """
+        self.model = model
+        self.name = name
+        self.settings = pooling or Pooling()
+        self._lock = threading.RLock()
+        self._max_pixels = max_pixels
+        self._fingerprint = self._digest()
+        target = torch.device(device or best_device())
+        cast(model, as_dtype(dtype) or _usual_dtype(target))
+        self.model.to(target)
+        self.model.eval()
+        self._control = token_pattern(_control_tokens(self._transformer.processor))
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        name: str | None = None,
+        pooling: Pooling | None = None,
+        device: str | None = None,
+        dtype: DType = None,
+        max_pixels: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> LateInteractionEncoder:
+        """Load a folder in a layout that sentence-transformers knows.
+
+        Args:
+            folder: Of sentence-transformers, PyLate, Stanford ColBERT, or transformers' ColPali,
+                ColQwen2, ColModernVBert.
+            name: What to call it; the folder by default.
+            pooling: See :class:`LateInteractionEncoder`, as the following.
+            device: As there.
+            dtype: As there.
+            max_pixels: As there.
+            trust_remote_code: Run the Python code that comes with the checkpoint.
+
+        Raises:
+            CheckpointError: It cannot be loaded, or lacks some of its weights.
+        """
+        name = name or os.fspath(folder)
+        adapter = (folder / "adapter_config.json").is_file()  # its backbone may have to be fetched
+        with quiet(), explained(name), _without_video():
+            model = MultiVectorEncoder(
+                str(folder),
+                device="cpu",
+                local_files_only=not adapter,
+                trust_remote_code=trust_remote_code,
+                model_kwargs={"dtype": "auto"},
+            )
+            _refuse_random_weights(model, folder, name)
+        pooling = pooling or Pooling()
+        if not pooling.dimensions:
+            pooling = replace(pooling, dimensions=_trained_dimensions(folder))
+        return cls(
+            model, name=name, pooling=pooling, device=device, dtype=dtype, max_pixels=max_pixels
+        )
+
+    def encode_query(
+        self,
+        queries: Input | Sequence[Input],
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+        vectors: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Ordered unit vectors of queries, pooled from their tokens.
+
+        Args:
+            queries: Each a str, a PIL image, or ``{"text": ..., "image": ...}``; a single one is
+                accepted and counts as a list of one.
+            batch_size: Inputs computed at a time, on a CPU at most 8.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            vectors: Only the first r ones; all by default.
+
+        Returns:
+            float32 (n, r, D), rows in the order given, each vector of length 1. Where a query has
+            fewer tokens, its vectors are repeated in their order.
+
+        Raises:
+            ModalityError: An input is empty, or of a kind that the model does not read.
+            ModelError: The model gave numbers that are not finite.
+        """
+        return self._pooled(as_inputs(queries), "query", batch_size, show_progress, vectors)
+
+    def encode_document(
+        self,
+        documents: Input | Sequence[Input],
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+        vectors: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Ordered unit vectors of candidates, pooled from their tokens; see :meth:`encode_query`.
+
+        Models in transformers' own layout were trained on page images; a text is encoded by them
+        as a query would be.
+        """
+        return self._pooled(as_inputs(documents), "document", batch_size, show_progress, vectors)
+
+    def encode_tokens(
+        self,
+        inputs: Sequence[Input],
+        side: str,
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+    ) -> list[Vectors]:
+        """All vectors that the checkpoint scores of each input, before pooling.
+
+        Padding, and what the checkpoint's mask leaves out, are not among them; its query
+        expansion is.
+
+        Args:
+            inputs: As for :meth:`encode_query`.
+            side: ``"query"`` or ``"document"``.
+            batch_size: As there.
+            show_progress: As there.
+
+        Returns:
+            Of each input float32 (tokens, D).
+        """
+        found: list[Vectors] = [np.empty((0, self.dimension), np.float32)] * len(inputs)
+        for rows, some in self._token_batches(list(inputs), side, batch_size, show_progress):
+            for row, tokens in zip(rows, some, strict=True):
+                found[row] = tokens
+        return found
+
+    @property
+    def pooling(self) -> str:
+        """The name of the pooling method."""
+        return self.settings.method
+
+    @property
+    def dimension(self) -> int:
+        """D, the length of a vector."""
+        return int(self.model.get_embedding_dimension() or 0)
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Numbers of leading values with which a vector works, ascending; the last one is D."""
+        trained = sorted(set(self.settings.dimensions))
+        return (*(one for one in trained if one < self.dimension), self.dimension)
+
+    @property
+    def query_vectors(self) -> int:
+        """R_q, vectors of a query."""
+        return self.settings.query_vectors
+
+    @property
+    def document_vectors(self) -> int:
+        """R_c, vectors of a candidate."""
+        return self.settings.document_vectors
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        """What it reads, of ``"text"``, ``"image"`` and ``"fused"``."""
+        known = set(self.model.modalities)
+        reads = {"text"} | ({"image"} if known & {"image", ("image", "text")} else set())
+        if hasattr(self._transformer.processor, "image_processor") and "message" in known:
+            reads |= {"image", "fused"}
+        return frozenset(reads | ({"fused"} if ("image", "text") in known else set()))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of weights, modules' settings, prompts and pooling."""
+        return self._fingerprint
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    def __repr__(self) -> str:
+        return (
+            f"LateInteractionEncoder({self.name!r}, {'/'.join(sorted(self.modalities))}, "
+            f"pooling={str(self.settings)!r}, D={self.dimension}, device={str(self.device)!r})"
+        )
+
+    @property
+    def _transformer(self) -> Any:
+        return self.model[0]
+
+    def _pooled(
+        self,
+        inputs: list[Input],
+        side: str,
+        batch_size: int,
+        show_progress: bool,
+        vectors: int | None,
+    ) -> NDArray[np.float32]:
+        most = self.query_vectors if side == "query" else self.document_vectors
+        count = checked_count(vectors, most, side)
+        result = np.empty((len(inputs), count, self.dimension), np.float32)
+        for rows, some in self._token_batches(inputs, side, batch_size, show_progress):
+            for row, tokens in zip(rows, some, strict=True):
+                result[row] = nested_pooling(tokens, most, self.settings.method)[:count]
+        return result
+
+    def _token_batches(
+        self, inputs: list[Input], side: str, batch_size: int, show_progress: bool
+    ) -> Iterator[tuple[list[int], list[Vectors]]]:
+        """The tokens of some inputs at a time, with their places."""
+        items = [
+            read_input(value, modalities=self.modalities, where=f"{side} {i}", name=self.name)
+            for i, value in enumerate(inputs)
+        ]
+        what = "queries" if side == "query" else "documents"
+        with tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar:
+            for rows in batches(items, bounded_batch_size(batch_size, self.device)):
+                some = self._tokens([items[i] for i in rows], side)
+                for row, tokens in zip(rows, some, strict=True):
+                    self._check(tokens, f"{side} {row}")
+                yield rows, some
+                bar.update(len(rows))
+
+    def _tokens(self, items: list[Item], side: str) -> list[Vectors]:
+        with self._lock, torch.inference_mode(), quiet():
+            self.model.eval()
+            features = {
+                name: value.to(self.device) if isinstance(value, torch.Tensor) else value
+                for name, value in self._features(items, side).items()
+            }
+            features = self.model(features, task=side)
+            tokens = features["token_embeddings"].float().cpu().numpy()  # (batch, length, D)
+            kept = features["attention_mask"].bool().cpu().numpy()
+        return [one[mask] for one, mask in zip(tokens, kept, strict=True)]
+
+    def _features(self, items: list[Item], side: str) -> dict[str, Any]:
+        """Token ids and pixels of a batch of one modality."""
+        processor = self._transformer.processor
+        images = [self._prepared(item) for item in items]
+        texts = self._texts(items)
+        if getattr(self._transformer, "transformer_task", "") == "retrieval":
+            # sentence-transformers 6.2 calls the processor itself, which in transformers 5.23
+            # leaves out ColModernVBert's prompts; these two are what each such processor promises.
+            if items[0].image is not None:
+                return {**processor.process_images(images=images), "modality": "image"}
+            return {**processor.process_queries(text=texts), "modality": "text"}
+        inputs: list[Any] = [
+            {"image": image, "text": text} if image and text else image or text
+            for image, text in zip(images, texts, strict=True)
+        ]
+        return self.model.preprocess(inputs, prompt=self._prompt(side), task=side)
+
+    def _prompt(self, side: str) -> str | None:
+        prompts = self.model.prompts
+        names = ("query",) if side == "query" else _DOCUMENT_PROMPTS
+        return next((prompts[name] for name in names if prompts.get(name)), None)
+
+    def _prepared(self, item: Item) -> Any:
+        return item.prepare_image(self._max_pixels or 2**62)
+
+    def _texts(self, items: list[Item]) -> list[str]:
+        """Texts as they are for a text model; cut, and free of control tokens, beside images."""
+        texts = [item.text for item in items]
+        if "image" not in self.modalities:
+            return texts
+        texts = [break_tokens(self._control, text) for text in texts]
+        batch = self._transformer.tokenizer(
+            texts,
+            add_special_tokens=False,
+            truncation=True,
+            max_length=_MAX_TEXT,
+            return_offsets_mapping=True,
+        )
+        return [
+            text[: offsets[-1][1]] if len(offsets) == _MAX_TEXT else text
+            for text, offsets in zip(texts, batch["offset_mapping"], strict=True)
+        ]
+
+    def _check(self, tokens: Vectors, where: str) -> None:
+        if not len(tokens):
+            raise ModalityError(
+                f"{where} has no token that {self.name} scores; its mask may keep image tokens only"
+            )
+        if not np.isfinite(tokens).all():
+            raise ModelError(
+                f"{self.name} gave vectors that are not finite numbers in {self.model.dtype}; "
+                f"load it with dtype='float32' (or 'bfloat16')"
+            )
+
+    def _digest(self) -> str:
+        described = {
+            "modules": [_described(module) for module in self.model],
+            "prompts": dict(self.model.prompts),
+            "pooling": [self.settings.method, self.query_vectors, self.document_vectors],
+            "max_pixels": self._max_pixels,
+        }
+        parts = [digest_weights(self.model), json.dumps(described, sort_keys=True, default=str)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _described(module: Any) -> dict[str, Any]:
+    """The settings of a module of which vectors depend."""
+    values = {"class": type(module).__name__}
+    values |= {key: getattr(module, key, None) for key in getattr(module, "config_keys", [])}
+    return {key: value for key, value in values.items() if "path" not in key}
+
+
+def _usual_dtype(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def _control_tokens(processor: Any) -> list[str]:
+    tokenizer = getattr(processor, "tokenizer", processor)
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    tokens = [token.content for token in added if token.special]
+    return [*tokens, str(getattr(processor, "image_token", ""))]
+
+
+def _trained_dimensions(folder: Path) -> tuple[int, ...]:
+    """Prefixes of a vector that the checkpoint's files say it was trained for."""
+    for file in ("config_sentence_transformers.json", "config.json"):
+        values = read_json(folder / file)
+        for key in _TRAINED_DIMENSIONS:
+            if isinstance(values.get(key), list):
+                return tuple(int(one) for one in values[key])
+    return ()
+
+
+@contextlib.contextmanager
+def _without_video() -> Iterator[None]:
+    """Where torchvision is missing, load processors without their video part, which needs it."""
+    if importlib.util.find_spec("torchvision") is not None:
+        yield
+        return
+    module: Any = transformer_module
+    stock = module.AutoProcessor
+    module.AutoProcessor = _ImageProcessor
+    try:
+        yield
+    finally:
+        module.AutoProcessor = stock
+
+
+class _ImageProcessor:
+    """Stands for ``AutoProcessor`` inside sentence-transformers."""
+
+    @staticmethod
+    def from_pretrained(name_or_path: str, **options: Any) -> Any:
+        """What ``AutoProcessor`` gives; where that has a video part, without it."""
+        config = AutoConfig.from_pretrained(name_or_path, **options)
+        kind: Any = PROCESSOR_MAPPING.get(type(config), None)
+        if kind is not None and "video_processor" in kind.get_attributes():
+            kind = image_only(kind)
+        else:
+            kind = AutoProcessor
+        return kind.from_pretrained(name_or_path, **options)
+
+
+def _refuse_random_weights(model: MultiVectorEncoder, folder: Path, name: str) -> None:
+    """Refuse files that hold fewer values than the model: the rest would be random numbers.
+
+    A pooler may be missing: it is not used. Tensors are counted by values, because transformers
+    renames, splits and joins them when it loads a model.
+    """
+    files = list(folder.rglob("*.safetensors"))
+    if not files or (folder / "adapter_config.json").is_file():
+        return
+    stored = sum(_values_in(file) for file in files)
+    state = {key: one for key, one in weights(model).items() if "pooler" not in key}
+    needed = sum(one.numel() for one in {one.data_ptr(): one for one in state.values()}.values())
+    if stored < needed:
+        raise CheckpointError(
+            f"{name} lacks {needed - stored:,} of the model's {needed:,} weights; copy or "
+            f"download it again"
+        )
+
+
+def _values_in(file: Path) -> int:
+    with safe_open(file, "pt") as tensors:
+        shapes = [tensors.get_slice(key).get_shape() for key in tensors.keys()]  # noqa: SIM118
+    return sum(math.prod(shape) for shape in shapes)

@@ -1,0 +1,485 @@
+"""``RemoteEncoder``: token vectors from a server, pooled here.
+
+A machine with a GPU runs the model (vLLM's pooling API with token embeddings); this one sends it
+texts and images, pools what comes back (:mod:`metaembed_rag.pooling`), and stores and searches.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import CheckpointError, ModelError
+from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
+from metaembed_rag.pooling import Pooling, Vectors, nested_pooling
+from metaembed_rag.progress import tqdm
+
+KEY_VARIABLE = "METAEMBED_API_KEY"
+"""The environment variable of a server's key."""
+
+_LONGEST_WAIT = 30.0
+_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers after which the same request may succeed."""
+
+
+@dataclass(frozen=True)
+class RemoteSettings:
+    """What a server does not say of itself.
+
+    Args:
+        modalities: What its model reads, of ``text``, ``image`` and ``fused`` (both in one input).
+        query_prompt: Put before the text of a query, such as ColBERT's ``"[Q] "``.
+        document_prompt: Put before the text of a page.
+        image_prompt: The text beside an image that has none of its own.
+        max_pixels: Larger images are scaled down to it before they are sent.
+        batch_size: Texts in a request; an image takes a request of its own.
+        connections: Requests at a time.
+        timeout: Seconds that one request may take.
+        tries: How often a request is sent at most, with growing pauses between.
+
+    Raises:
+        CheckpointError: A value that makes no sense.
+    """
+
+    modalities: tuple[str, ...] = ("text",)
+    query_prompt: str = ""
+    document_prompt: str = ""
+    image_prompt: str = "Describe the image."
+    max_pixels: int = 1024 * 28 * 28
+    batch_size: int = 32
+    connections: int = 4
+    timeout: float = 120.0
+    tries: int = 5
+
+    def __post_init__(self) -> None:
+        unknown = set(self.modalities) - {"text", "image", "fused"}
+        if unknown or "text" not in self.modalities:
+            raise CheckpointError(
+                f"a server's modalities are text, image and fused, always with text, not "
+                f"{','.join(self.modalities)!r}"
+            )
+        for name in ("max_pixels", "batch_size", "connections", "timeout", "tries"):
+            if getattr(self, name) <= 0:
+                raise CheckpointError(f"{name} must be more than 0, not {getattr(self, name)}")
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str]) -> RemoteSettings:
+        """Read options of an address.
+
+        Raises:
+            CheckpointError: A value that is no number where one is needed.
+        """
+        values: dict[str, Any] = {}
+        usual = asdict(cls())
+        for name, value in options.items():
+            kind = type(usual[name])
+            try:
+                values[name] = tuple(value.split(",")) if kind is tuple else kind(value)
+            except ValueError:
+                raise CheckpointError(f"{name} must be a number, not {value!r}") from None
+        return cls(**values)
+
+    def described(self) -> dict[str, Any]:
+        """What vectors depend on."""
+        names = ("query_prompt", "document_prompt", "image_prompt", "max_pixels")
+        return {name: getattr(self, name) for name in names}
+
+
+class RemoteEncoder:
+    """A late-interaction model behind an address; made by ``MetaEmbedEncoder.from_pretrained``.
+
+    It may be shared between threads.
+
+    Attributes:
+        name: The address with its options: what connects again.
+        model: The model's name on the server.
+        settings: How its token vectors are pooled.
+        remote: How it is asked.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        model: str,
+        *,
+        name: str,
+        pooling: Pooling | None = None,
+        remote: RemoteSettings | None = None,
+        client: httpx.Client | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Use one model of a server, without asking it anything yet; see :meth:`connect`.
+
+        Args:
+            base: ``http(s)://host:port``, with a path where the server has one.
+            model: Its name there.
+            name: What to call the encoder.
+            pooling: How token vectors become ordered ones.
+            remote: How to ask.
+            client: Of httpx, for certificates or proxies of one's own; the default sends the key
+                in the environment variable METAEMBED_API_KEY.
+            sleep: Waits between two tries.
+        """
+        self.name = name
+        self.model = model
+        self.settings = pooling or Pooling()
+        self.remote = remote or RemoteSettings()
+        self._base = base.rstrip("/")
+        self._client = client or _client(self.remote.timeout)
+        self._sleep = sleep
+        self._root = model
+
+    @classmethod
+    def connect(
+        cls,
+        address: str,
+        *,
+        pooling: Pooling | str | None = None,
+        client: httpx.Client | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> RemoteEncoder:
+        """Ask a server which models it has, and use one.
+
+        Args:
+            address: ``http(s)://host:port#model?option=value&...``. Without a model the server
+                must have just one. Options are those of :class:`RemoteSettings` and of
+                :class:`~metaembed_rag.pooling.Pooling`, before or after the model.
+            pooling: See :class:`RemoteEncoder`.
+            client: As there.
+            sleep: As there.
+
+        Raises:
+            CheckpointError: The address or an option makes no sense, or there is no such model.
+            ModelError: The server does not answer.
+        """
+        base, model, options = _split(address)
+        own = {field.name for field in fields(RemoteSettings)}
+        remote = RemoteSettings.from_options({k: v for k, v in options.items() if k in own})
+        chosen = Pooling.chosen(pooling, {k: v for k, v in options.items() if k not in own})
+        options = {k: v for k, v in options.items() if k in own} | chosen.options()
+        encoder = cls(base, model, name="", pooling=chosen, remote=remote, client=client,
+                      sleep=sleep)  # fmt: skip
+        encoder._find_model()
+        encoder.name = _join(base, encoder.model, options)
+        return encoder
+
+    def encode_query(
+        self,
+        queries: Input | Sequence[Input],
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+        vectors: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Ordered unit vectors of queries, pooled from the server's token vectors.
+
+        Args:
+            queries: Each a str, a PIL image, or ``{"text": ..., "image": ...}``; a single one is
+                accepted and counts as a list of one.
+            batch_size: Not used: how many texts a request holds is the address's ``batch_size``.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            vectors: Only the first r ones; all by default.
+
+        Returns:
+            float32 (n, r, D), rows in the order given, each vector of length 1.
+
+        Raises:
+            ModalityError: An input is empty, or of a kind that the model does not read.
+            ModelError: The server refuses, does not answer, or answers something else.
+        """
+        return self._pooled(as_inputs(queries), "query", show_progress, vectors)
+
+    def encode_document(
+        self,
+        documents: Input | Sequence[Input],
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+        vectors: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Ordered unit vectors of candidates; see :meth:`encode_query`."""
+        return self._pooled(as_inputs(documents), "document", show_progress, vectors)
+
+    def encode_tokens(
+        self,
+        inputs: Sequence[Input],
+        side: str,
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+    ) -> list[Vectors]:
+        """All vectors that the server gives of each input: float32 (tokens, D), before pooling.
+
+        Args:
+            inputs: As for :meth:`encode_query`.
+            side: ``"query"`` or ``"document"``.
+            batch_size: Not used, as there.
+            show_progress: As there.
+        """
+        items = [
+            read_input(value, modalities=self.modalities, where=f"{side} {i}", name=self.model)
+            for i, value in enumerate(inputs)
+        ]
+        requests = list(self._requests(items, side))
+        found: list[Any] = [None] * len(items)
+        what = "queries" if side == "query" else "documents"
+        with (
+            ThreadPoolExecutor(self.remote.connections) as pool,
+            tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar,
+        ):
+            answers = pool.map(lambda request: self._tokens(*request), requests)
+            for (rows, _), some in zip(requests, answers, strict=True):
+                for row, tokens in zip(rows, some, strict=True):
+                    found[row] = tokens
+                bar.update(len(rows))
+        return found
+
+    @property
+    def pooling(self) -> str:
+        """The name of the pooling method."""
+        return self.settings.method
+
+    @functools.cached_property
+    def dimension(self) -> int:
+        """D, the length of a vector; the server is asked once."""
+        return int(self.encode_tokens(["dimension"], "query")[0].shape[1])
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Numbers of leading values with which a vector works, ascending; the last one is D."""
+        trained = sorted(set(self.settings.dimensions))
+        return (*(one for one in trained if one < self.dimension), self.dimension)
+
+    @property
+    def query_vectors(self) -> int:
+        """R_q, vectors of a query."""
+        return self.settings.query_vectors
+
+    @property
+    def document_vectors(self) -> int:
+        """R_c, vectors of a candidate."""
+        return self.settings.document_vectors
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        """What it reads, as its address says."""
+        return frozenset(self.remote.modalities)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the model's name and path on the server, prompts and pooling.
+
+        A server does not show its weights: other weights under the same name go unnoticed.
+        """
+        pooling = [self.settings.method, self.query_vectors, self.document_vectors]
+        described = [self.model, self._root, self.remote.described(), pooling]
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+
+    def __repr__(self) -> str:
+        return (
+            f"RemoteEncoder({self.name!r}, {'/'.join(sorted(self.modalities))}, "
+            f"pooling={str(self.settings)!r})"
+        )
+
+    def _pooled(
+        self, inputs: list[Input], side: str, show_progress: bool, vectors: int | None
+    ) -> NDArray[np.float32]:
+        most = self.query_vectors if side == "query" else self.document_vectors
+        count = most if vectors is None else vectors
+        if not 1 <= count <= most:
+            raise ValueError(f"vectors must be between 1 and {most} for a {side}, not {vectors}")
+        if not inputs:
+            return np.empty((0, count, self.dimension), np.float32)
+        tokens = self.encode_tokens(inputs, side, show_progress=show_progress)
+        pooled = [nested_pooling(one, most, self.settings.method)[:count] for one in tokens]
+        return np.stack(pooled)
+
+    def _requests(
+        self, items: Sequence[Item], side: str
+    ) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        """Bodies of requests, with the places of the inputs in them."""
+        prompt = self.remote.query_prompt if side == "query" else self.remote.document_prompt
+        texts = [i for i, item in enumerate(items) if item.image is None]
+        for start in range(0, len(texts), self.remote.batch_size):
+            rows = texts[start : start + self.remote.batch_size]
+            yield rows, {"input": [prompt + items[i].text for i in rows]}
+        for i, item in enumerate(items):
+            if item.image is not None:
+                yield [i], {"messages": [self._message(item)]}
+
+    def _message(self, item: Item) -> dict[str, Any]:
+        image = item.prepare_image(self.remote.max_pixels)
+        assert image is not None
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+        content = [
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "text", "text": item.text or self.remote.image_prompt},
+        ]
+        return {"role": "user", "content": content}
+
+    def _tokens(self, rows: Sequence[int], body: Mapping[str, Any]) -> list[Vectors]:
+        fixed = {
+            "model": self.model,
+            "task": "token_embed",
+            "encoding_format": "float",
+            "truncate_prompt_tokens": -1,
+        }
+        answer = self._ask("POST", "/pooling", {**fixed, **body})
+        return _read_tokens(answer, len(rows), self._base)
+
+    def _find_model(self) -> None:
+        """Check that the server has the model, or take its only one."""
+        listed = self._ask("GET", "/v1/models").get("data")
+        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+            raise ModelError(f"{self._base}/v1/models does not list models; is it a vLLM server?")
+        roots = {str(one.get("id")): str(one.get("root") or one.get("id")) for one in listed}
+        if not self.model and len(roots) == 1:
+            self.model = next(iter(roots))
+        if self.model not in roots:
+            raise CheckpointError(
+                f"{self._base} serves {', '.join(roots) or 'no model'}, not "
+                f"{self.model or 'just one model'}; name one: {self._base}#MODEL"
+            )
+        self._root = roots[self.model]
+
+    def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """Send a request, again where that may help.
+
+        Raises:
+            ModelError: It says what the server answered last, and what to do.
+        """
+        problem = ""
+        for number in range(self.remote.tries):
+            pause = min(_LONGEST_WAIT, 0.5 * 2**number)
+            try:
+                answer = self._client.request(method, self._base + path, json=body)
+            except httpx.TransportError as error:
+                problem = f"{type(error).__name__}: {error}"
+            else:
+                if answer.is_success:
+                    return _decoded(answer)
+                problem = f"{answer.status_code} {_reason(answer)}"
+                if answer.status_code not in _BUSY:
+                    raise ModelError(f"{self._base}{path} refuses: {problem}{_advice(answer)}")
+                pause = _asked_pause(answer, pause)
+            if number + 1 < self.remote.tries:
+                self._sleep(pause)
+        raise ModelError(
+            f"{self._base} gave no answer in {self.remote.tries} tries ({problem}); check that the "
+            f"server runs there, or give it longer with the option timeout="
+        )
+
+
+def _client(timeout: float) -> httpx.Client:
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    return httpx.Client(timeout=timeout, headers={"Authorization": f"Bearer {key}"} if key else {})
+
+
+def _split(address: str) -> tuple[str, str, dict[str, str]]:
+    """Base, model and options of an address."""
+    parts = urlsplit(address)
+    model, _, late = parts.fragment.partition("?")
+    if not parts.hostname or parts.username or parts.password:
+        raise CheckpointError(
+            f"{parts.scheme}://{parts.hostname or ''} is no address of a model; write "
+            f"http://host:port#model, and a key into the environment variable {KEY_VARIABLE}"
+        )
+    try:
+        options = [
+            pair
+            for text in (parts.query, late)
+            if text
+            for pair in parse_qsl(text, keep_blank_values=True, strict_parsing=True)
+        ]
+    except ValueError:
+        raise CheckpointError(
+            f"{address!r} has options that cannot be read; write ?key=value&key=value"
+        ) from None
+    base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+    return base.removesuffix("/v1"), model, dict(options)
+
+
+def _join(base: str, model: str, options: Mapping[str, str]) -> str:
+    tail = "?" + urlencode(options, safe=",/", quote_via=quote) if options else ""
+    return f"{base}#{model}{tail}"
+
+
+def _decoded(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        value = answer.json()
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ModelError(f"{answer.url} answered something else than a JSON object")
+    return value
+
+
+def _reason(answer: httpx.Response) -> str:
+    """The server's own words, as vLLM and OpenAI put them, shortened."""
+    try:
+        value = answer.json()
+    except ValueError:
+        value = answer.text
+    if isinstance(value, dict):
+        value = value.get("error", value)
+    if isinstance(value, dict):
+        value = value.get("message", value)
+    return " ".join(str(value).split())[:300]
+
+
+def _advice(answer: httpx.Response) -> str:
+    if answer.status_code in (401, 403):
+        return f"; put its key into the environment variable {KEY_VARIABLE}"
+    if answer.status_code == 404:
+        return "; start vLLM with --runner pooling and a late-interaction model"
+    return ""
+
+
+def _asked_pause(answer: httpx.Response, otherwise: float) -> float:
+    """Seconds that the server asks to wait, at most half a minute."""
+    try:
+        return min(_LONGEST_WAIT, max(0.0, float(answer.headers.get("retry-after", ""))))
+    except ValueError:
+        return otherwise
+
+
+def _read_tokens(answer: Mapping[str, Any], count: int, base: str) -> list[Vectors]:
+    """Token vectors of each input, in the order of the request."""
+    listed = answer.get("data")
+    if not isinstance(listed, list) or len(listed) != count:
+        raise ModelError(f"{base} answered for another number of inputs than the {count} sent")
+    ordered = sorted(listed, key=lambda one: one.get("index", 0))
+    return [_matrix(one.get("data"), base) for one in ordered]
+
+
+def _matrix(value: Any, base: str) -> Vectors:
+    try:
+        tokens = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        tokens = np.empty(0, np.float32)
+    if tokens.ndim != 2 or not all(tokens.shape):
+        raise ModelError(
+            f"{base} gave no vector for each token; start vLLM with --runner pooling and a "
+            f'late-interaction model (--pooler-config \'{{"task": "token_embed"}}\')'
+        )
+    if not np.isfinite(tokens).all():
+        raise ModelError(
+            f"{base} gave vectors that are not finite numbers; try another dtype there"
+        )
+    return tokens

@@ -1,0 +1,303 @@
+"""A copy of an index's vectors that is mapped into memory, kept equal to the records in Chroma.
+
+It is derived data: made from Chroma when it is absent, of another collection or model, or damaged,
+and brought up to date when it is behind. Deleting it, even while it is in use, loses nothing.
+
+Whether it is behind is decided by the records. Each request that writes pages gives them a stamp of
+its own, and a row here remembers the stamp that its page had. What no known stamp covers is read
+from Chroma, and only that; an equal number of pages then says that none was deleted. Looking for
+unknown stamps looks at every record (2 µs each), so two things spare it: the database file's time
+of change within a process, and the mark that the last write left in the folder between processes.
+A server has neither and is asked each time, but only for records of the last minutes, and once a
+minute for all: so what a writer wrote whose clock is far behind is noticed after a minute.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import logging
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from filelock import FileLock, Timeout
+
+from metaembed_rag.errors import IndexLockedError, StoreError
+from metaembed_rag.store import records
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.levels import CachedVectors, CacheWriter, Header, compact, write_manifest
+from metaembed_rag.store.records import Record
+
+_LOCK = ".lock"
+_READ_AT_ONCE = 1000
+_TRIES = 3
+_PATIENCE = 600.0
+"""Seconds to wait for another process that brings the same cache up to date."""
+_SKEW = 600
+"""Seconds by which the clocks of a server's writers may differ."""
+_LOOK_AT_ALL = 60.0
+"""Seconds after which all records of a server are looked at again."""
+_DEAD_SHARE, _DEAD_ROWS = 0.25, 256
+"""Dead rows are dropped when they are more than this share, and more than this many."""
+
+_log = logging.getLogger(__name__)
+
+
+class VectorCache:
+    """The mapped vectors of a store. Use :meth:`open`.
+
+    Args:
+        store: Holds the records.
+        folder: Where the files lie.
+    """
+
+    def __init__(self, store: ChromaStore, folder: Path) -> None:
+        self.folder = folder
+        self._store = store
+        self._lock = threading.Lock()
+        self._vectors: CachedVectors | None = None
+        self._revision: Hashable | None = None
+        self._mark: str | None = None
+        self._look_at_all = 0.0
+
+    @classmethod
+    def open(cls, store: ChromaStore, folder: Path | None = None) -> VectorCache:
+        """The cache of a store.
+
+        Args:
+            store: An open store.
+            folder: Where the files lie; by default ``cache/<collection>`` inside an index's
+                folder, in the user's cache folder for a server, in a temporary one for memory.
+        """
+        return cls(store, folder or default_folder(store))
+
+    @property
+    def header(self) -> Header:
+        """What the cache has to be of."""
+        about = self._store.about
+        id = self._store.collection_id
+        return Header(id, about.fingerprint, about.format, about.dimension, about.vectors)
+
+    def current(self) -> CachedVectors:
+        """The vectors of all pages that the store holds now; made or brought up to date if needed.
+
+        What it answers stays as it is, also while others write; ask again for news.
+
+        Raises:
+            IndexLockedError: Another process takes too long to bring it up to date.
+            StoreError: The folder cannot be written, or the store cannot be read.
+        """
+        with self._lock:
+            revision = self._store.revision()
+            same = revision is not None and revision == self._revision
+            if self._vectors is not None and same:
+                return self._vectors
+            found = self._vectors or self._load()
+            if found is None or not self._is_current(found):
+                found = self._updated()
+            self._vectors, self._revision = found, revision
+            return found
+
+    def _is_current(self, found: CachedVectors) -> bool:
+        mark = self._store.mark()
+        marked = mark is not None and mark in (found.manifest.mark, self._mark)
+        if marked and self._vectors is None:
+            return True  # counting would be the first thing asked of Chroma: 0.3 s for its start
+        if self._store.count() != found.pages:
+            return False
+        if marked:
+            return True
+        if self._store.written_since(found.known_stamps(), after=self._after(found)):
+            return False
+        if mark is not None:
+            self._remember(found, mark)
+        return True
+
+    def _after(self, found: CachedVectors) -> int | None:
+        """Which records of a server to look at; None, all of them, when that was long ago."""
+        now = time.monotonic()
+        if self._store.is_server and now < self._look_at_all:
+            return found.manifest.newest - _SKEW
+        self._look_at_all = now + _LOOK_AT_ALL
+        return None
+
+    def _remember(self, current: CachedVectors, mark: str) -> None:
+        """Note that nothing was missing at this mark, for this process and, if possible, others."""
+        self._mark = mark
+        try:
+            with FileLock(self.folder / _LOCK, timeout=0):
+                found = self._load()
+                if found is not None and found.manifest == current.manifest:
+                    write_manifest(self.folder, replace(found.manifest, mark=mark))
+        except (OSError, Timeout) as error:
+            _log.info("the mark of %s is not kept: %s", self.folder, error)
+
+    def _load(self) -> CachedVectors | None:
+        """What the folder holds, if it is whole and of this collection."""
+        try:
+            found = CachedVectors.load(self.folder)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            _log.warning("the vector cache is made again: %s", error)
+            return None
+        return found if found.header == self.header else None
+
+    def _updated(self) -> CachedVectors:
+        """Bring the files up to date; again when somebody deletes them meanwhile."""
+        for attempt in range(_TRIES):
+            try:
+                with self._writing():
+                    return self._update()
+            except Timeout:
+                raise IndexLockedError(
+                    f"another process has been writing the vector cache {self.folder} for "
+                    f"{_PATIENCE:.0f} s; stop it, and try again"
+                ) from None
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and attempt < _TRIES - 1:
+                    continue
+                raise StoreError(
+                    f"the vector cache {self.folder} cannot be written: {error}; make room or mend "
+                    f"the folder's permissions, and try again (deleting it loses nothing)"
+                ) from error
+        raise AssertionError("unreachable")
+
+    def _update(self) -> CachedVectors:
+        before = self._load()  # another process may have been here meanwhile
+        mark = self._store.mark()  # before reading, so that a later write is noticed
+        with CacheWriter(self.folder, self.header, before) as writer:
+            update = _Update(self._store, writer, before)
+            unsettled = update.run()
+            writer.commit(mark or "", unsettled, update.newest)
+            wasteful = writer.dead > max(_DEAD_ROWS, _DEAD_SHARE * writer.row_count)
+        if wasteful:
+            compact(self.folder, self._whole())
+        self._mark = mark
+        return self._whole()
+
+    def _whole(self) -> CachedVectors:
+        """What was just written."""
+        found = self._load()
+        if found is None:
+            raise FileNotFoundError(f"{self.folder} was deleted")
+        return found
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the folder's lock."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / _LOCK, timeout=_PATIENCE):
+            yield
+
+
+class _Update:
+    """One reading of what the store has and a cache has not."""
+
+    def __init__(
+        self, store: ChromaStore, writer: CacheWriter, before: CachedVectors | None
+    ) -> None:
+        self.store, self.writer, self.before = store, writer, before
+        self.newest = before.manifest.newest if before else 0
+        self._new: dict[str, set[str]] = {}
+        """Ids that were read, by stamp."""
+
+    def run(self) -> set[str]:
+        """Read; the answer is the stamps of which pages may be missing."""
+        known = self.before.known_stamps() if self.before else set()
+        changed = self.store.written_since(known)
+        for start in range(0, len(changed), _READ_AT_ONCE):
+            self._read(changed[start : start + _READ_AT_ONCE])
+        if self.store.count() != self.writer.pages:
+            self._kill_vanished(changed)
+        return self._unsettled()
+
+    def _read(self, ids: Sequence[str]) -> None:
+        found = self.store.get(ids)
+        self._kill([id for id in ids if id not in found])
+        new = [record for record in found.values() if not self._has(record)]
+        self._kill([record.page.id for record in new])
+        for record in new:
+            self.newest = max(self.newest, record.written)
+            self._new.setdefault(record.stamp, set()).add(record.page.id)
+        if new:
+            about = self.store.about
+            self.writer.append(
+                [record.page.id for record in new],
+                [record.stamp for record in new],
+                records.unpack_vectors(new, about.dimension, about.vectors, about.format),
+            )
+
+    def _has(self, record: Record) -> bool:
+        """Whether the cache has these very vectors, though their stamp is not a known one."""
+        if self.before is None:
+            return False
+        [row] = self.before.rows([record.page.id])
+        if row < 0:
+            return False
+        at = np.array([row])
+        if record.stamp:
+            return self.before.stamps(at) == [record.stamp]
+        about = self.store.about
+        had = self.before.take(at, about.vectors)
+        now = records.unpack_vectors([record], about.dimension, about.vectors, about.format)
+        return np.array_equal(had.values, now.values) and np.array_equal(had.scales, now.scales)
+
+    def _kill(self, ids: Sequence[str]) -> None:
+        if self.before is not None:
+            self.writer.kill(self.before.rows(ids))
+
+    def _kill_vanished(self, changed: Sequence[str]) -> None:
+        """Kill rows of pages that the store no longer has; those just read are left alone."""
+        if self.before is None:
+            return
+        there = {*self.store.ids(), *changed}
+        self._kill([id for id in self.before.ids[self.before.alive] if id not in there])
+
+    def _unsettled(self) -> set[str]:
+        """Stamps of requests of which not all pages were read as that request left them.
+
+        Reading takes several requests, so a write meanwhile can be seen in part. A stamp with fewer
+        rows than its request wrote must not be on any other page; where it is, its pages are
+        looked at again next time.
+        """
+        rows = self.before.rows_a_stamp() if self.before else {}
+        doubtful = set(self.before.manifest.unsettled) if self.before else set()
+        out = set()
+        for stamp in (self._new.keys() | doubtful) - {""}:
+            count = rows.get(stamp, 0) + len(self._new.get(stamp, ()))
+            if count != records.stamped(stamp) and not self._is_all(stamp):
+                out.add(stamp)
+        return out
+
+    def _is_all(self, stamp: str) -> bool:
+        """Whether every page that has this stamp now was read with it."""
+        there = self.store.with_stamp(stamp)
+        missing = [id for id in there if id not in self._new.get(stamp, ())]
+        if self.before is None:
+            return not missing
+        rows = self.before.rows(missing)
+        return bool((rows >= 0).all()) and set(self.before.stamps(rows)) <= {stamp}
+
+
+def default_folder(store: ChromaStore) -> Path:
+    """Where the cache of a store lies unless the caller says otherwise."""
+    if store.cache_folder is not None:
+        return store.cache_folder / store.name
+    if not store.is_server:
+        folder = tempfile.mkdtemp(prefix="metaembed_cache_")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+    place = f"{store.where} {store.name}"
+    digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
+    name = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', place)}_{digest}"
+    return Path(platformdirs.user_cache_dir("metaembed_rag")) / "vectors" / name

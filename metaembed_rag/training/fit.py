@@ -1,0 +1,395 @@
+"""A training run from its configuration to a finished checkpoint."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback
+from transformers.utils import logging as transformers_logging
+
+from metaembed_rag.errors import TrainingError, require
+from metaembed_rag.evaluation import read_dataset
+from metaembed_rag.model import MetaEmbedEncoder
+from metaembed_rag.training.card import write_card
+from metaembed_rag.training.collate import Batches, check_modalities, load_batches
+from metaembed_rag.training.config import RunConfig
+from metaembed_rag.training.loss import MMRObjective
+from metaembed_rag.training.reports import Judge, Reporter, Say
+from metaembed_rag.training.run_folder import RunFolder, step_of
+from metaembed_rag.training.sharing import devices, sum_gradients, wait
+from metaembed_rag.training.starting import (
+    TRAINED_SHARE,
+    data_told,
+    is_checkpoint,
+    load_encoder,
+    mmr_settings,
+    read_sets,
+    save_memory,
+    train_device,
+)
+from metaembed_rag.training.weights import Adapters, AllWeights, Weights
+
+
+def train(
+    config: RunConfig,
+    *,
+    command: str = "",
+    say: Say | None = None,
+    show_progress: bool = False,
+) -> dict[str, Any]:
+    """Train, or go on with an interrupted run in the same folder.
+
+    A batch depends on the seed and the number of its step alone, so a resumed run sees the same
+    batches as one that was never interrupted, and on a CPU ends in the same weights.
+
+    Args:
+        config: What to do; see :func:`~metaembed_rag.training.config.read_config`.
+        command: For the model card.
+        say: Gets a line at each report; None says nothing.
+        show_progress: Draw a bar on standard error.
+
+    Returns:
+        What ``result.json`` holds: steps, loss, scores before and after. A run that is finished
+        is not done again.
+
+    Raises:
+        TrainingError: The folder holds something else, or the configuration does not fit.
+        DatasetError: A set is missing, empty or malformed, or holds what the model does not read.
+        CheckpointError: There is no such model.
+        MissingExtraError: The extra ``train`` is not installed (``eval`` with evaluation sets).
+    """
+    for module in ("accelerate", "datasets", *["ir_measures"][: len(config.evaluate)]):
+        require(module)
+    with _quiet():
+        return _Run(config, command, say, show_progress).go()
+
+
+class _Run:
+    """The parts of one run, each made from those before."""
+
+    def __init__(
+        self, config: RunConfig, command: str, say: Say | None, show_progress: bool
+    ) -> None:
+        self._config, self._command = config, command
+        self._say, self._shown = say, show_progress
+        self._folder = RunFolder(config.out)
+        self._folder.check_place()
+        self._sets = read_sets(config)
+        self._judged = [
+            (read_dataset(one.path).first(one.limit or 10**9), one.mode) for one in config.evaluate
+        ]
+        device = train_device(config.train.device)
+        self._arguments = _arguments(config, self._folder, device)
+        self._main = self._arguments.process_index == 0
+        if config.loss.distill and devices() > 1:
+            raise TrainingError(
+                "loss.distill works on one device only: pages of others have no token states here; "
+                "set it to 0, or train on one device with mini_batch"
+            )
+        self._encoder = load_encoder(
+            config.model, device=str(self._arguments.device), seed=config.train.seed
+        )
+        check_modalities(self._sets, self._encoder.modalities, config.model.backbone)
+        self._settings = mmr_settings(config.loss, self._encoder)
+
+    def go(self) -> dict[str, Any]:
+        asked = self._asked()
+        self._folder.check(asked)
+        wait()
+        if (done := self._folder.result()) is not None:
+            self._tell(f"{self._folder.path}: this run is finished already")
+            return done
+        if self._main:
+            self._folder.begin(asked)
+        wait()
+        return self._train()
+
+    def _train(self) -> dict[str, Any]:
+        config, start = self._config, time.monotonic()
+        checkpoint = self._folder.last_checkpoint()
+        if checkpoint is not None:
+            self._tell(f"going on from step {step_of(checkpoint)} of {config.train.steps}")
+        if config.train.gradient_checkpointing:
+            save_memory(self._encoder)
+        weights = _weights(config, self._encoder)
+        objective = MMRObjective(
+            self._encoder.model,
+            self._settings,
+            cached=config.train.mini_batch > 0,
+            both_directions=config.loss.both_directions,
+            evenness=config.loss.evenness,
+            distill=config.loss.distill,
+            autocast=self._autocast,
+        )
+        judge = Judge(self._encoder, self._judged, self._settings.groups)
+        reporter = Reporter(
+            config,
+            self._folder,
+            objective,
+            judge if self._judged else None,
+            weights,
+            say=self._say,
+            shown=self._shown,
+            main=self._main,
+        )
+        self._arguments.learning_rate_mapping = weights.rates
+        trainer = MetaEmbedTrainer(
+            self._encoder, self._batches(), self._arguments, objective, weights, self._folder
+        )
+        trainer.add_callback(reporter)
+        try:
+            trainer.go(checkpoint, workers=config.train.workers)
+        finally:
+            reporter.close()
+        return self._finish(reporter, weights, time.monotonic() - start)
+
+    def _finish(self, reporter: Reporter, weights: Weights, seconds: float) -> dict[str, Any]:
+        """Write the best weights as the model."""
+        result = _result(self._config, reporter, seconds)
+        if self._main:
+            best = self._folder.best()
+            if best is not None:
+                weights.load(best)
+                result["best_step"] = step_of(best)
+            result["after"] = reporter.evaluations.get(result["best_step"], {})
+            weights.finish()
+            part = self._folder.unfinished()
+            self._encoder.save_pretrained(part)
+            write_card(part / "README.md", self._folder.stored(), result, self._encoder)
+            self._folder.place_model(part)
+            self._folder.finish(result)
+        wait()
+        return result
+
+    def _batches(self) -> Batches:
+        train = self._config.train
+        return Batches(
+            self._encoder.backbone,
+            self._sets,
+            batch_size=train.batch_size,
+            steps=train.steps,
+            seed=train.seed,
+            negatives=train.negatives,
+            mini_batch=train.mini_batch,
+            device=self._arguments.process_index,
+            devices=devices(),
+        )
+
+    def _asked(self) -> dict[str, Any]:
+        asked = {
+            "config": self._config.to_dict(),
+            "data": data_told(self._sets),
+            "devices": devices(),
+            "start": self._encoder.fingerprint,
+            "told": {"command": self._command, "versions": _versions()},
+        }
+        return dict(json.loads(json.dumps(asked)))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._config.train.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self._encoder.device.type, torch.bfloat16)
+
+    def _tell(self, line: str) -> None:
+        if self._say is not None and self._main:
+            self._say(line)
+
+
+class MetaEmbedTrainer(MultiVectorEncoderTrainer):  # type: ignore[misc]
+    """sentence-transformers' trainer with batches by step, whole checkpoints and shared sums.
+
+    Args:
+        encoder: What is trained.
+        batches: The batch of each step.
+        arguments: Steps, rates, device.
+        objective: The loss module.
+        weights: What of the encoder is trained, saved and loaded.
+        folder: Where checkpoints go.
+    """
+
+    def __init__(
+        self,
+        encoder: MetaEmbedEncoder,
+        batches: Batches,
+        arguments: MultiVectorEncoderTrainingArguments,
+        objective: MMRObjective,
+        weights: Weights,
+        folder: RunFolder,
+    ) -> None:
+        self._batches, self._weights, self._folder = batches, weights, folder
+        self._first, self._workers = 0, 0
+        super().__init__(
+            model=encoder.model,
+            args=arguments,
+            train_dataset=batches,
+            loss=objective,
+            data_collator=_same,  # type: ignore[arg-type]
+        )
+        self.remove_callback(PrinterCallback)
+
+    def go(self, checkpoint: Path | None, *, workers: int = 0) -> None:
+        """Train from a checkpoint, or from the start."""
+        self._first = 0 if checkpoint is None else step_of(checkpoint)
+        self._workers = workers
+        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+    def preprocess_dataset(self, dataset: Any = None, dataset_name: str | None = None) -> Any:
+        """Nothing: batches come ready."""
+        return dataset
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """None: the card is written at the end, from the run's own numbers."""
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The steps that are left; each device takes its own part of a step."""
+        return load_batches(self._batches, self._first, self._workers)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As they are: chunks go to the device one by one."""
+        if "error" in inputs:
+            raise inputs["error"]
+        return inputs
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The loss of a batch, on the model itself and not on what distributes it."""
+        assert isinstance(self.loss, MMRObjective)
+        return self.loss(inputs["batch"])
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """Forward and backward, then the gradients of all devices are summed."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        sum_gradients(self.model.parameters())
+        return loss
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW with the Meta Tokens' own rate."""
+        made = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if made:
+            self._weights.watch(optimizer)
+        return optimizer
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write beside the place, rename when all of it is there."""
+        if self.args.should_save:
+            self._folder.unfinished()
+        wait()
+        super()._save_checkpoint(model, trial)
+        wait()
+        if self.args.should_save:
+            name = f"checkpoint-{self.state.global_step}"
+            self._folder.keep(Path(str(self.args.output_dir)) / name, name)
+        wait()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        self._weights.save(Path(output_dir or str(self.args.output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self._weights.load(Path(resume_from_checkpoint))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _weights(config: RunConfig, encoder: MetaEmbedEncoder) -> Weights:
+    rate, meta = config.train.learning_rate, config.train.meta_learning_rate
+    if meta is None:
+        meta = rate * (TRAINED_SHARE if is_checkpoint(config.model.backbone) else 1.0)
+    if config.lora is not None:
+        return Adapters(encoder, config.lora, meta_rate=meta, seed=config.train.seed)
+    return AllWeights(encoder, meta_share=meta / rate)
+
+
+def _arguments(
+    config: RunConfig, folder: RunFolder, device: str
+) -> MultiVectorEncoderTrainingArguments:
+    """The trainer's settings; reports, evaluations and checkpoints are the reporter's business."""
+    train = config.train
+    arguments = MultiVectorEncoderTrainingArguments(
+        output_dir=str(folder.checkpoints / ".part"),
+        max_steps=train.steps,
+        per_device_train_batch_size=train.batch_size,
+        learning_rate=train.learning_rate,
+        lr_scheduler_type=train.schedule,
+        warmup_steps=config.warm_up,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.clip,
+        seed=train.seed,
+        use_cpu=device == "cpu",
+        dataloader_drop_last=True,  # unused, but without it several devices are warned about it
+        ignore_data_skip=True,
+        logging_strategy="no",
+        save_strategy="no",
+        eval_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+        ddp_broadcast_buffers=False,
+        ddp_timeout=6 * 3600,
+    )
+    _ = arguments.device  # sets devices up, and then counts them
+    arguments._n_gpu = min(arguments._n_gpu, 1)  # several only by `accelerate launch`
+    return arguments
+
+
+def _result(config: RunConfig, reporter: Reporter, seconds: float) -> dict[str, Any]:
+    last = reporter.last
+    return {
+        "out": config.out,
+        "steps": config.train.steps,
+        "seconds": round(seconds, 1),
+        "loss": last.get("loss"),
+        "groups": last.get("groups", {}),
+        "collapse": last.get("collapse", {}),
+        "best_step": config.train.steps,
+        "before": reporter.evaluations.get(0, {}),
+        "after": {},
+    }
+
+
+def _versions() -> dict[str, str]:
+    names = ("metaembed-rag", "torch", "transformers", "sentence-transformers", "accelerate")
+    found = {"python": platform.python_version()}
+    for name in (*names, "peft"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No advice of transformers' meanwhile: it is about arguments that users never see."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # transformers 5.23 renames gradient checkpointing; peft and older versions do not yet.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

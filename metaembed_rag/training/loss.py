@@ -1,0 +1,231 @@
+"""The loss of a batch: MMR on whatever the batch holds, at once or by gradient caching.
+
+Gradient caching (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited
+Setup, RepL4NLP 2021): vectors of all chunks without gradients, the loss on all of them, and then
+each chunk again with the gradient that the loss has at its vectors. Exact, for one more forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from sentence_transformers.base.losses.gradcache import RandContext
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metaembed_rag.training.collapse import Collapse, collapse_at, evenness_penalty
+from metaembed_rag.training.collate import Batch, Chunk
+from metaembed_rag.training.mmr import (
+    HardNegatives,
+    MMRLoss,
+    MMRSettings,
+    mmr_loss,
+    page_to_query_loss,
+)
+from metaembed_rag.training.sharing import gather
+
+_TEACHER_TEMPERATURE = 0.05
+"""Of the teacher's softmax over mean scores in [-1, 1]."""
+
+
+class MMRObjective(nn.Module):
+    """The loss module that the trainer calls.
+
+    Args:
+        model: The ``MultiVectorEncoder``: backbone, Meta Tokens, normalisation.
+        settings: Groups, weights, temperatures.
+        cached: Compute the batch chunk by chunk (GradCache).
+        both_directions: Average with the loss of pages that look for their queries.
+        evenness: Weight of the penalty for few winners, at the largest group.
+        distill: Weight of the backbone's own full-token late interaction as a teacher.
+        autocast: Makes the context of the forward pass, for mixed precision.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: MMRSettings,
+        *,
+        cached: bool = False,
+        both_directions: bool = False,
+        evenness: float = 0.0,
+        distill: float = 0.0,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        super().__init__()
+        self.model, self.settings, self.cached = model, settings, cached
+        self.both_directions, self.evenness, self.distill = both_directions, evenness, distill
+        self.autocast = autocast
+        self._seen: list[Tensor] = []
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, batch: Batch) -> Tensor:
+        """A scalar with a gradient; over several devices its sum is the mean over all queries."""
+        return self._cached(batch) if self.cached else self._plain(batch)
+
+    def take_numbers(self) -> Tensor:
+        """Sums since the last call, float32 (2 + groups,): queries, loss, loss of each group."""
+        count = 2 + len(self.settings.groups)
+        found = torch.stack(self._seen).sum(0) if self._seen else torch.zeros(count)
+        self._seen.clear()
+        return found
+
+    def collapse(self) -> dict[str, Collapse]:
+        """How alike the vectors of the last batch are, at each budget."""
+        if self._last is None or len(self._last[0]) < 2:
+            return {}
+        return collapse_at(*self._last, self.settings.groups)
+
+    def _plain(self, batch: Batch) -> Tensor:
+        queries = [self._embed(chunk) for chunk in batch.queries]
+        documents = [self._embed(chunk) for chunk in batch.documents]
+        vectors = [
+            _in_order([one for one, _ in parts], chunks)
+            for parts, chunks in ((queries, batch.queries), (documents, batch.documents))
+        ]
+        tokens = [[one for _, one in parts] for parts in (queries, documents)]
+        return self._score(vectors[0], vectors[1], batch, tokens)
+
+    def _cached(self, batch: Batch) -> Tensor:
+        chunks = [*batch.queries, *batch.documents]
+        states: list[RandContext] = []
+        parts: list[tuple[Tensor, Any]] = []
+        with torch.no_grad():
+            for chunk in chunks:
+                states.append(RandContext(*_tensors(chunk)))
+                parts.append(self._embed(chunk))
+        split = len(batch.queries)
+        leaves = [
+            _in_order([one for one, _ in some], own).requires_grad_()
+            for some, own in (
+                (parts[:split], batch.queries),
+                (parts[split:], batch.documents),
+            )
+        ]
+        tokens = [[one for _, one in some] for some in (parts[:split], parts[split:])]
+        loss = self._score(leaves[0], leaves[1], batch, tokens)
+        loss.backward()
+        gradients = [leaves[i >= split].grad[chunk.rows] for i, chunk in enumerate(chunks)]  # type: ignore[index]
+        result = loss.detach().requires_grad_()
+        result.register_hook(lambda scale: self._again(chunks, states, gradients, scale))
+        return result
+
+    def _again(
+        self,
+        chunks: Sequence[Chunk],
+        states: Sequence[RandContext],
+        gradients: Sequence[Tensor],
+        scale: Tensor,
+    ) -> None:
+        """The second pass: same dropout, now with the gradient that the loss has at the vectors."""
+        for chunk, state, gradient in zip(chunks, states, gradients, strict=True):
+            with state, torch.enable_grad():
+                vectors, _ = self._embed(chunk)
+            vectors.backward(gradient * scale)
+
+    def _embed(self, chunk: Chunk) -> tuple[Tensor, Any]:
+        """Unit vectors (rows, r, D) float32, and for a teacher the tokens' own states."""
+        device = next(self.model.parameters()).device
+        features = {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in chunk.features.items()
+        }
+        tokens = None
+        with self.autocast():
+            for module in self.model.children():
+                features = module(features)
+                if self.distill and tokens is None:  # the backbone's, before Meta Tokens are taken
+                    tokens = _token_states(features)
+        return features["token_embeddings"].float(), tokens
+
+    def _score(
+        self, queries: Tensor, documents: Tensor, batch: Batch, tokens: Sequence[Any]
+    ) -> Tensor:
+        owners = batch.owners.to(queries.device)
+        own = documents[: batch.size]
+        pages = gather(own)
+        negatives = HardNegatives(documents[batch.size :], owners)
+        found = mmr_loss(
+            queries,
+            pages,
+            self.settings,
+            teacher=self._aim(batch, tokens, queries.device),
+            teacher_weight=self.distill,
+            negatives=negatives,
+            first=batch.first,
+        )
+        total = found.total
+        if self.both_directions:
+            back = page_to_query_loss(gather(queries), own, self.settings, first=batch.first)
+            total = (total + back) / 2
+        r_q, r_c = max(self.settings.groups)
+        if self.evenness and r_c > 1:
+            total = total + self.evenness * evenness_penalty(queries[:, :r_q], own[:, :r_c])
+        self._note(total, found, batch, queries, own)
+        return total * (batch.size / batch.whole)
+
+    def _note(
+        self, total: Tensor, found: MMRLoss, batch: Batch, queries: Tensor, pages: Tensor
+    ) -> None:
+        numbers = torch.stack([torch.ones_like(total), total, *found.groups]).detach()
+        self._seen.append(numbers * batch.size)
+        self._last = queries.detach(), pages.detach()
+
+    def _aim(self, batch: Batch, tokens: Sequence[Any], device: torch.device) -> Tensor | None:
+        """The teacher's log-probabilities (n, n)."""
+        if not self.distill:
+            return None
+        asked = _rows(tokens[0], batch.queries)
+        pages = _rows(tokens[1], batch.documents)[: batch.size]
+        scores = token_scores(asked, pages).to(device)
+        return (scores / _TEACHER_TEMPERATURE).log_softmax(1)
+
+
+@torch.no_grad()
+def token_scores(queries: Sequence[Tensor], pages: Sequence[Tensor]) -> Tensor:
+    """Full-token late interaction: mean over a query's tokens of their best page token.
+
+    Args:
+        queries: Unit vectors (tokens, D) of each query.
+        pages: The same for each page.
+
+    Returns:
+        (queries, pages), in [-1, 1].
+    """
+    flat = torch.cat(list(queries))  # (all tokens, D)
+    best = torch.stack([(flat @ page.T).amax(1) for page in pages], dim=1)  # (all tokens, pages)
+    lengths = [len(query) for query in queries]
+    return torch.stack([part.mean(0) for part in best.split(lengths)])
+
+
+@torch.no_grad()
+def _token_states(features: dict[str, Any]) -> list[Tensor]:
+    """Unit vectors (tokens, D) of each input's own tokens, without Meta Tokens and padding."""
+    mask = features["attention_mask"].bool().scatter(1, features["meta_positions"], False)
+    states = F.normalize(features["token_embeddings"].float(), dim=-1)
+    return [row[kept] for row, kept in zip(states, mask, strict=True)]
+
+
+def _in_order(parts: Sequence[Tensor], chunks: Sequence[Chunk]) -> Tensor:
+    """Rows of all chunks in the batch's order."""
+    rows = torch.tensor([row for chunk in chunks for row in chunk.rows], device=parts[0].device)
+    return torch.cat(list(parts))[rows.argsort()]
+
+
+def _rows(parts: Sequence[Sequence[Tensor]], chunks: Sequence[Chunk]) -> list[Tensor]:
+    found: dict[int, Tensor] = {}
+    for part, chunk in zip(parts, chunks, strict=True):
+        found |= dict(zip(chunk.rows, part, strict=True))
+    return [found[row] for row in sorted(found)]
+
+
+def _tensors(chunk: Chunk) -> list[Tensor]:
+    return [value for value in chunk.features.values() if isinstance(value, Tensor)]
+
+
+def paper_shares(groups: Sequence[tuple[int, int]]) -> tuple[float, ...]:
+    """How much of a teacher each group follows: one vector cannot, and breaks when it must."""
+    return tuple(0.0 if r_c == 1 else 0.5 if r_c < 8 else 1.0 for _, r_c in groups)

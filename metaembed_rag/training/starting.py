@@ -1,0 +1,176 @@
+"""What a run starts from: the encoder, its training sets, the groups of its loss; all checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.errors import ModelError, TrainingError
+from metaembed_rag.model import MetaEmbedEncoder, Template
+from metaembed_rag.model.checkpoints import CONFIG, shipped_checkpoints
+from metaembed_rag.training.config import LossConfig, ModelConfig, RunConfig
+from metaembed_rag.training.data import TrainingSet, read_training_set
+from metaembed_rag.training.loss import paper_shares
+from metaembed_rag.training.mmr import MMRSettings
+
+TRAINED_SHARE = 0.005
+"""Of the learning rate for Meta Tokens that are trained already: at the full rate nDCG@5 at (1,1)
+of the small checkpoint fell from 54 to 3 within six steps."""
+
+
+def read_sets(config: RunConfig) -> list[TrainingSet]:
+    """The training sets.
+
+    Raises:
+        DatasetError: One is missing, empty or malformed, or two have the same name.
+    """
+    return [
+        read_training_set(
+            one.path, name=one.name, weight=one.weight, split=one.split, limit=one.limit
+        )
+        for one in config.data
+    ]
+
+
+def load_encoder(config: ModelConfig, *, device: str, seed: int) -> MetaEmbedEncoder:
+    """The encoder that is trained: a checkpoint, or a plain backbone with new Meta Tokens.
+
+    Raises:
+        CheckpointError: There is no such model.
+        TrainingError: The checkpoint has other numbers of vectors than asked for.
+    """
+    given = {"max_query_tokens", "max_document_tokens", "max_pixels"}
+    sizes = {name: getattr(config, name) for name in given if getattr(config, name) is not None}
+    if is_checkpoint(config.backbone):
+        encoder = _load_checkpoint(config, device, sizes)
+    else:
+        encoder = MetaEmbedEncoder.from_backbone(
+            config.backbone,
+            config.r_q or 16,
+            config.r_c or 64,
+            device=device,
+            dtype=config.dtype,
+            template=config.template,
+            seed=seed,
+            **sizes,
+        )
+    if config.attention is not None:
+        _set_attention(encoder, config.attention)
+    return encoder
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a shipped name, a folder or a hub id is a MetaEmbed checkpoint."""
+    folder = Path(name).expanduser()
+    if name in shipped_checkpoints() or (folder / CONFIG).is_file():
+        return True
+    if folder.exists() or name.count("/") != 1:
+        return False
+    from transformers.utils.hub import cached_file
+
+    quiet = ("gated_repo", "missing_entries", "connection_errors")
+    options = {f"_raise_exceptions_for_{what}": False for what in quiet}
+    return cached_file(name, CONFIG, **options) is not None
+
+
+def _load_checkpoint(config: ModelConfig, device: str, sizes: dict[str, int]) -> MetaEmbedEncoder:
+    encoder = MetaEmbedEncoder.from_pretrained(config.backbone, device=device, dtype=config.dtype)
+    for name, has in (("r_q", encoder.query_vectors), ("r_c", encoder.document_vectors)):
+        asked = getattr(config, name)
+        if asked not in (None, has):
+            raise TrainingError(
+                f"model.{name} is {asked}, but the checkpoint {config.backbone} has {has}; leave "
+                f"it out, or start from a plain backbone"
+            )
+    changes: dict[str, Any] = dict(sizes)
+    if config.template is not None:
+        changes["template"] = Template.from_dict(config.template)
+    encoder.backbone.settings = replace(encoder.backbone.settings, **changes)
+    return encoder
+
+
+def _set_attention(encoder: MetaEmbedEncoder, name: str) -> None:
+    try:
+        encoder.backbone.model.set_attn_implementation(name)
+    except (ImportError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(f"model.attention {name!r} cannot be used: {reason}") from None
+
+
+def mmr_settings(config: LossConfig, encoder: MetaEmbedEncoder) -> MMRSettings:
+    """Groups, weights and temperatures for this encoder.
+
+    Raises:
+        TrainingError: A group asks for more vectors than the encoder makes, or lists do not match.
+    """
+    groups = config.groups or _fitting(encoder)
+    for r_q, r_c in groups:
+        if r_q > encoder.query_vectors or r_c > encoder.document_vectors:
+            raise TrainingError(
+                f"loss.groups has ({r_q},{r_c}), but the model makes {encoder.query_vectors} query "
+                f"vectors and {encoder.document_vectors} page vectors; make the group smaller, or "
+                f"r_q and r_c of a plain backbone larger"
+            )
+    heat = config.temperatures
+    temperatures = heat if isinstance(heat, tuple) else (heat,) * len(groups)
+    weights = config.weights or (1.0,) * len(groups)
+    if not len(groups) == len(temperatures) == len(weights):
+        raise TrainingError(
+            f"there are {len(groups)} groups, {len(weights)} weights and {len(temperatures)} "
+            f"temperatures; give one of each for every group"
+        )
+    return MMRSettings(groups, weights, temperatures, config.score, paper_shares(groups))
+
+
+def _fitting(encoder: MetaEmbedEncoder) -> tuple[tuple[int, int], ...]:
+    return tuple(
+        (r_q, r_c)
+        for r_q, r_c in RetrievalBudget.PAPER
+        if r_q <= encoder.query_vectors and r_c <= encoder.document_vectors
+    )
+
+
+def save_memory(encoder: MetaEmbedEncoder) -> None:
+    """Gradient checkpointing: compute activations twice instead of keeping them.
+
+    Raises:
+        ModelError: The backbone cannot.
+    """
+    model = encoder.backbone.model
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise ModelError(
+            f"{encoder.name} ({model.config.model_type}) has no gradient checkpointing; set "
+            f"train.gradient_checkpointing to false, and use mini_batch to save memory"
+        )
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def train_device(name: str | None) -> str:
+    """``cpu``, ``cuda`` or ``mps``; None takes the best there is.
+
+    Raises:
+        TrainingError: There is no such device.
+    """
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    best = "mps" if best == "cpu" and torch.backends.mps.is_available() else best
+    if name is None or name == best or name == "cpu":
+        return name or best
+    if name in ("cuda", "mps"):
+        raise TrainingError(f"train.device is {name}, but this machine has none; use {best}")
+    raise TrainingError(
+        f"train.device must be cpu, cuda or mps, not {name!r}; choose one of several GPUs by the "
+        f"environment variable CUDA_VISIBLE_DEVICES"
+    )
+
+
+def data_told(sets: Sequence[TrainingSet]) -> list[dict[str, Any]]:
+    """What identifies the data of a run."""
+    return [
+        {"name": one.name, "weight": one.weight, "examples": len(one), "digest": one.digest}
+        for one in sets
+    ]
