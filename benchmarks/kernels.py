@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import statistics
 import sys
@@ -43,7 +44,7 @@ def make_levels(pages: int, dimension: int, format: str = "int8") -> list[Encode
             random.integers(low, high, (pages, b - a, width), dtype=kind.dtype),
             random.random((pages, b - a)).astype(np.float16),
         )
-        for a, b in zip(EDGES, EDGES[1:], strict=False)
+        for a, b in itertools.pairwise(EDGES)
     ]
 
 

@@ -42,11 +42,14 @@ def main() -> None:
     """Measure every set, write and draw."""
     given = arguments()
     encoder = MetaEmbedEncoder.from_pretrained(given.checkpoint)
-    sets = [measure_set(encoder, folder, given) for folder in given.datasets]
-    report = {"checkpoint": Path(given.checkpoint).name, "metric": METRIC, "sets": sets}
+    report: dict[str, Any] = {"checkpoint": Path(given.checkpoint).name, "metric": METRIC}
+    report["sets"] = []
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "pooling.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    draw(report, given.out / "pooling.svg")
+    for folder in given.datasets:  # written after each: a set can take long
+        report["sets"].append(measure_set(encoder, folder, given))
+        text = json.dumps(report, indent=1) + "\n"
+        (given.out / "pooling.json").write_text(text, encoding="utf-8")
+        draw(report, given.out / "pooling.svg")
     print(tables(report))
 
 
@@ -121,20 +124,18 @@ def row(values: NDArray[np.float64], everything: NDArray[np.float64]) -> dict[st
 
 
 def pool_at_each_size(pages: list[Vectors], method: str) -> dict[int, Vectors]:
-    """Size -> (pages, size, D): prefixes of one order, or for ``ward`` each its own."""
-    if method in NESTED:
-        pooled = nested_pooling_batch(pages, max(SIZES), method)
-        return {size: pooled[:, :size] for size in SIZES}
-    return {size: nested_pooling_batch(pages, size, method) for size in SIZES}
+    """Size -> (pages, size, D): of a nested method the largest only, whose prefixes are used."""
+    sizes = (max(SIZES),) if method in NESTED else SIZES
+    return {size: nested_pooling_batch(pages, size, method) for size in sizes}
 
 
 def scores_at_each_size(queries: list[Vectors], pooled: dict[int, Vectors]) -> dict[int, Vectors]:
     """Size -> MaxSim of all query tokens, (queries, pages)."""
     flat, starts = flattened(queries)
-    return {
-        size: np.add.reduceat(best_cosines(flat, pages), starts, axis=0)
-        for size, pages in pooled.items()
-    }
+    best = prefix_cosines(flat, pooled[max(SIZES)]) if len(pooled) == 1 else {
+        size: best_cosines(flat, pages) for size, pages in pooled.items()
+    }  # fmt: skip
+    return {size: np.add.reduceat(one, starts, axis=0) for size, one in best.items()}
 
 
 def all_token_scores(queries: list[Vectors], pages: list[Vectors]) -> Vectors:
@@ -165,18 +166,32 @@ def best_cosines(flat: Vectors, pages: Vectors) -> Vectors:
     return best
 
 
+def prefix_cosines(flat: Vectors, pages: Vectors) -> dict[int, Vectors]:
+    """Size -> :func:`best_cosines` of the first vectors of each page, from one product."""
+    found = {size: np.empty((len(flat), len(pages)), np.float32) for size in SIZES}
+    for start in range(0, len(pages), BLOCK):
+        block = pages[start : start + BLOCK]
+        cosines = (flat @ block.reshape(-1, flat.shape[1]).T).reshape(len(flat), len(block), -1)
+        best = np.full((len(flat), len(block)), -2, np.float32)
+        for before, size in zip((0, *SIZES), SIZES, strict=False):
+            best = np.maximum(best, cosines[:, :, before:size].max(-1))
+            found[size][:, start : start + BLOCK] = best
+    return found
+
+
 def query_side(queries: list[Vectors], pages: Vectors, quality: Any) -> dict[str, Any]:
     """r_c -> r_q -> mean, of pages pooled by the default method."""
     pooled = nested_pooling_batch(queries, max(QUERY_SIZES))  # (queries, 32, D)
     flat, starts = flattened(queries)
+    asked = prefix_cosines(pooled.reshape(-1, flat.shape[1]), pages)
+    every = prefix_cosines(flat, pages)
     found: dict[str, Any] = {}
     for r_c in SIZES:
-        best = best_cosines(pooled.reshape(-1, flat.shape[1]), pages[:, :r_c])
-        best = best.reshape(len(queries), -1, len(pages))
-        every = np.add.reduceat(best_cosines(flat, pages[:, :r_c]), starts, axis=0)
+        best = asked[r_c].reshape(len(queries), -1, len(pages))
+        whole = np.add.reduceat(every[r_c], starts, axis=0)
         found[str(r_c)] = {
             **{str(r_q): mean(quality(best[:, :r_q].sum(1))) for r_q in QUERY_SIZES},
-            "all": mean(quality(every)),
+            "all": mean(quality(whole)),
         }
     return found
 

@@ -57,6 +57,8 @@ class RetrievalBudget:
             return value
         if isinstance(value, str):
             name = value.strip().lower()
+            if name == AUTO:
+                raise BudgetError(f'"{AUTO}" chooses a budget only where an index is searched; {_HOW}')
             if name in cls.PRESETS:
                 return cls(*cls.PRESETS[name])
             match = re.fullmatch(r"\(?\s*(\d{1,9})\s*[,x]\s*(\d{1,9})\s*\)?", name)
@@ -68,13 +70,15 @@ class RetrievalBudget:
 
     @classmethod
     def default(cls) -> RetrievalBudget | None:
-        """The budget in the environment variable ``METAEMBED_BUDGET``; None where it is not set.
+        """The budget in the environment variable ``METAEMBED_BUDGET``.
+
+        None where it is not set, and where it is ``auto``: see :func:`is_auto`.
 
         Raises:
             BudgetError: The variable holds no budget.
         """
         value = os.environ.get(VARIABLE, "").strip()
-        if not value:
+        if not value or value.lower() == AUTO:
             return None
         try:
             return cls.parse(value)
@@ -123,9 +127,30 @@ class RetrievalBudget:
 VARIABLE = "METAEMBED_BUDGET"
 """The environment variable of the default budget."""
 
+AUTO = "auto"
+"""Instead of a budget, where an index is searched: its calibration chooses one."""
+
 BudgetLike = RetrievalBudget | str | tuple[int, int] | list[int]
 """What :meth:`RetrievalBudget.parse` takes."""
 
 _HOW = 'write two whole numbers such as "4,8", or one of ' + ", ".join(
     f'"{name}" ({r_q},{r_c})' for name, (r_q, r_c) in RetrievalBudget.PRESETS.items()
 )
+
+
+def is_auto(asked: BudgetLike | None) -> bool:
+    """Whether :data:`AUTO` is asked for, or nothing is and the environment variable says so."""
+    if asked is None:
+        return os.environ.get(VARIABLE, "").strip().lower() == AUTO
+    return isinstance(asked, str) and asked.strip().lower() == AUTO
+
+
+def parse_or_auto(asked: BudgetLike | None) -> RetrievalBudget | str | None:
+    """:meth:`RetrievalBudget.parse` that lets :data:`AUTO` and None pass.
+
+    Raises:
+        BudgetError: ``asked`` is no budget.
+    """
+    if asked is None:
+        return None
+    return AUTO if is_auto(asked) else RetrievalBudget.parse(asked)

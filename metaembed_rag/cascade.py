@@ -12,7 +12,7 @@ only the last few are read whole. ::
 
 An index holds the levels (mapped from disk), keeps the calibration as JSON
 (:meth:`Calibration.to_json`), turns ``where`` into the mask, and ``rows`` into pages.
-:func:`exhaustive` is the exact twin of any plan; :func:`search_exact` proves that it found the same.
+:func:`exhaustive` is the exact twin of any plan; :func:`search_exact` proves its top k exact.
 Scores are those of :func:`metaembed_rag.maxsim.maxsim_quantized` (the query unrounded), whichever
 way a page was found; equal scores are ordered by row.
 """
@@ -43,7 +43,11 @@ from metaembed_rag.maxsim.integers import (
 from metaembed_rag.multivector import Quantized
 
 _SPARE = 4
-"""Every stage hands on at least so many times k pages, and the last ranks so many by float32."""
+"""Every stage hands on at least so many times k pages."""
+
+_RANKED = 2
+"""So many times k pages of the last stage are ranked in float32: on real texts as good as 8 times,
+recall@10 against fp32 vectors 0.9965 after 0.9955 in int8."""
 
 _QUERIES_AT_ONCE = 16
 """Queries that read the first level together; their scores of 100,000 pages take 6 MB."""
@@ -347,7 +351,7 @@ def _descend(
         rows, scores = _best(rows, scores, kept)
         scores = maxsim_levels(query, levels, budget, rows=rows, threads=threads)[0]
         read.append(len(rows))
-    rows, _ = _best(rows, scores, _SPARE * k)
+    rows, _ = _best(rows, scores, _RANKED * k)
     return _ranked(query, levels, plan.budget, k, rows, tuple(read))
 
 

@@ -37,6 +37,41 @@ class Hit:
         return wrap(f'<div class="hits">{card}</div>')
 
 
+@dataclass(frozen=True)
+class SearchPlan:
+    """How the pages of one search were found.
+
+    Attributes:
+        way: ``"cascade"``, ``"candidates"``, ``"exhaustive"``, ``"auto"`` (a calibrated cascade),
+            or ``"given"`` where the caller named the pages.
+        stages: For each stage the vectors a page and the pages that were scored with them; the
+            last one ranks.
+        source: Where the vectors were read: ``"cache"``, or ``"chroma"`` where none can be kept.
+        recall: With ``"auto"``, the share of the full budget's exact top k that such a search found
+            when it was calibrated.
+        ms: With ``"auto"``, the milliseconds expected, encoding the query aside.
+        note: What is doubtful about the calibration; ``""`` for nothing.
+    """
+
+    way: str
+    stages: tuple[tuple[int, int], ...]
+    source: str = "cache"
+    recall: float | None = None
+    ms: float | None = None
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "way": self.way,
+            "stages": [{"r_c": r_c, "pages": pages} for r_c, pages in self.stages],
+            "source": self.source,
+            "recall": self.recall,
+            "ms": None if self.ms is None else round(self.ms, 3),
+            **({"note": self.note} if self.note else {}),
+        }
+
+
 class Hits(list[Hit]):
     """Hits of one query, best first: a list that remembers how it was made.
 
@@ -45,6 +80,7 @@ class Hits(list[Hit]):
         budget: The budget of the scores.
         seconds: Wall time, the query's encoding included.
         scoring: What a score is: ``"maxsim"``, or ``"hybrid"`` where words took part.
+        plan: How the pages were found; None where nothing was searched.
     """
 
     def __init__(
@@ -54,23 +90,28 @@ class Hits(list[Hit]):
         budget: RetrievalBudget,
         seconds: float,
         scoring: str = "maxsim",
+        plan: SearchPlan | None = None,
     ) -> None:
         super().__init__(hits)
         self.query = query
         self.budget = budget
         self.seconds = seconds
         self.scoring = scoring
+        self.plan = plan
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``metaembed search --json``; ``page`` counts from 1.
 
-        A hybrid search adds ``"scoring"``, and to each hit ``"maxsim"`` and ``"bm25"``.
+        A hybrid search adds ``"scoring"``, and to each hit ``"maxsim"`` and ``"bm25"``; a search
+        with the budget ``"auto"`` adds ``"plan"``.
         """
+        chosen = self.plan if self.plan is not None and self.plan.way == "auto" else None
         return {
             "query": describe_query(self.query),
             "budget": [self.budget.r_q, self.budget.r_c],
             "seconds": round(self.seconds, 6),
             **({} if self.scoring == "maxsim" else {"scoring": self.scoring}),
+            **({} if chosen is None else {"plan": chosen.to_dict()}),
             "hits": [_hit_dict(hit) for hit in self],
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -33,7 +34,7 @@ def made():
     pages = quantize(unit(topics + 0.1 * random.standard_normal((PAGES, 8, 32))))
     queries = unit(topics[:40] + 0.1 * random.standard_normal((40, 4, 32)))
     levels = [
-        Quantized(pages.values[:, a:b], pages.scales[:, a:b]) for a, b in zip(EDGES, EDGES[1:])
+        Quantized(pages.values[:, a:b], pages.scales[:, a:b]) for a, b in itertools.pairwise(EDGES)
     ]
     return pages, levels, queries
 
@@ -46,7 +47,7 @@ def best_rows(pages, query, k, allowed=None):
 
 def test_an_exhaustive_search_ranks_by_the_scores_of_the_stored_vectors(made):
     pages, levels, queries = made
-    for query, found in zip(queries, cascade.exhaustive(queries, levels, FULL, 5)):
+    for query, found in zip(queries, cascade.exhaustive(queries, levels, FULL, 5), strict=True):
         rows, scores = best_rows(pages, query, 5)
         assert found.rows.tolist() == rows
         assert np.allclose(found.scores, scores[rows], atol=1e-6)
@@ -63,14 +64,14 @@ def test_shares_of_one_lose_nothing(made):
     _, levels, queries = made
     plan = Plan(FULL, (Stage(1, 1.0), Stage(4, 1.0)))
     exact = cascade.exhaustive(queries, levels, FULL, 5)
-    for one, other in zip(exact, cascade.search(queries, levels, plan, 5)):
+    for one, other in zip(exact, cascade.search(queries, levels, plan, 5), strict=True):
         assert one.rows.tolist() == other.rows.tolist()
         assert one.scores.tolist() == other.scores.tolist()
 
 
 def test_a_batch_finds_what_each_query_finds_alone(made):
     _, levels, queries = made
-    for query, found in zip(queries, cascade.search(queries, levels, CASCADE, 5)):
+    for query, found in zip(queries, cascade.search(queries, levels, CASCADE, 5), strict=True):
         assert found.rows.tolist() == cascade.search(query, levels, CASCADE, 5)[0].rows.tolist()
 
 
@@ -121,14 +122,14 @@ def test_an_exact_search_respects_the_filter(made):
     allowed = np.arange(50, 200)
     shadow = cascade.shadow_of(levels, vector_format("int4"))
     found = cascade.search_exact(
-        queries[60:] if len(queries) > 60 else queries,
+        queries,
         levels,
         CASCADE,
         5,
         shadow=shadow,
         allowed=allowed,
     )
-    for query, one in zip(queries, found):
+    for query, one in zip(queries, found, strict=True):
         assert one.rows.tolist() == best_rows(pages, query, 5, allowed)[0]
 
 
@@ -137,7 +138,7 @@ def test_fp16_and_int4_levels_are_searched_alike(made):
     vectors = pages.dequantize()
     for name in ("fp16", "int4", "bits"):
         one = vector_format(name).encode(vectors)
-        levels = [vector_format(name).encode(vectors[:, a:b]) for a, b in zip(EDGES, EDGES[1:])]
+        levels = [vector_format(name).encode(vectors[:, a:b]) for a, b in itertools.pairwise(EDGES)]
         found = cascade.exhaustive(queries[0], levels, FULL, 5)[0]
         assert found.rows[0] == 0
         decoded = np.concatenate([level.decode() for level in levels], axis=1)

@@ -27,8 +27,12 @@ def definition(queries, levels):
     values = np.concatenate([level.values for level in levels], axis=1).astype(np.int64)
     scales = np.concatenate([level.scales for level in levels], axis=1).astype(np.float32)
     for q, p in np.ndindex(*scores.shape):
-        for vector, scale in zip(queries.values[q].astype(np.int64), queries.scales[q]):
-            best = max(np.float32(int(vector @ c)) * t for c, t in zip(values[p], scales[p]))
+        for vector, scale in zip(
+            queries.values[q].astype(np.int64), queries.scales[q], strict=True
+        ):
+            best = max(
+                np.float32(int(vector @ c)) * t for c, t in zip(values[p], scales[p], strict=True)
+            )
             scores[q, p] = scores[q, p] + best * scale
     return scores
 

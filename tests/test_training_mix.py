@@ -145,19 +145,23 @@ def test_what_gives_the_answer_away_is_removed_from_the_page():
 
 def test_a_name_falls_on_one_side_in_all_its_sections():
     names = [f"page{i}" for i in range(400)]
-    held = {name for name in names if Manual(f"{name}.1", "q", "t").is_held_out}
-    assert held == {name for name in names if Manual(f"{name.upper()}.3ssl", "q", "t").is_held_out}
-    assert 35 < len(held) < 95  # 40 of 256 of 400 are 62; one standard deviation is 7
+    parts = [Manual(f"{name}.1", "q", "t").part for name in names]
+    assert parts == [Manual(f"{name.upper()}.3ssl", "q", "t").part for name in names]
+    assert 35 < parts.count("test") < 95  # 40 of 256 of 400 are 62; one standard deviation is 7
+    assert 10 < parts.count("dev") < 55  # 20 of 256 of 400 are 31
+    assert len(parts) == sum(map(parts.count, ("test", "dev", "train")))
 
 
-def test_no_description_stands_on_both_sides():
+def test_no_description_stands_in_two_parts():
     names = [f"page{i}" for i in range(60)]
     pages = [Manual(f"{name}.1", f"do {i % 20}", f"t{i}") for i, name in enumerate(names)]
     removed = Counter()
-    train, test = split_manuals(pages, removed)
-    assert test == [page for page in pages if page.is_held_out]
-    assert not {page.query for page in train} & {page.query for page in test}
-    assert len(train) + len(test) + removed["asks what a test page asks"] == 60
+    parts = split_manuals(pages, removed)
+    asked = {name: {page.query for page in part} for name, part in parts.items()}
+    assert parts["test"] == [page for page in pages if page.part == "test"]
+    assert not asked["train"] & (asked["test"] | asked["dev"])
+    assert not asked["test"] & asked["dev"]
+    assert sum(map(len, parts.values())) + removed["asks what a held-out page asks"] == 60
 
 
 def test_pages_with_the_same_description_answer_the_same_query(tmp_path):
@@ -362,18 +366,19 @@ def test_manual_pages_are_read_out_of_packages_and_split(tmp_path, data, monkeyp
     made = manifest["sets"]["manpages"]
     test = read_dataset(tmp_path / "mix" / "manpages_test")
     train = read_training_set(tmp_path / "mix" / "manpages.jsonl")
+    dev = read_dataset(tmp_path / "mix" / "manpages_dev")
     assert made["held_out"] == {
-        "folder": "manpages_test",
-        "pages": len(test.pages),
-        "queries": len(test.queries),
+        "manpages_test": {"pages": len(test.pages), "queries": len(test.queries)},
+        "manpages_dev": {"pages": len(dev.pages), "queries": len(dev.queries)},
     }
-    assert len(train) + len(test.pages) == 40
-    assert not {row.positive.text for row in train} & {page.text for page in test.pages}
+    assert len(train) + len(test.pages) + len(dev.pages) == 40
+    held_out = {page.text for page in [*test.pages, *dev.pages]}
+    assert not {row.positive.text for row in train} & held_out
     assert made["left_out"] == {
         "no page of its own in man(7)": 1,
         "a page like another": 1,
         "too short": 1,
-        "asks what a test page asks": 0,
+        "asks what a held-out page asks": 0,
     }
     assert made["missing_packages"] == {"absent": "apt-get download absent failed"}
     assert made["origin"] == ["manuals_1_all.deb"]

@@ -13,8 +13,8 @@ from metaembed_rag.training.bag import embed, train_bag  # noqa: E402
 from metaembed_rag.training.batches import Ragged, Sampler, TokenisedSources  # noqa: E402
 from metaembed_rag.training.functional_init import build_model, functional_init  # noqa: E402
 from metaembed_rag.training.retrieval import budget_curve, ndcg  # noqa: E402
-from metaembed_rag.training.tokenizer import FIRST_TEXT_ID  # noqa: E402
 from metaembed_rag.training.teacher import TokenTeacher  # noqa: E402
+from metaembed_rag.training.tokenizer import FIRST_TEXT_ID  # noqa: E402
 from metaembed_rag.training.trainer import TrainSettings, train  # noqa: E402
 
 VOCABULARY = FIRST_TEXT_ID + 120

@@ -15,7 +15,6 @@ scores as :func:`maxsim_unrounded` does, in float32 with the query as it is.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -173,7 +172,7 @@ def _kind(level: Vectors) -> str:
 def _check_rows(rows: NDArray[np.int64] | None, levels: Sequence[Vectors]) -> None:
     """The kernel reads where a row says: outside of the array, if that is what it says."""
     pages = min(len(level) for level in levels)
-    if rows is not None and len(rows) and not (0 <= rows.min() and rows.max() < pages):
+    if rows is not None and len(rows) and not (rows.min() >= 0 and rows.max() < pages):
         raise IndexError(f"rows are to be from 0 to {pages - 1}")
 
 

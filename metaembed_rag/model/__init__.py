@@ -1,8 +1,9 @@
 """The encoder: a transformers backbone with Meta Tokens, behind two verbs.
 
 ``MetaEmbedEncoder.encode_query`` and ``MetaEmbedEncoder.encode_document`` turn text, images, or
-both together into ordered unit vectors. Names are resolved on first use, so importing this
-package loads neither torch nor transformers.
+both together into ordered unit vectors; ``from_pretrained`` also answers with encoders that pool
+the token vectors of late-interaction checkpoints, loaded here or on a server. Names are resolved on
+first use, so importing this package loads neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ if TYPE_CHECKING:
     from metaembed_rag.model.checkpoints import shipped_checkpoints
     from metaembed_rag.model.encoder import MetaEmbedEncoder
     from metaembed_rag.model.inputs import Input
+    from metaembed_rag.model.late_interaction import LateInteractionEncoder
     from metaembed_rag.model.meta_tokens import MetaTokens
+    from metaembed_rag.model.remote import RemoteEncoder
     from metaembed_rag.model.template import Template
 
 _HOMES = {
     "Backbone": "backbones",
     "Input": "inputs",
+    "LateInteractionEncoder": "late_interaction",
     "MetaEmbedEncoder": "encoder",
     "MetaTokens": "meta_tokens",
+    "RemoteEncoder": "remote",
     "Template": "template",
     "shipped_checkpoints": "checkpoints",
 }
@@ -33,8 +38,10 @@ _HOMES = {
 __all__ = [
     "Backbone",
     "Input",
+    "LateInteractionEncoder",
     "MetaEmbedEncoder",
     "MetaTokens",
+    "RemoteEncoder",
     "Template",
     "shipped_checkpoints",
 ]

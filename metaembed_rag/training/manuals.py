@@ -31,7 +31,7 @@ PACKAGES = (
 MAX_CHARACTERS = 3000
 _MIN_CHARACTERS = 200
 _MIN_WORDS = 2
-_HELD_OUT = 40
+_HELD_OUT = {"test": 40, "dev": 20}
 """Of 256 names, by hash."""
 
 _SHARED_SECTIONS = re.compile(
@@ -57,10 +57,15 @@ class Manual:
     text: str
 
     @property
-    def is_held_out(self) -> bool:
-        """Whether it belongs to the test part: by its name, so all sections of a name agree."""
+    def part(self) -> str:
+        """``"test"``, ``"dev"`` or ``"train"``: by its name, so all sections of a name agree."""
         name = self.id.rpartition(".")[0].lower()
-        return hashlib.sha256(name.encode()).digest()[0] < _HELD_OUT
+        byte = hashlib.sha256(name.encode()).digest()[0]
+        for part, share in _HELD_OUT.items():
+            if byte < share:
+                return part
+            byte -= share
+        return "train"
 
 
 def read_manuals(debs: Iterable[Path], removed: Counter[str]) -> list[Manual]:
@@ -120,24 +125,25 @@ def as_pair(page: ManualPage) -> Manual:
     return Manual(f"{page.name}.{page.section}", page.description, text)
 
 
-def split_manuals(
-    manuals: Sequence[Manual], removed: Counter[str]
-) -> tuple[list[Manual], list[Manual]]:
-    """Training and test part, without a description that stands on both sides.
+def split_manuals(manuals: Sequence[Manual], removed: Counter[str]) -> dict[str, list[Manual]]:
+    """Test, dev and training part, without a description that stands in two of them.
 
     Args:
         manuals: All pages.
-        removed: Is told how many training pages ask what a test page asks.
+        removed: Is told how many pages were left out because the test or dev part asks the same.
     """
-    test = [manual for manual in manuals if manual.is_held_out]
-    asked = {normalise(manual.query) for manual in test}
-    train = [
-        manual
-        for manual in manuals
-        if not manual.is_held_out and normalise(manual.query) not in asked
-    ]
-    removed["asks what a test page asks"] = len(manuals) - len(test) - len(train)
-    return train, test
+    parts: dict[str, list[Manual]] = {}
+    asked: set[str] = set()
+    for part in (*_HELD_OUT, "train"):
+        parts[part] = [
+            manual
+            for manual in manuals
+            if manual.part == part and normalise(manual.query) not in asked
+        ]
+        asked |= {normalise(manual.query) for manual in parts[part]}
+    left = len(manuals) - sum(map(len, parts.values()))
+    removed["asks what a held-out page asks"] = left
+    return parts
 
 
 def write_test_set(folder: Path, manuals: Sequence[Manual]) -> Mapping[str, int]:

@@ -6,7 +6,7 @@
     python -m metaembed_rag.training.mix --out .data/mix --only debian manpages wordnet
 
 On any Debian machine with its mirror: ``debian`` (short -> long package descriptions), ``manpages``
-(one-line descriptions -> manual pages, with a held-out part in ``manpages_test``, a BEIR folder)
+(one-line descriptions -> manual pages, with held-out parts ``manpages_test`` and ``manpages_dev``)
 and ``wordnet`` (words -> gloss). Where the project's data folder is present also ``tex`` (outline
 titles -> text of the page), ``charts`` (OpenCQA's questions -> chart pictures) and ``answers``
 (the same questions -> the written answers). Documents and queries of the evaluation sets that are
@@ -229,14 +229,17 @@ def _manpages(workshop: Workshop) -> list[Example]:
     if not debs:
         raise DatasetError(f"no package could be downloaded: {next(iter(absent.values()))}")
     pages = manuals.read_manuals(debs, workshop.removed)
-    train, test = manuals.split_manuals(pages, workshop.removed)
-    counts = manuals.write_test_set(workshop.out / "manpages_test", test)
+    parts = manuals.split_manuals(pages, workshop.removed)
+    held_out = {
+        f"manpages_{part}": manuals.write_test_set(workshop.out / f"manpages_{part}", parts[part])
+        for part in ("test", "dev")
+    }
     workshop.notes |= {
         "origin": [deb.name for deb in debs],
         "missing_packages": absent,
-        "held_out": {"folder": "manpages_test", **counts},
+        "held_out": held_out,
     }
-    return _text_examples((page.query, page.text) for page in train)
+    return _text_examples((page.query, page.text) for page in parts["train"])
 
 
 def _wordnet(workshop: Workshop) -> list[Example]:
