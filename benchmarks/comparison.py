@@ -86,14 +86,12 @@ class Arm:
         mmr: Groups of the loss, for Meta Tokens.
         distil: Also learn from token-level scores of the backbone's token vectors.
         options: Further arguments of :class:`MetaTokenLoss`.
-        layers: Of the backbone.
     """
 
     kind: str
     mmr: MMRSettings = field(default_factory=MMRSettings)
     distil: bool = False
     options: Mapping[str, Any] | None = None
-    layers: int = 1
 
     def objective(self, teacher: TokenTeacher) -> Objective:
         """The loss of a batch."""
@@ -123,9 +121,7 @@ TRIALS: dict[str, Arm] = {
     "evenness-0.5": Arm("meta", options={"evenness": 0.5}),
     "diversity-1": Arm("meta", options={"diversity": 1.0}),
     "dimensions": Arm("meta", options={"dimensions": (256, 128, 64)}),
-    "distil-dimensions": Arm("meta", distil=True, options={"dimensions": (256, 128, 64)}),
-    "two-layers": Arm("meta", layers=2),
-    "two-layers-causal": Arm("meta", layers=2, options={"causal": True}),
+    "causal": Arm("meta", options={"causal": True}),
 }
 """Against collapse; compared with ``meta`` on validation data (``--trials``)."""
 
@@ -142,18 +138,18 @@ class Start:
         self.vectors = torch.load(work / "bag.pt")
         self.counts = token_counts(self.sources, len(self.vectors))
 
-    def model(self, seed: int, layers: int) -> Any:
+    def model(self, seed: int) -> Any:
         """The backbone before training."""
         torch.manual_seed(seed)
         hidden = self.vectors.shape[1]
-        model = build_model(len(self.vectors), hidden, layers=layers, intermediate=384)
+        model = build_model(len(self.vectors), hidden, layers=1, intermediate=384)
         functional_init(model, self.vectors, self.counts, InitSettings(seed=seed))
         return model
 
 
 def train_arm(start: Start, name: str, arm: Arm, seed: int, steps: int, folder: Path) -> Any:
     """The trained model of one arm; what is there already is not trained again."""
-    model = start.model(seed, arm.layers)
+    model = start.model(seed)
     state, log = folder / "train.pt", folder / "log.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     settings = replace(TrainSettings(steps=steps, seed=seed), mmr=arm.mmr)
