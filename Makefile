@@ -8,7 +8,7 @@ INDEX := demo_index
 SPEC := pyproject.toml constraints.txt
 SEARCH = $(BIN)/metaembed search --index $(INDEX) -k 2
 
-.PHONY: help demo test test-all check format notebooks clean
+.PHONY: help demo train test test-all check format notebooks clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,14 @@ demo: $(VENV)/.demo  ## Index a PDF, a chart and a note, and ask questions at se
 
 QUESTION ?= patterns instead of colours for printing in black and white
 CHART_QUESTION ?= carbon dioxide in the air at Mauna Loa
+
+train: $(VENV)/.test  ## Train `mini` on Debian's manual pages, and measure before and after (10 CPU minutes)
+	test -d $(MIX)/manpages_test || $(BIN)/python -m metaembed_rag.training.mix --out $(MIX) --only manpages
+	$(BIN)/metaembed train recipes/mini-manpages.toml
+	$(BIN)/metaembed evaluate $(MIX)/manpages_test --mode text
+	$(BIN)/metaembed evaluate $(MIX)/manpages_test --mode text --model runs/mini-manpages
+
+MIX = .data/mix
 
 test: $(VENV)/.test  ## Run the tests (a few minutes on two cores)
 	$(BIN)/python -m pytest -q -m "not slow and not gpu and not network"

@@ -36,7 +36,6 @@ from typing import Any
 import numpy as np
 import torch
 from bm25 import bm25_scores
-from metaembed_rag.pooling import ward
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
@@ -44,6 +43,7 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import bootstrap_interval, measure, read_dataset, top_pages
 from metaembed_rag.evaluation.reading import PageReader
 from metaembed_rag.multivector import quantize
+from metaembed_rag.pooling import ward
 from metaembed_rag.training import corpora
 from metaembed_rag.training.batches import Sampler, TokenisedSources
 from metaembed_rag.training.collapse import measure_collapse
