@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
 
 from metaembed_rag.errors import BudgetError
 
@@ -58,7 +58,9 @@ class RetrievalBudget:
         if isinstance(value, str):
             name = value.strip().lower()
             if name == AUTO:
-                raise BudgetError(f'"{AUTO}" chooses a budget only where an index is searched; {_HOW}')
+                raise BudgetError(
+                    f'"{AUTO}" chooses a budget only where an index is searched; {_HOW}'
+                )
             if name in cls.PRESETS:
                 return cls(*cls.PRESETS[name])
             match = re.fullmatch(r"\(?\s*(\d{1,9})\s*[,x]\s*(\d{1,9})\s*\)?", name)
@@ -127,7 +129,7 @@ class RetrievalBudget:
 VARIABLE = "METAEMBED_BUDGET"
 """The environment variable of the default budget."""
 
-AUTO = "auto"
+AUTO: Final = "auto"
 """Instead of a budget, where an index is searched: its calibration chooses one."""
 
 BudgetLike = RetrievalBudget | str | tuple[int, int] | list[int]
@@ -145,7 +147,7 @@ def is_auto(asked: BudgetLike | None) -> bool:
     return isinstance(asked, str) and asked.strip().lower() == AUTO
 
 
-def parse_or_auto(asked: BudgetLike | None) -> RetrievalBudget | str | None:
+def parse_or_auto(asked: BudgetLike | None) -> RetrievalBudget | Literal["auto"] | None:
     """:meth:`RetrievalBudget.parse` that lets :data:`AUTO` and None pass.
 
     Raises:

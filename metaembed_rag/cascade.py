@@ -23,7 +23,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,14 +40,13 @@ from metaembed_rag.maxsim.integers import (
     maxsim_unrounded,
     quantize_queries,
 )
-from metaembed_rag.multivector import Quantized
 
-_SPARE = 4
-"""Every stage hands on at least so many times k pages."""
+_SPARE = 30
+"""Every stage hands on at least so many pages more than k."""
 
-_RANKED = 2
-"""So many times k pages of the last stage are ranked in float32: on real texts as good as 8 times,
-recall@10 against fp32 vectors 0.9965 after 0.9955 in int8."""
+_RANKED = 30
+"""Twice k pages of the last stage, at most so many more than k, are ranked in float: on real texts
+as good as 8 times k, recall@10 against fp32 vectors 0.9965 after 0.9955 in int8."""
 
 _QUERIES_AT_ONCE = 16
 """Queries that read the first level together; their scores of 100,000 pages take 6 MB."""
@@ -58,14 +57,27 @@ _ROUNDING = 1e-4
 
 @dataclass(frozen=True)
 class Stage:
-    """Score with the first ``r_c`` vectors of a page, keep the ``share`` that scored best."""
+    """Score with the first ``r_c`` vectors of a page, keep the best.
+
+    Attributes:
+        r_c: Page vectors.
+        share: Of the pages that a filter lets pass, kept; may be 0 where ``least`` is given.
+        least: Keep at least so many; k and 30 more by default.
+    """
 
     r_c: int
     share: float
+    least: int | None = None
 
     def __post_init__(self) -> None:
-        if self.r_c < 1 or not 0 < self.share <= 1:
+        enough = self.share > 0 or (self.share == 0 and self.least)
+        if self.r_c < 1 or not enough or self.share > 1:
             raise BudgetError(f"a stage needs r_c of at least 1 and a share in (0, 1], not {self}")
+
+    def kept(self, pages: int, k: int) -> int:
+        """How many of ``pages`` go on."""
+        least = k + _SPARE if self.least is None else max(k, self.least)
+        return max(math.ceil(self.share * pages), least)
 
 
 @dataclass(frozen=True)
@@ -98,14 +110,40 @@ class Plan:
         return sum(share * size for share, size in zip(shares, sizes, strict=True))
 
 
+SAFE = (Stage(1, 0.1, 1000), Stage(8, 0.03, 500))
+"""Stages for an index that nobody calibrated: of the true top 10 among 10,000 real texts, 99.5 %
+were among the best 1,000 by the first vector, and 99.2 % among the best 300 by eight."""
+
+
+def safe_plan(budget: RetrievalBudget) -> Plan:
+    """The plan with those of the :data:`SAFE` stages that are coarser than the budget."""
+    return Plan(budget, tuple(stage for stage in SAFE if stage.r_c < budget.r_c))
+
+
+def candidates_plan(budget: RetrievalBudget, count: int) -> Plan:
+    """The plan that scores the best ``count`` pages by their first vector, at the budget."""
+    return Plan(budget, (Stage(1, 0.0, count),))
+
+
 @dataclass(frozen=True)
 class Calibration:
-    """Plans that were measured on one collection, and how."""
+    """Plans that were measured on one collection, and how.
+
+    Attributes:
+        k: Size of the top that they were to find.
+        queries: How many were asked.
+        pages: Of the collection then.
+        plans: With recall and milliseconds.
+        about: What the vectors were of, in the caller's words.
+        fetch_ms: Milliseconds of a search that are the same for all plans.
+    """
 
     k: int
     queries: int
     pages: int
     plans: tuple[Plan, ...]
+    about: str = ""
+    fetch_ms: float = 0.0
 
     def to_json(self) -> str:
         """As text, for :meth:`from_json`."""
@@ -131,7 +169,8 @@ class Found:
     """The best pages of one query.
 
     Attributes:
-        rows: int64, best first; fewer than k only where fewer are allowed.
+        rows: int64, best first; fewer than k only where fewer are allowed, and more only where
+            ``ties`` were asked for.
         scores: float32 raw sums, as many.
         read: Pages scored in each stage, the last one included.
     """
@@ -161,6 +200,7 @@ def search(
     k: int,
     *,
     allowed: NDArray[Any] | None = None,
+    ties: bool = False,
     threads: int | None = None,
 ) -> list[Found]:
     """The best ``k`` pages of each query by a plan.
@@ -172,20 +212,16 @@ def search(
         k: Pages wanted.
         allowed: The pages that a filter lets pass: a bool mask of shape (pages,) or row numbers.
             Shares are then shares of these, so the top k stays as complete.
+        ties: Also the pages beyond k that score as the k-th does, for an order of one's own.
         threads: As many as torch uses, by default.
     """
     rows = _allowed_rows(allowed)
-    found: list[Found] = []
     ready = quantize_queries(queries).first(plan.budget.r_q)
-    for start in range(0, len(ready), _QUERIES_AT_ONCE):
-        batch = ready.slice(slice(start, start + _QUERIES_AT_ONCE))
-        first = _stage_budgets(plan)[0]
-        scores = maxsim_levels(batch, levels, first, rows=rows, threads=threads)
-        found += [
-            _descend(batch.one(i), levels, plan, k, rows, one, threads)
-            for i, one in enumerate(scores)
-        ]
-    return found
+    first = _stage_budgets(plan)[0]
+    return [
+        _descend(query, levels, plan, k, rows, scores, ties, threads)
+        for query, scores in _first_scores(ready, levels, first, rows, threads)
+    ]
 
 
 def exhaustive(
@@ -209,26 +245,34 @@ def search_exact(
     *,
     shadow: Shadow | None = None,
     allowed: NDArray[Any] | None = None,
+    ties: bool = False,
     threads: int | None = None,
 ) -> list[Found]:
     """The exact top ``k`` of unit vectors, with proof that no other page belongs there.
 
-    The plan's k-th score t is a lower bound of the true one. A page is excluded if its score from
-    the shadow plus all that this may be off by stays below t (Cauchy-Schwarz: a query vector q and
-    a vector at distance e from its copy: at most |q| e). All other pages are scored: at first in
-    int8, whose rounding of the query is bounded in the same way, then in float32. Without a shadow
-    no page is excluded before: bounds from the coarse levels (covering radii) excluded not one
-    page of 10,000 real ones, because fine vectors point far away from coarse ones.
+    The k-th score t of the plan's search is a lower bound of the true one. A page is excluded if
+    its score from the shadow plus all that this may be off by stays below t (Cauchy-Schwarz: a
+    query vector q and a vector at distance e from its copy: at most |q| e). All other pages are
+    scored: at first in int8, whose rounding of the query is bounded in the same way, then in float.
+
+    Without a shadow every page is scored in int8 and the plan's stages have nothing to do: bounds
+    from the coarse levels (covering radii) excluded not one page of 10,000 real ones, because fine
+    vectors point far away from coarse ones.
 
     Returns:
-        As :func:`search`; the last number of ``read`` counts the pages that were ranked in
-        float32, the one before it those scored in int8.
+        As :func:`search`; the last number of ``read`` counts the pages that were ranked in float,
+        the one before it those scored in int8.
     """
     rows = _allowed_rows(allowed)
-    quick = search(queries, levels, plan, k, allowed=rows, threads=threads)
     ready = quantize_queries(queries).first(plan.budget.r_q)
+    if shadow is None:
+        return [
+            _sure(query, levels, plan.budget, k, rows, scores, ties)
+            for query, scores in _first_scores(ready, levels, plan.budget, rows, threads)
+        ]
+    quick = search(queries, levels, plan, k, allowed=rows, threads=threads)
     return [
-        _prove(ready.one(i), levels, plan.budget, k, one, shadow, rows, threads)
+        _prove(ready.one(i), levels, plan.budget, k, one, shadow, rows, ties, threads)
         for i, one in enumerate(quick)
     ]
 
@@ -250,6 +294,7 @@ def calibrate(
     recalls: Sequence[float] = (0.9, 0.95, 0.99),
     *,
     budgets: Iterable[RetrievalBudget] | None = None,
+    allowed: NDArray[Any] | None = None,
     threads: int | None = None,
 ) -> Calibration:
     """Find the shares that keep a wanted recall, and measure each plan.
@@ -263,6 +308,7 @@ def calibrate(
         k: The size of the top that has to be found.
         recalls: The recalls wanted, each in (0, 1].
         budgets: Those of the last stage; the full one, and those at each level, by default.
+        allowed: The pages to calibrate on, as for :func:`search`; all by default.
         threads: As many as torch uses, by default.
 
     Raises:
@@ -276,13 +322,13 @@ def calibrate(
     full = RetrievalBudget(queries.shape[1], int(sizes[-1]))
     wanted = list(budgets) if budgets is not None else _budgets_at(sizes, full)
     fitting, measuring = queries[::2], queries[1::2]
-    truth = [set(one.rows.tolist()) for one in exhaustive(measuring, levels, full, k)]
+    over = _Pages(levels, _allowed_rows(allowed), threads)
+    truth = [set(one.rows.tolist()) for one in over.exhaustive(measuring, full, k)]
     plans = []
     for budget in wanted:
-        for stages in _stages(fitting, levels, budget, k, recalls, sizes, threads):
-            plan = Plan(budget, stages)
-            plans.append(_measured(plan, measuring, levels, k, truth, threads))
-    return Calibration(k, len(queries), len(levels[0]), tuple(dict.fromkeys(plans)))
+        for stages in _stages(fitting, over, budget, k, recalls, sizes):
+            plans.append(_measured(Plan(budget, stages), measuring, over, k, truth))
+    return Calibration(k, len(queries), len(over), tuple(dict.fromkeys(plans)))
 
 
 def choose(
@@ -299,7 +345,8 @@ def choose(
 
     Args:
         calibration: From :func:`calibrate`.
-        max_ms: Milliseconds that a query may take, beyond encoding it.
+        max_ms: Milliseconds that a query may take, beyond encoding it; ``fetch_ms`` of the
+            calibration counts too.
         min_recall: Share of the full budget's exact top k that has to be found.
         pages: Pages now, if there are more or fewer than when it was calibrated.
 
@@ -309,7 +356,7 @@ def choose(
     able = [
         plan
         for plan in calibration.plans
-        if (max_ms is None or plan.ms_for(pages) <= max_ms)
+        if (max_ms is None or plan.ms_for(pages) + calibration.fetch_ms <= max_ms)
         and (min_recall is None or plan.recall >= min_recall)
     ]
     if not able:
@@ -335,6 +382,20 @@ def _allowed_rows(allowed: NDArray[Any] | None) -> NDArray[np.int64] | None:
     return np.flatnonzero(rows) if rows.dtype == bool else np.unique(rows.astype(np.int64))
 
 
+def _first_scores(
+    queries: QuantizedQueries,
+    levels: Sequence[Vectors],
+    budget: RetrievalBudget,
+    rows: NDArray[np.int64] | None,
+    threads: int | None,
+) -> Iterator[tuple[QuantizedQueries, NDArray[np.float32]]]:
+    """Each query with the scores of all allowed pages; some queries read the vectors together."""
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        batch = queries.slice(slice(start, start + _QUERIES_AT_ONCE))
+        scores = maxsim_levels(batch, levels, budget, rows=rows, threads=threads)
+        yield from ((batch.one(i), one) for i, one in enumerate(scores))
+
+
 def _descend(
     query: QuantizedQueries,
     levels: Sequence[Vectors],
@@ -342,17 +403,17 @@ def _descend(
     k: int,
     rows: NDArray[np.int64] | None,
     scores: NDArray[np.float32],
+    ties: bool,
     threads: int | None,
 ) -> Found:
     """From the first stage's scores (allowed pages,) down to the top k."""
     pages, read = len(scores), [len(scores)]
     for stage, budget in zip(plan.stages, _stage_budgets(plan)[1:], strict=True):
-        kept = max(math.ceil(stage.share * pages), _SPARE * k)
-        rows, scores = _best(rows, scores, kept)
+        rows, scores = _best(rows, scores, stage.kept(pages, k))
         scores = maxsim_levels(query, levels, budget, rows=rows, threads=threads)[0]
         read.append(len(rows))
-    rows, _ = _best(rows, scores, _RANKED * k)
-    return _ranked(query, levels, plan.budget, k, rows, tuple(read))
+    rows, _ = _best(rows, scores, k + min(k, _RANKED))
+    return _ranked(query, levels, plan.budget, k, rows, tuple(read), ties)
 
 
 def _best(
@@ -373,11 +434,15 @@ def _ranked(
     k: int,
     rows: NDArray[np.int64],
     read: tuple[int, ...],
+    ties: bool = False,
 ) -> Found:
-    """The top k of a few rows, by float32 scores of the stored vectors."""
+    """The top k of a few rows, by the scores of the stored vectors with the query as it is."""
     scores = maxsim_unrounded(query, levels, budget, rows)[0]
-    order = np.lexsort((rows, -scores))[:k]
-    return Found(rows[order], scores[order], read)
+    order = np.lexsort((rows, -scores))
+    count = k
+    if ties and len(order) > k:
+        count = int((scores >= scores[order[k - 1]]).sum())
+    return Found(rows[order[:count]], scores[order[:count]], read)
 
 
 def _decoded(level: Vectors) -> NDArray[np.float32]:
@@ -393,38 +458,58 @@ def _prove(
     budget: RetrievalBudget,
     k: int,
     quick: Found,
-    shadow: Shadow | None,
+    shadow: Shadow,
     rows: NDArray[np.int64] | None,
+    ties: bool,
     threads: int | None,
 ) -> Found:
     if len(quick.rows) < k:  # then these are all that are allowed
         return quick
-    least, read = float(quick.scores[-1]), quick.read
     slack = _query_error(query, levels) + _ROUNDING
-    if shadow is not None:
-        near = maxsim_levels(query, shadow.levels, budget, rows=rows, threads=threads)[0]
-        errors = shadow.errors if rows is None else shadow.errors[rows]
-        reach = float(np.linalg.norm(query.exact[0], axis=-1).sum())
-        # The query's rounding meets a copy here, which is longer than the vector by its error.
-        most = near + errors * (reach + slack) + slack
-        kept = np.flatnonzero(most >= least)
-        rows, read = (kept if rows is None else rows[kept]), (*read, len(near))
+    near = maxsim_levels(query, shadow.levels, budget, rows=rows, threads=threads)[0]
+    errors = shadow.errors if rows is None else shadow.errors[rows]
+    reach = float(np.linalg.norm(query.exact[0], axis=-1).sum())
+    # The query's rounding meets a copy here, which is longer than the vector by its error.
+    most = near + errors * (reach + slack) + slack
+    kept = np.flatnonzero(most >= float(quick.scores[-1]))
+    rows = kept if rows is None else rows[kept]
     scores = maxsim_levels(query, levels, budget, rows=rows, threads=threads)[0]
-    kept = np.flatnonzero(scores + slack >= least)
+    return _sure(query, levels, budget, k, rows, scores, ties, (*quick.read, len(near)))
+
+
+def _sure(
+    query: QuantizedQueries,
+    levels: Sequence[Vectors],
+    budget: RetrievalBudget,
+    k: int,
+    rows: NDArray[np.int64] | None,
+    scores: NDArray[np.float32],
+    ties: bool,
+    read: tuple[int, ...] = (),
+) -> Found:
+    """The exact top k of pages by their int8 scores: all that rounding may hide are ranked."""
+    slack = _query_error(query, levels) + _ROUNDING
+    kept = np.arange(len(scores))
+    if k < len(scores):
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        kept = np.flatnonzero(scores >= least - 2 * slack)
     last = kept if rows is None else rows[kept]
-    return _ranked(query, levels, budget, k, last, (*read, len(scores), len(last)))
+    return _ranked(query, levels, budget, k, last, (*read, len(scores), len(last)), ties)
 
 
 def _query_error(query: QuantizedQueries, levels: Sequence[Vectors]) -> float:
     """How much the int8 rounding of the query can change a score of unit vectors.
 
     A stored vector is at most its rounding error longer than 1: sqrt(D) times the largest error of
-    a value, which is 1/254 for int8 and 1/16 at the worst.
+    a value, which is 1/254 for int8 and 1/16 at the worst. With fp16 levels the query is not
+    rounded.
     """
+    names = {level.format.name if isinstance(level, Encoded) else "int8" for level in levels}
+    if "fp16" in names:
+        return 0.0
     rounded = query.values[0] * query.scales[0][:, None]
     off = float(np.linalg.norm(query.exact[0] - rounded, axis=-1).sum())
-    plain = all(isinstance(level, Quantized) for level in levels)
-    longest = 1 + math.sqrt(rounded.shape[1]) / (250 if plain else 15)
+    longest = 1 + math.sqrt(rounded.shape[1]) / (250 if names == {"int8"} else 15)
     return off * longest
 
 
@@ -437,20 +522,47 @@ def _budgets_at(sizes: Sequence[int], full: RetrievalBudget) -> list[RetrievalBu
     return [*(b for b in small if b.r_c < full.r_c), full]
 
 
+@dataclass(frozen=True)
+class _Pages:
+    """Pages to calibrate on."""
+
+    levels: Sequence[Vectors]
+    rows: NDArray[np.int64] | None
+    threads: int | None
+
+    def __len__(self) -> int:
+        return len(self.levels[0]) if self.rows is None else len(self.rows)
+
+    def exhaustive(
+        self, queries: NDArray[np.float32], budget: RetrievalBudget, k: int
+    ) -> list[Found]:
+        return exhaustive(queries, self.levels, budget, k, allowed=self.rows, threads=self.threads)
+
+    def search(self, query: NDArray[np.float32], plan: Plan, k: int) -> Found:
+        return search(query, self.levels, plan, k, allowed=self.rows, threads=self.threads)[0]
+
+    def scores(self, query: NDArray[np.float32], budget: RetrievalBudget) -> NDArray[np.float32]:
+        """Of all of them, shape (pages,)."""
+        return maxsim_levels(query, self.levels, budget, rows=self.rows, threads=self.threads)[0]
+
+    def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where ``rows`` are among the scores."""
+        return rows if self.rows is None else np.searchsorted(self.rows, rows)
+
+
 def _stages(
     queries: NDArray[np.float32],
-    levels: Sequence[Vectors],
+    over: _Pages,
     budget: RetrievalBudget,
     k: int,
     recalls: Sequence[float],
     sizes: Sequence[int],
-    threads: int | None,
 ) -> list[tuple[Stage, ...]]:
     """The cheapest stages for each wanted recall of the budget's own top k, and none."""
-    truth = exhaustive(queries, levels, budget, k, threads=threads)
+    truth = over.exhaustive(queries, budget, k)
     coarse = [int(size) for size in sizes if size < budget.r_c]
-    ranks = _ranks(queries, levels, budget, truth, coarse, threads)
-    pages = len(levels[0])
+    ranks = _ranks(queries, over, budget, truth, coarse)
+    pages = len(over)
     found: list[tuple[Stage, ...]] = [()]
     for recall in recalls:
         losses = _losses(recall, ranks.shape[1])
@@ -473,17 +585,16 @@ def _losses(recall: float, pairs: int) -> int:
 
 def _ranks(
     queries: NDArray[np.float32],
-    levels: Sequence[Vectors],
+    over: _Pages,
     budget: RetrievalBudget,
     truth: Sequence[Found],
     coarse: Sequence[int],
-    threads: int | None,
 ) -> NDArray[np.int64]:
     """At which place each true page comes at each coarse level, (levels, all true pages)."""
     ranks = [
         np.concatenate(
             [
-                _places(maxsim_levels(query, levels, at, threads=threads)[0], one.rows)
+                _places(over.scores(query, at), over.positions(one.rows))
                 for query, one in zip(queries, truth, strict=True)
             ]
         )
@@ -492,9 +603,9 @@ def _ranks(
     return np.array(ranks, dtype=np.int64).reshape(len(coarse), -1 if coarse else 0)
 
 
-def _places(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many pages score at least as much as each of ``rows``."""
-    return len(scores) - np.searchsorted(np.sort(scores), scores[rows], side="left")
+def _places(scores: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many pages score at least as much as the one at each of ``positions``."""
+    return len(scores) - np.searchsorted(np.sort(scores), scores[positions], side="left")
 
 
 def _cheapest_shares(
@@ -522,21 +633,20 @@ def _cheapest_shares(
 def _measured(
     plan: Plan,
     queries: NDArray[np.float32],
-    levels: Sequence[Vectors],
+    over: _Pages,
     k: int,
     truth: Sequence[set[int]],
-    threads: int | None,
 ) -> Plan:
     """The plan with its recall and time on these queries, asked one by one."""
     times, hits = [], 0
     for query, wanted in zip(queries, truth, strict=True):
         start = time.perf_counter()
-        found = search(query, levels, plan, k, threads=threads)[0]
+        found = over.search(query, plan, k)
         times.append(time.perf_counter() - start)
         hits += len(wanted & set(found.rows.tolist()))
     recall = hits / max(1, sum(map(len, truth)))
     ms = round(1000 * float(np.median(times)), 4)
-    return Plan(plan.budget, plan.stages, recall, ms, len(levels[0]))
+    return Plan(plan.budget, plan.stages, recall, ms, len(over))
 
 
 def _plan_of(data: dict[str, Any]) -> Plan:
@@ -547,12 +657,13 @@ def _plan_of(data: dict[str, Any]) -> Plan:
 def _nothing_fits(
     calibration: Calibration, max_ms: float | None, min_recall: float | None, pages: int | None
 ) -> str:
+    more = calibration.fetch_ms
     best = max(calibration.plans, key=lambda plan: plan.recall)
     fast = min(calibration.plans, key=lambda plan: plan.ms)
     wanted = [f"at most {max_ms} ms"] if max_ms is not None else []
     wanted += [f"a recall of at least {min_recall}"] if min_recall is not None else []
     return (
         f"no calibrated plan has {' and '.join(wanted)}: the fastest takes "
-        f"{fast.ms_for(pages):.2f} ms (recall {fast.recall:.3f}), the best reaches "
-        f"{best.recall:.3f} ({best.ms_for(pages):.2f} ms); ask for less, or calibrate again"
+        f"{fast.ms_for(pages) + more:.2f} ms (recall {fast.recall:.3f}), the best reaches "
+        f"{best.recall:.3f} ({best.ms_for(pages) + more:.2f} ms); ask for less, or calibrate again"
     )

@@ -16,7 +16,8 @@
     │   ├── IndexNotFoundError     no index at that place
     │   ├── IndexLockedError       another process is writing
     │   ├── ModelMismatchError     the index was made with another model
-    │   └── MetadataError          metadata that the store would harm
+    │   ├── MetadataError          metadata that the store would harm
+    │   └── CacheError             the mapped copy of the vectors cannot be kept
     ├── DatasetError           an evaluation or training set that is incomplete or malformed
     ├── TrainingError          a training run that cannot start or go on as it is asked to
     └── MissingExtraError      an optional dependency is not installed
@@ -93,6 +94,10 @@ class ModelMismatchError(StoreError):
 
 class MetadataError(StoreError, ValueError):
     """Metadata that the store would refuse, change or be damaged by."""
+
+
+class CacheError(StoreError):
+    """The mapped copy of an index's vectors cannot be kept; without it searching is slower."""
 
 
 class DatasetError(MetaEmbedError):

@@ -1,12 +1,11 @@
 """PageIndex: pages in, hits out.
 
 pages -> encode -> Chroma          (add, sync)
-query -> encode -> candidates by the first vector -> MaxSim at the budget -> hits   (search)
+query -> encode -> all pages coarsely, fewer finely, MaxSim at the budget -> hits   (search)
 """
 
 from __future__ import annotations
 
-import heapq
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -18,16 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.adding import Adding, AddReport, remove_pages
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto
+from metaembed_rag.calibrating import (
+    CalibrationFile,
+    about_vectors,
+    calibrated,
+    chosen_plan,
+    doubts,
+    sample_queries,
+)
+from metaembed_rag.cascade import Calibration, Plan, candidates_plan, safe_plan
 from metaembed_rag.errors import (
+    CacheError,
     ModelError,
     ModelMismatchError,
     PageError,
     StoreError,
 )
-from metaembed_rag.formats import DEFAULT, Encoded, cut_dimension, vector_format
+from metaembed_rag.formats import DEFAULT, cut_dimension, vector_format
 from metaembed_rag.fusion import Fusion, HybridLike
-from metaembed_rag.hits import Hit, Hits
+from metaembed_rag.hits import Hit, Hits, SearchPlan
 from metaembed_rag.inputs import (
     Encoder,
     Input,
@@ -37,19 +46,16 @@ from metaembed_rag.inputs import (
     query_input,
     query_text,
 )
-from metaembed_rag.lexical import LexicalCache, WordScores
-from metaembed_rag.maxsim import maxsim, maxsim_quantized
+from metaembed_rag.lexical import LexicalCache
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.counting import count_pages
 from metaembed_rag.progress import page_counter
+from metaembed_rag.searching import CANDIDATES, Options, PageSearcher, Ranked, Way
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
-from metaembed_rag.store.records import Record
 
 DEFAULT_MODEL = "mini"
-_CANDIDATES = 200
-"""Candidates that are reranked unless the caller says otherwise."""
 
 
 class PageIndex:
@@ -66,7 +72,8 @@ class PageIndex:
         self._store = store
         self._encoder = encoder
         self._pictures = pictures
-        self._lexical = lexical
+        self._searcher = PageSearcher(store, lexical)
+        self._calibration = CalibrationFile(_calibration_path(store), about_vectors(store.about))
         self._device = device
 
     @classmethod
@@ -319,30 +326,40 @@ class PageIndex:
         where: Mapping[str, Any] | None = None,
         exhaustive: bool = False,
         hybrid: HybridLike = False,
+        max_ms: float | None = None,
+        min_recall: float | None = None,
     ) -> Hits:
         """Find the pages that answer a query.
+
+        By default a cascade reads the vectors' mapped copy (see ``docs/search_speed.md``): all
+        pages by their first vector, the best tenth by eight, a few per cent at the budget.
 
         Args:
             query: Text, a PIL image, or ``{"text": …, "image": …}`` for both in one query.
             k: At most so many hits.
             budget: ``(r_q, r_c)``: how many vectors a side take part in the score. Without one,
                 that of the environment variable ``METAEMBED_BUDGET``, or else all that there are.
-            candidates: Pages that Chroma's ANN search on the first vector hands to the
-                reranking; 200, and at least 4 k, by default.
+                ``"auto"``: the index's calibration chooses the budget and how many pages are
+                scored with it; :meth:`calibrate` comes first.
+            candidates: Score so many pages at the budget, the best by their first vector.
             where: Only pages whose metadata match, in Chroma's filter language; several plain
                 keys mean all of them. ``source`` and ``page`` are fields too.
-            exhaustive: Score every page instead: the exact twin of the candidate search.
+            exhaustive: Score every page at the budget: the exact twin of every other way.
             hybrid: Let the words of the query's text count too, by BM25: True, the weight of
                 words over 0 and under 1, ``"minmax"`` or ``"rrf"``; see :class:`Fusion`. As many
-                pages again are candidates for their words. A query without text is searched
-                without words.
+                pages again (200, and at least 4 k, by default) are looked at for their words. A
+                query without text is searched without words.
+            max_ms: With ``"auto"``, milliseconds that a search may take beyond encoding the query.
+            min_recall: With ``"auto"``, the share of the full budget's exact top k to be found.
+                Either one asks for ``"auto"`` where no budget is named.
 
         Returns:
             Hits, best first, ties by page id; a score is MaxSim / r_q in [-1, 1], and in a hybrid
-            search the fused score in [0, 1].
+            search the fused score in [0, 1]. Their ``plan`` says how they were found.
 
         Raises:
-            BudgetError: The budget asks for more vectors than there are.
+            BudgetError: The budget asks for more vectors than there are, or ``"auto"`` for a
+                calibration that there is not, or for more than it can give.
             MissingExtraError: The extra ``hybrid`` is needed and not installed.
         """
         return self.search_batch(
@@ -353,6 +370,8 @@ class PageIndex:
             where=where,
             exhaustive=exhaustive,
             hybrid=hybrid,
+            max_ms=max_ms,
+            min_recall=min_recall,
         )[0]
 
     def search_batch(
@@ -365,29 +384,21 @@ class PageIndex:
         where: Mapping[str, Any] | None = None,
         exhaustive: bool = False,
         hybrid: HybridLike = False,
+        max_ms: float | None = None,
+        min_recall: float | None = None,
     ) -> list[Hits]:
-        """:meth:`search` for several queries, encoded together."""
+        """:meth:`search` for several queries, encoded and searched together."""
         for query in queries:
             check_query(query)
         _ = self.encoder  # loaded here, if it has to be, and not in the time of a search
         start = time.perf_counter()
         vectors = self._query_vectors(queries)
         encoding = (time.perf_counter() - start) / max(1, len(queries))
-        found = []
-        for query, one in zip(queries, vectors, strict=True):
-            hits = self.search_vectors(
-                one,
-                k,
-                budget=budget,
-                candidates=candidates,
-                where=where,
-                exhaustive=exhaustive,
-                hybrid=hybrid,
-                text=query_text(query),
-            )
+        options = Options(k, budget, candidates, where, exhaustive, hybrid, max_ms, min_recall)
+        found = self._found(vectors, [query_text(query) for query in queries], options)
+        for query, hits in zip(queries, found, strict=True):
             hits.query = query
             hits.seconds += encoding
-            found.append(hits)
         return found
 
     def search_vectors(
@@ -400,43 +411,16 @@ class PageIndex:
         where: Mapping[str, Any] | None = None,
         exhaustive: bool = False,
         hybrid: HybridLike = False,
+        max_ms: float | None = None,
+        min_recall: float | None = None,
         text: str = "",
     ) -> Hits:
         """:meth:`search` with the query's vectors, float32 of shape (R_q, D), at hand.
 
         ``text`` holds the words that a hybrid search looks for.
         """
-        fusion = Fusion.parse(hybrid)
-        query_vectors = self._cut(query_vectors)
-        budget = self._budget(budget, len(query_vectors))
-        if not isinstance(k, int) or k < 1:
-            raise StoreError(f"k must be a whole number of at least 1, not {k!r}")
-        if candidates is not None and candidates < k:
-            raise StoreError(f"candidates ({candidates}) must be at least k ({k})")
-        start = time.perf_counter()
-        count = candidates or max(_CANDIDATES, 4 * k)
-        if exhaustive:
-            groups: Iterable[list[Record]] = self._all_records(where)
-        else:
-            groups = [self._store.candidates(query_vectors[0], count, where)]
-        if fusion is not None and text.strip():
-            words = self._words(text, where)
-            if not exhaustive:
-                groups = self._with_words(groups, words, count)
-            scores = {
-                record.page.id: score
-                for group in groups
-                for record, score in zip(
-                    group, self._scores(query_vectors, group, budget), strict=True
-                )
-            }
-            hits = list(self._fused_hits(fusion, scores, words, k, budget))
-            return Hits(hits, None, budget, time.perf_counter() - start, "hybrid")
-        best: list[tuple[float, Record]] = []
-        for group in groups:
-            scored = zip(self._scores(query_vectors, group, budget), group, strict=True)
-            best = sorted([*best, *scored], key=lambda pair: (-pair[0], pair[1].page.id))[:k]
-        return Hits(self._hits(best, budget), None, budget, time.perf_counter() - start)
+        options = Options(k, budget, candidates, where, exhaustive, hybrid, max_ms, min_recall)
+        return self._found(self._cut(query_vectors)[None], [text], options)[0]
 
     def score(self, query: Input, ids: Sequence[str], *, budget: BudgetLike | None = None) -> Hits:
         """Rank given pages by their stored vectors, for reranking another retriever's results.
@@ -447,10 +431,10 @@ class PageIndex:
         vectors = self._query_vectors([query])[0]
         budget = self._budget(budget, len(vectors))
         start = time.perf_counter()
-        found = list(self._store.get(list(ids)).values())
-        scored = zip(self._scores(vectors, found, budget), found, strict=True)
-        ranked = sorted(scored, key=lambda pair: (-pair[0], pair[1].page.id))
-        return Hits(self._hits(ranked, budget), query, budget, time.perf_counter() - start)
+        ranked = self._searcher.score(vectors, ids, budget)
+        plan = SearchPlan("given", ((budget.r_c, len(ranked)),))
+        hits = self._hits(ranked, budget)
+        return Hits(hits, query, budget, time.perf_counter() - start, plan=plan)
 
     def recall(
         self,
@@ -461,24 +445,60 @@ class PageIndex:
         candidates: int | None = None,
         where: Mapping[str, Any] | None = None,
         hybrid: HybridLike = False,
+        max_ms: float | None = None,
+        min_recall: float | None = None,
     ) -> float:
-        """Share of the exhaustive top ``k`` that the candidate search finds, over ``queries``.
+        """Share of the exhaustive top ``k`` that a search with these options finds.
 
-        1.0 means that the approximation (Chroma's ANN on the first vector, cut at
-        ``candidates``) lost nothing at this budget. 1.0 also for an empty index.
+        1.0 means that the approximation lost nothing at this budget; 1.0 also for an empty index.
+        With ``budget="auto"``, the exhaustive twin has all vectors.
         """
         for query in queries:
             check_query(query)
-        found = wanted = 0
-        for query, vectors in zip(queries, self._query_vectors(queries), strict=True):
-            options: dict[str, Any] = {"budget": budget, "where": where, "hybrid": hybrid}
-            options["text"] = query_text(query)
-            exact = self.search_vectors(vectors, k, exhaustive=True, **options)
-            quick = self.search_vectors(vectors, k, candidates=candidates, **options)
-            ids = {hit.page.id for hit in exact}
-            wanted += len(ids)
-            found += len(ids & {hit.page.id for hit in quick})
-        return found / wanted if wanted else 1.0
+        if not queries:
+            return 1.0
+        texts = [query_text(query) for query in queries]
+        vectors = self._query_vectors(queries)
+        quick = Options(k, budget, candidates, where, False, hybrid, max_ms, min_recall)
+        every = RetrievalBudget(vectors.shape[1], self.vectors_per_page)
+        twin = every if quick.is_auto else budget
+        exact = Options(k, twin, None, where, True, hybrid)
+        pairs = zip(
+            self._found(vectors, texts, exact), self._found(vectors, texts, quick), strict=True
+        )
+        sets = [({hit.page.id for hit in a}, {hit.page.id for hit in b}) for a, b in pairs]
+        wanted = sum(len(exact_ids) for exact_ids, _ in sets)
+        return sum(len(a & b) for a, b in sets) / wanted if wanted else 1.0
+
+    def calibrate(
+        self, queries: Sequence[Input] | None = None, *, k: int = 10, recall: float = 0.99
+    ) -> Calibration:
+        """Measure how many pages have to be scored how finely, for ``budget="auto"``.
+
+        The result is kept beside the index (in the user's cache folder for a server) and replaces
+        the one before. Calibrate again when the index has doubled, or on another machine: the
+        milliseconds are those of this one.
+
+        Args:
+            queries: Some hundred of the kind that will be asked. Without them, pieces of the pages'
+                texts stand for queries; their recall is easier than that of real ones.
+            k: Size of the top that has to be found.
+            recall: The share of it, in (0, 1].
+
+        Raises:
+            BudgetError: There are no pages or too few queries, or the recall makes no sense.
+            CacheError: No copy of the vectors can be kept here, and so none be calibrated.
+        """
+        asked = sample_queries(self._store) if queries is None else list(queries)
+        for query in asked:
+            check_query(query)
+        vectors = self._searcher.vectors()
+        if vectors is None:
+            raise CacheError("calibrating needs the vector cache, and none can be kept")
+        encoded = self._query_vectors(asked) if asked else np.empty((0, 1, 1), np.float32)
+        found = calibrated(encoded, vectors, self._store, k, recall)
+        self._calibration.save(found)
+        return found
 
     def get(self, ids: Sequence[str]) -> list[Page]:
         """The stored pages of those ids that exist, in the order of ``ids``."""
@@ -499,16 +519,56 @@ class PageIndex:
         missing = [id for id in ids if id not in found]
         if missing:
             raise StoreError(f"no page with the id {missing[0]!r} ({len(missing)} missing)")
-        return self._unpacked([found[id] for id in ids], self.vectors_per_page).decode()
+        about = self._store.about
+        ordered = [found[id] for id in ids]
+        return records.unpack_vectors(
+            ordered, about.dimension, about.vectors, about.format
+        ).decode()
 
     # -- inner -----------------------------------------------------------------------------
 
     def _budget(self, asked: BudgetLike | None, query_vectors: int) -> RetrievalBudget:
         """The budget asked for, or the environment's, or everything; never more than there is."""
-        chosen = RetrievalBudget.default() if asked is None else RetrievalBudget.parse(asked)
+        auto = is_auto(asked)
+        chosen = (
+            RetrievalBudget.default() if asked is None or auto else RetrievalBudget.parse(asked)
+        )
         budget = chosen or RetrievalBudget(query_vectors, self.vectors_per_page)
         budget.check(query_vectors=query_vectors, page_vectors=self.vectors_per_page)
         return budget
+
+    def _found(
+        self, queries: NDArray[np.float32], texts: Sequence[str], options: Options
+    ) -> list[Hits]:
+        """The hits of each query, shape (queries, R_q, D); each with its share of the time."""
+        start = time.perf_counter()
+        way = self._way(options, queries.shape[1])
+        answers = self._searcher.search(queries, texts, way)
+        budget = way.plan.budget
+        hits = [list(self._hits(answer.ranked, budget)) for answer in answers]
+        seconds = (time.perf_counter() - start) / max(1, len(answers))
+        return [
+            Hits(found, None, budget, seconds, answer.scoring, answer.plan)
+            for found, answer in zip(hits, answers, strict=True)
+        ]
+
+    def _way(self, options: Options, query_vectors: int) -> Way:
+        """How to search, from what was asked for."""
+        k, where, fusion = options.k, options.where, Fusion.parse(options.hybrid)
+        if options.is_auto:
+            calibration = self._calibration.load()
+            pages = len(self)
+            plan = chosen_plan(calibration, pages, options.max_ms, options.min_recall)
+            plan.budget.check(query_vectors=query_vectors, page_vectors=self.vectors_per_page)
+            note = doubts(calibration, pages, k)
+            return Way("auto", plan, k, None, where, fusion, note)
+        budget = self._budget(options.budget, query_vectors)
+        if options.exhaustive:
+            return Way("exhaustive", Plan(budget), k, None, where, fusion)
+        if options.candidates is not None:
+            plan = candidates_plan(budget, options.candidates)
+            return Way("candidates", plan, k, options.candidates, where, fusion)
+        return Way("cascade", safe_plan(budget), k, max(CANDIDATES, 4 * k), where, fusion)
 
     def _adding(
         self, mode: Mode, ocr: bool, report: AddReport, progress: Callable[[int], None] | None
@@ -533,70 +593,15 @@ class PageIndex:
             )
         return cut_dimension(vectors, stored)
 
-    def _scores(
-        self, query: NDArray[np.float32], group: Sequence[Record], budget: RetrievalBudget
-    ) -> list[float]:
-        if not group:
-            return []
-        pages = self._unpacked(group, budget.r_c)
-        if pages.format.scaled:
-            return [float(score) for score in maxsim_quantized(query, pages.as_int8(), budget)]
-        return [float(score) for score in maxsim(query, pages.decode(), budget)]
-
-    def _unpacked(self, group: Sequence[Record], vectors: int) -> Encoded:
-        """The first ``vectors`` vectors of each record's page."""
-        about = self._store.about
-        return records.unpack_vectors(group, about.dimension, vectors, about.format)
-
-    def _words(self, text: str, where: Mapping[str, Any] | None) -> WordScores:
-        """BM25 of the pages that match the filter."""
-        words = self._lexical.current().search(text)
-        return words.only(self._store.ids(where)) if where else words
-
-    def _with_words(
-        self, groups: Iterable[list[Record]], words: WordScores, count: int
-    ) -> Iterator[list[Record]]:
-        """The groups, and the best ``count`` pages by their words that are in none of them."""
-        seen: set[str] = set()
-        for group in groups:
-            seen.update(record.page.id for record in group)
-            yield group
-        more = [id for id in words.best(count) if id not in seen]
-        yield list(self._store.get(more).values())
-
-    def _fused_hits(
-        self,
-        fusion: Fusion,
-        scores: Mapping[str, float],
-        words: WordScores,
-        k: int,
-        budget: RetrievalBudget,
-    ) -> Iterator[Hit]:
-        """The best ``k`` by both, read from the store again: gone pages are never shown."""
-        ids = list(scores)
-        bm25 = dict(zip(ids, words.of(ids).tolist(), strict=True))
-        both = (np.array([one[id] for id in ids]) for one in (scores, bm25))
-        fused = dict(zip(ids, fusion.scores(*both).tolist(), strict=True))
-        best = heapq.nsmallest(k, ids, key=lambda id: (-fused[id], id))
-        found = self._store.get(best)
-        ranked = [(scores[id], found[id]) for id in best if id in found]
-        for hit in self._hits(ranked, budget):
-            id = hit.page.id
-            yield replace(hit, score=fused[id], maxsim=hit.score, bm25=bm25[id])
-
-    def _hits(
-        self, ranked: Sequence[tuple[float, Record]], budget: RetrievalBudget
-    ) -> Iterator[Hit]:
-        for rank, (score, record) in enumerate(ranked, start=1):
+    def _hits(self, ranked: Sequence[Ranked], budget: RetrievalBudget) -> Iterator[Hit]:
+        for rank, one in enumerate(ranked, start=1):
             # int8 rounding can take a perfect match a little past 1.
-            shown = min(1.0, max(-1.0, score / budget.r_q))
-            yield Hit(rank, shown, self._with_picture(record.page))
-
-    def _all_records(self, where: Mapping[str, Any] | None) -> Iterator[list[Record]]:
-        """Every page, some at a time, so that memory stays bounded."""
-        ids = self._store.ids(where)
-        for start in range(0, len(ids), 1000):
-            yield list(self._store.get(ids[start : start + 1000]).values())
+            shown = min(1.0, max(-1.0, one.maxsim / budget.r_q))
+            page = self._with_picture(one.record.page)
+            if one.fused is None:
+                yield Hit(rank, shown, page)
+            else:
+                yield Hit(rank, one.fused, page, shown, one.bm25)
 
     def _with_picture(self, page: Page) -> Page:
         if page.image_path is None:
@@ -702,6 +707,13 @@ def _picture_folder(store: ChromaStore, given: str | Path | None) -> PictureFold
     if not store.is_server:
         return PictureFolder.temporary()
     return PictureFolder(_cache_folder(store, "pictures"))
+
+
+def _calibration_path(store: ChromaStore) -> Path | None:
+    name = f"{store.name}.json"
+    if store.calibration_folder is not None:
+        return store.calibration_folder / name
+    return _cache_folder(store, "calibration") / name if store.is_server else None
 
 
 def _lexical_folder(store: ChromaStore, stemmer: str | None) -> Path | None:

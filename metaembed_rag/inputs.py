@@ -76,9 +76,9 @@ def page_input(
     ``fused`` gives picture and text together, ``image`` the picture, ``text`` the text. What is
     missing is made up for: a page without a picture is encoded by its text, a page without text
     by its picture, and so is every page with one in ``fused`` mode where the model reads pictures
-    but not both together (ColPali); and where the model cannot read pictures, or ``text`` was asked of a page that
-    has none, the picture is read by OCR. In ``image`` mode the text layer is never encoded while
-    there is a picture.
+    but not both together (ColPali); and where the model cannot read pictures, or ``text`` was
+    asked of a page that has none, the picture is read by OCR. In ``image`` mode the text layer is
+    never encoded while there is a picture.
 
     Returns:
         The page, with the OCR text where it had none, and the encoder's input.

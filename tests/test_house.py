@@ -22,6 +22,7 @@ FLOORS = [
     {"pages", "ocr", "multivector", "formats", "pooling"},
     {"maxsim", "model", "store", "testing", "hits", "lexical", "fusion", "display", "inputs"},
     {"adding", "cascade"},
+    {"searching", "calibrating"},
     {"index", "adapters", "plan"},
     {"llama_index", "langchain", "training", "evaluation"},
     {"cli"},

@@ -78,22 +78,11 @@ def test_scores_are_maxsim_over_r_q_of_the_stored_vectors(index, encoder, budget
     assert all(-1 <= hit.score <= 1 for hit in hits)
 
 
-def test_the_budget_changes_the_ranking_work(index, monkeypatch):
-    import metaembed_rag.index as module
-
-    seen = []
-    scorer = module.maxsim_quantized
-    monkeypatch.setattr(
-        module,
-        "maxsim_quantized",
-        lambda query, group, budget: (
-            seen.append(group.values.shape[1]),
-            scorer(query, group, budget),
-        )[1],
-    )
-    for budget in ("1,1", "4,8", "16,64"):
-        index.search("apples", budget=budget)
-    assert seen == [1, 8, 64]
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_the_budget_changes_the_ranking_work(index, exhaustive):
+    for r_c, budget in ((1, "1,1"), (8, "4,8"), (64, "16,64")):
+        hits = index.search("apples", budget=budget, exhaustive=exhaustive)
+        assert hits.plan.stages[-1] == (r_c, 4)
 
 
 def test_candidates_limit_what_is_reranked_and_recall_measures_it():

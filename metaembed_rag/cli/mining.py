@@ -6,6 +6,9 @@ import argparse
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
+
+from metaembed_rag.errors import DatasetError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=_positive, default=32, help="inputs at a time")
 
 
+def _check_out(given: argparse.Namespace) -> None:
+    """Before an hour of mining, not after it."""
+    out = Path(given.out)
+    if out.is_dir():
+        raise DatasetError(f"{out} is a folder; name a file, such as {out / 'mined.jsonl'}")
+    data = Path(given.data)
+    if out.exists() and data.exists() and out.samefile(data):
+        raise DatasetError(f"--out {out} is the training set itself; name another file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise DatasetError(f"{out.parent} cannot be written to; name another folder")
+
+
 def run(given: argparse.Namespace) -> int:
     """Mine, write the new training set, and say what was done."""
     from metaembed_rag.cli import _encoder, _print_json
@@ -56,6 +72,7 @@ def run(given: argparse.Namespace) -> int:
     from metaembed_rag.training.mining import MiningSettings, mine
 
     settings = MiningSettings(given.negatives, given.margin, given.skip, given.depth)
+    _check_out(given)
     rows = read_training_set(given.data, limit=given.limit)
     corpus = [page for path in given.corpus for page in read_corpus(path)]
     examples, report = mine(

@@ -171,7 +171,7 @@ def _flags(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _data(text: str) -> dict[str, Any]:
-    match = re.fullmatch(r"(.+)=([0-9.]+)", text)
+    match = re.fullmatch(r"(.+)=(-?[0-9.]+)", text)
     return {"path": match[1], "weight": _plain(match[2])} if match else {"path": text}
 
 

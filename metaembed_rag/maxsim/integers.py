@@ -133,10 +133,15 @@ def maxsim_unrounded(
 
     Returns:
         Raw sums, float32, shape (queries, len(rows)): those of
-        :func:`metaembed_rag.maxsim.maxsim_quantized` but for the rounding of float32 sums.
+        :func:`metaembed_rag.maxsim.maxsim_quantized` but for the rounding of float32 sums. About
+        4 MB are held beside them.
     """
-    cut = first_vectors(levels, budget.r_c)
-    return _block_scores(query.first(budget.r_q), cut, rows, True)
+    cut, first = first_vectors(levels, budget.r_c), query.first(budget.r_q)
+    scores = np.empty((len(first), len(rows)), dtype=np.float32)
+    step = max(1, 4 * _BLOCK_VALUES // (budget.r_c * query.values.shape[-1]))
+    for start, end in _spans(len(rows), step):
+        scores[:, start:end] = _block_scores(first, cut, rows[start:end], True)
+    return scores
 
 
 def first_vectors(levels: Sequence[Vectors], vectors: int) -> list[Vectors]:

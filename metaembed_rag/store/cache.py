@@ -31,7 +31,7 @@ import numpy as np
 import platformdirs
 from filelock import FileLock, Timeout
 
-from metaembed_rag.errors import IndexLockedError, StoreError
+from metaembed_rag.errors import CacheError, IndexLockedError
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.levels import CachedVectors, CacheWriter, Header, compact, write_manifest
@@ -77,6 +77,9 @@ class VectorCache:
             store: An open store.
             folder: Where the files lie; by default ``cache/<collection>`` inside an index's
                 folder, in the user's cache folder for a server, in a temporary one for memory.
+
+        Raises:
+            CacheError: There is no place for a temporary folder.
         """
         return cls(store, folder or default_folder(store))
 
@@ -94,7 +97,8 @@ class VectorCache:
 
         Raises:
             IndexLockedError: Another process takes too long to bring it up to date.
-            StoreError: The folder cannot be written, or the store cannot be read.
+            CacheError: The folder cannot be written.
+            StoreError: The store cannot be read.
         """
         with self._lock:
             revision = self._store.revision()
@@ -166,7 +170,7 @@ class VectorCache:
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and attempt < _TRIES - 1:
                     continue
-                raise StoreError(
+                raise CacheError(
                     f"the vector cache {self.folder} cannot be written: {error}; make room or mend "
                     f"the folder's permissions, and try again (deleting it loses nothing)"
                 ) from error
@@ -294,10 +298,17 @@ def default_folder(store: ChromaStore) -> Path:
     if store.cache_folder is not None:
         return store.cache_folder / store.name
     if not store.is_server:
-        folder = tempfile.mkdtemp(prefix="metaembed_cache_")
+        folder = _temporary()
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return Path(folder)
     place = f"{store.where} {store.name}"
     digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
     name = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', place)}_{digest}"
     return Path(platformdirs.user_cache_dir("metaembed_rag")) / "vectors" / name
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.mkdtemp(prefix="metaembed_cache_")
+    except OSError as error:
+        raise CacheError(f"no temporary folder can be made for the vectors: {error}") from error

@@ -53,6 +53,7 @@ _WRITING = ".metaembed.writing"
 _PICTURES = "pictures"
 _LEXICAL = "lexical"
 _CACHE = "cache"
+_CALIBRATION = "calibration"
 _EF_SEARCH = 400
 """HNSW's search width. Chroma raises it to the number of candidates asked for when that is more."""
 _MAX_BYTES = 16_000_000
@@ -178,6 +179,11 @@ class ChromaStore:
     def cache_folder(self) -> Path | None:
         """Where a folder keeps its copy of the vectors; None for a server and for memory."""
         return None if self._folder is None else self._folder / _CACHE
+
+    @property
+    def calibration_folder(self) -> Path | None:
+        """Where a folder keeps calibrations; None for a server and for memory."""
+        return None if self._folder is None else self._folder / _CALIBRATION
 
     @property
     def collection_id(self) -> str:
@@ -507,7 +513,7 @@ def _check_new_folder(folder: Path, create: bool) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name a folder for the index")
-    ours = {_LOCK, _MARK, _WRITING, _PICTURES, _LEXICAL, _CACHE}
+    ours = {_LOCK, _MARK, _WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION}
     if folder.exists() and {path.name for path in folder.iterdir()} - ours:
         raise StoreError(
             f"{folder} holds other files and no index; name a new or an empty folder for the index"

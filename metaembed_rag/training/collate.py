@@ -98,6 +98,21 @@ class Batches(Dataset[Any]):
         except MetaEmbedError as error:
             return {"error": DatasetError(str(error))}
 
+    def check(self) -> None:
+        """Refuse sets of which nothing can be learnt.
+
+        Raises:
+            DatasetError: In one of them no page ever stands against another.
+        """
+        for which, rows in enumerate(self._sets):
+            alone = self._mixture.epoch_batches(which) == len(rows)
+            if alone and not (self._negatives and any(row.negatives for row in rows)):
+                raise DatasetError(
+                    f"{rows.path or rows.name}: no two of its {len(rows)} rows can stand in one "
+                    f"batch (they share a page), so there is nothing to tell a page from; add rows "
+                    f"with other pages, or negatives (metaembed mine)"
+                )
+
     def batch(self, step: int) -> Batch:
         """One step's batch on this device.
 

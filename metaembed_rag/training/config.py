@@ -270,7 +270,7 @@ class _Source:
         if path is None:
             return
         try:
-            self.text = Path(path).read_text(encoding="utf-8")
+            self.text = Path(path).read_text(encoding="utf-8-sig")
             self.values = tomllib.loads(self.text)
         except FileNotFoundError:
             raise TrainingError(f"{path}: no such file; name a TOML file, or use flags") from None
@@ -462,6 +462,8 @@ def _check_range(value: Any, key: Field[Any]) -> None:
 
 
 def _check_groups(loss: LossConfig) -> None:
+    if loss.weights is not None and not sum(loss.weights):
+        raise TrainingError("loss.weights are all 0; at least one group must count")
     if loss.groups is None:
         return
     counted = {"weights": loss.weights, "temperatures": loss.temperatures}
@@ -471,8 +473,6 @@ def _check_groups(loss: LossConfig) -> None:
                 f"loss.{name} has {len(values)} numbers for {len(loss.groups)} groups; "
                 f"give one for each"
             )
-    if loss.weights is not None and not sum(loss.weights):
-        raise TrainingError("loss.weights are all 0; at least one group must count")
 
 
 # -- writing ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import gzip
 import io
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,8 +159,11 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                     yield number, line
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such training set; give a file or a folder") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{path}: cannot be read ({reason}); is the file whole?") from None
 
 
 def _check_keys(row: dict[str, Any], known: Sequence[str], where: str) -> None:
@@ -235,12 +239,13 @@ def _read_folder(folder: Path, split: str) -> Iterator[Example]:
         where = f"{judged}, query {query.id!r}"
         grades = data.qrels[query.id]
         sides = {key: _page_side(pages[key], where, folder) for key in grades}
+        right = {sides[key] for key, grade in grades.items() if grade > 0}
         wrong = tuple(sides[key] for key, grade in grades.items() if grade <= 0)
+        wrong = tuple(side for side in wrong if side not in right)
         asked = Side(query.text, query.image_path, where)
         for key, grade in grades.items():
             if grade > 0:
-                negatives = tuple(side for side in wrong if side != sides[key])
-                yield Example(asked, sides[key], negatives, where)
+                yield Example(asked, sides[key], wrong, where)
 
 
 def _judgements(folder: Path, split: str) -> Path:

@@ -97,7 +97,8 @@ class TrainingSet(Sequence[Example]):
         path: Where it was read.
 
     Raises:
-        DatasetError: There is no example, or the weight is not a number above 0.
+        DatasetError: There is no example, a page is both positive and negative of a query, or the
+            weight is not a number above 0.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class TrainingSet(Sequence[Example]):
         self.name, self.weight, self.path = name, float(weight), path
         self._pictures = PictureKeys(side.image for side in sides_of(self._examples))
         self._digest = ""
+        self._check_negatives()
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -124,6 +126,22 @@ class TrainingSet(Sequence[Example]):
 
     def __repr__(self) -> str:
         return f"TrainingSet({self.name!r}, {len(self)} examples, weight {self.weight:g})"
+
+    def _check_negatives(self) -> None:
+        if not any(example.negatives for example in self):
+            return
+        answers: dict[tuple[str, str], dict[tuple[str, str], str]] = defaultdict(dict)
+        for example in self:
+            page = self.content(example.positive)
+            answers[self.content(example.query)].setdefault(page, example.where)
+        for example in self:
+            answering = answers[self.content(example.query)]
+            for number, side in enumerate(example.negatives, 1):
+                if (place := answering.get(self.content(side))) is not None:
+                    raise DatasetError(
+                        f"{example.where or self.name}: negative {number} answers the same query "
+                        f"in {place or 'another example'}; take it out of one of them"
+                    )
 
     @property
     def digest(self) -> str:

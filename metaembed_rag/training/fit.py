@@ -19,7 +19,6 @@ from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from metaembed_rag.errors import TrainingError, require
-from metaembed_rag.evaluation import read_dataset
 from metaembed_rag.model import MetaEmbedEncoder
 from metaembed_rag.training.card import write_card
 from metaembed_rag.training.collate import Batches, check_modalities, load_batches
@@ -32,8 +31,10 @@ from metaembed_rag.training.starting import (
     TRAINED_SHARE,
     data_told,
     is_checkpoint,
+    judged_told,
     load_encoder,
     mmr_settings,
+    read_judged,
     read_sets,
     save_memory,
     train_device,
@@ -86,9 +87,7 @@ class _Run:
         self._folder = RunFolder(config.out)
         self._folder.check_place()
         self._sets = read_sets(config)
-        self._judged = [
-            (read_dataset(one.path).first(one.limit or 10**9), one.mode) for one in config.evaluate
-        ]
+        self._judged = read_judged(config)
         device = train_device(config.train.device)
         self._arguments = _arguments(config, self._folder, device)
         self._main = self._arguments.process_index == 0
@@ -102,6 +101,8 @@ class _Run:
         )
         check_modalities(self._sets, self._encoder.modalities, config.model.backbone)
         self._settings = mmr_settings(config.loss, self._encoder)
+        self._batches = self._make_batches()
+        self._batches.check()
 
     def go(self) -> dict[str, Any]:
         asked = self._asked()
@@ -120,6 +121,11 @@ class _Run:
         checkpoint = self._folder.last_checkpoint()
         if checkpoint is not None:
             self._tell(f"going on from step {step_of(checkpoint)} of {config.train.steps}")
+        if config.warm_up >= config.train.steps:
+            self._tell(
+                f"train.warm_up takes {config.warm_up} of {config.train.steps} steps: the learning "
+                f"rate never reaches its peak"
+            )
         if config.train.gradient_checkpointing:
             save_memory(self._encoder)
         weights = _weights(config, self._encoder)
@@ -145,11 +151,17 @@ class _Run:
         )
         self._arguments.learning_rate_mapping = weights.rates
         trainer = MetaEmbedTrainer(
-            self._encoder, self._batches(), self._arguments, objective, weights, self._folder
+            self._encoder, self._batches, self._arguments, objective, weights, self._folder
         )
         trainer.add_callback(reporter)
         try:
             trainer.go(checkpoint, workers=config.train.workers)
+        except torch.OutOfMemoryError as error:
+            reason = str(error).partition(". ")[0]
+            raise TrainingError(
+                f"out of memory on the device ({reason}); set train.mini_batch (the same gradients "
+                f"in less memory) or train.gradient_checkpointing, or make batch_size smaller"
+            ) from error
         finally:
             reporter.close()
         return self._finish(reporter, weights, time.monotonic() - start)
@@ -172,7 +184,7 @@ class _Run:
         wait()
         return result
 
-    def _batches(self) -> Batches:
+    def _make_batches(self) -> Batches:
         train = self._config.train
         return Batches(
             self._encoder.backbone,
@@ -190,6 +202,7 @@ class _Run:
         asked = {
             "config": self._config.to_dict(),
             "data": data_told(self._sets),
+            "evaluated": judged_told(self._judged),
             "devices": devices(),
             "start": self._encoder.fingerprint,
             "told": {"command": self._command, "versions": _versions()},

@@ -93,9 +93,10 @@ class MMRObjective(nn.Module):
         chunks = [*batch.queries, *batch.documents]
         states: list[RandContext] = []
         parts: list[tuple[Tensor, Any]] = []
+        where = next(self.model.parameters())  # chunks are still on the CPU; dropout draws here
         with torch.no_grad():
             for chunk in chunks:
-                states.append(RandContext(*_tensors(chunk)))
+                states.append(RandContext(where))
                 parts.append(self._embed(chunk))
         split = len(batch.queries)
         leaves = [
@@ -220,10 +221,6 @@ def _rows(parts: Sequence[Sequence[Tensor]], chunks: Sequence[Chunk]) -> list[Te
     for part, chunk in zip(parts, chunks, strict=True):
         found |= dict(zip(chunk.rows, part, strict=True))
     return [found[row] for row in sorted(found)]
-
-
-def _tensors(chunk: Chunk) -> list[Tensor]:
-    return [value for value in chunk.features.values() if isinstance(value, Tensor)]
 
 
 def paper_shares(groups: Sequence[tuple[int, int]]) -> tuple[float, ...]:

@@ -36,17 +36,17 @@ class Judge:
 
     Attributes:
         encoder: The encoder that is trained.
-        sets: Evaluation sets with what of a page is encoded.
+        sets: Name -> evaluation set, and what of a page is encoded.
         groups: The budgets.
     """
 
     encoder: MetaEmbedEncoder
-    sets: Sequence[tuple[Dataset, Any]]
+    sets: Mapping[str, tuple[Dataset, Any]]
     groups: Sequence[tuple[int, int]]
 
     def scores(self) -> dict[str, dict[str, float]]:
         """nDCG@5 of each set at each budget."""
-        return {data.name: self._measure(data, mode) for data, mode in self.sets}
+        return {name: self._measure(*one) for name, one in self.sets.items()}
 
     def value(self, scores: Scores) -> float:
         """What decides which weights are best: the mean over sets at the largest budget."""
@@ -121,11 +121,13 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._active, self._since = self._active + now - self._since, now
         final = step == state.max_steps
         saves = final or step % train.save_every == 0
+        shown, measures = (
+            final or step % every == 0 for every in (train.log_every, train.evaluate_every)
+        )
         self._bar.update(1)
-        if final or saves or step % train.log_every == 0:
-            shown = final or step % train.log_every == 0
+        if shown or saves or (measures and self._judge is not None):
             self._report(step, args.device, shown=shown)
-        if final or step % train.evaluate_every == 0:
+        if measures:
             self._evaluate(step)
         control.should_save = saves
         self._since = time.monotonic()
@@ -141,7 +143,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             self._bar.close()
 
     def _report(self, step: int, device: torch.device, *, shown: bool) -> None:
-        """Numbers since the last report; also before a checkpoint, which must not hold NaN."""
+        """Numbers since the last report; also before weights are kept, which must not be NaN."""
         found = sum_numbers(self._objective.take_numbers(), device).tolist()
         if not found[0]:
             return
@@ -169,7 +171,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def _evaluate(self, step: int) -> None:
         if self._judge is None:
             return
-        if self._main:
+        if self._main and step not in self.evaluations:
             scores = self._judge.scores()
             value = self._judge.value(scores)
             best = max(
@@ -191,13 +193,17 @@ def report_line(line: Mapping[str, Any], steps: int) -> str:
     groups = "  ".join(f"({name}) {value:.3f}" for name, value in line["groups"].items())
     parts = [f"step {line['step']}/{steps}", f"loss {line['loss']:.4f}", groups]
     if line["collapse"]:
-        name, widest = list(line["collapse"].items())[-1]
+        name, widest = max(line["collapse"].items(), key=lambda one: _numbers(one[0]))
         parts.append(
             f"at ({name}) cosine {widest['centred_cosine']:.2f} rank "
             f"{widest['effective_rank']:.1f} evenness {widest['evenness']:.2f}"
         )
     parts.append(f"rate {line['learning_rate']:.1e}  {line['pairs_per_second']:.1f} pairs/s")
     return " | ".join(parts)
+
+
+def _numbers(budget: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in budget.split(","))
 
 
 def scores_line(step: int, steps: int, scores: Scores) -> str:

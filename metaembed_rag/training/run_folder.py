@@ -18,6 +18,7 @@ the old or the new, never half of it.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from metaembed_rag.errors import TrainingError
 
 FORMAT = 1
 RUN, LOG, RESULT, CHECKPOINTS = "run.json", "log.jsonl", "result.json", "checkpoints"
+_PART, _OLD = ".part", ".old"
 _MODEL_LAST = ("modules.json", "metaembed.json")
 """Without these a folder is no model: they arrive when all else is there."""
 
@@ -52,17 +54,17 @@ class RunFolder:
         Raises:
             TrainingError: It is a file, or not empty.
         """
-        if not self.path.exists() or (self.path / RUN).is_file():
+        if (self.path / RUN).is_file() or not os.path.lexists(self.path):
             return
         if not self.path.is_dir():
             raise TrainingError(f"{self.path} is a file; name a folder for the run")
-        if any(self.path.iterdir()):
+        if any(path.name != _part(self.path / RUN).name for path in self.path.iterdir()):
             raise TrainingError(
                 f"{self.path} is not empty and holds no training run; name another folder"
             )
 
     def check(self, asked: Mapping[str, Any]) -> None:
-        """Refuse to go on with a run that was asked something else.
+        """Refuse to go on with a run that was asked something else, once it has begun.
 
         Args:
             asked: What :meth:`begin` wrote, or would write.
@@ -70,9 +72,11 @@ class RunFolder:
         Raises:
             TrainingError: The message names the keys that differ.
         """
-        if not (self.path / RUN).is_file():
+        if not self.has_begun():
             return
-        differing = list(_differences(self.stored(), asked))
+        stored = self.stored()
+        # Runs of older versions were not asked all of this.
+        differing = _differences(stored, {key: asked[key] for key in asked if key in stored})
         if differing:
             raise TrainingError(
                 f"{self.path} holds a run with another configuration: {'; '.join(differing)}. "
@@ -93,13 +97,25 @@ class RunFolder:
             raise TrainingError(f"{self.path / RUN} is of another version; upgrade metaembed-rag")
         return found
 
-    def begin(self, asked: Mapping[str, Any]) -> None:
-        """Make the folder and write what is asked; an interrupted run keeps what it has."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+    def has_begun(self) -> bool:
+        """Whether a step of the run is reported, saved or finished."""
         if not (self.path / RUN).is_file():
+            return False
+        saved = self.last_checkpoint() or self.best() or (self.path / RESULT).is_file()
+        return bool(saved) or any("loss" in line for line in self.lines())
+
+    def begin(self, asked: Mapping[str, Any]) -> None:
+        """Make the folder and write what is asked; an interrupted run keeps what it has.
+
+        One without a first report starts anew: it may have failed because of what was asked.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.has_begun():
+            (self.path / LOG).unlink(missing_ok=True)
             _write(self.path / RUN, json.dumps({"format": FORMAT, **asked}, indent=2) + "\n")
-        for left in self.checkpoints.glob(".*"):
-            shutil.rmtree(left)
+        self.checkpoints.mkdir(exist_ok=True)
+        for left in (_PART, _OLD):
+            shutil.rmtree(self.checkpoints / left, ignore_errors=True)
 
     # -- checkpoints -----------------------------------------------------------------------
 
@@ -113,7 +129,7 @@ class RunFolder:
 
     def unfinished(self) -> Path:
         """An empty folder to write in, on the same disk; :meth:`keep` gives it its name."""
-        part = self.checkpoints / ".part"
+        part = self.checkpoints / _PART
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         return part
@@ -126,7 +142,7 @@ class RunFolder:
             name: ``"checkpoint-200"`` or ``"best-200"``.
         """
         place = self.checkpoints / name
-        old = self.checkpoints / ".old"
+        old = self.checkpoints / _OLD
         shutil.rmtree(old, ignore_errors=True)
         if place.exists():
             place.replace(old)
@@ -190,8 +206,12 @@ def step_of(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
+    part = _part(path)
     part.write_text(text, encoding="utf-8")
     part.replace(path)
 

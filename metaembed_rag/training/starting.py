@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import ModelError, TrainingError
+from metaembed_rag.evaluation import Dataset, read_dataset
 from metaembed_rag.model import MetaEmbedEncoder, Template
 from metaembed_rag.model.checkpoints import CONFIG, shipped_checkpoints
 from metaembed_rag.training.config import LossConfig, ModelConfig, RunConfig
@@ -27,7 +30,7 @@ def read_sets(config: RunConfig) -> list[TrainingSet]:
     """The training sets.
 
     Raises:
-        DatasetError: One is missing, empty or malformed, or two have the same name.
+        DatasetError: One is missing, empty or malformed.
     """
     return [
         read_training_set(
@@ -35,6 +38,29 @@ def read_sets(config: RunConfig) -> list[TrainingSet]:
         )
         for one in config.data
     ]
+
+
+def read_judged(config: RunConfig) -> dict[str, tuple[Dataset, Any]]:
+    """The evaluation sets by their names, each with what of a page is encoded.
+
+    Sets of the same name are told apart by the mode, or by path and mode.
+
+    Raises:
+        DatasetError: One is missing or malformed.
+        TrainingError: One is named twice.
+    """
+    sets = [(read_dataset(one.path).first(one.limit or 10**9), one.mode) for one in config.evaluate]
+    ways = (
+        [data.name for data, _ in sets],
+        [f"{data.name}, {mode}" for data, mode in sets],
+        [f"{one.path}, {one.mode}" for one in config.evaluate],
+    )
+    names = next((names for names in ways if len(set(names)) == len(names)), None)
+    if names is None:
+        raise TrainingError(
+            "an evaluation set is given twice with the same mode; take one of them out"
+        )
+    return dict(zip(names, sets, strict=True))
 
 
 def load_encoder(config: ModelConfig, *, device: str, seed: int) -> MetaEmbedEncoder:
@@ -166,6 +192,20 @@ def train_device(name: str | None) -> str:
         f"train.device must be cpu, cuda or mps, not {name!r}; choose one of several GPUs by the "
         f"environment variable CUDA_VISIBLE_DEVICES"
     )
+
+
+def judged_told(judged: Mapping[str, tuple[Dataset, Any]]) -> list[dict[str, Any]]:
+    """What identifies the evaluation sets of a run: their texts and judgements."""
+    told = []
+    for name, (data, _) in judged.items():
+        digest = hashlib.blake2b(digest_size=16)
+        for one in (*data.pages, *data.queries):
+            digest.update(json.dumps([one.id, one.text, one.image_path is not None]).encode())
+        digest.update(
+            json.dumps({query: dict(found) for query, found in data.qrels.items()}).encode()
+        )
+        told.append({"name": name, "digest": digest.hexdigest()})
+    return told
 
 
 def data_told(sets: Sequence[TrainingSet]) -> list[dict[str, Any]]:
