@@ -434,15 +434,18 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: a row a system and size, a column a set."""
     cells = collect(results)
     sets = list(dict.fromkeys(result["set"] for result in results))
-    size = {
-        (result["arm"], row["label"]): row["bytes"] for result in results for row in result["rows"]
-    }
+    sizes: dict[tuple[str, str], set[int]] = {}
+    for result in results:
+        for row in result["rows"]:
+            of_point = sizes.setdefault((result["arm"], row["label"]), set())
+            of_point |= {row["bytes"]} - {None}
     lines = [
         "| arm | size | bytes a page | " + " | ".join(sets) + " |",
         "|---|---|---|" + "---|" * len(sets),
     ]
     for (arm, label), found in cells.items():
-        amount = f"{size[arm, label]:,}" if size[arm, label] else "–"
+        ends = sorted({min(sizes[arm, label]), max(sizes[arm, label])}) if sizes[arm, label] else []
+        amount = " to ".join(f"{end:,}" for end in ends) or "–"
         row = [str(found[name]) if name in found else "–" for name in sets]
         lines.append(f"| {arm} | {label} | {amount} | " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
@@ -488,7 +491,7 @@ def plot(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    pyplot.rcParams["svg.hashsalt"] = "metaembed"
+    pyplot.rcParams |= {"svg.hashsalt": "metaembed", "svg.fonttype": "none"}
     sets = list(dict.fromkeys(result["set"] for result in results))
     cells = collect(results)
     figure, axes = pyplot.subplots(
