@@ -55,6 +55,16 @@ notebooks: $(VENV)/.test  ## Run the notebooks again and keep their outputs
 	OMP_NUM_THREADS=1 $(BIN)/jupyter execute --inplace notebooks/*.ipynb
 	$(BIN)/python notebooks/clean.py notebooks/*.ipynb
 
+BENCH := .data/bench-venv
+SIZES ?= 1000 10000 100000
+
+bench: $(BENCH)/.done  ## Compare with peers at several sizes (an hour): tables and a plot
+	$(BENCH)/bin/python benchmarks/bench.py --sizes $(SIZES) --scratch .data \
+		--json .data/bench_random.json --plot docs/bench_scaling.svg
+	@test -e .data/real/manifest.json || echo "no .data/real: see benchmarks/real_embeddings.py"
+	@test ! -e .data/real/manifest.json || $(BENCH)/bin/python benchmarks/bench.py --set real \
+		--sizes $(SIZES) --scratch .data --json .data/bench_real.json
+
 clean:  ## Remove the environment and what the demo made
 	rm -rf $(VENV) $(INDEX) demo_hits.html
 
@@ -75,3 +85,15 @@ $(VENV)/.test: $(VENV)/bin/python $(SPEC)
 	@echo "== Set up $(VENV) with everything that tests need (once, about three minutes)"
 	$(PIP) -e '.[all,dev]'
 	@touch $@ $(VENV)/.demo
+
+$(BENCH)/.done: benchmarks/requirements.txt $(VENV)/.test
+	@echo "== Set up $(BENCH) with the peers, over the project's packages"
+	@$(BIN)/python -m venv $(BENCH)
+	@packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		here=$$($(BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		echo "import site; site.addsitedir('$$packages')" > $$here/project.pth
+	@grep -v '^#' $< | while read -r peer; do \
+		install="$(BENCH)/bin/python -m pip --disable-pip-version-check install -q"; \
+		$$install -c constraints.txt "$$peer" 2>/dev/null || $$install --no-deps "$$peer" || \
+		echo "$$peer does not install; the table lists it" >&2; done
+	@touch $@

@@ -122,7 +122,9 @@ def encode_pages(
     minutes: float = float("inf"),
 ) -> int:
     """Add what is missing of ``texts``, a block at a time; the number of pages there now."""
-    header = Header("real", encoder.fingerprint, "int8", encoder.dimension, encoder.document_vectors)
+    header = Header(
+        "real", encoder.fingerprint, "int8", encoder.dimension, encoder.document_vectors
+    )
     before = CachedVectors.load(folder) if (folder / MANIFEST).exists() else None
     if before is not None and before.header != header:
         raise SystemExit(f"{folder} holds vectors of another checkpoint: delete it")
@@ -198,8 +200,7 @@ def _read_encoded(
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as file:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         yield from map(json.loads, file)
 
 

@@ -59,7 +59,7 @@ class RetrievalBudget:
             name = value.strip().lower()
             if name == AUTO:
                 raise BudgetError(
-                    f'"{AUTO}" chooses a budget only where an index is searched; {_HOW}'
+                    f'"{AUTO}" is for the search of an index, with no r_q or r_c beside it; {_HOW}'
                 )
             if name in cls.PRESETS:
                 return cls(*cls.PRESETS[name])

@@ -120,12 +120,14 @@ def calibrated(
     if not vectors.pages:
         raise BudgetError("an empty index cannot be calibrated; index some pages first")
     levels = vectors.levels(vectors.header.vectors)
-    recalls = sorted({0.9, 0.95, recall})
+    # Shares that reached a recall on some queries can miss it on others: stricter ones stand by.
+    recalls = sorted({0.9, 0.95, recall, (1 + recall) / 2, 1.0})
     allowed = None if vectors.pages == len(vectors) else vectors.alive
     found = cascade.calibrate(queries, levels, k, recalls, allowed=allowed)
     ids = vectors.ids[vectors.alive]
     about = about_vectors(store.about)
-    return replace(found, about=about, fetch_ms=_fetch_ms(store, ids.tolist(), k))
+    fetch_ms = _fetch_ms(store, ids.tolist(), k)
+    return replace(found, about=about, fetch_ms=fetch_ms, recall=recall)
 
 
 def chosen_plan(

@@ -276,6 +276,7 @@ class PageIndex:
         with self._store.writing(lock_timeout), bar as count:
             report = self.add(pages, mode=mode, batch_size=batch_size, ocr=ocr, progress=count)
             report.removed += self._remove_vanished(named)
+        self._searcher.vectors()  # brought up to date, so that the first search need not
         report.unchanged += unchanged
         report.skipped = skipped + report.skipped
         report.ignored = ignored

@@ -91,6 +91,7 @@ def test_a_summary_for_people_and_an_object_for_programs(asked, capsys):
         (["--out", "o"], "there is no training set"),
         (["--out", "o", "--data", "a", "--steps", "many"], "train.steps must be a whole number"),
         (["nowhere.toml"], "nowhere.toml: no such file"),
+        (["--out", "o", "--data", "a=-1"], "data.weight must be above 0, not -1"),
         (["--out", "o", "--data", "a", "--evaluate-limit", "3"], "goes with --evaluate"),
     ],
 )
@@ -113,3 +114,15 @@ def test_wrong_keys_are_refused_before_torch_is_loaded(tmp_path):
     )
     assert "run.toml, line 3: unknown key 'stpes'" in done.stderr
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["accelerate", "datasets"])
+def test_a_missing_library_is_named_with_its_extra(module, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"query": "a", "positive": "b"}\n')
+    code = f"import sys; sys.modules['{module}'] = None; from metaembed_rag.cli import main; "
+    code += "sys.exit(main(['train', '--data', 'a.jsonl', '--out', 'o']))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"'{module}'" in done.stderr and "metaembed-rag[train]" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -156,3 +156,13 @@ def test_the_reference_names_every_key_with_its_default():
             if isinstance(default, str | bool | int | float):
                 assert row[1] == shown, f"{table}.{key.name}"
             assert row[2] == describe(key), f"{table}.{key.name}"
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "run.toml").write_text('out = "o"\n[[data]]\npath = "a"\n', encoding="utf-8-sig")
+    assert read_config(tmp_path / "run.toml").out == "o"
+
+
+def test_weights_that_are_all_zero_are_refused_also_for_the_papers_groups():
+    with pytest.raises(TrainingError, match="loss.weights are all 0"):
+        read_config(None, {"out": "o", "data": [{"path": "a"}], "loss": {"weights": [0] * 5}})

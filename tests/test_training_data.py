@@ -394,8 +394,8 @@ def blocks(language):
 
 
 def test_the_lines_of_the_documentation_are_a_training_set(tmp_path):
-    for number in (3, 4, 17, 18):
-        picture(tmp_path / "charts" / f"{number}.png")
+    for number, colour in {3: "red", 4: "blue", 17: "lime", 18: "gold"}.items():
+        picture(tmp_path / "charts" / f"{number}.png", colour)
     (tmp_path / "pairs.jsonl").write_text(blocks("json")[0])
     rows = read_training_set(tmp_path / "pairs.jsonl")
     assert [row.positive.modality for row in rows] == ["text", "image", "fused"]
@@ -404,3 +404,25 @@ def test_the_lines_of_the_documentation_are_a_training_set(tmp_path):
 def test_the_program_of_the_documentation_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(blocks("python")[0], {})
+
+
+def test_a_damaged_compressed_file_is_named(tmp_path):
+    packed = bytearray(gzip.compress("\n".join([json.dumps(PAIR)] * 50).encode()))
+    packed[10:20] = b"\xff" * 10  # right behind the header: no block of such a type exists
+    (tmp_path / "pairs.jsonl.gz").write_bytes(packed)
+    with pytest.raises(DatasetError, match=r"pairs\.jsonl\.gz: cannot be read"):
+        read_training_set(tmp_path / "pairs.jsonl.gz")
+    (tmp_path / "pairs.jsonl.gz").write_bytes(gzip.compress(b"{}")[:-4])
+    with pytest.raises(DatasetError, match="is the file whole"):
+        read_training_set(tmp_path / "pairs.jsonl.gz")
+
+
+def test_a_negative_that_answers_the_query_in_another_line_is_refused(tmp_path):
+    path = jsonl(
+        tmp_path / "pairs.jsonl",
+        {"query": "q", "positive": "a", "negatives": ["x", "b"]},
+        {"query": "q", "positive": "b"},
+        {"query": "other", "positive": "x"},
+    )
+    with pytest.raises(DatasetError, match=r"line 1: negative 2 answers .* line 2;"):
+        read_training_set(path)

@@ -79,6 +79,16 @@ def log_of(out):
     return [line for line in lines if "loss" in line]
 
 
+def beir(folder, words=WORDS):
+    """A small evaluation set; one query and one page a word."""
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    write(folder / "corpus.jsonl", [{"_id": w, "text": f"the {w} of dog"} for w in words])
+    write(folder / "queries.jsonl", [{"_id": w, "text": f"{w} dog"} for w in words])
+    rows = "".join(f"{w}\t{w}\t1\n" for w in words)
+    (folder / "qrels/test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{rows}")
+    return folder
+
+
 class Stop(Exception):
     """Ends a run at once, as a signal would between two steps."""
 
@@ -197,12 +207,7 @@ def test_lora_on_a_vision_language_backbone_reads_pictures_and_ends_as_a_whole_m
 
 
 def test_the_best_weights_are_the_model_and_scores_stand_in_the_card(place, tmp_path):
-    folder = tmp_path / "beir"
-    (folder / "qrels").mkdir(parents=True)
-    write(folder / "corpus.jsonl", [{"_id": w, "text": f"the {w} of dog"} for w in WORDS])
-    write(folder / "queries.jsonl", [{"_id": w, "text": f"{w} dog"} for w in WORDS])
-    rows = "".join(f"{w}\t{w}\t1\n" for w in WORDS)
-    (folder / "qrels/test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{rows}")
+    folder = beir(tmp_path / "beir")
     asked = config(place, tmp_path / "out", evaluate_every=2)
     flags = {"evaluate": [{"path": str(folder), "mode": "text", "limit": 5}]}
     (tmp_path / "run.toml").write_text(asked.to_toml(), encoding="utf-8")
@@ -276,6 +281,73 @@ def test_other_data_is_refused_and_another_device_or_log_is_not(place, tmp_path)
         fit.train(asked)
 
 
+def test_what_failed_before_its_first_report_may_be_asked_otherwise(place, tmp_path):
+    with pytest.raises(TrainingError, match="cannot be used"):
+        fit.train(config(place, tmp_path / "out", lora={"targets": "nowhere"}))
+    assert (tmp_path / "out/run.json").is_file()
+    assert fit.train(config(place, tmp_path / "out", steps=2))["steps"] == 2
+
+
+def test_a_run_that_was_killed_while_its_folder_was_made_starts(place, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.run.json.part").write_text("{")
+    assert fit.train(config(place, tmp_path / "out", steps=2))["steps"] == 2
+
+
+def test_evaluation_sets_of_one_name_are_told_apart_and_must_not_change(place, tmp_path):
+    asked = config(place, tmp_path / "out", evaluate_every=6)
+    (tmp_path / "run.toml").write_text(asked.to_toml(), encoding="utf-8")
+    sets = [beir(tmp_path / "a/set"), beir(tmp_path / "b/set", WORDS[:3])]
+    flags = {"evaluate": [{"path": str(one), "mode": "text"} for one in sets]}
+    asked = read_config(tmp_path / "run.toml", flags)
+    interrupted(asked, step=4)
+    beir(sets[1], WORDS[:4])
+    with pytest.raises(TrainingError, match=r"evaluated\.2\.digest"):
+        fit.train(asked)
+    beir(sets[1], WORDS[:3])
+    assert list(fit.train(asked)["after"]) == [f"{one}, text" for one in sets]
+    twice = read_config(tmp_path / "run.toml", {"evaluate": [flags["evaluate"][0]] * 2})
+    with pytest.raises(TrainingError, match="given twice"):
+        fit.train(twice)
+
+
+def test_pages_that_an_evaluation_cannot_read_are_told_once(place, tmp_path):
+    folder = beir(tmp_path / "set")
+    with (folder / "corpus.jsonl").open("a") as file:
+        file.write(json.dumps({"_id": "empty", "text": ""}) + "\n")
+    asked = config(place, tmp_path / "out", steps=2)
+    (tmp_path / "run.toml").write_text(asked.to_toml(), encoding="utf-8")
+    told = []
+    flags = {"evaluate": [{"path": str(folder), "mode": "text"}]}
+    fit.train(read_config(tmp_path / "run.toml", flags), say=told.append)
+    assert [line.partition(":")[0] for line in told].count("set") == 1
+    assert told[0].startswith("set: 1 of 13 pages cannot be read")
+
+
+def test_a_set_in_which_no_page_stands_against_another_is_refused(place, tmp_path):
+    lines = [{"query": word, "positive": "the same page"} for word in WORDS]
+    write(tmp_path / "same.jsonl", lines)
+    bert = {"backbone": str(place / "bert")}
+    with pytest.raises(DatasetError, match=r"same\.jsonl: no two of its 12 rows"):
+        fit.train(config(tmp_path, tmp_path / "out", "same.jsonl", model=bert))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lack_of_memory_on_the_device_says_what_to_change(place, tmp_path, monkeypatch):
+    def lack(*_):
+        raise torch.OutOfMemoryError("Tried to allocate 2 GiB. GPU 0 has 1")
+
+    monkeypatch.setattr(fit.MMRObjective, "forward", lack)
+    with pytest.raises(TrainingError, match=r"Tried to allocate 2 GiB\).*mini_batch"):
+        fit.train(config(place, tmp_path / "out"))
+
+
+def test_a_warm_up_longer_than_the_run_is_told(place, tmp_path):
+    told = []
+    fit.train(config(place, tmp_path / "out", steps=2, warm_up=50), say=told.append)
+    assert told[0].startswith("train.warm_up takes 50 of 2 steps")
+
+
 def test_a_folder_that_holds_something_else_is_not_touched(place, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(TrainingError, match="not empty and holds no training run"):
@@ -291,7 +363,8 @@ def test_pictures_for_a_text_model_are_refused_by_line_before_anything_is_writte
 
 def test_a_damaged_picture_is_named_with_its_line_also_by_workers(place, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    write(tmp_path / "bad.jsonl", [{"query": "a", "positive": {"image": "bad.png"}}] * 2)
+    lines = [{"query": "a", "positive": {"image": "bad.png"}}, {"query": "b", "positive": "c"}]
+    write(tmp_path / "bad.jsonl", lines)
     qwen = {"backbone": str(place / "qwen")}
     for workers in (0, 1):
         asked = config(tmp_path, tmp_path / f"{workers}", "bad.jsonl", model=qwen, workers=workers)

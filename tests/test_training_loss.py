@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 import tiny_backbones as tiny  # noqa: E402
 
 from metaembed_rag.model import MetaEmbedEncoder  # noqa: E402
+from metaembed_rag.training import loss as loss_module  # noqa: E402
 from metaembed_rag.training.collapse import collapse_at  # noqa: E402
 from metaembed_rag.training.collate import Batches  # noqa: E402
 from metaembed_rag.training.data import Example, Side, TrainingSet  # noqa: E402
@@ -191,3 +192,18 @@ def test_a_teacher_that_says_something_else_adds_to_the_loss(encoder):
     plain, _ = gradients(encoder, 0)
     with_teacher, _ = gradients(encoder, 0, distill=1.0)
     assert with_teacher > plain
+
+
+def test_the_second_pass_replays_the_random_numbers_of_the_models_own_device(encoder, monkeypatch):
+    """Batches stay on the CPU until they are embedded: theirs would leave a GPU's dropout out."""
+    devices = []
+
+    class Spy(loss_module.RandContext):
+        def __init__(self, *tensors):
+            devices.extend(tensors)
+            super().__init__(*tensors)
+
+    monkeypatch.setattr(loss_module, "RandContext", Spy)
+    gradients(encoder, 3)
+    first = next(encoder.model.parameters())
+    assert devices and all(one is first for one in devices)

@@ -215,3 +215,12 @@ def test_the_help_loads_no_torch():
     code = "import sys, metaembed_rag.cli as c; c._parser(); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_the_training_set_itself_and_a_folder_are_refused_as_output(tmp_path, capsys):
+    data = tmp_path / "pairs.jsonl"
+    data.write_text('{"query": "q 1", "positive": "p 1"}\n')
+    for out, message in ((data, "is the training set itself"), (tmp_path, "is a folder")):
+        assert cli.main(["mine", "--data", str(data), "--out", str(out)]) == 1
+        assert message in capsys.readouterr().err
+    assert data.read_text().count("\n") == 1

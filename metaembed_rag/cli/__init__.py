@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag import __version__
-from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
 from metaembed_rag.errors import BudgetError, MetaEmbedError, PageError
 
 if TYPE_CHECKING:
@@ -94,7 +94,11 @@ def _search(given: argparse.Namespace) -> int:
         where=_where(given.where),
         exhaustive=given.exhaustive,
         hybrid=given.hybrid,
+        max_ms=given.max_ms,
+        min_recall=given.min_recall,
     )
+    if hits.plan is not None and hits.plan.note:
+        _say(f"metaembed: {hits.plan.note}")
     if given.html:
         from metaembed_rag.display import hits_page
 
@@ -274,6 +278,7 @@ class _Bar:
 def _print_hits(hits: Hits, pages: int) -> None:
     milliseconds = hits.seconds * 1000
     hybrid = ", with BM25" if hits.scoring == "hybrid" else ""
+    hybrid += ", chosen by the calibration" if hits.plan and hits.plan.way == "auto" else ""
     print(f"budget ({hits.budget}){hybrid}, {len(hits)} of {pages} pages, {milliseconds:.0f} ms")
     for hit in hits:
         page = hit.page
@@ -338,7 +343,7 @@ def _say(message: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from metaembed_rag.cli import mining, plan, training
+    from metaembed_rag.cli import calibrate, mining, plan, training
 
     parser = argparse.ArgumentParser(
         prog="metaembed",
@@ -358,6 +363,7 @@ def _parser() -> argparse.ArgumentParser:
         _command(commands, "mine", mining.run, "add hard negatives to a training set")
     )
     plan.add_arguments(_command(commands, "plan", plan.run, "say what an index will cost"))
+    calibrate.add_arguments(_command(commands, "calibrate", calibrate.run, calibrate.SUMMARY))
     return parser
 
 
@@ -431,17 +437,24 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=_positive, default=5, help="hits (default: 5)")
     parser.add_argument(
         "--budget",
-        type=_budget,
+        type=_budget_or_auto,
         default=os.environ.get("METAEMBED_BUDGET") or None,
         metavar="R_Q,R_C",
-        help="vectors a side: 1,1 to 16,64, or fast, balanced, full (default: all that are stored)",
+        help="vectors a side: 1,1 to 16,64, or fast, balanced, full (default: all that are "
+        "stored); auto: what `metaembed calibrate` found",
+    )
+    parser.add_argument(
+        "--max-ms", type=_limit, metavar="MS", help="with auto: milliseconds for the search"
+    )
+    parser.add_argument(
+        "--min-recall", type=_limit, metavar="SHARE", help="with auto: of the best pages, 0.99"
     )
     parser.add_argument("--image", metavar="FILE", help="an image as query, or with the text")
     parser.add_argument(
         "--where", action="append", default=[], metavar="KEY=VALUE", help="only matching pages"
     )
     ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--candidates", type=_positive, metavar="M", help="pages reranked (200)")
+    ways.add_argument("--candidates", type=_positive, metavar="M", help="pages reranked")
     ways.add_argument("--exhaustive", action="store_true", help="score every page")
     parser.add_argument(
         "--hybrid", action="store_true", help="let the words of QUERY count too (BM25)"
@@ -475,6 +488,20 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _limit(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0")
+    return number
+
+
+def _budget_or_auto(text: str) -> RetrievalBudget | str:
+    return AUTO if is_auto(text) else _budget(text)
 
 
 def _budget(text: str) -> RetrievalBudget:

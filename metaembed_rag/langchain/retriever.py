@@ -41,7 +41,8 @@ class MetaEmbedRetriever(BaseRetriever):
     Attributes:
         index: The pages.
         k: At most so many documents.
-        budget: Both sides of the budget: ``"fast"``, ``"4,8"``, ``(4, 8)``.
+        budget: Both sides of the budget: ``"fast"``, ``"4,8"``, ``(4, 8)``; ``"auto"`` for what
+            :meth:`metaembed_rag.PageIndex.calibrate` found.
         r_q: Query vectors that take part, instead of the budget's.
         r_c: Page vectors that take part, instead of the budget's.
         filter: Only pages whose metadata match, in Chroma's filter language; ``source`` and

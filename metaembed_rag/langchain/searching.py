@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.adapters import both_filters, open_image
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.budget import AUTO, BudgetLike, RetrievalBudget, is_auto
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
@@ -23,7 +23,8 @@ class SearchOptions:
     """How to search; None leaves a choice to those below.
 
     Attributes:
-        budget: Both sides of the budget: ``"fast"``, ``"4,8"``, ``(4, 8)``.
+        budget: Both sides of the budget: ``"fast"``, ``"4,8"``, ``(4, 8)``; ``"auto"`` for what
+            :meth:`metaembed_rag.PageIndex.calibrate` found.
         r_q: Query vectors that take part, instead of the budget's.
         r_c: Page vectors that take part, instead of the budget's.
         filter: Only documents whose metadata match, in Chroma's filter language.
@@ -57,6 +58,13 @@ class SearchOptions:
         base = below if self.budget is None else replace(below, r_q=None, r_c=None)
         return replace(base, **made | {"filter": both_filters(below.filter, self.filter)})
 
+    def asked_budget(self, index: PageIndex) -> RetrievalBudget | str:
+        """:meth:`chosen_budget`, or ``"auto"`` where the index's calibration is to choose."""
+        one_side = self.r_q is not None or self.r_c is not None
+        if is_auto(self.budget) and not one_side:
+            return AUTO
+        return self.chosen_budget(index)
+
     def chosen_budget(self, index: PageIndex) -> RetrievalBudget:
         """The budget of these options, over ``METAEMBED_BUDGET``, over all that is stored.
 
@@ -78,7 +86,7 @@ class SearchOptions:
         Raises:
             BudgetError: The budget asks for more vectors than there are.
         """
-        budget = self.chosen_budget(index)
+        budget = self.asked_budget(index)
         return index.search(open_query(query), k, budget=budget, **self._others())
 
     def search_vectors(self, index: PageIndex, vectors: NDArray[np.float32], k: int) -> Hits:
@@ -92,7 +100,7 @@ class SearchOptions:
         chosen = self
         if self.budget is None and self.r_q is None:
             chosen = replace(self, r_q=len(vectors))
-        budget = chosen.chosen_budget(index)
+        budget = chosen.asked_budget(index)
         return index.search_vectors(vectors, k, budget=budget, **self._others())
 
     def _others(self) -> dict[str, Any]:

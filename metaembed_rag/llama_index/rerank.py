@@ -195,10 +195,11 @@ class MetaEmbedRerank(BaseNodePostprocessor):
         stores = self.encoder.document_vectors
         if self._index is not None:
             stores = min(stores, self._index.vectors_per_page)
-        budget = RetrievalBudget.default() or RetrievalBudget(makes, stores)
-        budget = BudgetChoice(self.budget, self.r_q, self.r_c).over(budget)
+        below = RetrievalBudget.default() or RetrievalBudget(makes, stores)
+        below = BudgetChoice(self.budget, self.r_q, self.r_c).fixed(below)
         if isinstance(bundle, MetaEmbedQueryBundle):
-            budget = BudgetChoice(bundle.budget, bundle.r_q, bundle.r_c).over(budget)
+            below = BudgetChoice(bundle.budget, bundle.r_q, bundle.r_c).fixed(below)
+        budget = below
         budget.check(query_vectors=makes, page_vectors=stores)
         return budget
 

@@ -11,7 +11,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
 from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters
 
 from metaembed_rag.adapters import both_filters, in_search_thread
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.budget import BudgetLike, RetrievalBudget, parse_or_auto
 from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
@@ -49,7 +49,8 @@ class MetaEmbedRetriever(MultiModalRetriever):
     Args:
         index: The pages.
         similarity_top_k: At most so many nodes.
-        budget: ``(r_q, r_c)``, ``"4,8"`` or a preset's name.
+        budget: ``(r_q, r_c)``, ``"4,8"``, a preset's name, or ``"auto"`` for what
+            :meth:`metaembed_rag.PageIndex.calibrate` found.
         r_q: Query vectors that take part.
         r_c: Page vectors that take part.
         candidates: Pages that are reranked; see :meth:`metaembed_rag.PageIndex.search`.
@@ -85,7 +86,7 @@ class MetaEmbedRetriever(MultiModalRetriever):
         super().__init__(**options)
         self.index = index
         self.similarity_top_k = similarity_top_k
-        self.budget = None if budget is None else RetrievalBudget.parse(budget)
+        self.budget = parse_or_auto(budget)
         self.r_q = r_q
         self.r_c = r_c
         self.candidates = candidates
@@ -116,7 +117,7 @@ class MetaEmbedRetriever(MultiModalRetriever):
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await in_search_thread(self._retrieve, query_bundle)
 
-    def _budget(self, bundle: MetaEmbedQueryBundle) -> RetrievalBudget:
+    def _budget(self, bundle: MetaEmbedQueryBundle) -> RetrievalBudget | str:
         asked = BudgetChoice(bundle.budget, bundle.r_q, bundle.r_c)
         return chosen_budget(self.index, asked, BudgetChoice(self.budget, self.r_q, self.r_c))
 

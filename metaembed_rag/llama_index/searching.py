@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llama_index.core.schema import QueryBundle
 from llama_index.core.vector_stores import MetadataFilters
 
 from metaembed_rag.adapters import both_filters, open_image
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.budget import AUTO, BudgetLike, RetrievalBudget, is_auto, parse_or_auto
 from metaembed_rag.errors import StoreError
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
@@ -55,12 +55,24 @@ class BudgetChoice:
     r_q: int | None = None
     r_c: int | None = None
 
-    def over(self, below: RetrievalBudget) -> RetrievalBudget:
-        """This choice where one was made, and ``below`` where none was."""
-        base = below if self.budget is None else RetrievalBudget.parse(self.budget)
+    def over(self, below: RetrievalBudget | str) -> RetrievalBudget | str:
+        """This choice where one was made, and ``below`` where none was.
+
+        Raises:
+            BudgetError: One side of a budget that is ``"auto"``.
+        """
+        chosen = below if self.budget is None else parse_or_auto(self.budget) or below
+        if self.r_q is None and self.r_c is None:
+            return chosen
+        base = RetrievalBudget.parse(chosen)
         return RetrievalBudget(
             base.r_q if self.r_q is None else self.r_q, base.r_c if self.r_c is None else self.r_c
         )
+
+    def fixed(self, below: RetrievalBudget) -> RetrievalBudget:
+        """:meth:`over`, where no index is searched and ``"auto"`` leaves ``below`` as it is."""
+        choice = replace(self, budget=None) if is_auto(self.budget) else self
+        return RetrievalBudget.parse(choice.over(below))
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class PageSearch:
     node_ids: Sequence[str] | None = None
     doc_ids: Sequence[str] | None = None
 
-    def run(self, index: PageIndex, query: Input, budget: RetrievalBudget) -> Hits:
+    def run(self, index: PageIndex, query: Input, budget: RetrievalBudget | str) -> Hits:
         """Search.
 
         Raises:
@@ -95,7 +107,9 @@ class PageSearch:
         if (self.node_ids is not None and not self.node_ids) or (
             self.doc_ids is not None and not self.doc_ids
         ):
-            return Hits([], query, budget, 0.0)
+            return Hits(
+                [], query, RetrievalBudget.parse("fast" if is_auto(budget) else budget), 0.0
+            )
         where = both_filters(self.where, doc_ids_to_where(self.doc_ids))
         if self.node_ids is not None:
             return self._of_nodes(index, query, budget, where)
@@ -113,7 +127,7 @@ class PageSearch:
         self,
         index: PageIndex,
         query: Input,
-        budget: RetrievalBudget,
+        budget: RetrievalBudget | str,
         where: Mapping[str, Any] | None,
     ) -> Hits:
         if self.hybrid:
@@ -125,7 +139,7 @@ class PageSearch:
             allowed = set(index.ids(where))
             ids = [id for id in ids if id in allowed]
         hits = index.score(query, ids, budget=budget)
-        return Hits(hits[: self.k], query, budget, hits.seconds)
+        return Hits(hits[: self.k], query, hits.budget, hits.seconds, plan=hits.plan)
 
 
 def bundle_query(bundle: QueryBundle) -> Input:
@@ -138,14 +152,18 @@ def bundle_query(bundle: QueryBundle) -> Input:
     return {"text": text, "image": open_image(image)} if text.strip() else open_image(image)
 
 
-def chosen_budget(index: PageIndex, *choices: BudgetChoice) -> RetrievalBudget:
+def chosen_budget(index: PageIndex, *choices: BudgetChoice) -> RetrievalBudget | str:
     """The first choice over the later ones, over ``METAEMBED_BUDGET``, over all that is stored.
+
+    It may be ``"auto"``: then the index's calibration chooses.
 
     Raises:
         BudgetError: A choice is no budget.
     """
     stored = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
-    budget = RetrievalBudget.default() or stored
+    budget: RetrievalBudget | str = RetrievalBudget.default() or stored
+    if is_auto(None):
+        budget = AUTO
     for choice in reversed(choices):
         budget = choice.over(budget)
     return budget

@@ -20,7 +20,7 @@ from llama_index.core.vector_stores.types import (
 )
 
 from metaembed_rag.adapters import ImageLike, both_filters, in_search_thread
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.budget import BudgetLike, RetrievalBudget, parse_or_auto
 from metaembed_rag.errors import StoreError
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
@@ -125,7 +125,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
             "where": about["index"],
             "collection": about["collection"],
             "mode": mode,
-            "budget": None if budget is None else str(RetrievalBudget.parse(budget)),
+            "budget": None if budget is None else str(parse_or_auto(budget)),
             "r_q": r_q,
             "r_c": r_c,
         }

@@ -12,22 +12,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
-from torch.utils.data import DataLoader
-from transformers import PrinterCallback
-from transformers.utils import logging as transformers_logging
-
 from metaembed_rag.errors import TrainingError, require
-from metaembed_rag.model import MetaEmbedEncoder
-from metaembed_rag.training.card import write_card
-from metaembed_rag.training.collate import Batches, check_modalities, load_batches
-from metaembed_rag.training.config import RunConfig
-from metaembed_rag.training.loss import MMRObjective
-from metaembed_rag.training.reports import Judge, Reporter, Say
-from metaembed_rag.training.run_folder import RunFolder, step_of
-from metaembed_rag.training.sharing import devices, sum_gradients, wait
-from metaembed_rag.training.starting import (
+
+for needed in ("accelerate", "datasets"):  # sentence-transformers' trainer fails without a hint
+    require(needed)
+
+import torch  # noqa: E402
+from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+from transformers import PrinterCallback  # noqa: E402
+from transformers.utils import logging as transformers_logging  # noqa: E402
+
+from metaembed_rag.model import MetaEmbedEncoder  # noqa: E402
+from metaembed_rag.training.card import write_card  # noqa: E402
+from metaembed_rag.training.collate import Batches, check_modalities, load_batches  # noqa: E402
+from metaembed_rag.training.config import RunConfig  # noqa: E402
+from metaembed_rag.training.loss import MMRObjective  # noqa: E402
+from metaembed_rag.training.reports import Judge, Reporter, Say  # noqa: E402
+from metaembed_rag.training.run_folder import RunFolder, step_of  # noqa: E402
+from metaembed_rag.training.sharing import devices, sum_gradients, wait  # noqa: E402
+from metaembed_rag.training.starting import (  # noqa: E402
     TRAINED_SHARE,
     data_told,
     is_checkpoint,
@@ -39,7 +43,7 @@ from metaembed_rag.training.starting import (
     save_memory,
     train_device,
 )
-from metaembed_rag.training.weights import Adapters, AllWeights, Weights
+from metaembed_rag.training.weights import Adapters, AllWeights, Weights  # noqa: E402
 
 
 def train(
@@ -70,8 +74,8 @@ def train(
         CheckpointError: There is no such model.
         MissingExtraError: The extra ``train`` is not installed (``eval`` with evaluation sets).
     """
-    for module in ("accelerate", "datasets", *["ir_measures"][: len(config.evaluate)]):
-        require(module)
+    if config.evaluate:
+        require("ir_measures")
     with _quiet():
         return _Run(config, command, say, show_progress).go()
 
@@ -138,7 +142,12 @@ class _Run:
             distill=config.loss.distill,
             autocast=self._autocast,
         )
-        judge = Judge(self._encoder, self._judged, self._settings.groups)
+        judge = Judge(
+            self._encoder,
+            self._judged,
+            self._settings.groups,
+            cache=self._folder.checkpoints / "ocr",
+        )
         reporter = Reporter(
             config,
             self._folder,

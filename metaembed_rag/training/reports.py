@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,23 +39,33 @@ class Judge:
         encoder: The encoder that is trained.
         sets: Name -> evaluation set, and what of a page is encoded.
         groups: The budgets.
+        cache: Folder for OCR texts, which each evaluation would read anew without it.
     """
 
     encoder: MetaEmbedEncoder
     sets: Mapping[str, tuple[Dataset, Any]]
     groups: Sequence[tuple[int, int]]
+    cache: Path | None = None
 
-    def scores(self) -> dict[str, dict[str, float]]:
-        """nDCG@5 of each set at each budget."""
-        return {name: self._measure(*one) for name, one in self.sets.items()}
+    def scores(self, tell: Say) -> dict[str, dict[str, float]]:
+        """nDCG@5 of each set at each budget; ``tell`` hears of pages that were left out."""
+        return {name: self._measure(name, tell) for name in self.sets}
 
     def value(self, scores: Scores) -> float:
         """What decides which weights are best: the mean over sets at the largest budget."""
         r_q, r_c = max(self.groups)
         return statistics.fmean(one[f"{r_q},{r_c}"] for one in scores.values())
 
-    def _measure(self, data: Dataset, mode: Any) -> dict[str, float]:
-        report = evaluate(data, self.encoder, mode=mode, budgets=list(self.groups))
+    def _measure(self, name: str, tell: Say) -> dict[str, float]:
+        data, mode = self.sets[name]
+        report = evaluate(
+            data, self.encoder, mode=mode, budgets=list(self.groups), cache_dir=self.cache
+        )
+        if report.skipped:
+            tell(
+                f"{name}: {len(report.skipped)} of {report.pages} pages cannot be read, so that no "
+                f"query finds them; the first: {report.skipped[0]}"
+            )
         return {str(one.budget): round(one.mean(METRIC), 4) for one in report.results}
 
 
@@ -172,7 +183,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if self._judge is None:
             return
         if self._main and step not in self.evaluations:
-            scores = self._judge.scores()
+            scores = self._judge.scores(_nothing if self.evaluations else self._say)
             value = self._judge.value(scores)
             best = max(
                 (self._judge.value(old) for at, old in self.evaluations.items() if at),

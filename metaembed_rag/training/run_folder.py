@@ -242,7 +242,7 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
     elif isinstance(value, list) and value and isinstance(value[0], Mapping):
         items = [(str(number), one) for number, one in enumerate(value, 1)]
     else:
-        return {name: value}
+        return {} if value == [] else {name: value}
     flat: dict[str, Any] = {}
     for key, one in items:
         flat |= _flat(one, f"{name}.{key}" if name else key)

@@ -14,8 +14,10 @@ import torch
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import ModelError, TrainingError
 from metaembed_rag.evaluation import Dataset, read_dataset
+from metaembed_rag.evaluation.datasets import Query
 from metaembed_rag.model import MetaEmbedEncoder, Template
 from metaembed_rag.model.checkpoints import CONFIG, shipped_checkpoints
+from metaembed_rag.pages import Page
 from metaembed_rag.training.config import LossConfig, ModelConfig, RunConfig
 from metaembed_rag.training.data import TrainingSet, read_training_set
 from metaembed_rag.training.loss import paper_shares
@@ -199,7 +201,8 @@ def judged_told(judged: Mapping[str, tuple[Dataset, Any]]) -> list[dict[str, Any
     told = []
     for name, (data, _) in judged.items():
         digest = hashlib.blake2b(digest_size=16)
-        for one in (*data.pages, *data.queries):
+        items: list[Page | Query] = [*data.pages, *data.queries]
+        for one in items:
             digest.update(json.dumps([one.id, one.text, one.image_path is not None]).encode())
         digest.update(
             json.dumps({query: dict(found) for query, found in data.qrels.items()}).encode()
