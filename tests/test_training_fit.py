@@ -398,3 +398,14 @@ def test_two_processes_train_as_one_does_on_their_batches_together(place, tmp_pa
     assert done.returncode == 0, done.stderr[-2000:]
     together = json.loads(done.stdout.strip().splitlines()[-1])
     assert together["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+
+
+def test_a_model_trained_in_dimension_prefixes_says_so(place, tmp_path):
+    fit.train(config(place, tmp_path / "m", loss={"dimensions": [8]}, steps=2))
+    encoder = MetaEmbedEncoder.from_pretrained(tmp_path / "m", device="cpu")
+    assert encoder.dimensions == (8, 32)
+
+
+def test_a_prefix_longer_than_the_vectors_is_refused(place, tmp_path):
+    with pytest.raises(TrainingError, match="64 values a vector, but the model's have 32"):
+        fit.train(config(place, tmp_path / "m", loss={"dimensions": [8, 64]}))

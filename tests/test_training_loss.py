@@ -165,8 +165,12 @@ def gradients(encoder, mini_batch, **options):
 @pytest.mark.parametrize("mini_batch", [1, 3])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"both_directions": True, "evenness": 0.5, "distill": 0.7}],
-    ids=["plain", "regularised"],
+    [
+        {},
+        {"both_directions": True, "evenness": 0.5, "distill": 0.7},
+        {"dimensions": (8, 32), "both_directions": True},
+    ],
+    ids=["plain", "regularised", "dimensions"],
 )
 def test_gradient_caching_is_exact_with_hard_negatives_and_unequal_sizes(
     encoder, mini_batch, options
@@ -207,3 +211,11 @@ def test_the_second_pass_replays_the_random_numbers_of_the_models_own_device(enc
     gradients(encoder, 3)
     first = next(encoder.model.parameters())
     assert devices and all(one is first for one in devices)
+
+
+def test_dimension_prefixes_average_the_losses_of_their_prefixes(encoder):
+    both, _ = gradients(encoder, 0, dimensions=(8, 32))
+    short, whole = (gradients(encoder, 0, dimensions=(size,))[0] for size in (8, 32))
+    assert whole == pytest.approx(gradients(encoder, 0)[0], rel=1e-6)
+    assert both == pytest.approx((short + whole) / 2, rel=1e-6)
+    assert short != pytest.approx(whole, abs=1e-3)

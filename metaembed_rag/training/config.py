@@ -18,6 +18,7 @@ from metaembed_rag.errors import TrainingError
 
 Groups = tuple[tuple[int, int], ...] | None
 Numbers = tuple[float, ...] | None
+Sizes = tuple[int, ...] | None
 Temperatures = float | tuple[float, ...]
 Names = str | tuple[str, ...]
 Template = Mapping[str, str] | None
@@ -103,6 +104,11 @@ class LossConfig:
     )
     score: str = _key(
         "mean", "over the query's vectors (the paper's is sum)", choices=("mean", "sum")
+    )
+    dimensions: tuple[int, ...] | None = _key(
+        None,
+        "lengths of vector prefixes that are trained to work alone, such as 64, 128 (what the "
+        "checkpoint brings, or whole vectors only)",
     )
     both_directions: bool = _key(False, "a page must find its query among the queries, too")
     evenness: float = _key(
@@ -393,6 +399,16 @@ def _numbers(value: Any) -> tuple[float, ...]:
         raise TypeError("a list of numbers") from None
 
 
+def _sizes(value: Any) -> tuple[int, ...]:
+    values = (value,) if isinstance(value, int) else value
+    if not isinstance(values, list | tuple) or not values:
+        raise TypeError("a list of whole numbers of at least 1")
+    for one in values:
+        if type(one) is not int or one < 1:
+            raise TypeError("a list of whole numbers of at least 1")
+    return tuple(sorted(set(values)))
+
+
 def _temperatures(value: Any) -> Temperatures:
     if isinstance(value, list | tuple):
         return _numbers(value)
@@ -444,6 +460,7 @@ _READERS: dict[Any, Callable[[Any], Any]] = {
     float | None: _or_none(_number),
     Groups: _or_none(_groups),
     Numbers: _or_none(_numbers),
+    Sizes: _or_none(_sizes),
     Temperatures: _temperatures,
     Names: _names,
     Template: _or_none(_template),

@@ -42,6 +42,7 @@ from metaembed_rag.training.starting import (  # noqa: E402
     read_sets,
     save_memory,
     train_device,
+    train_dimensions,
 )
 from metaembed_rag.training.weights import Adapters, AllWeights, Weights  # noqa: E402
 
@@ -105,6 +106,7 @@ class _Run:
         )
         check_modalities(self._sets, self._encoder.modalities, config.model.backbone)
         self._settings = mmr_settings(config.loss, self._encoder)
+        train_dimensions(config.loss, self._encoder)
         self._batches = self._make_batches()
         self._batches.check()
 
@@ -137,6 +139,7 @@ class _Run:
             self._encoder.model,
             self._settings,
             cached=config.train.mini_batch > 0,
+            dimensions=self._encoder.backbone.settings.dimensions,
             both_directions=config.loss.both_directions,
             evenness=config.loss.evenness,
             distill=config.loss.distill,

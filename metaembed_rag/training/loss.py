@@ -38,6 +38,8 @@ class MMRObjective(nn.Module):
         model: The ``MultiVectorEncoder``: backbone, Meta Tokens, normalisation.
         settings: Groups, weights, temperatures.
         cached: Compute the batch chunk by chunk (GradCache).
+        dimensions: Lengths of vector prefixes that are trained together, averaged (Kusupati et
+            al., Matryoshka Representation Learning, NeurIPS 2022); empty trains whole vectors.
         both_directions: Average with the loss of pages that look for their queries.
         evenness: Weight of the penalty for few winners, at the largest group.
         distill: Weight of the backbone's own full-token late interaction as a teacher.
@@ -50,6 +52,7 @@ class MMRObjective(nn.Module):
         settings: MMRSettings,
         *,
         cached: bool = False,
+        dimensions: Sequence[int] = (),
         both_directions: bool = False,
         evenness: float = 0.0,
         distill: float = 0.0,
@@ -57,6 +60,7 @@ class MMRObjective(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.settings, self.cached = model, settings, cached
+        self.dimensions = sorted(dimensions, reverse=True)
         self.both_directions, self.evenness, self.distill = both_directions, evenness, distill
         self.autocast = autocast
         self._seen: list[Tensor] = []
@@ -145,28 +149,37 @@ class MMRObjective(nn.Module):
     def _score(
         self, queries: Tensor, documents: Tensor, batch: Batch, tokens: Sequence[Any]
     ) -> Tensor:
-        owners = batch.owners.to(queries.device)
         own = documents[: batch.size]
-        pages = gather(own)
-        negatives = HardNegatives(documents[batch.size :], owners)
+        teacher = self._aim(batch, tokens, queries.device)
+        losses = [
+            self._mmr(_first(queries, size), _first(documents, size), batch, teacher)
+            for size in self.dimensions or (queries.shape[-1],)
+        ]
+        total = torch.stack([loss.total for loss in losses]).mean()
+        r_q, r_c = max(self.settings.groups)
+        if self.evenness and r_c > 1:
+            total = total + self.evenness * evenness_penalty(queries[:, :r_q], own[:, :r_c])
+        self._note(total, losses[0], batch, queries, own)
+        return total * (batch.size / batch.whole)
+
+    def _mmr(
+        self, queries: Tensor, documents: Tensor, batch: Batch, teacher: Tensor | None
+    ) -> MMRLoss:
+        own = documents[: batch.size]
+        negatives = HardNegatives(documents[batch.size :], batch.owners.to(queries.device))
         found = mmr_loss(
             queries,
-            pages,
+            gather(own),
             self.settings,
-            teacher=self._aim(batch, tokens, queries.device),
+            teacher=teacher,
             teacher_weight=self.distill,
             negatives=negatives,
             first=batch.first,
         )
-        total = found.total
-        if self.both_directions:
-            back = page_to_query_loss(gather(queries), own, self.settings, first=batch.first)
-            total = (total + back) / 2
-        r_q, r_c = max(self.settings.groups)
-        if self.evenness and r_c > 1:
-            total = total + self.evenness * evenness_penalty(queries[:, :r_q], own[:, :r_c])
-        self._note(total, found, batch, queries, own)
-        return total * (batch.size / batch.whole)
+        if not self.both_directions:
+            return found
+        back = page_to_query_loss(gather(queries), own, self.settings, first=batch.first)
+        return MMRLoss((found.total + back) / 2, found.groups)
 
     def _note(
         self, total: Tensor, found: MMRLoss, batch: Batch, queries: Tensor, pages: Tensor
@@ -208,6 +221,12 @@ def _token_states(features: dict[str, Any]) -> list[Tensor]:
     mask = features["attention_mask"].bool().scatter(1, features["meta_positions"], False)
     states = F.normalize(features["token_embeddings"].float(), dim=-1)
     return [row[kept] for row, kept in zip(states, mask, strict=True)]
+
+
+def _first(vectors: Tensor, size: int) -> Tensor:
+    """The first ``size`` values of each vector, of length 1 again."""
+    whole = size == vectors.shape[-1]
+    return vectors if whole else F.normalize(vectors[..., :size], dim=-1)
 
 
 def _in_order(parts: Sequence[Tensor], chunks: Sequence[Chunk]) -> Tensor:

@@ -155,6 +155,23 @@ def mmr_settings(config: LossConfig, encoder: MetaEmbedEncoder) -> MMRSettings:
     return MMRSettings(groups, weights, temperatures, config.score, paper_shares(groups))
 
 
+def train_dimensions(config: LossConfig, encoder: MetaEmbedEncoder) -> None:
+    """Note in the encoder's settings which prefixes of a vector the run trains to work alone.
+
+    Raises:
+        TrainingError: A prefix is longer than the vectors.
+    """
+    settings = encoder.backbone.settings
+    wanted = config.dimensions or settings.dimensions
+    if wanted and wanted[-1] > encoder.dimension:
+        raise TrainingError(
+            f"loss.dimensions asks for {wanted[-1]} values a vector, but the model's have "
+            f"{encoder.dimension}; take that out"
+        )
+    every = tuple(sorted({*wanted, encoder.dimension})) if wanted else ()
+    encoder.backbone.settings = replace(settings, dimensions=every)
+
+
 def _fitting(encoder: MetaEmbedEncoder) -> tuple[tuple[int, int], ...]:
     return tuple(
         (r_q, r_c)
