@@ -569,7 +569,7 @@ def _stages(
     recalls: Sequence[float],
     sizes: Sequence[int],
 ) -> list[tuple[Stage, ...]]:
-    """The cheapest stages for each wanted recall of the budget's own top k, none, and the safe ones."""
+    """No stages, the safe ones, and the cheapest for each recall of the budget's own top k."""
     truth = over.exhaustive(queries, budget, k)
     coarse = [int(size) for size in sizes if size < budget.r_c]
     ranks = _ranks(queries, over, budget, truth, coarse)

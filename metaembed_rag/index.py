@@ -501,6 +501,10 @@ class PageIndex:
         self._calibration.save(found)
         return found
 
+    def search_without_cache(self) -> None:
+        """Read vectors out of Chroma's records from now on: slower, the same answers."""
+        self._searcher.leave_cache()
+
     def get(self, ids: Sequence[str]) -> list[Page]:
         """The stored pages of those ids that exist, in the order of ``ids``."""
         found = self._store.get(list(ids))

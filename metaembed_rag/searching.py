@@ -212,6 +212,10 @@ class PageSearcher:
             _log.warning("searching without the vector cache, which is slower: %s", error)
             return None
 
+    def leave_cache(self) -> None:
+        """Search without the cache from now on, as where none can be kept."""
+        self._without = True
+
     def search(self, queries: NDArray[np.float32], texts: Sequence[str], way: Way) -> list[Answer]:
         """The best pages of each query.
 

@@ -139,6 +139,11 @@ def test_search_speed_times_candidate_and_exhaustive_searches(script, tmp_path):
     assert [result["budget"] for result in found[:5]] == [list(b) for b in RetrievalBudget.PAPER]
     assert [result.get("exhaustive", False) for result in found] == [False] * 7 + [True] * 5
     assert all(0 < result["p50_ms"] <= result["p95_ms"] for result in found)
+    ways = module.search_ways(index, encoder.encode_query(range(3)), slow_searches=1)
+    assert [(way["source"], way["searches"]) for way in ways] == [("cache", 3)] * 5 + [
+        ("chroma", 1)
+    ] * 2
+    assert {way["way"]: way["recall@10"] for way in ways}["cascade"] == 1.0  # 30 pages are few
 
 
 def test_hybrid_compares_every_fusion_with_each_system_alone(script, text_set, tmp_path):

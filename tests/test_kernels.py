@@ -8,7 +8,7 @@ import pytest
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.formats import vector_format
-from metaembed_rag.maxsim import maxsim_quantized, native
+from metaembed_rag.maxsim import integers, maxsim_quantized, native
 from metaembed_rag.maxsim.integers import maxsim_levels, quantize_queries
 from metaembed_rag.multivector import Quantized, quantize
 
@@ -42,11 +42,15 @@ def in_format(name, counts, dimension, pages=5):
     return [vector_format(name).encode(level) for level in levels]
 
 
-@pytest.fixture(params=["portable", *native.INSTRUCTIONS])
+@pytest.fixture(params=["portable", "portable float32", *native.INSTRUCTIONS])
 def way(request, monkeypatch):
     """Each way of scoring that this machine has."""
-    if request.param == "portable":
+    if request.param.startswith("portable"):
         monkeypatch.setenv(native.VARIABLE, "portable")
+        if request.param == "portable float32":
+            monkeypatch.setattr(integers, "int8_products", lambda: False)
+        elif not integers.int8_products():
+            pytest.skip("the processor has no int8 product, so there is one portable way")
         return
     monkeypatch.delenv(native.VARIABLE, raising=False)
     found = native.kernel()

@@ -19,7 +19,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda, Runnable
 from PIL import Image
 from pydantic import ValidationError
 
-from metaembed_rag import errors, maxsim
+from metaembed_rag import errors
 from metaembed_rag.errors import BudgetError, ModelError, StoreError, UnreadableFileError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain import MetaEmbedEmbeddings, MetaEmbedRetriever, page_to_document
@@ -45,20 +45,6 @@ def index(encoder) -> PageIndex:
         ]
     )
     return index
-
-
-@pytest.fixture
-def shapes(monkeypatch) -> list[tuple[int, int]]:
-    """(query vectors, page vectors) of each call of MaxSim."""
-    seen: list[tuple[int, int]] = []
-    real = maxsim.maxsim
-
-    def recording(query, pages, budget=None):
-        seen.append((query.shape[0], pages.shape[1]))
-        return real(query, pages, budget)
-
-    monkeypatch.setattr(maxsim, "maxsim", recording)
-    return seen
 
 
 def ids(documents: list[Document]) -> list[str | None]:

@@ -15,7 +15,6 @@ from langchain_core.indexing import InMemoryRecordManager, aindex, index
 from langchain_core.runnables import ConfigurableField
 from PIL import Image
 
-from metaembed_rag import maxsim
 from metaembed_rag.errors import (
     BudgetError,
     MetadataError,
@@ -52,20 +51,6 @@ def fruit(store) -> MetaEmbedVectorStore:
     texts = ["red apples", "green pears", "blue whales swim"]
     store.add_texts(texts, [{"year": 1}, {"year": 2}, {"year": 3}], ids=["a", "p", "w"])
     return store
-
-
-@pytest.fixture
-def shapes(monkeypatch) -> list[tuple[int, int]]:
-    """(query vectors, page vectors) of each call of MaxSim."""
-    seen: list[tuple[int, int]] = []
-    real = maxsim.maxsim
-
-    def recording(query, pages, budget=None):
-        seen.append((query.shape[0], pages.shape[1]))
-        return real(query, pages, budget)
-
-    monkeypatch.setattr(maxsim, "maxsim", recording)
-    return seen
 
 
 def picture(path: Path, colour: str, size: tuple[int, int] = (40, 30)) -> str:

@@ -40,7 +40,7 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_
 from PIL import Image
 from pydantic import PrivateAttr
 
-from metaembed_rag import errors, maxsim
+from metaembed_rag import errors
 from metaembed_rag.errors import BudgetError, ModelError, StoreError, UnreadableFileError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index import (
@@ -124,20 +124,6 @@ def test_an_empty_index_gives_no_nodes(encoder):
 
 
 # -- the budget ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shapes(monkeypatch) -> list[tuple[int, int]]:
-    """(query vectors, page vectors) of each call of MaxSim."""
-    seen: list[tuple[int, int]] = []
-    real = maxsim.maxsim
-
-    def recording(query, pages, budget=None):
-        seen.append((query.shape[0], pages.shape[1]))
-        return real(query, pages, budget)
-
-    monkeypatch.setattr(maxsim, "maxsim", recording)
-    return seen
 
 
 @pytest.mark.parametrize(

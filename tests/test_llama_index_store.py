@@ -40,7 +40,6 @@ from llama_index.core.vector_stores.types import (
 )
 from PIL import Image
 
-from metaembed_rag import maxsim
 from metaembed_rag.errors import BudgetError, StoreError, UnreadableFileError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index import (
@@ -330,20 +329,6 @@ def test_no_async_method_works_on_the_event_loop(store, encoder, red, monkeypatc
 
 
 # -- queries -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shapes(monkeypatch) -> list[tuple[int, int]]:
-    """(query vectors, page vectors) of each call of MaxSim."""
-    seen: list[tuple[int, int]] = []
-    real = maxsim.maxsim
-
-    def recording(query, pages, budget=None):
-        seen.append((query.shape[0], pages.shape[1]))
-        return real(query, pages, budget)
-
-    monkeypatch.setattr(maxsim, "maxsim", recording)
-    return seen
 
 
 def test_a_query_gives_nodes_scores_and_ids(store):

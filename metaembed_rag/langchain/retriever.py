@@ -28,7 +28,7 @@ from metaembed_rag.langchain.searching import (
 class MetaEmbedRetriever(BaseRetriever):
     """Pages of a :class:`metaembed_rag.PageIndex` as documents, best first.
 
-    Candidates by the first vector, then MaxSim at the budget ``(r_q, r_c)``; the score in a
+    Few vectors choose pages, MaxSim at the budget ``(r_q, r_c)`` ranks them; the score in a
     document's metadata is MaxSim / r_q in [-1, 1]. A query is a text, a PIL image, or
     ``{"text": …, "image": …}`` (the image a path, bytes or a PIL image) for both in one query.
 

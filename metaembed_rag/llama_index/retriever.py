@@ -33,7 +33,7 @@ _WITH_PICTURE = MetadataFilter(key=records.IMAGE_HASH, operator=FilterOperator.N
 class MetaEmbedRetriever(MultiModalRetriever):
     """Pages of a :class:`metaembed_rag.PageIndex` as nodes, best first.
 
-    Candidates by the first vector, then MaxSim at the budget; a node's score is MaxSim / r_q in
+    Few vectors choose pages, MaxSim at the budget ranks them; a node's score is MaxSim / r_q in
     [-1, 1], and the fused score in [0, 1] in a hybrid search. Async retrieval runs in a thread, so
     it does not block the event loop. A plain ``QueryBundle`` works too; its
     ``custom_embedding_strs`` (from a query transform such as HyDE) make one query together, and
