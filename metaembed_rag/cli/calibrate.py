@@ -1,0 +1,139 @@
+"""``metaembed calibrate``: measure plans, from which ``search --budget auto`` chooses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metaembed_rag.cascade import Calibration, Plan
+
+SUMMARY = "measure how many pages have to be scored, for search --budget auto"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``metaembed calibrate``."""
+    from metaembed_rag.cli import _device, _place, _positive
+
+    _place(parser)
+    _device(parser)
+    parser.add_argument(
+        "--queries",
+        metavar="FILE",
+        help='one query a line, or JSON lines with "text" (default: pieces of the pages\' texts)',
+    )
+    parser.add_argument(
+        "--recall",
+        type=_share,
+        default=0.99,
+        metavar="SHARE",
+        help="of the exact best pages to be found (default: 0.99)",
+    )
+    parser.add_argument("-k", type=_positive, default=10, help="best pages (default: 10)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure, keep it beside the index, and print a table or one JSON object."""
+    from metaembed_rag.cli import _open, _print_json
+
+    queries = None if given.queries is None else read_queries(Path(given.queries))
+    index = _open(given, create=False)
+    found = index.calibrate(queries, k=given.k, recall=given.recall)
+    if given.json:
+        _print_json({"index": given.index, **_as_dict(found)})
+    else:
+        _print_calibration(found)
+    return 0
+
+
+def read_queries(path: Path) -> list[str]:
+    """The queries of a file; blank lines are none.
+
+    Raises:
+        DatasetError: A line is no JSON object with a text, or the file is not UTF-8.
+    """
+    from metaembed_rag.errors import DatasetError
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not UTF-8 text: {error.reason}; save it as UTF-8") from error
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if path.suffix not in (".jsonl", ".json"):
+        return [line.strip() for _, line in numbered]
+    return [_text_of(path, number, line) for number, line in numbered]
+
+
+def _text_of(path: Path, number: int, line: str) -> str:
+    from metaembed_rag.errors import DatasetError
+
+    try:
+        text = json.loads(line)["text"]
+    except (ValueError, KeyError, TypeError):
+        text = None
+    if not isinstance(text, str) or not text.strip():
+        raise DatasetError(f'{path}, line {number}: write {{"text": "the query"}} on each line')
+    return text
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0 and at most 1")
+    return share
+
+
+def _as_dict(found: Calibration) -> dict[str, Any]:
+    plans = [
+        {
+            "budget": [plan.budget.r_q, plan.budget.r_c],
+            "stages": [asdict(stage) for stage in plan.stages],
+            "recall": plan.recall,
+            "ms": plan.ms,
+        }
+        for plan in found.plans
+    ]
+    shared = {"k": found.k, "queries": found.queries, "pages": found.pages}
+    return {**shared, "fetch_ms": found.fetch_ms, "plans": plans}
+
+
+def _print_calibration(found: Calibration) -> None:
+    print(
+        f"{found.queries} queries, {found.pages} pages: recall of the full budget's best "
+        f"{found.k}, milliseconds a query"
+    )
+    print("  ".join([f"{'budget':9}", "recall".rjust(7), "ms".rjust(8), " pages scored"]))
+    for plan in _useful(found.plans):
+        cells = [
+            f"({plan.budget})".ljust(9),
+            f"{plan.recall:.4f}".rjust(7),
+            f"{plan.ms:.2f}".rjust(8),
+        ]
+        print("  ".join([*cells, f" {_stages(plan, found.k)}"]))
+    print(
+        f"\nReading the {found.k} pages takes {found.fetch_ms:.2f} ms more; encoding a query comes "
+        f"on top.\nsearch --budget auto chooses among these, by --max-ms or --min-recall."
+    )
+
+
+def _useful(plans: Sequence[Plan]) -> list[Plan]:
+    """Those that no other plan beats in recall and in time, best recall first."""
+    useful: list[Plan] = []
+    for plan in sorted(plans, key=lambda plan: (-plan.recall, plan.ms)):
+        if not useful or plan.ms < useful[-1].ms:
+            useful.append(plan)
+    return useful
+
+
+def _stages(plan: Plan, k: int) -> str:
+    pages = [plan.pages, *(min(s.kept(plan.pages, k), plan.pages) for s in plan.stages)]
+    sizes = [*(stage.r_c for stage in plan.stages), plan.budget.r_c]
+    steps = [f"{n} by {r_c}" for n, r_c in zip(pages, sizes, strict=True)]
+    return ", ".join(steps) + (" vector" if sizes[-1] == 1 else " vectors")
