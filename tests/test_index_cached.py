@@ -80,8 +80,8 @@ def test_every_way_ranks_by_the_stored_vectors_in_every_format(encoder, format, 
 def test_the_plan_says_how_many_pages_each_stage_scored(index):
     assert index.search("whales", candidates=30).plan.stages == ((1, 120), (64, 30))
     assert index.search("whales", exhaustive=True).plan.stages == ((64, 120),)
-    assert index.search("whales").plan.stages == ((1, 120), (8, 120), (64, 120))
-    assert index.search("whales", budget="4,8").plan.stages == ((1, 120), (8, 120))
+    assert index.search("whales").plan.stages == tuple((r_c, 120) for r_c in (1, 4, 16, 64))
+    assert index.search("whales", budget="4,8").plan.stages == ((1, 120), (4, 120), (8, 120))
     assert index.search("whales", where={"even": True}, candidates=9).plan.stages == (
         (1, 60),
         (64, 9),
