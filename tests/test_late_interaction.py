@@ -182,6 +182,7 @@ def test_the_fingerprint_changes_with_pooling_and_weights_and_nothing_else(copie
     [
         ("colbert", "modules.json", "no modules.json, which says how"),
         ("colbert", "1_Dense/model.safetensors", "no weights of the projection"),
+        ("colbert", "2_MultiVectorMask/config.json", "no settings of the module MultiVectorMask"),
         ("colbert", "tokenizer.json", "no tokenizer"),
         ("colbert", "model.safetensors", "no weights"),
         ("colpali", "config.json", "no metaembed.json"),

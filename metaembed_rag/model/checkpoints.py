@@ -18,6 +18,8 @@ SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 CONFIG = "metaembed.json"
 _LATE = "config_sentence_transformers.json"
 _MODULES = "modules.json"
+_WITHOUT_SETTINGS = frozenset({"Normalize"})
+"""Modules of sentence-transformers whose folder may be empty, which repositories do not keep."""
 
 
 def shipped_checkpoints() -> list[str]:
@@ -151,9 +153,14 @@ def _check_late_interaction(folder: Path) -> None:
             f"or download the checkpoint again"
         )
     for module in listed:
-        if "Dense" not in module.get("type", ""):
+        kind, place = module.get("type", "").rpartition(".")[2], folder / module.get("path", "")
+        if kind not in _WITHOUT_SETTINGS and not any(place.glob("*.json")):
+            raise CheckpointError(
+                f"{place} has no settings of the module {kind} (config.json); copy or download the "
+                f"checkpoint again"
+            )
+        if "Dense" not in kind:
             continue
-        place = folder / module.get("path", "")
         if not any(place.glob("*.safetensors")) and not any(place.glob("*.bin")):
             raise CheckpointError(
                 f"{place} has no weights of the projection (model.safetensors); copy or "
