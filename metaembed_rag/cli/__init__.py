@@ -1,4 +1,4 @@
-"""The command line: ``metaembed index | search | evaluate | info | delete``.
+"""The command line: ``metaembed index | search | evaluate | train | …``.
 
 Data go to standard output, progress and messages to standard error. The exit code is 0 for
 success, 1 for a failure (one sentence says what to do), 2 for wrong usage, and 130 when it was
@@ -399,7 +399,8 @@ def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default=os.environ.get("METAEMBED_MODEL") or None,
-        help="mini, a folder, or a hub id (default: mini)",
+        help="mini, a folder, a hub id, or http://host:port#name of an encoding server "
+        "(default: mini)",
     )
     parser.add_argument(
         "--mode",
