@@ -288,6 +288,10 @@ _METHODS: dict[str, Callable[[Vectors, int], Vectors]] = {
 }
 METHODS = tuple(_METHODS)
 """The names of the methods, the default first."""
+CHOICES = ("coverage", "kmeans", "ward")
+"""What an index may be made with; the others are references of ``benchmarks/pooling.py``: ``tree``
+was behind ``coverage`` and ``ward`` nearly everywhere (docs/checkpoints.md)."""
+
 NESTED = ("coverage", "tree", "kmeans", "first", "random")
 """Those whose prefixes are the answer for fewer vectors."""
 
@@ -329,7 +333,7 @@ class Pooling:
     """How an encoder of unordered token vectors makes ordered ones.
 
     Args:
-        method: One of :data:`METHODS`.
+        method: One of :data:`CHOICES`.
         query_vectors: R_q, how many it makes of a query.
         document_vectors: R_c, how many of a page.
         dimensions: Numbers of leading values with which the checkpoint's vectors were trained to
@@ -339,20 +343,23 @@ class Pooling:
         ModelError: An unknown method, or a number that is not a whole number of at least 1.
     """
 
-    method: str = METHODS[0]
+    method: str = CHOICES[0]
     query_vectors: int = 16
     document_vectors: int = 64
     dimensions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _method(self.method)
+        if self.method not in CHOICES:
+            raise ModelError(
+                f"pooling {self.method!r} is no choice; use one of {', '.join(CHOICES)}"
+            )
         for value in (self.query_vectors, self.document_vectors, *self.dimensions):
             if type(value) is not int or value < 1:
                 raise ModelError(f"pooling takes whole numbers of at least 1, not {value!r}")
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Pooling:
-        """Read what stands after ``?`` in a model's name: ``?pooling=tree&query_vectors=32``.
+        """Read what stands after ``?`` in a model's name: ``?pooling=kmeans&query_vectors=32``.
 
         Raises:
             ModelError: An unknown option, or a value that makes no sense.

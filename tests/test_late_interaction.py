@@ -152,9 +152,9 @@ def test_a_page_that_a_model_cannot_fuse_is_encoded_by_its_picture():
 
 def test_the_name_carries_the_pooling_and_loads_it_again(folders):
     folder = folders["colbert"]
-    asked = Pooling("tree", query_vectors=8, document_vectors=32)
+    asked = Pooling("kmeans", query_vectors=8, document_vectors=32)
     encoder = MetaEmbedEncoder.from_pretrained(folder, device="cpu", pooling=asked)
-    assert encoder.name == f"{folder}?pooling=tree&query_vectors=8&document_vectors=32"
+    assert encoder.name == f"{folder}?pooling=kmeans&query_vectors=8&document_vectors=32"
     again = MetaEmbedEncoder.from_pretrained(encoder.name, device="cpu")
     assert again.fingerprint == encoder.fingerprint
     assert again.encode_query("fox").shape == (1, 8, tiny.DIMENSION)
@@ -227,7 +227,7 @@ def test_a_damaged_description_is_named(copied):
 def test_a_model_of_meta_tokens_has_nothing_to_pool(tmp_path):
     encoder = MetaEmbedEncoder.from_backbone(tiny_backbones.modernbert(tmp_path / "b"))
     saved = encoder.save_pretrained(tmp_path / "saved")
-    for name, pooling in [(saved, "tree"), (f"{saved}?pooling=tree", None)]:
+    for name, pooling in [(saved, "kmeans"), (f"{saved}?pooling=kmeans", None)]:
         with pytest.raises(CheckpointError, match="nothing to pool"):
             MetaEmbedEncoder.from_pretrained(name, pooling=pooling)
 
@@ -269,7 +269,7 @@ def test_dimensions_that_it_was_trained_for_can_be_stored(copied, tmp_path):
 
 def test_the_command_line_indexes_and_searches_with_it(folders, tmp_path, capsys):
     make_pdf(tmp_path / "a.pdf", ["revenue by region", "the fox"])
-    model = f"{folders['colqwen2_5']}?pooling=tree"
+    model = f"{folders['colqwen2_5']}?pooling=kmeans"
     place = str(tmp_path / "i")
     files = [str(tmp_path / "a.pdf"), "--index", place, "--model", model, "--quiet"]
     assert cli.main(["index", *files]) == 0
@@ -277,7 +277,7 @@ def test_the_command_line_indexes_and_searches_with_it(folders, tmp_path, capsys
     assert cli.main(["info", "--index", place, "--json"]) == 0
     info = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert info["model"] == model
-    assert info["pooling"] == "tree"
+    assert info["pooling"] == "kmeans"
     assert (info["vectors_per_page"], info["dimension"]) == (64, tiny.DIMENSION)
     assert info["bytes_per_page"] == 64 * (tiny.DIMENSION + 2)
     other = MetaEmbedEncoder.from_pretrained(folders["colqwen2_5"], device="cpu")

@@ -157,22 +157,22 @@ def test_an_unknown_method_names_those_that_there_are():
 
 
 def test_settings_are_read_back_from_a_models_name():
-    chosen = Pooling("tree", query_vectors=32, dimensions=(64, 128))
-    options = {"pooling": "tree", "query_vectors": "32", "dimensions": "64,128"}
+    chosen = Pooling("ward", query_vectors=32, dimensions=(64, 128))
+    options = {"pooling": "ward", "query_vectors": "32", "dimensions": "64,128"}
     assert chosen.options() == options
     assert Pooling.from_options(options) == chosen
     assert Pooling().options() == {}
-    assert str(chosen) == "tree, 32 a query and 64 a page"
+    assert str(chosen) == "ward, 32 a query and 64 a page"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pool": "tree"}, "'pool' is unknown; there are pooling, query_vectors"),
+        ({"pool": "ward"}, "'pool' is unknown; there are pooling, query_vectors"),
         ({"query_vectors": "many"}, "whole numbers"),
         ({"query_vectors": "0"}, "at least 1, not 0"),
         ({"dimensions": "64,x"}, "whole numbers"),
-        ({"pooling": "mean"}, "'mean' is unknown"),
+        ({"pooling": "mean"}, "'mean' is no choice"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options, message):
@@ -181,7 +181,7 @@ def test_an_option_that_makes_no_sense_is_refused(options, message):
 
 
 def test_pooling_is_asked_for_in_one_place_only():
-    assert Pooling.chosen("tree", {}) == Pooling("tree")
-    assert Pooling.chosen(None, {"pooling": "tree"}) == Pooling("tree")
+    assert Pooling.chosen("ward", {}) == Pooling("ward")
+    assert Pooling.chosen(None, {"pooling": "ward"}) == Pooling("ward")
     with pytest.raises(ModelError, match="not both"):
-        Pooling.chosen("tree", {"pooling": "kmeans"})
+        Pooling.chosen("ward", {"pooling": "kmeans"})

@@ -260,20 +260,20 @@ def test_the_key_of_the_environment_is_sent_and_never_written_down(server, conne
 
 
 def test_the_name_with_all_options_connects_again(connect, server, tmp_path):
-    encoder = connect("#colbert?pooling=tree&query_prompt=Q%20&document_vectors=4")
+    encoder = connect("#colbert?pooling=kmeans&query_prompt=Q%20&document_vectors=4")
     index = PageIndex.open(tmp_path / "i", encoder)
     index.add([Page(source="a", text="a red fox"), Page(source="b", text="blue whales swim")])
     assert index.search("red fox", budget="2,4")[0].page.source == "a"
     again = PageIndex.open(tmp_path / "i")
     assert again.search("red fox")[0].page.source == "a"
-    assert again.info()["pooling"] == "tree"
+    assert again.info()["pooling"] == "kmeans"
     assert again.info()["model"] == encoder.name
     assert RemoteEncoder.connect(encoder.name).fingerprint == encoder.fingerprint
 
 
 def test_the_fingerprint_tells_models_prompts_and_pooling_apart(server, connect):
     prints = {connect().fingerprint, connect("?query_prompt=Q").fingerprint}
-    prints.add(connect(pooling=Pooling("tree")).fingerprint)
+    prints.add(connect(pooling=Pooling("kmeans")).fingerprint)
     server.models = [{"id": "colbert", "root": "/models/other"}]
     prints.add(connect().fingerprint)
     assert len(prints) == 4

@@ -36,7 +36,7 @@ def is_address(name: str | os.PathLike[str]) -> bool:
 
 
 def split_name(name: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
-    """A model's name and the options after its ``?``, as in ``"my-colbert?pooling=tree"``.
+    """A model's name and the options after its ``?``, as in ``"my-colbert?pooling=kmeans"``.
 
     A folder that exists under the whole name has no options.
 

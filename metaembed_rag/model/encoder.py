@@ -106,7 +106,7 @@ class MetaEmbedEncoder:
                 or a hub id (``"owner/model"``). A folder never touches the network. It may also be
                 a checkpoint of token-level late interaction (ColBERT, ColPali, ...), or the
                 address of a server (``"http://host:8000#model"``, see ``docs/remote.md``); these
-                two take options after a question mark: ``"my-colbert?pooling=tree"``.
+                two take options after a question mark: ``"my-colbert?pooling=kmeans"``.
             device: See :class:`MetaEmbedEncoder`.
             dtype: See :class:`MetaEmbedEncoder`.
             max_pixels: Scale larger images down to this instead of the checkpoint's own bound.
