@@ -45,6 +45,7 @@ from metaembed_rag.model.loading import (
     quiet,
     weights,
 )
+from metaembed_rag.model.pooled import PooledEncoder
 from metaembed_rag.model.template import break_tokens, token_pattern
 from metaembed_rag.pooling import Pooling, Vectors, nested_pooling
 from metaembed_rag.progress import tqdm
@@ -55,7 +56,7 @@ _MAX_TEXT = 512
 """Tokens of a text that goes beside an image, where the checkpoint sets no length of its own."""
 
 
-class LateInteractionEncoder:
+class LateInteractionEncoder(PooledEncoder):
     """A late-interaction checkpoint; made by ``MetaEmbedEncoder.from_pretrained``.
 
     It may be shared between threads: one lock lets one batch at a time onto the device.
@@ -214,30 +215,9 @@ class LateInteractionEncoder:
         return found
 
     @property
-    def pooling(self) -> str:
-        """The name of the pooling method."""
-        return self.settings.method
-
-    @property
     def dimension(self) -> int:
         """D, the length of a vector."""
         return int(self.model.get_embedding_dimension() or 0)
-
-    @property
-    def dimensions(self) -> tuple[int, ...]:
-        """Numbers of leading values with which a vector works, ascending; the last one is D."""
-        trained = sorted(set(self.settings.dimensions))
-        return (*(one for one in trained if one < self.dimension), self.dimension)
-
-    @property
-    def query_vectors(self) -> int:
-        """R_q, vectors of a query."""
-        return self.settings.query_vectors
-
-    @property
-    def document_vectors(self) -> int:
-        """R_c, vectors of a candidate."""
-        return self.settings.document_vectors
 
     @property
     def modalities(self) -> frozenset[str]:
@@ -276,7 +256,7 @@ class LateInteractionEncoder:
         show_progress: bool,
         vectors: int | None,
     ) -> NDArray[np.float32]:
-        most = self.query_vectors if side == "query" else self.document_vectors
+        most = self._most(side)
         count = checked_count(vectors, most, side)
         result = np.empty((len(inputs), count, self.dimension), np.float32)
         for rows, some in self._token_batches(inputs, side, batch_size, show_progress):

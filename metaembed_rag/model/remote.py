@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import CheckpointError, ModelError
 from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
+from metaembed_rag.model.loading import checked_count
+from metaembed_rag.model.pooled import PooledEncoder
 from metaembed_rag.pooling import Pooling, Vectors, nested_pooling
 from metaembed_rag.progress import tqdm
 
@@ -99,7 +101,7 @@ class RemoteSettings:
         return {name: getattr(self, name) for name in names}
 
 
-class RemoteEncoder:
+class RemoteEncoder(PooledEncoder):
     """A late-interaction model behind an address; made by ``MetaEmbedEncoder.from_pretrained``.
 
     It may be shared between threads.
@@ -248,31 +250,10 @@ class RemoteEncoder:
                 bar.update(len(rows))
         return found
 
-    @property
-    def pooling(self) -> str:
-        """The name of the pooling method."""
-        return self.settings.method
-
     @functools.cached_property
     def dimension(self) -> int:
         """D, the length of a vector; the server is asked once."""
         return int(self.encode_tokens(["dimension"], "query")[0].shape[1])
-
-    @property
-    def dimensions(self) -> tuple[int, ...]:
-        """Numbers of leading values with which a vector works, ascending; the last one is D."""
-        trained = sorted(set(self.settings.dimensions))
-        return (*(one for one in trained if one < self.dimension), self.dimension)
-
-    @property
-    def query_vectors(self) -> int:
-        """R_q, vectors of a query."""
-        return self.settings.query_vectors
-
-    @property
-    def document_vectors(self) -> int:
-        """R_c, vectors of a candidate."""
-        return self.settings.document_vectors
 
     @property
     def modalities(self) -> frozenset[str]:
@@ -298,10 +279,8 @@ class RemoteEncoder:
     def _pooled(
         self, inputs: list[Input], side: str, show_progress: bool, vectors: int | None
     ) -> NDArray[np.float32]:
-        most = self.query_vectors if side == "query" else self.document_vectors
-        count = most if vectors is None else vectors
-        if not 1 <= count <= most:
-            raise ValueError(f"vectors must be between 1 and {most} for a {side}, not {vectors}")
+        most = self._most(side)
+        count = checked_count(vectors, most, side)
         if not inputs:
             return np.empty((0, count, self.dimension), np.float32)
         tokens = self.encode_tokens(inputs, side, show_progress=show_progress)
