@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 from bm25 import bm25_scores
+from encoded import kept
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
@@ -75,6 +76,14 @@ logger = logging.getLogger("comparison")
 
 TEMPERATURE = 0.05
 WARD_SIZES = (1, 4, 8, 16, 64)
+SETTINGS = TrainSettings(
+    steps=400,
+    shapes=((128, 128), (128, 128), (64, 256)),
+    learning_rate=1e-3,
+    token_learning_rate=2e-3,
+    teacher_weight=2.0,
+)
+"""Of every arm, up to the number of steps, the seed and the groups of the loss."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ def train_arm(start: Start, name: str, arm: Arm, seed: int, steps: int, folder: 
     model = start.model(seed)
     state, log = folder / "train.pt", folder / "log.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    settings = replace(TrainSettings(steps=steps, seed=seed), mmr=arm.mmr)
+    settings = replace(SETTINGS, steps=steps, seed=seed, mmr=arm.mmr)
 
     def progressed(progress: Progress) -> None:
         logger.info("%s, seed %d: %s", name, seed, progress)
@@ -565,7 +574,7 @@ def compare(options: argparse.Namespace) -> None:
             if ARMS[name].kind == "tokens" and not (folder / "checkpoint").exists():
                 export_tokens(model, start.work, folder / "checkpoint")
             for data in sets:
-                rows = _kept(
+                rows = kept(
                     folder / f"{data.name}.json",
                     lambda model=model, data=data, name=name: evaluate_arm(
                         model, ARMS[name], data, tokenizer
@@ -587,22 +596,13 @@ def try_out(options: argparse.Namespace) -> None:
     for name in options.arms or arms:
         folder = options.out / f"{name}-seed{seed}"
         model = train_arm(start, name, arms[name], seed, options.steps, folder)
-        found = _kept(
+        found = kept(
             folder / "validation.json",
             lambda model=model, name=name: report_trial(
                 start, name, arms[name], model, options.data
             ),
         )
         print(json.dumps(found), flush=True)
-
-
-def _kept(path: Path, make: Callable[[], Any]) -> Any:
-    """What ``path`` holds, made first where it is not there yet."""
-    if not path.exists():
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(make()), encoding="utf-8")
-        part.rename(path)
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def main() -> None:

@@ -100,6 +100,7 @@ def work(tmp_path, monkeypatch):
     rows.append({**rows[0], "titles": [], "text": "an EVALUATION page"})
     for package in corpora.TEX_PACKAGES:
         jsonl(folder / "tex" / f"{package}.jsonl", rows if package.endswith("extra-doc") else [])
+    jsonl(folder / "handbooks" / "some-doc.jsonl", [{**row, "path": "/book"} for row in rows])
     monkeypatch.setattr(corpora, "download", lambda package, folder: folder)
     monkeypatch.setattr(corpora, "read_wordnet", lambda deb: [("dog", "an animal")])
     return folder
@@ -131,9 +132,13 @@ def test_no_evaluation_text_or_query_is_left_in_either_part(data, work):
     leaks = EvaluationText(data)
     for part in ("train", "validation"):
         sources = read_sources(work, data, part=part)
-        assert sources.tex and sources.debian
+        assert sources.tex and sources.debian and bool(sources.handbooks) == (part == "train")
         assert not any(leaks.holds_document(text) for text in sources.texts())
-        assert not any(leaks.holds_query(title) for page in sources.tex for title in page.titles)
+        assert not any(
+            leaks.holds_query(title)
+            for page in [*sources.tex, *sources.handbooks]
+            for title in page.titles
+        )
         assert not any(leaks.holds_query(query) for query, _ in sources.debian)
 
 

@@ -34,6 +34,7 @@ def sampler():
     sources = TokenisedSources(
         Ragged.of([]),
         none,
+        none.astype(bool),
         Ragged.of([]),
         none,
         none,

@@ -166,6 +166,7 @@ class MetaEmbedEncoder:
         max_document_tokens: int = 512,
         max_pixels: int = 1024 * 28 * 28,
         template: Template | Mapping[str, str] | None = None,
+        dimensions: Sequence[int] = (),
         seed: int = 0,
     ) -> MetaEmbedEncoder:
         """Put Meta Tokens on a backbone, to be trained afterwards.
@@ -192,7 +193,8 @@ class MetaEmbedEncoder:
         name = os.fspath(name_or_path)
         if isinstance(template, Mapping):
             template = Template.from_dict(template)
-        settings = Settings(r_q, r_c, max_query_tokens, max_document_tokens, max_pixels, template)
+        limits = (max_query_tokens, max_document_tokens, max_pixels)
+        settings = Settings(r_q, r_c, *limits, template, tuple(dimensions))
         folder = Path(name).expanduser()
         if folder.is_dir():
             check_backbone_folder(folder)

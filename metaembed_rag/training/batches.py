@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MIX: Mapping[str, float] = {
-    "debian": 0.28,
-    "title": 0.30,
-    "span": 0.27,
-    "wordnet": 0.10,
+    "debian": 0.25,
+    "title": 0.27,
+    "span": 0.15,
+    "section": 0.10,
+    "passage": 0.10,
+    "wordnet": 0.08,
     "opencqa": 0.05,
 }
-"""How often a batch comes from each source."""
+"""How often a batch comes from each source: titles and spans of TeX pages, headings (section) and
+spans (passage) of handbooks, and stored pairs."""
+
+_FROM_HANDBOOKS = {"title": False, "span": False, "section": True, "passage": True}
 
 _TITLE_REMOVED = 0.3
 _SPAN_REMOVED = 0.5
@@ -58,6 +63,7 @@ class TokenisedSources:
 
     pages: Ragged
     document_of_page: np.ndarray  # (pages,) int32
+    from_handbook: np.ndarray  # (pages,) bool
     titles: Ragged
     page_of_title: np.ndarray  # (titles,) int32
     title_start: np.ndarray  # (titles,) int32: token where the page shows it, -1 if it does not
@@ -67,7 +73,7 @@ class TokenisedSources:
     def save(self, path: Path) -> None:
         """Write one compressed ``.npz`` file."""
         arrays = {"starts_word": self.starts_word}
-        for name in ("document_of_page", "page_of_title", "title_start"):
+        for name in ("document_of_page", "from_handbook", "page_of_title", "title_start"):
             arrays[name] = getattr(self, name)
         ragged = {"pages": self.pages, "titles": self.titles}
         for source, (queries, texts) in self.pairs.items():
@@ -87,6 +93,7 @@ class TokenisedSources:
         return cls(
             ragged["pages"],
             arrays["document_of_page"],
+            arrays["from_handbook"],
             ragged["titles"],
             arrays["page_of_title"],
             arrays["title_start"],
@@ -97,15 +104,17 @@ class TokenisedSources:
 
 def tokenise(sources: TextSources, tokenizer: Tokenizer) -> TokenisedSources:
     """Encode every text of ``sources`` once and find each title in its page."""
-    pages = encode(tokenizer, [page.text for page in sources.tex])
-    documents = {path: i for i, path in enumerate(sorted({page.path for page in sources.tex}))}
-    titled = [(i, title) for i, page in enumerate(sources.tex) for title in page.titles]
+    held = [*sources.tex, *sources.handbooks]
+    pages = encode(tokenizer, [page.text for page in held])
+    documents = {path: i for i, path in enumerate(sorted({page.path for page in held}))}
+    titled = [(i, title) for i, page in enumerate(held) for title in page.titles]
     titles = encode(tokenizer, [title for _, title in titled])
     page_of_title = np.array([i for i, _ in titled], dtype=np.int32)
     start = [find(pages[i], title) for i, title in zip(page_of_title, titles, strict=True)]
     return TokenisedSources(
         Ragged.of(pages),
-        np.array([documents[page.path] for page in sources.tex], dtype=np.int32),
+        np.array([documents[page.path] for page in held], dtype=np.int32),
+        np.arange(len(held)) >= len(sources.tex),
         Ragged.of(titles),
         page_of_title,
         np.array(start, dtype=np.int32),
@@ -155,8 +164,10 @@ class Sampler:
     ) -> None:
         self._sources, self._seed = sources, seed
         self._random = np.random.default_rng(seed)
-        known = {*sources.pairs, "title", "span"}
+        known = {*sources.pairs, *_FROM_HANDBOOKS}
         held = {name: weight for name, weight in mix.items() if name in known and weight > 0}
+        if not sources.from_handbook.any():
+            held = {name: held[name] for name in held if not _FROM_HANDBOOKS.get(name)}
         self._names = list(held)
         self._weights = np.array(list(held.values())) / sum(held.values())
         self._pages_of: dict[int, list[int]] = defaultdict(list)
@@ -165,7 +176,12 @@ class Sampler:
         self._titles_of: dict[int, list[int]] = defaultdict(list)
         for title, page in enumerate(sources.page_of_title):
             self._titles_of[int(page)].append(title)
-        self._titled = sorted(self._titles_of)
+        every, titled = np.arange(len(sources.pages)), np.array(sorted(self._titles_of), np.int64)
+        self._pool = {
+            name: pages[sources.from_handbook[pages] == handbook]
+            for name, handbook in _FROM_HANDBOOKS.items()
+            for pages in [titled if name in ("title", "section") else every]
+        }
 
     def draw(self, step: int, size: int, max_tokens: int) -> Batch:
         """The batch of a step: ``size`` pairs (fewer from a smaller source).
@@ -174,10 +190,10 @@ class Sampler:
         """
         self._random = np.random.default_rng((self._seed, step))
         name = self._names[self._random.choice(len(self._names), p=self._weights)]
-        if name == "title":
-            pairs = [self._title_pair(page, max_tokens) for page in self._page_groups(size, True)]
-        elif name == "span":
-            pairs = [self._span_pair(page, max_tokens) for page in self._page_groups(size, False)]
+        if name in ("title", "section"):
+            pairs = [self._title_pair(page, max_tokens) for page in self._page_groups(size, name)]
+        elif name in ("span", "passage"):
+            pairs = [self._span_pair(page, max_tokens) for page in self._page_groups(size, name)]
         else:
             pairs = self._stored_pairs(name, size, max_tokens)
         return Batch(name, [query for query, _ in pairs], [text for _, text in pairs])
@@ -195,14 +211,13 @@ class Sampler:
             for query, text in pairs
         ]
 
-    def _page_groups(self, size: int, titled: bool) -> list[int]:
+    def _page_groups(self, size: int, name: str) -> list[int]:
         """Distinct pages, up to nine of a document: the hard negatives of each other."""
         chosen: dict[int, None] = {}
-        pool = len(self._titled) if titled else len(self._sources.document_of_page)
-        size = min(size, pool)
+        pool, titled = self._pool[name], name in ("title", "section")
+        size = min(size, len(pool))
         while len(chosen) < size:
-            drawn = int(self._random.integers(pool))
-            page = self._titled[drawn] if titled else drawn
+            page = int(pool[self._random.integers(len(pool))])
             near = self._pages_of[int(self._sources.document_of_page[page])]
             if titled:
                 near = [other for other in near if other in self._titles_of]

@@ -75,16 +75,20 @@ class TexPage:
 
 @dataclass(frozen=True)
 class TextSources:
-    """Texts by source; :func:`read_sources` fills it with the training or the validation part."""
+    """Texts by source; :func:`read_sources` fills it with the training or the validation part.
+
+    Sections of handbooks have the form of TeX pages: a document, a place in it, headings, text.
+    """
 
     tex: list[TexPage]
     debian: list[Pair]
     opencqa: list[Pair]
     wordnet: list[Pair]
+    handbooks: list[TexPage] = field(default_factory=list)
 
     def texts(self) -> Iterator[str]:
         """Every text once, for the tokenizer."""
-        for page in self.tex:
+        for page in [*self.tex, *self.handbooks]:
             yield page.text
             yield from page.titles
         for pairs in (self.debian, self.opencqa, self.wordnet):
@@ -280,7 +284,25 @@ def read_sources(folder: Path, data: Path, *, part: str) -> TextSources:
     ]
     wordnet = [] if validation else read_wordnet(download(WORDNET_PACKAGE, folder / "debs"))
     kept = [without_leaks(pairs, leaks) for pairs in (debian, opencqa, wordnet)]
-    return TextSources(tex, *kept)
+    handbooks = [] if validation else read_handbooks(folder / "handbooks", leaks)
+    return TextSources(tex, *kept, handbooks)
+
+
+def read_handbooks(folder: Path, leaks: EvaluationText) -> list[TexPage]:
+    """The sections in ``folder`` (one file a Debian package), for training only.
+
+    Raises:
+        DatasetError: There are none; run ``prepare`` first.
+    """
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise DatasetError(f"{folder} holds no handbooks; run the prepare step first")
+    return [
+        TexPage(row["path"], row["page"], _clean_titles(row["titles"], leaks), row["text"])
+        for file in files
+        for row in read_jsonl(file)
+        if not leaks.holds_document(row["text"])
+    ]
 
 
 def in_validation(name: str) -> bool:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from transformers import ModernBertModel
 
 QUERY_TOKENS = 64
-DOCUMENT_TOKENS = 512
+DOCUMENT_TOKENS = 768
+DIMENSIONS = (64, 128)
+"""Prefixes of the vectors' dimensions that training makes work alone."""
 
 
 def export(model: ModernBertModel, tokenizer: Tokenizer, folder: Path) -> None:
@@ -41,6 +43,7 @@ def export(model: ModernBertModel, tokenizer: Tokenizer, folder: Path) -> None:
             device="cpu",
             max_query_tokens=QUERY_TOKENS,
             max_document_tokens=DOCUMENT_TOKENS,
+            dimensions=[size for size in DIMENSIONS if size < model.config.hidden_size],
         )
         encoder.save_pretrained(folder, dtype="float16")
 

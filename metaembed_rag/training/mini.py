@@ -22,7 +22,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,18 @@ from metaembed_rag.training import corpora
 from metaembed_rag.training.bag import train_bag
 from metaembed_rag.training.batches import Sampler, TokenisedSources, tokenise
 from metaembed_rag.training.collapse import measure_collapse
-from metaembed_rag.training.export import DOCUMENT_TOKENS, QUERY_TOKENS, check_export, export
+from metaembed_rag.training.export import (
+    DIMENSIONS,
+    DOCUMENT_TOKENS,
+    QUERY_TOKENS,
+    check_export,
+    export,
+)
 from metaembed_rag.training.forward import encode_tokens
 from metaembed_rag.training.functional_init import InitSettings, build_model, functional_init
+from metaembed_rag.training.handbooks import prepare_handbooks
+from metaembed_rag.training.leaks import LeakCheck, find_leaks
+from metaembed_rag.training.objectives import MetaTokenLoss
 from metaembed_rag.training.retrieval import budget_curve
 from metaembed_rag.training.teacher import TokenTeacher
 from metaembed_rag.training.tokenizer import encode, load_tokenizer, train_tokenizer
@@ -67,10 +76,16 @@ class Mini:
     def prepare(self) -> None:
         """Download and extract the training text."""
         corpora.prepare(self.work, self.data)
+        for package, report in prepare_handbooks(self.work, self.data).items():
+            logger.info("%s: %s", package, dict(report))
 
     def tokenizer(self) -> None:
         """Train the tokenizer and encode every training text."""
-        sources = corpora.read_sources(self.work, self.data, part="train")
+        sources, left_out = without_leaks(
+            corpora.read_sources(self.work, self.data, part="train"),
+            LeakCheck.of_sets(self.data, corpora.EVALUATION_SETS),
+        )
+        logger.info("left out as near-duplicates of evaluation text: %s", left_out)
         if not (self.work / "tokenizer.json").exists():
             texts = (text[:1500] for text in sources.texts())
             train_tokenizer(texts, self.options.vocabulary).save(str(self.work / "tokenizer.json"))
@@ -102,14 +117,17 @@ class Mini:
 
         def progressed(progress: Progress) -> None:
             _log_progress(progress)
-            if progress.step % 400 == 0 and progress.step < settings.steps:
+            if progress.step % 500 == 0 and progress.step < settings.steps:
                 report_validation(model, validation, f"step {progress.step}")
 
         train(
             model,
             Sampler(sources, seed=settings.seed + 7),
             settings,
-            teacher=TokenTeacher(vectors.to(device)),
+            objective=MetaTokenLoss(
+                TokenTeacher(vectors.to(device)),
+                dimensions=(self.options.hidden, *DIMENSIONS[::-1]),
+            ),
             state=self.work / "train.pt",
             on_progress=progressed,
         )
@@ -171,6 +189,25 @@ class Mini:
 EncodedTask = tuple[corpora.RetrievalSet, list[np.ndarray], list[np.ndarray]]
 
 
+def without_leaks(
+    sources: corpora.TextSources, check: LeakCheck
+) -> tuple[corpora.TextSources, dict[str, int]]:
+    """The sources without near-duplicates of evaluation text, and how many were left out of each.
+
+    A page that nearly equals an evaluation document goes, and so does a pair with either leak.
+    """
+    kept: dict[str, Any] = {}
+    left_out: dict[str, int] = {}
+    for source in fields(sources):
+        held = getattr(sources, source.name)
+        pages = source.name in ("tex", "handbooks")
+        texts = [("", one.text) for one in held] if pages else held
+        leaks = {position for position, _ in find_leaks(check, texts)}
+        kept[source.name] = [one for i, one in enumerate(held) if i not in leaks]
+        left_out[source.name] = len(held) - len(kept[source.name])
+    return corpora.TextSources(**kept), left_out
+
+
 def token_counts(sources: TokenisedSources, vocabulary: int) -> Tensor:
     """How often each token stands in the training text, ``(vocabulary,)``."""
     every = [sources.pages, sources.titles]
@@ -219,7 +256,7 @@ def parser() -> argparse.ArgumentParser:
         "intermediate": 384,
         "bag-batch": 1024,
         "bag-steps": 2900,
-        "steps": 1600,
+        "steps": 4000,
         "batch": 0,
         "seed": 0,
         "threads": 1,

@@ -40,14 +40,14 @@ class TrainSettings:
     """
 
     steps: int
-    shapes: tuple[tuple[int, int], ...] = ((128, 128), (128, 128), (64, 256))
+    shapes: tuple[tuple[int, int], ...] = ((128, 128), (64, 512), (64, 256), (64, 768))
     query_tokens: int = 32
-    learning_rate: float = 1e-3
-    token_learning_rate: float = 2e-3
+    learning_rate: float = 2e-4
+    token_learning_rate: float = 1e-3
     meta_share: float = 0.005
     warm_up: float = 0.05
     clip: float = 1.0
-    teacher_weight: float = 2.0
+    teacher_weight: float = 0.0
     teacher_temperature: float = 0.06
     seed: int = 0
     mmr: MMRSettings = field(default_factory=MMRSettings)
