@@ -6,6 +6,7 @@
     python -m metaembed_rag.training.mini tokenizer  # BPE, and every text as token ids
     python -m metaembed_rag.training.mini bag        # token vectors: the bag model
     python -m metaembed_rag.training.mini train      # functional initialisation, then MMR
+    python -m metaembed_rag.training.mini average    # between start and end, by validation sets
     python -m metaembed_rag.training.mini export     # the folder for MetaEmbedEncoder
     python -m metaembed_rag.training.mini evaluate   # nDCG@5 at the five budgets
 
@@ -21,7 +22,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,10 @@ import torch
 from torch import Tensor
 
 from metaembed_rag.training import corpora
+from metaembed_rag.training.averaging import best_share, between
 from metaembed_rag.training.bag import train_bag
 from metaembed_rag.training.batches import Sampler, TokenisedSources, tokenise
-from metaembed_rag.training.collapse import measure_collapse
+from metaembed_rag.training.collapse import Collapse, measure_collapse
 from metaembed_rag.training.export import (
     DIMENSIONS,
     DOCUMENT_TOKENS,
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("prepare", "tokenizer", "bag", "train", "export", "evaluate")
+STAGES = ("prepare", "tokenizer", "bag", "train", "average", "export", "evaluate")
 EVALUATED = ("texdoc_pages", "debian_packages", "cranfield")
 
 
@@ -107,8 +109,7 @@ class Mini:
     def train(self) -> None:
         """Initialise the transformer from the bag model and train it."""
         sources, vectors = self._sources(), torch.load(self.work / "bag.pt")
-        model: Any = self._model()
-        functional_init(model, vectors, token_counts(sources, len(vectors)), InitSettings())
+        model: Any = self._start(sources, vectors)
         device = torch.device(self.options.device)
         model.to(device)
         settings = self._settings()
@@ -132,6 +133,24 @@ class Mini:
             on_progress=progressed,
         )
         report_validation(model, validation, "after training")
+
+    def average(self) -> None:
+        """Choose the share of the trained weights, by nDCG@5 on the validation sets."""
+        sources, vectors = self._sources(), torch.load(self.work / "bag.pt")
+        model, start = self._model(), self._start(sources, vectors).state_dict()
+        load_state(self.work / "train.pt", model)
+        validation = self._validation()
+
+        def quality(weights: dict[str, Tensor]) -> float:
+            model.load_state_dict(weights)
+            curves = [curve for _, curve, _ in budget_curves(model, validation)]
+            logger.info("%s", [{b: round(v, 4) for b, v in curve.items()} for curve in curves])
+            return float(np.mean([list(curve.values()) for curve in curves]))
+
+        trained = {name: one.clone() for name, one in model.state_dict().items()}
+        share, scores = best_share(start, trained, quality)
+        logger.info("share of the trained weights: %s of %s", share, scores)
+        torch.save(between(start, trained, share), self.work / "weights.pt")
 
     def export(self) -> None:
         """Write and check the checkpoint folder."""
@@ -159,9 +178,14 @@ class Mini:
             size.vocabulary, size.hidden, layers=size.layers, intermediate=size.intermediate
         )
 
+    def _start(self, sources: TokenisedSources, vectors: Tensor) -> ModernBertModel:
+        model = self._model()
+        functional_init(model, vectors, token_counts(sources, len(vectors)), InitSettings())
+        return model
+
     def _trained(self) -> ModernBertModel:
         model = self._model()
-        load_state(self.work / "train.pt", model)
+        model.load_state_dict(torch.load(self.work / "weights.pt"))
         return model.eval()
 
     def _settings(self) -> TrainSettings:
@@ -216,17 +240,25 @@ def token_counts(sources: TokenisedSources, vocabulary: int) -> Tensor:
     return torch.from_numpy(np.asarray(counts)).float()
 
 
-def report_validation(model: ModernBertModel, tasks: Sequence[EncodedTask], when: str) -> None:
-    """Log nDCG@5 at each budget and the three measures of collapse, a line a task."""
+def budget_curves(
+    model: ModernBertModel, tasks: Sequence[EncodedTask]
+) -> Iterator[tuple[str, dict[str, float], Collapse]]:
+    """Name, nDCG@5 at each budget and the measures of collapse of every task."""
     model.eval()
     for task, queries, documents in tasks:
         asked = encode_tokens(model, queries, query=True, max_tokens=QUERY_TOKENS)
         held = encode_tokens(model, documents, query=False, max_tokens=DOCUMENT_TOKENS)
-        curve = {b: round(v, 4) for b, v in budget_curve(asked, held, task.relevant).items()}
         own = torch.tensor([next(iter(gains)) for gains in task.relevant])
         collapse = measure_collapse(asked[:300], held[own[:300]])
-        logger.info("%s: %s nDCG@5 %s; %s", when, task.name, curve, collapse)
+        yield task.name, budget_curve(asked, held, task.relevant), collapse
     model.train()
+
+
+def report_validation(model: ModernBertModel, tasks: Sequence[EncodedTask], when: str) -> None:
+    """Log nDCG@5 at each budget and the three measures of collapse, a line a task."""
+    for name, curve, collapse in budget_curves(model, tasks):
+        rounded = {budget: round(value, 4) for budget, value in curve.items()}
+        logger.info("%s: %s nDCG@5 %s; %s", when, name, rounded, collapse)
 
 
 def _log_progress(progress: Progress) -> None:
