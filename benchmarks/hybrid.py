@@ -1,29 +1,41 @@
 """Late interaction fused with BM25, beside each alone, at the five budgets; nDCG@5 in percent.
 
     python benchmarks/hybrid.py ../shared/data/texdoc_pages ../shared/data/debian_packages \
-        ../shared/data/cranfield --model mini --cache .data/hybrid --json hybrid.json
+        ../shared/data/cranfield opencqa400 --pictures ../shared/data/texdoc_pages \
+        --ocr .data/ocr --cache .data/hybrid \
+        --validation ../shared/data --prepared .data/mini --development .data/mix/manpages_dev \
+        --charts ../shared/data/opencqa_train --json hybrid.json
 
-    python benchmarks/hybrid.py --validation ../shared/data --prepared .data/mini
     python benchmarks/hybrid.py --speed 10000
 
-Pages are encoded by their text. "z-score" is the mean of both scores in standard deviations from
-their mean over the query's pages: it was tried and left out (docs/hybrid.md). "200 candidates" is
-what a search does by default: only the 200 best pages by the first vector and the 200 best by
-BM25 are fused. ``--validation`` takes the validation sets that the shipped checkpoint was chosen
-on instead, and shows other weights of BM25 too; ``--prepared`` is the folder of its training text.
-``--cache`` keeps the encoded sets.
+The first table is of the development sets, on which the fusion was chosen, the second of every
+choice of its two weights there, the third of the evaluation sets: the folders without an option.
+Development sets are the validation sets of the shipped checkpoint (``--validation``, with
+``--prepared``, the folder of its training text), folders in BEIR layout (``--development``), and
+200 validation charts of OpenCQA (``--charts``), none of them in an evaluation set; queries of the
+evaluation sets are left out of all of them.
+
+Pages are encoded by their text; those that have none, and all of ``--pictures``, are read by OCR.
+Each column is explained in ``docs/hybrid.md``; "hybrid" is what a search does by default: only the
+200 best pages by the first vector and the 200 best by BM25 are fused. Behind it stands its
+difference from the better of plain and stemmed BM25, with a 95 % bootstrap interval over the
+queries. ``--cache`` keeps the encoded sets, ``--ocr`` the texts of pictures.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import random
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +50,14 @@ from metaembed_rag.evaluation import (
     bootstrap_interval,
     exhaustive_scores,
     measure,
+    ocr_text,
     read_dataset,
     top_pages,
 )
 from metaembed_rag.fusion import Fusion
 from metaembed_rag.index import PageIndex
 from metaembed_rag.inputs import Encoder
-from metaembed_rag.lexical import LexicalIndex
+from metaembed_rag.lexical import PAIR_WEIGHT, LexicalIndex
 from metaembed_rag.multivector import Quantized, quantize
 from metaembed_rag.pages import Page
 from metaembed_rag.training import corpora
@@ -53,7 +66,9 @@ Fuse = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 METRIC = "ndcg@5"
 CANDIDATES = 200
-WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+CHARTS = 200
+WEIGHTS = (0.4, 0.5, 0.6, 0.7)
+PAIR_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -71,35 +86,54 @@ class Encoded:
     queries: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Words:
+    """BM25 of every page for every query; each of shape (queries, pages).
+
+    Attributes:
+        plain: Of whole words.
+        stemmed: Of words without their endings.
+        pairs: Of pairs of such words.
+    """
+
+    plain: NDArray[np.float64]
+    stemmed: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Words:
+        """Index the set's texts both ways."""
+        ids, texts = [page.id for page in dataset.pages], [page.text for page in dataset.pages]
+        parts = []
+        for stemmer in (None, "english"):
+            index = LexicalIndex.build(ids, texts, stemmer=stemmer)
+            found = [index.parts(query.text) for query in dataset.queries]
+            parts.append(np.array(found, dtype=np.float64))  # (queries, 2, pages)
+        return cls(parts[0][:, 0], parts[1][:, 0], parts[1][:, 1])
+
+    def both(self, weight: float = PAIR_WEIGHT) -> NDArray[np.float64]:
+        """What a hybrid search fuses."""
+        return self.stemmed + weight * self.pairs
+
+
 def encode(dataset: Dataset, encoder: Encoder, cache: Path | None) -> Encoded:
     """Encode a set by its texts, or read it from ``cache``."""
     pages = tuple(page for page in dataset.pages if page.text.strip())
     dataset = Dataset(dataset.name, pages, dataset.queries, dataset.qrels)
-    path = cache and cache / f"{dataset.name}-{len(pages)}-{encoder.fingerprint[:16]}.npz"
+    texts, asked = [page.text for page in pages], [query.text for query in dataset.queries]
+    digest = hashlib.blake2b(json.dumps([texts, asked]).encode(), digest_size=8).hexdigest()
+    path = cache and cache / f"{dataset.name}-{digest}-{encoder.fingerprint[:16]}.npz"
     if path and path.exists():
         with np.load(path) as kept:
             stored = Quantized(kept["values"], kept["scales"])
             return Encoded(dataset, stored, kept["queries"])
     print(f"{dataset.name}: encoding {len(pages)} pages", file=sys.stderr)
-    stored = quantize(encoder.encode_document([page.text for page in pages]))
-    queries = encoder.encode_query([query.text for query in dataset.queries])
+    stored = quantize(encoder.encode_document(texts))
+    queries = encoder.encode_query(asked)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, values=stored.values, scales=stored.scales, queries=queries)
     return Encoded(dataset, stored, queries)
-
-
-def bm25(dataset: Dataset, stemmer: str | None) -> NDArray[np.float64]:
-    """BM25 of every page for every query, shape (queries, pages)."""
-    ids, texts = [page.id for page in dataset.pages], [page.text for page in dataset.pages]
-    index = LexicalIndex.build(ids, texts, stemmer=stemmer)
-    return np.stack([index.scores(query.text) for query in dataset.queries]).astype(np.float64)
-
-
-def z_score(maxsim: NDArray[np.float64], words: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of both scores in standard deviations from their mean, shape (pages,)."""
-    parts = [(one - one.mean()) / (one.std() or 1.0) for one in (maxsim, words)]
-    return (parts[0] + parts[1]) / 2
 
 
 def among_candidates(
@@ -127,29 +161,27 @@ def per_query(dataset: Dataset, scores: NDArray[Any]) -> NDArray[np.float64]:
 
 def compare(encoded: Encoded) -> dict[str, Any]:
     """Every system at every budget on one set; quality in [0, 1]."""
-    dataset = encoded.dataset
-    words = {"plain": bm25(dataset, None), "stemmed": bm25(dataset, "english")}
-    alone = {name: per_query(dataset, scores) for name, scores in words.items()}
+    dataset, words = encoded.dataset, Words.of(encoded.dataset)
+    bm25 = {"plain": words.plain, "stemmed": words.stemmed, "words and pairs": words.both()}
+    alone = {name: per_query(dataset, scores) for name, scores in bm25.items()}
+    better = max(alone["plain"], alone["stemmed"], key=lambda values: float(values.mean()))
     first = _maxsim(encoded, RetrievalBudget(1, 1))
     rows = []
     for budget in RetrievalBudget.paper():
         maxsim = _maxsim(encoded, budget)
-        found = {"late interaction": per_query(dataset, maxsim)}
-        for name, fuse in _fusions().items():
-            found[name] = per_query(dataset, _rows(fuse, maxsim, words["stemmed"]))
-        found["minmax, plain words"] = per_query(
-            dataset, _rows(Fusion().scores, maxsim, words["plain"])
-        )
-        quick = [
-            among_candidates(Fusion().scores, *row)
-            for row in zip(first, maxsim, words["stemmed"], strict=True)
-        ]
-        found["minmax, 200 candidates"] = per_query(dataset, np.stack(quick))
-        gain = bootstrap_interval(found["minmax"] - alone["stemmed"])
+        systems = {
+            "late interaction": maxsim,
+            "rrf": _rows(Fusion("rrf").scores, maxsim, words.both()),
+            "no pairs": _rows(Fusion().scores, maxsim, words.stemmed),
+            "every page": _rows(Fusion().scores, maxsim, words.both()),
+            "hybrid": _searched(Fusion(), first, maxsim, words.both()),
+        }
+        found = {name: per_query(dataset, scores) for name, scores in systems.items()}
+        gain = found["hybrid"] - better
         rows.append(
             {"budget": str(budget)}
             | {name: round(float(values.mean()), 4) for name, values in found.items()}
-            | {"minmax - BM25 stemmed, 95 %": [round(end, 4) for end in gain]}
+            | {"gain": [round(one, 4) for one in (gain.mean(), *bootstrap_interval(gain))]}
         )
     return {
         "dataset": dataset.name,
@@ -160,21 +192,70 @@ def compare(encoded: Encoded) -> dict[str, Any]:
     }
 
 
-def weights(encoded: Encoded) -> dict[str, Any]:
-    """``minmax`` at several weights of BM25, all pages and 200 candidates, at (16,64)."""
-    dataset, words = encoded.dataset, bm25(encoded.dataset, "english")
-    first, maxsim = (_maxsim(encoded, RetrievalBudget(*b)) for b in ((1, 1), (16, 64)))
-    found = {}
-    for weight in WEIGHTS:
-        fuse = Fusion(weight=weight).scores
-        quick = [among_candidates(fuse, *row) for row in zip(first, maxsim, words, strict=True)]
-        scores = (_rows(fuse, maxsim, words), np.stack(quick))
-        found[weight] = [round(float(per_query(dataset, one).mean()), 4) for one in scores]
-    return {"dataset": dataset.name, "all pages, 200 candidates": found}
+def choices(sets: Sequence[Encoded]) -> list[dict[str, float]]:
+    """Every choice of both weights: the mean over sets and three budgets, and the least gain.
+
+    The gain is over the better of plain and stemmed BM25, on the set and at the budget where it is
+    least.
+    """
+    trials = [Trial.of(one) for one in sets]
+    found = []
+    for pair_weight, weight in product(PAIR_WEIGHTS, WEIGHTS):
+        fusion = Fusion(weight=weight)
+        quality = np.stack([one.quality(fusion, pair_weight) for one in trials])  # (sets, budgets)
+        gain = quality - np.array([[one.better] for one in trials])
+        found.append(
+            {
+                "pairs": pair_weight,
+                "bm25": weight,
+                "mean": round(float(quality.mean()), 4),
+                "least gain": round(float(gain.min()), 4),
+            }
+        )
+    return found
 
 
-def _fusions() -> dict[str, Fuse]:
-    return {"rrf": Fusion("rrf").scores, "z-score": z_score, "minmax": Fusion().scores}
+@dataclass(frozen=True)
+class Trial:
+    """All that the choice of weights needs of a set.
+
+    Attributes:
+        dataset: The set.
+        words: Its BM25.
+        maxsim: At (1,1), (4,8) and (16,64), each of shape (queries, pages).
+        better: Quality of the better of plain and stemmed BM25.
+    """
+
+    dataset: Dataset
+    words: Words
+    maxsim: tuple[NDArray[np.float64], ...]
+    better: float
+
+    @classmethod
+    def of(cls, encoded: Encoded) -> Trial:
+        """Score a set."""
+        words = Words.of(encoded.dataset)
+        budgets = (RetrievalBudget(1, 1), RetrievalBudget(4, 8), RetrievalBudget(16, 64))
+        both = (per_query(encoded.dataset, one).mean() for one in (words.plain, words.stemmed))
+        maxsim = tuple(_maxsim(encoded, budget) for budget in budgets)
+        return cls(encoded.dataset, words, maxsim, float(max(both)))
+
+    def quality(self, fusion: Fusion, pair_weight: float) -> NDArray[np.float64]:
+        """Of a hybrid search at the three budgets, shape (3,)."""
+        words = self.words.both(pair_weight)
+        fused = (_searched(fusion, self.maxsim[0], maxsim, words) for maxsim in self.maxsim)
+        return np.array([per_query(self.dataset, scores).mean() for scores in fused])
+
+
+def _searched(
+    fusion: Fusion,
+    first: NDArray[np.float64],
+    maxsim: NDArray[np.float64],
+    words: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Fused scores of what a search looks at, shape (queries, pages)."""
+    rows = zip(first, maxsim, words, strict=True)
+    return np.stack([among_candidates(fusion.scores, *row) for row in rows])
 
 
 def _rows(
@@ -185,6 +266,48 @@ def _rows(
 
 def _maxsim(encoded: Encoded, budget: RetrievalBudget) -> NDArray[np.float64]:
     return exhaustive_scores(encoded.queries, encoded.pages, budget).astype(np.float64)
+
+
+def read(folder: Path, ocr: Path | None) -> Dataset:
+    """A folder in BEIR layout; pages without text are read by OCR."""
+    return _read(read_dataset(folder), ocr)
+
+
+def read_pictures(folder: Path, ocr: Path | None) -> Dataset:
+    """A folder in BEIR layout, every page read by OCR, whatever text it has."""
+    dataset = read_dataset(folder)
+    pages = tuple(replace(page, text="") for page in dataset.pages)
+    return _read(replace(dataset, name=f"{dataset.name} by OCR", pages=pages), ocr)
+
+
+def _read(dataset: Dataset, ocr: Path | None) -> Dataset:
+    pages = (p if p.text.strip() else replace(p, text=ocr_text(p, ocr)) for p in dataset.pages)
+    return replace(dataset, pages=tuple(pages))
+
+
+def development_charts(source: Path, without: Sequence[Dataset]) -> Dataset:
+    """Validation charts of OpenCQA that are in none of ``without``, with all their questions."""
+    pictures = (page.image_path for dataset in without for page in dataset.pages)
+    taken = {Path(picture).stem for picture in pictures if picture}
+    asked = defaultdict(list)
+    for row in corpora.read_jsonl(source / "val.jsonl"):
+        asked[Path(row["image"]).stem].append(row["text"])
+    left = sorted(asked.keys() - taken)
+    charts = sorted(random.Random(1).sample(left, min(len(left), CHARTS)))
+    queries = {f"{id}@{n}": text for id in charts for n, text in enumerate(asked[id])}
+    return Dataset(
+        "development charts",
+        tuple(Page(id, id=id, image_path=str(source / "images" / f"{id}.webp")) for id in charts),
+        tuple(Query(id, text) for id, text in queries.items()),
+        {id: {id.split("@")[0]: 1} for id in queries},
+    )
+
+
+def without_queries(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
+    """The set without queries that one of ``others`` asks too."""
+    asked = {query.text for other in others for query in other.queries}
+    kept = tuple(query for query in dataset.queries if query.text not in asked)
+    return replace(dataset, queries=kept, qrels={q.id: dataset.qrels[q.id] for q in kept})
 
 
 def validation_datasets(data: Path, prepared: Path) -> Iterator[Dataset]:
@@ -242,48 +365,84 @@ def _written(index: PageIndex, folder: str, seconds: float) -> PageIndex:
 
 def table(reports: Sequence[dict[str, Any]]) -> str:
     """The reports as one Markdown table; quality in percent."""
-    systems = [key for key in reports[0]["results"][0] if "%" not in key and key != "budget"]
-    head = ["set", "budget", "BM25 plain", "BM25 stemmed", *systems]
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    systems = [key for key in reports[0]["results"][0] if key not in ("budget", "gain")]
+    words = [f"BM25 {name}" for name in reports[0]["bm25"]]
+    lines = _head(["set", "budget", *words, *systems, "over the better BM25"])
     for report in reports:
         for row in report["results"]:
             values = [*report["bm25"].values(), *(row[system] for system in systems)]
+            mean, low, high = (100 * one for one in row["gain"])
             cells = [report["dataset"], f"({row['budget']})", *(f"{100 * v:.1f}" for v in values)]
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append(_row([*cells, f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"]))
     return "\n".join(lines)
 
 
+def choice_table(found: Sequence[dict[str, float]]) -> str:
+    """The choices as a Markdown table: mean, and least gain, in percent."""
+    lines = _head(["pairs count", *(f"BM25 counts {weight}" for weight in WEIGHTS)])
+    for pair_weight in PAIR_WEIGHTS:
+        row = [one for one in found if one["pairs"] == pair_weight]
+        cells = [f"{100 * one['mean']:.1f} ({100 * one['least gain']:+.1f})" for one in row]
+        lines.append(_row([f"{pair_weight:g}", *cells]))
+    return "\n".join(lines)
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_row(cells), _row(["---"] * len(cells))]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
 def main() -> None:
-    """Read the command line; print a table, the weights, or the milliseconds."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folders", nargs="*", type=Path, help="folders in BEIR layout")
-    parser.add_argument("--model", default="mini")
-    parser.add_argument("--cache", type=Path, help="folder that keeps the encoded sets")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
-    parser.add_argument("--validation", type=Path, metavar="DATA", help="use the validation sets")
-    parser.add_argument("--prepared", type=Path, help="the training text, for --validation")
-    parser.add_argument("--speed", type=int, metavar="PAGES", help="time searches instead")
-    args = parser.parse_args()
+    """Read the command line; print the tables, or the milliseconds."""
+    args = _arguments()
     if args.speed:
         print(json.dumps(speed(args.speed), indent=2))
         return
 
     from metaembed_rag.model import MetaEmbedEncoder
 
-    encoder = MetaEmbedEncoder.from_pretrained(args.model)
-    if args.validation:
-        datasets = list(validation_datasets(args.validation, args.prepared))
-    else:
-        datasets = [read_dataset(folder) for folder in args.folders]
-    sets = [encode(dataset, encoder, args.cache) for dataset in datasets]
-    if args.validation:
-        for one in sets:
-            print(json.dumps(weights(one)))
-    reports = [compare(one) for one in sets]
+    encoder = MetaEmbedEncoder.from_pretrained(args.checkpoint)
+    evaluation = [read(folder, args.ocr) for folder in args.folders]
+    evaluation += [read_pictures(folder, args.ocr) for folder in args.pictures]
+    sets = [encode(dataset, encoder, args.cache) for dataset in _development(args, evaluation)]
+    found: dict[str, Any] = {"model": args.checkpoint, "fingerprint": encoder.fingerprint}
+    if sets:
+        found |= {"development": [compare(one) for one in sets], "choices": choices(sets)}
+        print(table(found["development"]), choice_table(found["choices"]), sep="\n\n", end="\n\n")
+    if evaluation:
+        found["evaluation"] = [compare(encode(one, encoder, args.cache)) for one in evaluation]
+        print(table(found["evaluation"]))
     if args.json:
-        found = {"model": args.model, "fingerprint": encoder.fingerprint, "reports": reports}
         args.json.write_text(json.dumps(found, indent=2) + "\n")
-    print(table(reports))
+
+
+def _development(args: argparse.Namespace, evaluation: Sequence[Dataset]) -> Iterator[Dataset]:
+    found = [read(folder, args.ocr) for folder in args.development]
+    if args.validation:
+        found = [*validation_datasets(args.validation, args.prepared), *found]
+    if args.charts:
+        found.append(_read(development_charts(args.charts, evaluation), args.ocr))
+    return (without_queries(one, evaluation) for one in found)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("folders", nargs="*", type=Path, help="evaluation sets: folders in BEIR layout")
+    add("--pictures", nargs="+", type=Path, default=[], help="more of them, read by OCR")
+    add("--checkpoint", "--model", default="mini")
+    add("--cache", type=Path, help="folder that keeps the encoded sets")
+    add("--ocr", type=Path, help="folder that keeps the texts of pictures")
+    add("--json", type=Path, help="write all figures to this file")
+    add("--development", nargs="+", type=Path, default=[], help="folders in BEIR layout")
+    add("--validation", type=Path, metavar="DATA", help="use mini's validation sets")
+    add("--prepared", type=Path, help="the training text, for --validation")
+    add("--charts", type=Path, help="the folder opencqa_train, for development charts")
+    add("--speed", type=int, metavar="PAGES", help="time searches instead")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Fusion:
 
     ``minmax`` is a convex combination: MaxSim scaled so that the worst page of the query counts 0
     and the best 1, BM25 divided by its best (0 stays 0: the page has none of the words). It keeps
-    how far apart pages are, and gave the better ranking in every comparison of ``docs/hybrid.md``
+    how far apart pages are, and gave the better ranking on every set of ``docs/hybrid.md``
     (Bruch, Gai and Ingber, TOIS 2023, found the same).
 
     ``rrf`` is reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009):
@@ -38,7 +38,8 @@ class Fusion:
     Args:
         name: ``minmax`` or ``rrf``.
         weight: What BM25 counts in ``minmax``, over 0 and under 1; MaxSim counts the rest. The
-            default was chosen for the shipped ``mini`` on validation data.
+            default was chosen for the shipped ``mini`` on development data, together with
+            :data:`metaembed_rag.lexical.PAIR_WEIGHT`.
 
     Raises:
         StoreError: Another name or weight.

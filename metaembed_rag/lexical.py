@@ -1,4 +1,4 @@
-"""Word search (BM25) over the pages of an index, by the library bm25s.
+"""Word search (BM25) over the pages of an index: words by the library bm25s, and pairs of words.
 
 A lexical index is derived data: it is built from the texts that Chroma holds, kept in a folder so
 that the next process need not build it, and built again when it is absent, damaged or no longer
@@ -29,10 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import StoreError, require
+from metaembed_rag.phrases import WordPairs
 
-_FORMAT = 1
+PAIR_WEIGHT = 0.5
+"""What a pair of neighbouring words counts; chosen on development data (``docs/hybrid.md``)."""
+
+_FORMAT = 2
 _ABOUT = "about.json"
 _PAGES = "pages.json"
+_PAIRS = "pairs.npz"
 _ABANDONED_SECONDS = 3600
 _STOP_WORDS = {"english": "en", None: "en"}
 """bm25s' English list goes with plain words too; other languages keep all their words."""
@@ -79,21 +84,31 @@ class TextStore(Protocol):
 class LexicalIndex:
     """BM25 (Lucene's variant, k1 1.5, b 0.75: bm25s' defaults) over the texts of pages.
 
+    A page's score is BM25 of the query's words, plus half of BM25 of its pairs of neighbouring
+    words. Stop words are left out first: "table of contents" is one pair.
+
     Args:
         ids: Page ids, in the order of the scores.
         stamps: Of the requests that wrote them.
         stemmer: Snowball language, or None for plain words.
         scorer: A filled ``bm25s.BM25``; None where no page has a word.
+        pairs: The pairs of the words, numbered as in ``scorer``.
     """
 
     def __init__(
-        self, ids: list[str], stamps: frozenset[str], stemmer: str | None, scorer: Any
+        self,
+        ids: list[str],
+        stamps: frozenset[str],
+        stemmer: str | None,
+        scorer: Any,
+        pairs: WordPairs,
     ) -> None:
         self.ids = ids
         self.places = {id: place for place, id in enumerate(ids)}
         self.stamps = stamps
         self.stemmer = stemmer
         self._scorer = scorer
+        self._pairs = pairs
 
     @classmethod
     def build(
@@ -104,27 +119,36 @@ class LexicalIndex:
         stamps: Iterable[str] = (),
         stemmer: str | None = "english",
     ) -> LexicalIndex:
-        """Index one text a page; about 1.7 s for 10,000 pages of 1,700 characters.
+        """Index one text a page; about 2.1 CPU seconds for 10,000 pages of 1,700 characters.
 
         Raises:
             MissingExtraError: The extra ``hybrid`` is not installed.
             StoreError: There is no such stemmer.
         """
-        words = _words(texts, stemmer)
+        words = _words(texts, stemmer, return_ids=True)
+        pairs = WordPairs.build(words.ids)
         scorer = None
-        if any(words):
+        if any(words.ids):
             scorer = require("bm25s").BM25()
             scorer.index(words, show_progress=False)
-        return cls(ids, frozenset(stamps), stemmer, scorer)
+        return cls(ids, frozenset(stamps), stemmer, scorer, pairs)
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """BM25 of every page, float32 of shape (pages,), at least 0; 0 without a common word."""
+        words, pairs = self.parts(query)
+        return words + np.float32(PAIR_WEIGHT) * pairs
+
+    def parts(self, query: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """BM25 of the words alone, and of their pairs alone, each as in :meth:`scores`."""
         [words] = _words([query], self.stemmer)
-        known = [] if self._scorer is None else self._scorer.get_tokens_ids(words)
+        numbers = {} if self._scorer is None else self._scorer.vocab_dict
+        found = [numbers.get(word) for word in words]
+        known = [number for number in found if number is not None]
         if not known:
-            return np.zeros(len(self.ids), dtype=np.float32)
+            nothing = np.zeros(len(self.ids), dtype=np.float32)
+            return nothing, nothing
         scores: NDArray[np.float32] = self._scorer.get_scores_from_ids(known)
-        return scores
+        return scores, self._pairs.scores(found)
 
     def search(self, query: str) -> WordScores:
         """:meth:`scores` by page id."""
@@ -142,6 +166,7 @@ class LexicalIndex:
             unfinished.mkdir()
             if self._scorer is not None:
                 self._scorer.save(unfinished, show_progress=False)
+            self._pairs.save(unfinished / _PAIRS)
             pages = {"ids": self.ids, "stamps": sorted(self.stamps)}
             (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
             (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
@@ -162,9 +187,10 @@ class LexicalIndex:
             raise ValueError(f"{folder} is damaged or was written by another version")
         pages = json.loads((folder / _PAGES).read_text(encoding="utf-8"))
         scorer = None
-        if about["files"].keys() != {_PAGES}:
+        if about["files"].keys() != {_PAGES, _PAIRS}:
             scorer = require("bm25s").BM25.load(folder, show_progress=False)
-        return cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer)
+        pairs = WordPairs.load(folder / _PAIRS)
+        return cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs)
 
 
 class WordScores:
@@ -298,16 +324,20 @@ class LexicalCache:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _words(texts: list[str], stemmer: str | None) -> list[list[str]]:
-    """The words of each text, lower case, without stop words, stemmed if asked."""
-    words: list[list[str]] = require("bm25s").tokenize(
+def _words(texts: list[str], stemmer: str | None, *, return_ids: bool = False) -> Any:
+    """The words of each text, lower case, without stop words, stemmed if asked.
+
+    Returns:
+        A list of words for each text; with ``return_ids`` bm25s' object with ``ids``, a list of
+        numbers for each text, and ``vocab``, the number of each word.
+    """
+    return require("bm25s").tokenize(
         texts,
         stopwords=_STOP_WORDS.get(stemmer, []),
         stemmer=_stemmer(stemmer),
-        return_ids=False,
+        return_ids=return_ids,
         show_progress=False,
     )
-    return words
 
 
 def _stemmer(language: str | None) -> Any:

@@ -6,13 +6,16 @@ import math
 import shutil
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
+import bm25s
 import numpy as np
 import pytest
 
 from metaembed_rag.errors import MissingExtraError, StoreError
 from metaembed_rag.fusion import Fusion
 from metaembed_rag.lexical import LexicalCache, LexicalIndex, StampedText
+from metaembed_rag.phrases import WordPairs
 
 TEXTS = ["red apples grow", "blue whales swim", "", "apples and whales"]
 
@@ -29,6 +32,47 @@ def test_the_score_is_lucenes_bm25():
     scores = built(["apple", "whale"]).scores("apple")
     assert scores == pytest.approx([math.log(2) / 2.5, 0])
     assert scores.dtype == np.float32
+
+
+def test_a_pair_of_neighbours_counts_half_its_own_bm25():
+    # As words both pages are equal; the pair is on one page of two, which holds one pair.
+    index = built(["apple pie", "pie apple"])
+    same, other = index.scores("apple pie")
+    assert same - other == pytest.approx(0.5 * math.log(2) / 2.5)
+    words, pairs = index.parts("apple pie")
+    assert words[0] == words[1]
+    assert pairs.tolist() == pytest.approx([math.log(2) / 2.5, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "meets"),
+    [
+        ("apple pie", "apples and the pies", True),  # stop words and endings are gone first
+        ("apple of the pie", "apple pie", True),
+        ("apple pie", "apple zebra pie", False),  # an unknown word stands between
+        ("apple", "apple pie", False),
+        ("apple zebra pie", "apple pie", False),
+    ],
+)
+def test_what_is_a_pair(text, query, meets):
+    _, pairs = built([text, "pie"]).parts(query)
+    assert (pairs[0] > 0) == meets
+    assert pairs[1] == 0
+
+
+def test_pairs_score_as_bm25s_scores_the_joined_words():
+    generator = np.random.default_rng(0)
+    pages = [generator.integers(0, 9, size).tolist() for size in (0, 1, 2, 40, 17, 300)]
+    joined = [[f"{a} {b}" for a, b in pairwise(page)] for page in pages]
+    slow = bm25s.BM25()
+    slow.index(joined, show_progress=False)
+    fast = WordPairs.build(pages)
+    for query in ([3, 1, 4, 1, 5], [2, 2, 2], [7], []):
+        terms = [
+            term for term in (f"{a} {b}" for a, b in pairwise(query)) if term in slow.vocab_dict
+        ]
+        expected = slow.get_scores(terms) if terms else np.zeros(len(pages))
+        assert fast.scores(query) == pytest.approx(expected, rel=1e-5)
 
 
 def test_stemming_ignores_endings_and_plain_words_do_not():

@@ -39,9 +39,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """A byte-level BPE tokenizer trained on ``texts``; ids below 85 are special tokens.
 
     Numbers are split from letters, letters are lowercased and Unicode is composed (NFKC), so no
-    input is unknown and ``[UNK]`` only stands for an empty text.
+    input is unknown and ``[UNK]`` only stands for an empty text. White space of any kind and length
+    is one space, as in the training texts: a line end would be a token that training never saw.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence(
@@ -49,6 +50,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
             *(normalizers.Replace(mark, "") for mark in _HYPHENATION),
             normalizers.NFKC(),
             normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
