@@ -79,6 +79,8 @@ class Adding:
         self.store, self.pictures, self.encoder = store, pictures, encoder
         self.mode, self.ocr, self.report = mode, ocr, report
         self.progress = progress
+        self.changed: list[str] = []
+        """Ids of pages whose vectors were written or deleted."""
         self.page_counts: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
@@ -136,8 +138,7 @@ class Adding:
             beyond = {records.SOURCE: source, records.PAGE: {"$gt": count}}
             found = self.store.get(self.store.ids(beyond)).values()
             lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
-            remove_pages(self.store, self.pictures, lost)
-            self.report.removed += len(lost)
+            self._remove(lost)
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -228,7 +229,9 @@ class Adding:
             if page.id in replaced:
                 metadata |= records.keys_gone(replaced[page.id], metadata)
             metadatas.append(metadata)
-        self.store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
+        ids = [page.id for page in pages]
+        self.changed += ids
+        self.store.upsert(ids, vectors[:, 0], metadatas)
         old = {record.page.image_path for record in replaced.values()}
         self.pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
 
@@ -246,12 +249,17 @@ class Adding:
             except PageError as error:
                 self.report.skipped.append(error)
                 if page.id in stored:
-                    remove_pages(self.store, self.pictures, [page.id])
-                    self.report.removed += 1
+                    self._remove([page.id])
                 continue
             readable.append(page)
             inputs.append(value)
         return readable, inputs
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        """Delete pages that are no more."""
+        self.changed += ids
+        remove_pages(self.store, self.pictures, ids)
+        self.report.removed += len(ids)
 
     def _save_picture(self, page: Page, content_hash: str) -> Page:
         """Keep the picture as a file; the page goes on without its pixels."""

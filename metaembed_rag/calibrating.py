@@ -121,7 +121,9 @@ def calibrated(
         raise BudgetError("an empty index cannot be calibrated; index some pages first")
     levels = vectors.levels(vectors.header.vectors)
     # Shares that reached a recall on some queries can miss it on others: stricter ones stand by.
-    recalls = sorted({0.9, 0.95, recall, (1 + recall) / 2, 1.0})
+    # Looser ones too, since shares are chosen with care: for 0.98 they kept 0.985 of 100,000 texts.
+    recalls = sorted({0.9, 0.95, 2 * recall - 1, 1.5 * recall - 0.5, recall, (1 + recall) / 2, 1.0})
+    recalls = [wanted for wanted in recalls if wanted >= min(0.9, recall)]
     allowed = None if vectors.pages == len(vectors) else vectors.alive
     found = cascade.calibrate(queries, levels, k, recalls, allowed=allowed)
     ids = vectors.ids[vectors.alive]

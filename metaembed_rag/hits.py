@@ -46,7 +46,8 @@ class SearchPlan:
             or ``"given"`` where the caller named the pages.
         stages: For each stage the vectors a page and the pages that were scored with them; the
             last one ranks.
-        source: Where the vectors were read: ``"cache"``, or ``"chroma"`` where none can be kept.
+        source: Where the vectors were read: ``"cache"``, ``"chroma"`` where none can be kept, or
+            the device that scored all pages, as ``"cuda"``.
         recall: With ``"auto"``, the share of the full budget's exact top k that such a search found
             when it was calibrated.
         ms: With ``"auto"``, the milliseconds expected, encoding the query aside.

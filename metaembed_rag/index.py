@@ -6,6 +6,7 @@ query -> encode -> all pages coarsely, fewer finely, MaxSim at the budget -> hit
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -47,10 +48,11 @@ from metaembed_rag.inputs import (
     query_text,
 )
 from metaembed_rag.lexical import LexicalCache
+from metaembed_rag.maxsim.tensors import VARIABLE as SCORING
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.counting import count_pages
 from metaembed_rag.progress import page_counter
-from metaembed_rag.searching import CANDIDATES, Options, PageSearcher, Ranked, Way
+from metaembed_rag.searching import CANDIDATES, CPU, Options, PageSearcher, Ranked, Way
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
@@ -68,11 +70,13 @@ class PageIndex:
         pictures: PictureFolder,
         lexical: LexicalCache,
         device: str | None = None,
+        scoring_device: str | None = None,
     ) -> None:
         self._store = store
         self._encoder = encoder
         self._pictures = pictures
-        self._searcher = PageSearcher(store, lexical)
+        self._scoring = scoring_device or os.environ.get(SCORING, "").strip()
+        self._searcher = PageSearcher(store, lexical, self._scoring_device)
         self._calibration = CalibrationFile(_calibration_path(store), about_vectors(store.about))
         self._device = device
 
@@ -91,6 +95,7 @@ class PageIndex:
         headers: Mapping[str, str] | None = None,
         device: str | None = None,
         stemmer: str | None = "english",
+        scoring_device: str | None = None,
     ) -> PageIndex:
         """Open an index, or make an empty one.
 
@@ -113,6 +118,9 @@ class PageIndex:
                 ``"mps"``); the best there is by default.
             stemmer: Snowball language whose word endings a hybrid search ignores; None compares
                 whole words, which is better for titles and names.
+            scoring_device: Where all pages are scored: ``"cpu"``, or ``"cuda"`` to hold them on a
+                GPU; without it that of ``METAEMBED_SCORING_DEVICE``, or else the GPU on which the
+                model runs. fp16 vectors are always scored on the CPU.
 
         Raises:
             IndexNotFoundError: There is none and ``create`` is false.
@@ -135,7 +143,8 @@ class PageIndex:
             _check_model(store, encoder)
         _check_storage(store, vectors=vectors, format=format, dimension=dimension)
         lexical = LexicalCache(store, _lexical_folder(store, stemmer), stemmer)
-        return cls(store, encoder, _picture_folder(store, pictures), lexical, device)
+        folder = _picture_folder(store, pictures)
+        return cls(store, encoder, folder, lexical, device, scoring_device)
 
     @property
     def encoder(self) -> Encoder:
@@ -217,9 +226,11 @@ class PageIndex:
             page_counter(progress, shown=show_progress, total=lambda: _length(pages)) as count,
             self._adding(mode, ocr, report, count) as adding,
         ):
+            mark = self._store.mark()
             for batch in adding.batches(pages, batch_size):
                 adding.batch(batch)
             adding.finish()
+            self._searcher.follow(mark, adding.changed)
         return report
 
     def sync(
@@ -276,7 +287,6 @@ class PageIndex:
         with self._store.writing(lock_timeout), bar as count:
             report = self.add(pages, mode=mode, batch_size=batch_size, ocr=ocr, progress=count)
             report.removed += self._remove_vanished(named)
-        self._searcher.vectors()  # brought up to date, so that the first search need not
         report.unchanged += unchanged
         report.skipped = skipped + report.skipped
         report.ignored = ignored
@@ -312,7 +322,7 @@ class PageIndex:
                 found = self._ids_of_source(source)
             else:
                 found = self._store.ids(where)
-            remove_pages(self._store, self._pictures, found)
+            self._remove(found)
         return len(found)
 
     # -- reading ---------------------------------------------------------------------------
@@ -583,6 +593,12 @@ class PageIndex:
             self._store, self._pictures, lambda: self.encoder, mode, ocr, report, progress
         )
 
+    def _scoring_device(self) -> str:
+        """Where pages are scored: as asked for, or beside the model on its GPU."""
+        device = getattr(self._encoder, "device", None)
+        beside = str(device) if getattr(device, "type", "") == "cuda" else CPU
+        return self._scoring or beside
+
     def _query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
         encoder = self.encoder
         inputs = [query_input(query, encoder.modalities) for query in queries]
@@ -638,9 +654,15 @@ class PageIndex:
             if not folder.is_dir() or not list_files(folder):
                 continue
             gone = [id for id in self._store.ids() if _has_vanished(id, folder)]
-            remove_pages(self._store, self._pictures, gone)
+            self._remove(gone)
             removed += len(gone)
         return removed
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        """Delete pages; the lock is held."""
+        mark = self._store.mark()
+        remove_pages(self._store, self._pictures, ids)
+        self._searcher.follow(mark, ids)
 
 
 def _about(

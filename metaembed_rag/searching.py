@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from metaembed_rag.hits import SearchPlan
 from metaembed_rag.lexical import LexicalCache, WordScores
 from metaembed_rag.maxsim import maxsim, maxsim_quantized
 from metaembed_rag.maxsim.integers import maxsim_unrounded, quantize_queries
+from metaembed_rag.maxsim.tensors import TensorPages
 from metaembed_rag.store import records
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.chroma import ChromaStore
@@ -37,6 +38,9 @@ from metaembed_rag.store.records import Record
 
 CANDIDATES = 200
 """Pages that a hybrid search pools of each kind, and Chroma's search hands over without a cache."""
+
+CPU = "cpu"
+"""The device of the kernels for mapped vectors."""
 
 _TRIES = 3
 """Of a search whose pages were deleted before their records could be read."""
@@ -190,23 +194,40 @@ class PageSearcher:
     Args:
         store: The records.
         lexical: Their words, for hybrid searches.
+        device: Says where searches that score all pages are to do so.
     """
 
-    def __init__(self, store: ChromaStore, lexical: LexicalCache) -> None:
+    def __init__(
+        self, store: ChromaStore, lexical: LexicalCache, device: Callable[[], str] = lambda: CPU
+    ) -> None:
         self._store = store
         self._lexical = lexical
+        self._device = device
+        self._copy: tuple[CachedVectors, TensorPages | None] | None = None
         self._cache: VectorCache | None = None
         self._opening = threading.Lock()
         self._without = False
 
     def vectors(self) -> CachedVectors | None:
         """The mapped vectors as the store is now; None where no cache can be kept."""
+        return self._of_cache(VectorCache.current)
+
+    def follow(self, mark: str | None, ids: Sequence[str]) -> None:
+        """Bring the mapped vectors up to date, so that the next search need not.
+
+        Args:
+            mark: The store's, before these pages were written or deleted.
+            ids: All that were since; the writer lock is still held.
+        """
+        self._of_cache(lambda cache: cache.follow(mark, ids))
+
+    def _of_cache(self, ask: Callable[[VectorCache], CachedVectors]) -> CachedVectors | None:
         if self._without:
             return None
         try:
             with self._opening:
                 self._cache = self._cache or VectorCache.open(self._store)
-            return self._cache.current()
+            return ask(self._cache)
         except CacheError as error:
             self._without = True  # trying again would read every record again
             _log.warning("searching without the vector cache, which is slower: %s", error)
@@ -281,7 +302,20 @@ class PageSearcher:
         vectors = self.vectors()
         if vectors is None:
             return _FromRecords(self._store, where)
-        return _FromCache(vectors, self._store.ids(where) if where else None)
+        return _FromCache(
+            vectors, self._store.ids(where) if where else None, self._elsewhere(vectors)
+        )
+
+    def _elsewhere(self, vectors: CachedVectors) -> TensorPages | None:
+        """The pages on the device that scores them; copied again when there are others."""
+        device = self._device()
+        if device == CPU or not vectors.format.scaled or not len(vectors):
+            return None
+        with self._opening:
+            if self._copy is None or self._copy[0] is not vectors:
+                self._copy = None  # before the next one takes its memory
+                self._copy = (vectors, _copied(vectors, device))
+            return self._copy[1]
 
 
 @dataclass(frozen=True)
@@ -312,10 +346,15 @@ class _Chosen:
 class _FromCache:
     """Mapped vectors, dead rows and pages that do not pass the filter left out."""
 
-    source = "cache"
-
-    def __init__(self, vectors: CachedVectors, ids: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        vectors: CachedVectors,
+        ids: Sequence[str] | None,
+        elsewhere: TensorPages | None = None,
+    ) -> None:
+        self.source = "cache"
         self._vectors = vectors
+        self._elsewhere = elsewhere
         self._rows: NDArray[np.int64] | None = None  # all
         if ids is not None:
             rows = vectors.rows(ids)
@@ -329,10 +368,18 @@ class _FromCache:
         if not pages or not len(queries):
             return [Pool({}, ((way.plan.budget.r_c, 0),)) for _ in queries]
         k = pages if k is None else min(k, pages)
-        search = cascade.search if way.plan.stages else cascade.search_exact
-        levels = self._vectors.levels(way.plan.budget.r_c)
-        found = search(queries, levels, way.plan, k, allowed=self._rows, ties=True)
-        return [self._pool(one, way.plan, k) for one in found]
+        plan, levels = way.plan, self._vectors.levels(way.plan.budget.r_c)
+        at = self._elsewhere if way.kind in ("cascade", "exhaustive") else None
+        if at is not None:
+            self.source = at.device
+            plan = Plan(plan.budget)  # it reads faster than stages could spare
+        if plan.stages:
+            found = cascade.search(queries, levels, plan, k, allowed=self._rows, ties=True)
+        else:
+            found = cascade.search_exact(
+                queries, levels, plan, k, elsewhere=at, allowed=self._rows, ties=True
+            )
+        return [self._pool(one, plan, k) for one in found]
 
     def scores(
         self, query: NDArray[np.float32], ids: Sequence[str], budget: RetrievalBudget
@@ -352,6 +399,17 @@ class _FromCache:
         sizes = [*(stage.r_c for stage in plan.stages), plan.budget.r_c]
         stages = tuple(zip(sizes, found.read, strict=False))
         return Pool({id: scores[id] for id in _in_order(scores)[:k]}, stages)
+
+
+def _copied(vectors: CachedVectors, device: str) -> TensorPages | None:
+    """The pages on another device; None where they do not fit."""
+    levels = vectors.levels(vectors.header.vectors)
+    if TensorPages.fit(levels, device):
+        return TensorPages(levels, device)
+    _log.warning(
+        "%d pages do not fit into the memory of %s: scoring them here", len(vectors), device
+    )
+    return None
 
 
 class _FromRecords:

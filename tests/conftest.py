@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from metaembed_rag.index import PageIndex
+    from metaembed_rag.testing import FakeEncoder
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -39,3 +52,126 @@ def shapes(monkeypatch) -> list[tuple[int, int]]:
     for module in (cascade, searching):
         monkeypatch.setattr(module, "maxsim_unrounded", recording)
     return seen
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:
+    """An encoder without weights."""
+    from metaembed_rag.testing import FakeEncoder
+
+    return FakeEncoder()
+
+
+@pytest.fixture
+def index(encoder) -> PageIndex:
+    """In memory: two pages of ``fruit.pdf``, the first with a red picture, and one of ``sea.pdf``
+    with a blue one."""
+    from PIL import Image
+
+    from metaembed_rag.index import PageIndex
+    from metaembed_rag.pages import Page
+
+    red, blue = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
+    index = PageIndex.open(":memory:", encoder)
+    index.add(
+        [
+            Page(source="fruit.pdf", number=1, text="red apples", image=red, metadata={"year": 1}),
+            Page(source="fruit.pdf", number=2, text="green pears", metadata={"year": 2}),
+            Page(source="sea.pdf", number=1, text="blue whales swim", image=blue),
+        ]
+    )
+    return index
+
+
+@pytest.fixture
+def loaded(monkeypatch, encoder) -> None:
+    """Any checkpoint's name loads the encoder without weights."""
+    loader = SimpleNamespace(from_pretrained=lambda name, *, device=None: encoder)
+    monkeypatch.setattr("metaembed_rag.model.MetaEmbedEncoder", loader, raising=False)
+
+
+@pytest.fixture
+def loop_went_on(monkeypatch, encoder) -> threading.Event:
+    """What the encoder waits for from now on, and only an event loop that is free can set."""
+    went_on = threading.Event()
+    for name in ("encode_query", "encode_document"):
+        real = getattr(encoder, name)
+
+        def waiting(inputs, real=real, **options):
+            assert went_on.wait(timeout=2)
+            return real(inputs)
+
+        monkeypatch.setattr(encoder, name, waiting)
+    return went_on
+
+
+@pytest.fixture
+def events() -> Iterator[list[Any]]:
+    """LlamaIndex's instrumentation events, in order."""
+    from llama_index.core.instrumentation import get_dispatcher
+    from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+
+    seen: list[Any] = []
+
+    class Recorder(BaseEventHandler):
+        @classmethod
+        def class_name(cls) -> str:
+            return "Recorder"
+
+        def handle(self, event: Any, **kwargs: Any) -> None:
+            seen.append(event)
+
+    root = get_dispatcher()
+    recorder = Recorder()
+    root.add_event_handler(recorder)
+    yield seen
+    root.event_handlers.remove(recorder)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[str]:
+    """The address of a Chroma server; tests that write to it name collections of their own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(sys.executable).with_name("chroma")
+    run = [program, "run", "--path", tmp_path_factory.mktemp("server"), "--port", str(port)]
+    run += ["--host", "127.0.0.1"]
+    with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+
+
+@pytest.fixture
+def run(capsys) -> Callable[..., tuple[str, str]]:
+    """Run the command line: ``run(*arguments, code=0)`` gives its output and its messages."""
+    from metaembed_rag import cli
+
+    def run(*arguments: object, code: int = 0) -> tuple[str, str]:
+        try:
+            got = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            got = stop.code
+        out, err = capsys.readouterr()
+        assert got == code, err
+        assert "Traceback" not in err
+        return out, err
+
+    return run
+
+
+@pytest.fixture
+def script(monkeypatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Import a benchmark as it sees itself when it is run."""
+    folder = Path(__file__).parent.parent / "benchmarks"
+    if not folder.is_dir():
+        pytest.skip("the benchmarks are not part of this distribution")
+    monkeypatch.syspath_prepend(str(folder))
+    yield importlib.import_module
+    for name in [name for name in sys.modules if (folder / f"{name}.py").exists()]:
+        del sys.modules[name]

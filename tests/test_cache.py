@@ -4,9 +4,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -244,6 +241,33 @@ def test_nothing_is_asked_when_the_mark_says_that_nobody_wrote(tmp_path, monkeyp
     assert VectorCache.open(opened(tmp_path)).current().pages == 2
 
 
+def test_a_writer_tells_what_it_wrote_so_that_nothing_is_looked_for(tmp_path, monkeypatch, spied):
+    store = opened(tmp_path)
+    put(store, "abc")
+    vectors_ = VectorCache.open(store)
+    vectors_.current()
+    spied.clear()
+    monkeypatch.setattr(ChromaStore, "written_since", None)  # nobody may look
+    mark = store.mark()
+    put(store, "cd", seed=1)
+    store.delete(["a#1"])
+    found = vectors_.follow(mark, ["c#1", "d#1", "a#1"])
+    assert sorted(spied) == ["a#1", "c#1", "d#1"]
+    assert vectors_.current() is found
+    assert_equal(store, found)
+
+
+def test_a_writer_that_was_not_alone_is_not_believed(tmp_path):
+    store = opened(tmp_path)
+    put(store, "abc")
+    vectors_ = VectorCache.open(store)
+    vectors_.current()
+    put(store, "d", seed=1)  # by somebody else, and the cache was not told
+    mark = store.mark()
+    put(store, "e", seed=2)
+    assert_equal(store, vectors_.follow(mark, ["e#1"]))
+
+
 def test_a_write_to_another_collection_is_asked_about_once(tmp_path, monkeypatch):
     store = opened(tmp_path)
     put(store, "ab")
@@ -446,24 +470,6 @@ def test_two_processes_may_bring_it_up_to_date_at_once(tmp_path):
 
 
 # -- a server's collection -----------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = Path(sys.executable).with_name("chroma")
-    run = [program, "run", "--path", tmp_path_factory.mktemp("server"), "--port", str(port)]
-    run += ["--host", "127.0.0.1"]
-    with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
 
 
 def test_a_servers_collection_is_copied_into_the_users_cache(server, tmp_path, monkeypatch, spied):

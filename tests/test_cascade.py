@@ -15,6 +15,7 @@ from metaembed_rag.cascade import Calibration, Plan, Stage
 from metaembed_rag.errors import BudgetError
 from metaembed_rag.formats import vector_format
 from metaembed_rag.maxsim import maxsim_quantized
+from metaembed_rag.maxsim.integers import maxsim_levels, quantize_queries
 from metaembed_rag.multivector import Quantized, quantize
 
 PAGES, EDGES = 300, (0, 1, 4, 8)
@@ -58,6 +59,29 @@ def test_stages_read_their_shares(made):
     _, levels, queries = made
     found = cascade.search(queries[0], levels, CASCADE, 5)[0]
     assert found.read == (300, 150, 90)
+
+
+@pytest.mark.parametrize("sizes", [(1, 4), (4, 6), (2, 3, 5), (4, 4, 2, 6)])
+def test_a_stage_ranks_by_all_its_vectors_though_it_reads_only_the_new_ones(made, sizes):
+    _, levels, queries = made
+    plan = Plan(FULL, tuple(Stage(r_c, 0.5 / (n + 1), 1) for n, r_c in enumerate(sizes)))
+    for query in queries[:10]:
+        rows = np.arange(PAGES)
+        for r_c, stage in zip(sizes, plan.stages, strict=True):  # each from the beginning
+            scores = maxsim_levels(query, levels, RetrievalBudget(4, r_c), rows=rows)[0]
+            rows = np.sort(rows[np.argsort(-scores, kind="stable")[: stage.kept(PAGES, 1)]])
+        found = cascade.search(query, levels, plan, 1)[0]
+        exact = cascade.exhaustive(query, levels, FULL, 1, allowed=rows)[0]
+        assert found.read[-1] == len(rows)
+        assert (found.rows.tolist(), found.scores.tolist()) == (
+            exact.rows.tolist(),
+            exact.scores.tolist(),
+        )
+
+
+def test_what_a_plan_reads_counts_each_vector_once_from_the_second_stage_on():
+    plan = Plan(RetrievalBudget(16, 64), (Stage(1, 0.1), Stage(4, 0.03), Stage(16, 0.01)))
+    assert plan.vectors_read() == pytest.approx(1 + 0.1 * 4 + 0.03 * (16 - 4) + 0.01 * (64 - 16))
 
 
 def test_shares_of_one_lose_nothing(made):
@@ -185,6 +209,36 @@ def test_the_costliest_page_is_given_up_first():
     # Without the third the first stage keeps 30 (the second stage's 30 rules) of 100.
     assert cascade._cheapest_shares(ranks, [1, 4], 0, FULL, 100) == (Stage(1, 0.9), Stage(4, 0.3))
     assert cascade._cheapest_shares(ranks, [1, 4], 1, FULL, 100) == (Stage(1, 0.02), Stage(4, 0.02))
+
+
+def test_calibrating_scores_every_size_in_one_reading(made):
+    _, levels, queries = made
+    ready = quantize_queries(queries[:3])
+    for rows in (None, np.arange(0, PAGES, 3)):
+        over = cascade._Pages(levels, rows, 1)
+        scores = over.scores(ready, (1, 4, 6))
+        for found, r_c in zip(scores, (1, 4, 6), strict=True):
+            budget = RetrievalBudget(4, r_c)
+            assert np.array_equal(found, maxsim_levels(ready, levels, budget, rows=rows))
+
+
+def test_a_page_counts_as_found_where_every_stage_keeps_its_place():
+    places = np.array([[1, 9, 40, 3], [1, 2, 2, 11]])  # of four true pages at r_c 1 and 8
+    ranks = cascade._Ranks(FULL, (1, 8), places)
+    assert ranks.recall(Plan(FULL), 10, 100) == 0.75  # the last one is eleventh in the end
+    assert ranks.recall(Plan(FULL, (Stage(1, 0.1, 1),)), 10, 100) == 0.5  # ten of 100 go on
+
+
+def test_only_plans_that_find_more_by_reading_more_are_measured():
+    places = np.array([[1, 2, 50, 100], [1, 2, 3, 4]])
+    ranks = cascade._Ranks(FULL, (1, 8), places)
+    plans = cascade._worthwhile([ranks], FULL, [0.5, 1.0], 5, 1000)
+    assert plans[:2] == [Plan(FULL), cascade.safe_plan(FULL)]
+    reading = [cascade._reading(plan, 5, 1000) for plan in plans[2:]]
+    found = [ranks.recall(plan, 5, 1000) for plan in plans[2:]]
+    assert reading == sorted(reading)
+    assert found == sorted(set(found))
+    assert found[-1] == 1
 
 
 def plan(recall, ms, r_c=8):

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -704,26 +703,6 @@ def test_two_indexes_of_one_process_on_one_folder_see_each_other(tmp_path, encod
     assert one.search("yellow sun", k=1)[0].page.id == "new#1"
     one.delete("book#2")
     assert "book#2" not in {hit.page.id for hit in two.search("whales swim", k=9)}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
-    chroma = Path(sys.executable).with_name("chroma")
-    run = [chroma, "run", "--path", folder, "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        for _ in range(150):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
 
 
 def test_a_server_does_what_a_folder_does(server, tmp_path, encoder):

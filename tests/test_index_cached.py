@@ -6,14 +6,13 @@ import json
 import logging
 import math
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from calibrations import EXACT, FAST, GOOD, calibrated
 
-from metaembed_rag import cli
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.cascade import Calibration, Plan, Stage
+from metaembed_rag.cascade import Plan
 from metaembed_rag.cli.calibrate import read_queries
 from metaembed_rag.errors import BudgetError, CacheError, DatasetError
 from metaembed_rag.index import PageIndex
@@ -104,6 +103,19 @@ def test_equal_pages_beyond_k_are_ordered_by_id_too(encoder):
     for way in ({}, {"exhaustive": True}, {"candidates": 5}):
         hits = index.search("same", k=3, **way)
         assert [hit.page.source for hit in hits] == ["00", "01", "02"]
+
+
+def test_after_every_write_the_copy_is_ready_for_the_next_search(encoder, tmp_path, monkeypatch):
+    from metaembed_rag.store.cache import VectorCache
+
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("whales sing")
+    index = PageIndex.open(tmp_path / "index", encoder)
+    index.add(pages(5))
+    index.sync(tmp_path / "docs")
+    index.delete(source="book", where=None)
+    monkeypatch.setattr(VectorCache, "_updated", None)  # not by the search any more
+    assert [hit.page.text for hit in index.search("whales")] == ["whales sing"]
 
 
 def test_hybrid_search_counts_pages_that_only_the_words_found(index):
@@ -215,17 +227,6 @@ def test_auto_takes_what_the_calibration_found_and_reports_it(tmp_path, encoder)
     assert list(answer) == ["query", "budget", "seconds", "plan", "hits"]
     assert answer["plan"]["stages"][-1]["r_c"] == hits.budget.r_c
     assert "plan" not in again.search("whales").to_dict()
-
-
-def calibrated(index, *plans: Plan, k: int = 10, count: int = 120) -> None:
-    """Keep these plans, which nobody measured."""
-    about = index._calibration.about
-    index._calibration.save(Calibration(k, 50, count, plans, about, fetch_ms=1.0, recall=0.99))
-
-
-FAST = Plan(RetrievalBudget(4, 8), (Stage(1, 0.1),), recall=0.91, ms=2.0, pages=120)
-GOOD = Plan(RetrievalBudget(16, 64), (Stage(1, 0.3),), recall=0.993, ms=5.0, pages=120)
-EXACT = Plan(RetrievalBudget(16, 64), (), recall=1.0, ms=30.0, pages=120)
 
 
 @pytest.mark.parametrize(
@@ -346,28 +347,7 @@ def test_recall_measures_the_chosen_plan_against_everything(index):
 # -- the command line ------------------------------------------------------------------------
 
 
-@pytest.fixture
-def run(capsys, monkeypatch, encoder):
-    class Loader:
-        @staticmethod
-        def from_pretrained(name, *, device=None):
-            return encoder
-
-    monkeypatch.setattr("metaembed_rag.model.MetaEmbedEncoder", Loader, raising=False)
-
-    def run(*arguments, code=0):
-        try:
-            got = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            got = stop.code
-        out, err = capsys.readouterr()
-        assert got == code, err
-        return out, err
-
-    return run
-
-
-def test_the_command_calibrates_and_searches_by_it(tmp_path, encoder, run):
+def test_the_command_calibrates_and_searches_by_it(tmp_path, encoder, loaded, run):
     place = tmp_path / "i"
     PageIndex.open(place, encoder).add(pages())
     _, err = run("search", "whales", "--index", place, "--budget", "auto", code=1)
@@ -395,30 +375,6 @@ def test_queries_are_read_from_lines_and_from_json_lines(tmp_path):
     lines.write_text('{"text": "one"}\n\n{"_id": "2"}\n')
     with pytest.raises(DatasetError, match="line 3"):
         read_queries(lines)
-
-
-# -- frameworks ------------------------------------------------------------------------------
-
-
-def test_both_frameworks_pass_auto_on(index):
-    pytest.importorskip("llama_index.core")
-    pytest.importorskip("langchain_core")
-    from metaembed_rag import langchain, llama_index
-    from metaembed_rag.llama_index import MetaEmbedQueryBundle
-
-    calibrated(index, FAST)
-    wanted = [hit.page.id for hit in index.search("whales sing", k=4, budget="auto")]
-    theirs = llama_index.MetaEmbedRetriever(index, similarity_top_k=4, budget="auto")
-    assert [one.node.node_id for one in theirs.retrieve("whales sing")] == wanted
-    plain = llama_index.MetaEmbedRetriever(index, similarity_top_k=4)
-    bundle = MetaEmbedQueryBundle("whales sing", budget="auto")
-    assert [one.node.node_id for one in plain.retrieve(bundle)] == wanted
-    with pytest.raises(BudgetError, match="r_q"):
-        plain.retrieve(replace(bundle, r_q=2))
-    ours = langchain.MetaEmbedRetriever(index=index, k=4, budget="auto")
-    assert [one.id for one in ours.invoke("whales sing")] == wanted
-    ours = langchain.MetaEmbedRetriever(index=index, k=4)
-    assert [one.id for one in ours.invoke("whales sing", budget="auto")] == wanted
 
 
 # -- real embeddings -------------------------------------------------------------------------

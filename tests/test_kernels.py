@@ -9,7 +9,12 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.formats import vector_format
 from metaembed_rag.maxsim import integers, maxsim_quantized, native
-from metaembed_rag.maxsim.integers import maxsim_levels, quantize_queries
+from metaembed_rag.maxsim.integers import (
+    first_vectors,
+    maxsim_levels,
+    no_similarities,
+    quantize_queries,
+)
 from metaembed_rag.multivector import Quantized, quantize
 
 COUNTS = ([1], [1, 3, 4], [17], [1, 3, 4, 8, 48], [70])
@@ -109,6 +114,18 @@ def test_threads_and_rows_change_no_score(way):
     rows = np.array([39, 0, 7, 7])
     assert np.array_equal(maxsim_levels(query, levels, threads=3), whole)
     assert np.array_equal(maxsim_levels(query, levels, rows=rows), whole[:, rows])
+
+
+@pytest.mark.parametrize("format", native.KINDS)
+def test_vectors_scored_some_at_a_time_give_the_bits_of_all_at_once(way, format):
+    levels, query = in_format(format, [1, 3, 16], 70, pages=40), unit_vectors(2, 5, 70)
+    for rows in (None, np.array([39, 0, 7, 7, *range(20)])):
+        best = no_similarities(40 if rows is None else len(rows), 2, 5)
+        for begin, end in ((0, 1), (1, 3), (3, 7), (7, 20)):  # levels end at 1, 4 and 20
+            fresh = first_vectors(levels, end, after=begin)
+            scores = maxsim_levels(query, fresh, rows=rows, best=best, threads=2)
+            whole = maxsim_levels(query, levels, RetrievalBudget(5, end), rows=rows)
+            assert np.array_equal(scores, whole)
 
 
 def test_scores_are_those_of_the_exact_vectors_but_for_the_rounding_of_the_query(way):

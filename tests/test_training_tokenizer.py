@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("tokenizers")
 
-from metaembed_rag.training.tokenizer import encode, train_tokenizer  # noqa: E402
+from metaembed_rag.training.tokenizer import encode, train_tokenizer
 
 
 @pytest.fixture(scope="module")

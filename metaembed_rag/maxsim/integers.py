@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,7 @@ def maxsim_levels(
     budget: RetrievalBudget | None = None,
     *,
     rows: NDArray[np.integer[Any]] | None = None,
+    best: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
     """Score pages whose vectors lie in levels, for one or more queries.
@@ -104,6 +105,10 @@ def maxsim_levels(
         levels: The page's vectors in order; each of shape (pages, r, ...). Formats may differ.
         budget: The vectors that take part; all of both sides without one.
         rows: Score these pages only, in this order.
+        best: The best similarity of each query vector in other levels of the same pages, from
+            :func:`no_similarities` or a call before: float32, shape (pages or rows, queries, r_q).
+            They count as well, and are brought up to date, so that a page's vectors can be scored
+            some at a time; to the same bits.
         threads: As many as torch uses, by default.
 
     Returns:
@@ -121,8 +126,13 @@ def maxsim_levels(
         found = native.kernel()
         whole = all(_kind(level) in native.KINDS for level in levels)
         way = _native if found.library is not None and whole else _portable
-        way(found, ready, levels, chosen, scores, threads or thread_count())
+        way(found, ready, levels, chosen, scores, best, threads or thread_count())
     return scores
+
+
+def no_similarities(pages: int, queries: int, r_q: int) -> NDArray[np.float32]:
+    """The best similarities of pages of which nothing was scored yet, (pages, queries, r_q)."""
+    return np.full((pages, queries, r_q), -np.inf, dtype=np.float32)
 
 
 def maxsim_unrounded(
@@ -142,18 +152,30 @@ def maxsim_unrounded(
     scores = np.empty((len(first), len(rows)), dtype=np.float32)
     step = max(1, _BLOCK_VALUES // (budget.r_c * query.values.shape[-1]))
     for start, end in _spans(len(rows), step):
-        scores[:, start:end] = _block_scores(first, cut, rows[start:end], True)
+        side_by_side = [_taken(cut, rows[start:end])]
+        scores[:, start:end] = _block_scores(first, side_by_side, slice(None), True)
     return scores
 
 
-def first_vectors(levels: Sequence[Vectors], vectors: int) -> list[Vectors]:
-    """The levels that hold the first ``vectors`` vectors of each page; the last one may be cut."""
+def _taken(levels: Sequence[Vectors], rows: NDArray[np.int64]) -> Vectors:
+    """Some pages' vectors of all levels side by side: one product takes half as long as five."""
+    values = np.concatenate([level.values[rows] for level in levels], axis=1)
+    scales = np.concatenate([level.scales[rows] for level in levels], axis=1)
+    return replace(levels[0], values=values, scales=scales)
+
+
+def first_vectors(levels: Sequence[Vectors], vectors: int, *, after: int = 0) -> list[Vectors]:
+    """The levels that hold the first ``vectors`` vectors of each page; the last one may be cut.
+
+    With ``after``, those beyond the first ``after`` of them.
+    """
     found: list[Vectors] = []
+    begin = 0
     for level in levels:
-        if vectors <= 0:
-            break
-        found.append(_cut(level, vectors))
-        vectors -= level.values.shape[1]
+        end = begin + level.values.shape[1]
+        if max(begin, after) < min(end, vectors):
+            found.append(_cut(level, max(0, after - begin), vectors - begin))
+        begin = end
     return found
 
 
@@ -164,12 +186,11 @@ def thread_count() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 
-def _cut(level: Vectors, vectors: int) -> Vectors:
-    if vectors >= level.values.shape[1]:
+def _cut(level: Vectors, begin: int, end: int) -> Vectors:
+    if begin == 0 and end >= level.values.shape[1]:
         return level
-    if isinstance(level, Encoded):
-        return level.first(vectors)
-    return Quantized(level.values[:, :vectors], level.scales[:, :vectors])
+    part = np.s_[:, begin:end]
+    return replace(level, values=level.values[part], scales=level.scales[part])
 
 
 def _kind(level: Vectors) -> str:
@@ -193,6 +214,7 @@ def _native(
     levels: Sequence[Vectors],
     rows: NDArray[np.int64] | None,
     scores: NDArray[np.float32],
+    best: NDArray[np.float32] | None,
     threads: int,
 ) -> None:
     query, kept = native.pack_queries(queries.values, queries.scales)
@@ -201,7 +223,7 @@ def _native(
     step = min(_PAGES_A_CALL, -(-scores.shape[1] // threads))
 
     def work(span: tuple[int, int]) -> None:
-        native.score(found, query, places, rows, span, scores)
+        native.score(found, query, places, rows, span, scores, best)
 
     _in_threads(work, list(_spans(scores.shape[1], step)), threads)
     del kept, dense  # until here the kernel read from them
@@ -248,6 +270,7 @@ def _portable(
     levels: Sequence[Vectors],
     rows: NDArray[np.int64] | None,
     scores: NDArray[np.float32],
+    best: NDArray[np.float32] | None,
     threads: int,
 ) -> None:
     exact = any(_kind(level) == "fp16" for level in levels)
@@ -255,25 +278,30 @@ def _portable(
     step = max(1, _BLOCK_VALUES // per_page)
 
     def work(span: tuple[int, int]) -> None:
-        pages = np.s_[slice(*span)] if rows is None else rows[slice(*span)]
-        scores[:, slice(*span)] = _block_scores(queries, levels, pages, exact)
+        part = slice(*span)
+        so_far = None if best is None else best[part]
+        pages = part if rows is None else rows[part]
+        scores[:, part] = _block_scores(queries, levels, pages, exact, so_far)
 
     _in_threads(work, list(_spans(scores.shape[1], step)), threads)
 
 
 def _block_scores(
-    queries: QuantizedQueries, levels: Sequence[Vectors], pages: Any, exact: bool
+    queries: QuantizedQueries,
+    levels: Sequence[Vectors],
+    pages: Any,
+    exact: bool,
+    so_far: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Scores of some pages, (queries, pages)."""
+    """Scores of some pages, (queries, pages); ``so_far`` (pages, queries, r_q) is updated."""
     n_queries, r_q, dimension = queries.values.shape
     values = queries.exact if exact else queries.values
     flat = values.reshape(-1, dimension)
-    best = None  # (queries * r_q, pages)
-    for level in levels:
-        of_level = _best_of(flat, level, pages, exact)  # (queries * r_q, pages)
-        best = of_level if best is None else np.maximum(best, of_level)
-    assert best is not None
-    best = best.reshape(n_queries, r_q, -1)
+    parts = [_best_of(flat, level, pages, exact) for level in levels]  # (queries * r_q, pages)
+    best = functools.reduce(np.maximum, parts).reshape(n_queries, r_q, -1)
+    if so_far is not None:
+        best = np.maximum(best, so_far.transpose(1, 2, 0))
+        so_far[:] = best.transpose(2, 0, 1)
     weights = np.ones_like(queries.scales) if exact else queries.scales
     total = np.zeros((n_queries, best.shape[2]), dtype=np.float32)
     for i in range(r_q):  # in index order, which is part of the definition

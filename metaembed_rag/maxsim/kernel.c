@@ -377,6 +377,47 @@ static void add_up(const float *best, const Query *query, float *scores, int64_t
     }
 }
 
+/* The same for 16 pages at a time, one a lane: each page waits for its own sums, 16 wait together.
+ * 100,000 pages by their first vector: 4.1 ms one by one, 3.3 so, of which reading takes 1 to 2. */
+T512 static void add_up_16(const float *best, int width, const Query *query, float *scores,
+                           int64_t stride) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(width));
+    for (int q = 0; q < query->queries; q++) {
+        __m512 sum = _mm512_setzero_ps();
+        for (int i = 0; i < query->vectors; i++) {
+            int column = q * query->vectors + i;
+            __m512 found = _mm512_i32gather_ps(places, best + column, 4);
+            sum = _mm512_add_ps(sum, _mm512_mul_ps(found, _mm512_set1_ps(query->scales[column])));
+        }
+        _mm512_storeu_ps(scores + q * stride, sum);
+    }
+}
+
+static void add_up_pages(int instructions, const float *best, int pages, const Query *query,
+                         float *scores, int64_t stride) {
+    int width = query->groups * LANES, p = 0;
+    if (instructions >= VNNI)
+        for (; p + 16 <= pages; p += 16)
+            add_up_16(best + (int64_t)p * width, width, query, scores + p, stride);
+    for (; p < pages; p++) add_up(best + (int64_t)p * width, query, scores + p, stride);
+}
+
+/* ---- the best so far: of levels that were scored before ---- */
+
+static void begin(Buffer *buffer, const Query *query, const float *kept) {
+    int width = query->groups * LANES, columns = query->queries * query->vectors;
+    for (int i = 0; i < buffer->pages * width; i++) buffer->best[i] = -__builtin_inff();
+    for (int p = 0; kept && p < buffer->pages; p++)
+        memcpy(buffer->best + (int64_t)p * width, kept + (int64_t)p * columns, 4 * columns);
+}
+
+static void keep(const Buffer *buffer, const Query *query, float *kept) {
+    int width = query->groups * LANES, columns = query->queries * query->vectors;
+    for (int p = 0; kept && p < buffer->pages; p++)
+        memcpy(kept + (int64_t)p * columns, buffer->best + (int64_t)p * width, 4 * columns);
+}
+
 /* Ask for the small levels of a page at once, and note the last one for ask_ahead. */
 static void prefetch(Buffer *buffer, const Level *levels, int n_levels, int64_t page) {
     for (int l = 0; l < n_levels; l++) {
@@ -386,7 +427,7 @@ static void prefetch(Buffer *buffer, const Level *levels, int n_levels, int64_t 
         __builtin_prefetch(level->scales + page * level->scale_page_step, 0, 3);
         if (level->vectors >= 16) buffer->ahead = start, buffer->ahead_end = end;
         else
-            for (; start < end; start += 64) __builtin_prefetch(start, 0, 3);
+            for (; start < end; start += 64) __builtin_prefetch(start, 0, 2);
     }
 }
 
@@ -397,9 +438,13 @@ static void *zeros(size_t bytes) {
 }
 
 /* Score pages `first` to `last` of `rows` (or themselves, when `rows` is NULL).
- * scores: [queries][stride], written at the columns first to last. Returns 0, or 1: no memory. */
+ * scores: [queries][stride], written at the columns first to last. kept: NULL, or the best
+ * similarities of these pages in other levels, [rows][queries * vectors]: they count too, and those
+ * of these levels are added to them. Returns 0, or 1: no memory. */
 int metaembed_score(int instructions, const Query *query, const Level *levels, int n_levels,
-                    const int64_t *rows, int64_t first, int64_t last, float *scores, int64_t stride) {
+                    const int64_t *rows, int64_t first, int64_t last, float *scores, int64_t stride,
+                    float *kept) {
+    int64_t columns = (int64_t)query->queries * query->vectors;
     int vectors = 0, large = 0, width = query->groups * LANES, failed = 1;
     for (int l = 0; l < n_levels; l++) vectors += levels[l].vectors, large |= levels[l].vectors >= 16;
     int chunk = large || vectors >= LANES ? 1 : FULL / vectors;
@@ -416,9 +461,9 @@ int metaembed_score(int instructions, const Query *query, const Level *levels, i
 #endif
     for (int64_t start = first; start < last; start += chunk) {
         int n = (int)(last - start < chunk ? last - start : chunk);
-        for (int i = 0; i < n * width; i++) buffer.best[i] = -__builtin_inff();
         int done = 0;
         buffer.pages = n;
+        begin(&buffer, query, kept ? kept + start * columns : NULL);
 #if WITH_AMX
         if (instructions == AMX && vectors == 1 && n == FULL && !rows)
             done = first_vectors_in_place(&buffer, query, levels, start);
@@ -436,7 +481,8 @@ int metaembed_score(int instructions, const Query *query, const Level *levels, i
             }
         }
         flush(instructions, &buffer, query);
-        for (int p = 0; p < n; p++) add_up(buffer.best + p * width, query, scores + start + p, stride);
+        keep(&buffer, query, kept ? kept + start * columns : NULL);
+        add_up_pages(instructions, buffer.best, n, query, scores + start, stride);
     }
 #if WITH_AMX
     if (instructions == AMX) tiles_off();

@@ -125,6 +125,7 @@ def _load() -> Kernel:
         ctypes.c_int64,
         ctypes.c_void_p,
         ctypes.c_int64,
+        ctypes.c_void_p,
     ]
     return Kernel(library, list(INSTRUCTIONS)[best - 1])
 
@@ -197,6 +198,7 @@ def score(
     rows: NDArray[np.int64] | None,
     span: tuple[int, int],
     scores: NDArray[np.float32],
+    best: NDArray[np.float32] | None = None,
 ) -> None:
     """Write the scores of pages ``span`` of ``rows`` into these columns of ``scores``.
 
@@ -207,6 +209,8 @@ def score(
         rows: Which pages; None for all.
         span: First and one past the last position in ``rows``.
         scores: float32, shape (queries, pages or rows), C order.
+        best: float32, shape (pages or rows, queries, r_q), C order: the best similarities in other
+            levels, which count too; brought up to date with these levels.
     """
     assert found.library is not None
     failed = found.library.metaembed_score(
@@ -218,6 +222,7 @@ def score(
         *span,
         scores.ctypes.data,
         scores.shape[1],
+        None if best is None else best.ctypes.data,
     )
     if failed:
         raise MemoryError("no memory for the vectors of a page")

@@ -1,21 +1,130 @@
 """MaxSim of int8 vectors that lie in torch tensors, on a GPU or not: the bits of ``maxsim_levels``.
 
 Pages stay in int8 on the device and are read once, in blocks: their products with the queries are
-whole numbers (int32), of which one block exists at a time. Measured on no GPU yet.
+whole numbers (int32), of which one block exists at a time. :class:`TensorPages` holds an index's
+pages there. Measured on no GPU yet: ``benchmarks/gpu.py`` is to be run where there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.errors import StoreError
+from metaembed_rag.formats import Encoded
+from metaembed_rag.maxsim.integers import Vectors
 
 _BLOCK_PRODUCTS = 4_000_000
 """Products that exist at one time: 16 MB in int32, a third of a large GPU's level-2 cache."""
 
 _LEAST_ROWS = 32
 """CUDA's int8 product takes more than 16 rows, and multiples of 8 on the other sides."""
+
+
+VARIABLE = "METAEMBED_SCORING_DEVICE"
+"""The environment variable that names the device on which indexes score all pages."""
+
+_SPARE_BYTES = 1_000_000_000
+"""Left free on a GPU: products, and what the model takes for a query."""
+
+_COPIED_AT_ONCE = 4096
+"""Pages that are unpacked to int8 and copied to the device at a time: 64 MB of 64 x 256."""
+
+
+class TensorPages:
+    """Pages in int8 on one device, for searches that score all of them.
+
+    Args:
+        levels: Their vectors in order: int8, int4 or bits; each of shape (pages, r, ...).
+        device: What torch calls it, as ``"cuda"``.
+
+    Raises:
+        ValueError: They are fp16, which int8 cannot hold.
+    """
+
+    def __init__(self, levels: Sequence[Vectors], device: str) -> None:
+        import torch
+
+        shape = (len(levels[0]), _vectors(levels), _dimension(levels[0]))
+        self.device = device
+        self._values = torch.empty(shape, dtype=torch.int8, device=device)
+        self._scales = torch.empty(shape[:2], dtype=torch.float16, device=device)
+        end = 0
+        for level in levels:
+            begin, end = end, end + level.values.shape[1]
+            for rows in _parts(shape[0]):
+                values, scales = _whole(level, rows)
+                self._values[rows, begin:end] = torch.from_numpy(values).to(device)
+                self._scales[rows, begin:end] = torch.from_numpy(scales).to(device)
+
+    @staticmethod
+    def fit(levels: Sequence[Vectors], device: str) -> bool:
+        """Whether a GPU has the memory; other devices are taken to.
+
+        Raises:
+            StoreError: There is no such device here.
+        """
+        import torch
+
+        try:
+            if torch.device(device).type != "cuda":
+                return True
+            free, _ = torch.cuda.mem_get_info(device)
+        except (RuntimeError, AssertionError) as error:  # which one depends on torch's build
+            raise StoreError(
+                f"pages cannot be scored on the device {device!r} ({error}); choose another "
+                f"scoring_device, or leave {VARIABLE} out"
+            ) from error
+        vectors = len(levels[0]) * _vectors(levels)
+        return vectors * (_dimension(levels[0]) + 2) + _SPARE_BYTES < free
+
+    def scores(
+        self,
+        queries: NDArray[np.float32],
+        budget: RetrievalBudget,
+        rows: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """Raw sums of all pages, or of ``rows``, float32, shape (queries, pages or rows).
+
+        Args:
+            queries: float32, shape (queries, r_q, D).
+            budget: The vectors that take part.
+            rows: Hand out these only; all are scored.
+        """
+        import torch
+
+        given = torch.from_numpy(np.ascontiguousarray(queries)).to(self.device)
+        found = maxsim_int8_tensors(given, self._values, self._scales, budget)
+        if rows is not None:
+            found = found[:, torch.from_numpy(rows).to(self.device)]
+        scores: NDArray[np.float32] = found.cpu().numpy()
+        return scores
+
+
+def _vectors(levels: Sequence[Vectors]) -> int:
+    return sum(level.values.shape[1] for level in levels)
+
+
+def _dimension(level: Vectors) -> int:
+    return level.dimension if isinstance(level, Encoded) else int(level.values.shape[2])
+
+
+def _parts(pages: int) -> Iterator[slice]:
+    return (slice(start, start + _COPIED_AT_ONCE) for start in range(0, pages, _COPIED_AT_ONCE))
+
+
+def _whole(level: Vectors, rows: slice) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """Some pages' vectors as int8 with their scales: copies, as mapped files cannot be written."""
+    scales = level.scales[rows].astype(np.float16)
+    if isinstance(level, Encoded):
+        if not level.format.scaled:
+            raise ValueError(f"{level.format.name} vectors are no whole numbers")
+        return np.array(level.format.whole(level.values[rows], level.dimension)), scales
+    return np.array(level.values[rows]), scales
 
 
 def maxsim_int8_tensors(

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,14 @@ _DEAD_SHARE, _DEAD_ROWS = 0.25, 256
 """Dead rows are dropped when they are more than this share, and more than this many."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What one writer changed since the store had a mark: the pages of these ids, and no others."""
+
+    mark: str
+    ids: Sequence[str]
 
 
 class VectorCache:
@@ -111,6 +119,22 @@ class VectorCache:
             self._vectors, self._revision = found, revision
             return found
 
+    def follow(self, mark: str | None, ids: Sequence[str]) -> CachedVectors:
+        """As :meth:`current`, for the writer: what it wrote need not be looked for.
+
+        Looking takes 0.2 s among 100,000 records; reading a page and appending it, 0.08 s with it.
+
+        Args:
+            mark: The store's before the pages of ``ids`` were written or deleted.
+            ids: Them all; nobody else may have written since, so the writer lock is still held.
+        """
+        if mark == self._store.mark():
+            return self.current()
+        with self._lock:
+            self._vectors = self._updated(None if mark is None else _Written(mark, ids))
+            self._revision = None  # the database file's time of change is too young to tell
+            return self._vectors
+
     def _is_current(self, found: CachedVectors) -> bool:
         mark = self._store.mark()
         marked = mark is not None and mark in (found.manifest.mark, self._mark)
@@ -156,12 +180,12 @@ class VectorCache:
             return None
         return found if found.header == self.header else None
 
-    def _updated(self) -> CachedVectors:
+    def _updated(self, written: _Written | None = None) -> CachedVectors:
         """Bring the files up to date; again when somebody deletes them meanwhile."""
         for attempt in range(_TRIES):
             try:
                 with self._writing():
-                    return self._update()
+                    return self._update(written)
             except Timeout:
                 raise IndexLockedError(
                     f"another process has been writing the vector cache {self.folder} for "
@@ -176,12 +200,13 @@ class VectorCache:
                 ) from error
         raise AssertionError("unreachable")
 
-    def _update(self) -> CachedVectors:
+    def _update(self, written: _Written | None) -> CachedVectors:
         before = self._load()  # another process may have been here meanwhile
+        known = written and before and before.manifest.mark == written.mark
         mark = self._store.mark()  # before reading, so that a later write is noticed
         with CacheWriter(self.folder, self.header, before) as writer:
             update = _Update(self._store, writer, before)
-            unsettled = update.run()
+            unsettled = update.run(written.ids if written and known else None)
             writer.commit(mark or "", unsettled, update.newest)
             wasteful = writer.dead > max(_DEAD_ROWS, _DEAD_SHARE * writer.row_count)
         if wasteful:
@@ -215,10 +240,11 @@ class _Update:
         self._new: dict[str, set[str]] = {}
         """Ids that were read, by stamp."""
 
-    def run(self) -> set[str]:
-        """Read; the answer is the stamps of which pages may be missing."""
-        known = self.before.known_stamps() if self.before else set()
-        changed = self.store.written_since(known)
+    def run(self, changed: Sequence[str] | None) -> set[str]:
+        """Read ``changed``, or what is found to be; the stamps of which pages may be missing."""
+        if changed is None:
+            known = self.before.known_stamps() if self.before else set()
+            changed = self.store.written_since(known)
         for start in range(0, len(changed), _READ_AT_ONCE):
             self._read(changed[start : start + _READ_AT_ONCE])
         if self.store.count() != self.writer.pages:

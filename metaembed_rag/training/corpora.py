@@ -285,7 +285,7 @@ def read_sources(folder: Path, data: Path, *, part: str) -> TextSources:
     wordnet = [] if validation else read_wordnet(download(WORDNET_PACKAGE, folder / "debs"))
     kept = [without_leaks(pairs, leaks) for pairs in (debian, opencqa, wordnet)]
     handbooks = [] if validation else read_handbooks(folder / "handbooks", leaks)
-    return TextSources(tex, *kept, handbooks)
+    return TextSources(tex, *kept, handbooks=handbooks)
 
 
 def read_handbooks(folder: Path, leaks: EvaluationText) -> list[TexPage]:
