@@ -57,13 +57,14 @@ notebooks: $(VENV)/.test  ## Run the notebooks again and keep their outputs
 
 BENCH := .data/bench-venv
 SIZES ?= 1000 10000 100000
+LIMITS ?= --build-seconds 120 --search-seconds 30
+COMPARE = $(BENCH)/bin/python benchmarks/bench.py --sizes $(SIZES) $(LIMITS) --scratch .data
 
-bench: $(BENCH)/.done  ## Compare with peers at several sizes (an hour): tables and a plot
-	$(BENCH)/bin/python benchmarks/bench.py --sizes $(SIZES) --scratch .data \
-		--json .data/bench_random.json --plot docs/bench_scaling.svg
+bench: $(BENCH)/.done  ## Compare with peers at several sizes (an hour on a busy machine): tables, plots
+	$(COMPARE) --json .data/bench_random.json --plot docs/bench_scaling.svg
 	@test -e .data/real/manifest.json || echo "no .data/real: see benchmarks/real_embeddings.py"
-	@test ! -e .data/real/manifest.json || $(BENCH)/bin/python benchmarks/bench.py --set real \
-		--sizes $(SIZES) --scratch .data --json .data/bench_real.json
+	@test ! -e .data/real/manifest.json || $(COMPARE) --set real \
+		--json .data/bench_real.json --plot docs/bench_real.svg
 
 clean:  ## Remove the environment and what the demo made
 	rm -rf $(VENV) $(INDEX) demo_hits.html

@@ -7,7 +7,9 @@ float32 file and then answers the same queries in turn: first all of them the fi
 the second, so that other work on the machine meets all alike. Milliseconds are medians over the
 queries; CPU time stands beside wall time, which a busy machine stretches. Recall@10 is the share of
 the top 10 by torch in float32. Contenders that are not installed, that fail or that exceed their
-time are listed with the reason; what exceeded it is not tried with more pages.
+time (of the processor, so that other work costs nobody a place) are listed with the reason; what
+exceeded it is not tried with more pages, and neither is what two sizes have shown to need half as
+much again.
 
 ``--set random``: random unit vectors, 64 a page; nothing is near anything, which is hardest for
 everything that is not brute force. ``--set real``: texts encoded by ``real_embeddings.py`` (int8,
@@ -28,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -40,6 +42,8 @@ from contenders import CONTENDERS, SAMPLE, Array, Contender
 
 K = 10
 _IMPORT_SECONDS = 300
+_PATIENCE = 6
+"""Seconds of the clock for a second of the processor, on a machine that is busy."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 OTHER_THREADS = ("LANCE_CPU_THREADS", "TOKIO_WORKER_THREADS", "POLARS_MAX_THREADS")
 
@@ -80,10 +84,14 @@ class Running:
     failed: str = ""
 
     def ask(self, message: tuple[Any, ...], seconds: float) -> dict[str, Any] | None:
-        """Its answer; None if it takes longer or dies, which ends it."""
+        """Its answer; None if it takes more of the processor's time or dies, which ends it."""
+        end, limit = time.monotonic() + _PATIENCE * seconds, self._spent() + seconds
         try:
             self.connection.send(message)
-            if self.connection.poll(seconds):
+            while not self.connection.poll(1):
+                if time.monotonic() > end or self._spent() > limit:
+                    break
+            else:
                 found: dict[str, Any] = self.connection.recv()
                 return found
             self.failed = f"over {seconds:.0f} s for one {message[0]}"
@@ -92,6 +100,13 @@ class Running:
             self.failed = f"ended in a {message[0]} (exit code {self.process.exitcode})"
         self.end()
         return None
+
+    def _spent(self) -> float:
+        """Seconds of the processor, or of the clock where /proc does not tell."""
+        with suppress(OSError):
+            times = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+        return time.monotonic()
 
     def end(self) -> None:
         """Stop the process."""
@@ -179,14 +194,15 @@ def run(
 
 
 def measure(
-    tasks: Sequence[Task], ways: Sequence[type[Contender]], **limits: Any
-) -> list[dict[str, Any]]:
-    """All sizes, from small to large."""
+    tasks: Iterable[Task], ways: Sequence[type[Contender]], **limits: Any
+) -> Iterator[list[dict[str, Any]]]:
+    """All sizes, from small to large; after each the rows so far, with the machine's load then."""
     results: list[dict[str, Any]] = []
     late: dict[str, str] = {}
     for task in tasks:
         pages = task.shape[0]
         _say(f"{pages} pages")
+        late = _hopeless(results, pages, limits["build_seconds"]) | late
         able = [way for way in ways if way.name not in late]
         rows = run(task, able, **limits)
         late |= {
@@ -196,8 +212,23 @@ def measure(
         given_up = [
             {"name": way.name, "failed": late[way.name]} for way in ways if way.name not in tried
         ]
-        results += [{"pages": pages, **row} for row in [*rows, *given_up]]
-    return results
+        size = {"pages": pages, "load": round(os.getloadavg()[0], 1)}
+        results += [size | row for row in [*rows, *given_up]]
+        yield results
+
+
+def _hopeless(results: Sequence[dict[str, Any]], pages: int, seconds: float) -> dict[str, str]:
+    """Names whose last two builds say that so many pages take 1.5 times ``seconds``, and why."""
+    late = {}
+    for name in dict.fromkeys(row["name"] for row in results):
+        done = [row for row in results if row["name"] == name and "ms" in row]
+        built = {row["pages"]: row["pages"] / max(row["pages_per_cpu_second"], 0.1) for row in done}
+        if len(built) > 1:
+            (few, quick), (many, slow) = sorted(built.items())[-2:]
+            expected = slow + (slow - quick) / (many - few) * (pages - many)
+            if expected > 1.5 * seconds:
+                late[name] = f"would take about {expected:.0f} s to build {pages:,} pages"
+    return late
 
 
 def installed(ways: Sequence[type[Contender]]) -> tuple[list[type[Contender]], list[str]]:
@@ -210,8 +241,10 @@ def table(results: Sequence[dict[str, Any]], missing: Sequence[str] = ()) -> str
     """Markdown, one table a size."""
     lines = []
     for pages in sorted({row["pages"] for row in results}):
-        lines += [f"{pages:,} pages:", "", _HEAD, "|" + "---|" * _HEAD.count(" | ") + "---|"]
-        lines += [_line(row) for row in results if row["pages"] == pages]
+        rows = [row for row in results if row["pages"] == pages]
+        load = f" (load {rows[0]['load']:.1f})" if "load" in rows[0] else ""
+        lines += [f"{pages:,} pages{load}:", "", _HEAD, "|" + "---|" * _HEAD.count(" | ") + "---|"]
+        lines += [_line(row) for row in rows]
         lines.append("")
     lines += [f"Not installed: {name}." for name in missing]
     return "\n".join(lines)
@@ -276,7 +309,7 @@ def _build(one: Running, seconds: float) -> None:
 def _ask_all(running: Sequence[Running], query: Array, seconds: float, rounds: int) -> None:
     """Each of them in turn, ``rounds`` times; the truth (the first) has to answer every query."""
     for one in [one for one in running if not one.failed]:
-        spent = sum(answer["ms"] for answer in one.answers) / 1000
+        spent = sum(answer["cpu_ms"] for answer in one.answers) / 1000
         times = rounds if spent < seconds or one is running[0] else 0
         found = [one.ask(("search", query, K), max(seconds, 60)) for _ in range(times)]
         done = [answer for answer in found if answer]
@@ -383,40 +416,44 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _tasks(given: argparse.Namespace, folder: Path) -> list[Task]:
+def _tasks(given: argparse.Namespace, folder: Path) -> Iterator[Task]:
     if given.set == "random":
-        return [random_task(folder, n, given.dimension, given.queries) for n in given.sizes]
+        for size in sorted(given.sizes):
+            yield random_task(folder, size, given.dimension, given.queries)
+        return
     from real_embeddings import read_real
 
     real = read_real(given.real) if given.real else read_real()
-    sizes = sorted({min(size, len(real.vectors)) for size in given.sizes})
-    return [real_task(folder, size, given.queries, real) for size in sizes]
+    for size in sorted({min(size, len(real.vectors)) for size in given.sizes}):
+        yield real_task(folder, size, given.queries, real)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, write JSON and the plot."""
+    """Measure, print the table, write JSON and the plot after every size."""
     given = _parser().parse_args(arguments)
     os.environ.update(dict.fromkeys((*THREADS, *OTHER_THREADS), "1"))
     wanted = [way for way in CONTENDERS if not given.only or _matches(way.name, given.only)]
     ways, missing = installed(list(dict.fromkeys((CONTENDERS[0], *wanted))))
     _say(f"not installed: {', '.join(missing) or 'none'}")
+    before = [row for path in given.add for row in _read_rows(path)]
+    about, results = {**_about(given), "missing": missing}, before
+    limits = {name: getattr(given, name) for name in ("rounds", "build_seconds", "search_seconds")}
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
-        about = _about(given)
-        results = measure(
-            _tasks(given, Path(folder)),
-            ways,
-            rounds=given.rounds,
-            build_seconds=given.build_seconds,
-            search_seconds=given.search_seconds,
-        )
-    results = merged([*(row for path in given.add for row in _read_rows(path)), *results])
+        for rows in measure(_tasks(given, Path(folder)), ways, **limits):
+            results = merged([*before, *rows])
+            _keep(given, about, results)
     print(table(results, missing))
+    return 0
+
+
+def _keep(
+    given: argparse.Namespace, about: dict[str, Any], results: Sequence[dict[str, Any]]
+) -> None:
+    """What is measured so far: a run that is stopped leaves it."""
     if given.json:
-        found = {**about, "load_after": os.getloadavg()[0], "missing": missing, "results": results}
-        given.json.write_text(json.dumps(found, indent=1))
+        given.json.write_text(json.dumps({**about, "results": results}, indent=1))
     if given.plot:
         plot(results, given.plot, f"(16,64) over {given.set} vectors, one thread")
-    return 0
 
 
 def _matches(name: str, parts: Sequence[str]) -> bool:
@@ -431,8 +468,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dimension", type=int, default=128, help="of random vectors")
     parser.add_argument("--queries", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=1, help="times each query is asked")
-    parser.add_argument("--build-seconds", type=float, default=300, help="time to store the pages")
-    parser.add_argument("--search-seconds", type=float, default=60, help="time for all queries")
+    parser.add_argument("--build-seconds", type=float, default=300, help="CPU time to store pages")
+    parser.add_argument("--search-seconds", type=float, default=60, help="CPU time for all queries")
     parser.add_argument("--only", nargs="+", default=[], help="parts of contenders' names")
     parser.add_argument("--add", type=Path, nargs="*", default=[], help="JSON of runs before")
     parser.add_argument("--scratch", type=Path, help="a folder on a disk with room")

@@ -1,9 +1,12 @@
 """What a vector format costs in quality: every format and budget on a set in BEIR layout.
 
-    python benchmarks/formats.py FOLDER [--limit 200] [--json]
+    python benchmarks/formats.py FOLDER [--limit 200] [--json | --readme]
 
 Pages are encoded once; every format encodes and decodes them, and MaxSim in float32 ranks all of
 them. ``kept@10`` is the share of the float32 top 10 at the same budget that a format keeps.
+
+``--readme`` prints the table of README.md and RESULTS.md instead: with the milliseconds that
+``metaembed plan`` estimates here and now for 100,000 pages, one thread.
 """
 
 from __future__ import annotations
@@ -22,6 +25,12 @@ from metaembed_rag.evaluation import read_dataset
 from metaembed_rag.evaluation.metrics import measure, top_pages
 from metaembed_rag.formats import FORMATS
 from metaembed_rag.maxsim import maxsim_batch
+from metaembed_rag.plan import Plan, plan
+
+PAGES = 100_000
+ROUNDS = 3
+"""Estimates of which the quickest counts: other work on the machine slows some of them."""
+SHOWN = ("int8", "int4", "bits", "fp16")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pages = encoder.encode_document([page.text for page in dataset.pages])
     queries = encoder.encode_query([query.as_input() for query in dataset.queries])
     rows = compare(dataset, queries, pages)
+    if given.readme:
+        shape = {"dimension": pages.shape[2], "vectors": pages.shape[1]}
+        costs = [plan(PAGES, **shape, query_vectors=queries.shape[1]) for _ in range(ROUNDS)]
+        print(readme_table(rows, costs))
+        return 0
     head = {"dataset": dataset.name, "queries": len(queries), "pages": len(pages)}
     if given.json:
         print(json.dumps({**head, "results": rows}))
@@ -78,12 +92,38 @@ def compare(
     return rows
 
 
+def readme_table(rows: Sequence[dict[str, Any]], costs: Sequence[Plan]) -> str:
+    """Markdown: a row a budget; bytes a page, nDCG@10 in percent and milliseconds a format."""
+    ndcg = {(row["format"], tuple(row["budget"])): 100 * row["ndcg@10"] for row in rows}
+    of_format = {one.format: one.budgets for one in costs[0].formats}
+    heads = [f"{name}: bytes a page / nDCG@10 / ms" for name in SHOWN]
+    lines = [f"| budget | {' | '.join(heads)} |", "|---" * (1 + len(SHOWN)) + "|"]
+    for budgets in zip(*(of_format[name] for name in SHOWN), strict=True):
+        cells = [
+            f"{one.bytes_per_page:,} / {ndcg[name, one.budget]:.1f} / "
+            + _ms(_quickest(costs, name, one.budget))
+            for name, one in zip(SHOWN, budgets, strict=True)
+        ]
+        lines.append(f"| ({','.join(map(str, budgets[0].budget))}) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _quickest(costs: Sequence[Plan], name: str, budget: tuple[int, int]) -> float:
+    formats = [one for cost in costs for one in cost.formats if one.format == name]
+    return min(b.exhaustive_ms for one in formats for b in one.budgets if b.budget == budget)
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Compare vector formats on a set in BEIR layout.")
     parser.add_argument("dataset", help="a folder in BEIR layout")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, help="the first so many queries")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--readme", action="store_true", help="README's table")
     return parser
 
 

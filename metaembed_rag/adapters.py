@@ -1,27 +1,33 @@
-"""What the adapters of both frameworks share: pictures, vectors at a budget, a page as fields."""
+"""What the adapters of both frameworks share: budgets, pictures, vectors, a page as fields."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import io
+import json
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import UnreadableFileError
+from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto, parse_or_auto
+from metaembed_rag.errors import BudgetError, UnreadableFileError
+from metaembed_rag.hits import Hits
 from metaembed_rag.inputs import Encoder, Input
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
 from metaembed_rag.store.chroma import normalize_where
+
+if TYPE_CHECKING:
+    from metaembed_rag.index import PageIndex
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -45,6 +51,107 @@ async def in_search_thread(
     """
     call = partial(contextvars.copy_context().run, search, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_SEARCH_THREADS, call)
+
+
+@dataclass(frozen=True)
+class BudgetChoice:
+    """A budget as somebody asked for it; None where they left it to those below.
+
+    Args:
+        budget: Both sides, or ``"auto"``.
+        r_q: Query vectors, instead of the budget's.
+        r_c: Page vectors, instead of the budget's.
+        max_ms: Milliseconds that a search may take; with ``"auto"``, which it asks for.
+        min_recall: Share of the exact top k to be found; likewise.
+
+    Raises:
+        BudgetError: Limits beside a budget that is fixed, or no budget.
+    """
+
+    budget: BudgetLike | None = None
+    r_q: int | None = None
+    r_c: int | None = None
+    max_ms: float | None = None
+    min_recall: float | None = None
+
+    def __post_init__(self) -> None:
+        fixed = parse_or_auto(self.budget) is not None and not self._is_auto
+        if self._limits and (fixed or self._sides):
+            raise BudgetError(
+                "max_ms and min_recall choose the budget: leave out r_q and r_c, and ask for "
+                '"auto" or name no budget'
+            )
+
+    @property
+    def _is_auto(self) -> bool:
+        """Whether this choice says so, and not the environment."""
+        return self.budget is not None and is_auto(self.budget)
+
+    @property
+    def _sides(self) -> dict[str, int]:
+        sides = {"r_q": self.r_q, "r_c": self.r_c}
+        return {name: side for name, side in sides.items() if side is not None}
+
+    @property
+    def _limits(self) -> dict[str, float]:
+        limits = {"max_ms": self.max_ms, "min_recall": self.min_recall}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    def over(self, below: BudgetChoice) -> BudgetChoice:
+        """This choice where one was made, and ``below`` where none was.
+
+        A whole budget takes the place of all that is below; ``"auto"`` and a limit keep the limits
+        there that they do not name.
+
+        Raises:
+            BudgetError: The two exclude each other: one side here, a limit below.
+        """
+        if self._limits or self._is_auto:
+            below = BudgetChoice(max_ms=below.max_ms, min_recall=below.min_recall)
+        elif self.budget is not None or len(self._sides) == 2:
+            below = BudgetChoice()
+        made = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(below, **made)
+
+    def keywords(self, index: PageIndex) -> dict[str, Any]:
+        """Of a search: the budget, and the limits that there are.
+
+        Raises:
+            BudgetError: One side of ``"auto"``.
+        """
+        if not self._sides:
+            return {"budget": self.budget, **self._limits}
+        return {"budget": replace(self._base(index), **self._sides)}
+
+    def _base(self, index: PageIndex) -> RetrievalBudget:
+        """What the sides change."""
+        if self.budget is not None:
+            return RetrievalBudget.parse(self.budget)
+        if len(self._sides) == 2:
+            return RetrievalBudget(**self._sides)
+        stored = (index.encoder.query_vectors, index.vectors_per_page)
+        return RetrievalBudget.default() or RetrievalBudget(*stored)
+
+    def fixed(self, below: RetrievalBudget) -> RetrievalBudget:
+        """The budget where no calibration can choose: ``below`` in place of ``"auto"``."""
+        named = below if self.budget is None or self._is_auto else self.budget
+        return replace(RetrievalBudget.parse(named), **self._sides)
+
+
+PLAN = "retrieval_plan"
+"""In the metadata of what ``budget="auto"`` found: the plan that was chosen, as JSON."""
+
+
+def plan_fields(hits: Hits) -> dict[str, str]:
+    """:data:`PLAN` where the calibration chose the budget; nothing for any other search.
+
+    It is :meth:`metaembed_rag.hits.SearchPlan.to_dict` and the ``budget``, in one text because
+    vector stores want flat metadata.
+    """
+    if hits.plan is None or hits.plan.way != "auto":
+        return {}
+    budget = [hits.budget.r_q, hits.budget.r_c]
+    return {PLAN: json.dumps({"budget": budget, **hits.plan.to_dict()})}
 
 
 def query_vectors(

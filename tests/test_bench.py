@@ -1,8 +1,9 @@
 """The comparison with peers runs, at toy sizes; what it measures is in RESULTS.md."""
 
-import importlib
+import collections
+import itertools
 import json
-from pathlib import Path
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -10,17 +11,6 @@ import pytest
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.maxsim import native
 from metaembed_rag.testing import FakeEncoder
-
-SCRIPTS = Path(__file__).parent.parent / "benchmarks"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import a script as it sees itself when it is run."""
-    if not SCRIPTS.is_dir():
-        pytest.skip("the benchmarks are not part of this distribution")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield importlib.import_module
 
 
 @pytest.fixture
@@ -57,11 +47,35 @@ def test_contenders_answer_in_processes_of_their_own(script, task):
 def test_what_fails_at_a_size_is_listed_and_not_tried_at_the_next(script, task):
     contenders = script("contenders")
     ways = (contenders.Ours, contenders.Broken)
-    rows = script("bench").measure([task, task], ways, **LIMITS)
+    *_, rows = script("bench").measure([task, task], ways, **LIMITS)
     ours, broken, again, given_up = rows
     assert (ours["failed"], again["failed"]) == ("", "")
     assert broken["failed"] == "ended in a build (exit code 1)"
     assert given_up["failed"] == "ended in a build (exit code 1) at 30 pages"
+
+
+def test_what_two_sizes_show_to_be_hopeless_is_not_tried_at_the_third(script):
+    """10 and 100 CPU seconds for 100 and 1,000 pages are 0.1 a page: 1,000 for 10,000 pages."""
+    rows = [
+        {"name": "slow", "pages": pages, "ms": 1.0, "pages_per_cpu_second": 10.0}
+        for pages in (100, 1000)
+    ]
+    assert script("bench")._hopeless(rows[:1], 10_000, 100) == {}
+    assert script("bench")._hopeless(rows, 10_000, 900) == {}  # within half as much again
+    late = script("bench")._hopeless(rows, 10_000, 600)
+    assert late == {"slow": "would take about 1000 s to build 10,000 pages"}
+
+
+def test_what_takes_too_long_is_ended(script):
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=collections.deque, args=(itertools.repeat(0), 0), daemon=True)
+    process.start()
+    one = script("bench").Running("endless", process, here, stores=False)
+    assert one.ask(("build",), 0.1) is None
+    assert one.failed == "over 0 s for one build"
+    assert not process.is_alive()
+    there.close()
 
 
 def test_the_table_lists_what_is_missing(script, tmp_path):

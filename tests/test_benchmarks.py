@@ -1,9 +1,7 @@
 """The benchmark scripts run, at toy sizes; what they measure is in RESULTS.md."""
 
-import importlib
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +17,6 @@ from metaembed_rag.testing import FakeEncoder
 CHECKOUT = Path(__file__).parent.parent
 SCRIPTS = CHECKOUT / "benchmarks"
 DATA = Path(os.environ.get("METAEMBED_DATA", CHECKOUT.parent / "shared" / "data"))
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import a script as it sees itself when it is run."""
-    if not SCRIPTS.is_dir():
-        pytest.skip("the benchmarks are not part of this distribution")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield importlib.import_module
-    for name in [name for name in sys.modules if (SCRIPTS / f"{name}.py").exists()]:
-        del sys.modules[name]
 
 
 @pytest.fixture
@@ -146,19 +133,52 @@ def test_search_speed_times_candidate_and_exhaustive_searches(script, tmp_path):
     assert {way["way"]: way["recall@10"] for way in ways}["cascade"] == 1.0  # 30 pages are few
 
 
-def test_hybrid_compares_every_fusion_with_each_system_alone(script, text_set, tmp_path):
+def test_hybrid_compares_every_fusion_with_each_system_alone(
+    script, text_set, tmp_path, monkeypatch
+):
     hybrid = script("hybrid")
+    monkeypatch.setattr(ocr, "read_text", lambda picture: "")
     encoder = FakeEncoder()
     for _ in range(2):  # the second time from the cache
-        encoded = hybrid.encode(read_dataset(text_set), encoder, tmp_path)
+        encoded = hybrid.encode(hybrid.read(text_set, tmp_path / "ocr"), encoder, tmp_path)
         report = hybrid.compare(encoded)
     assert len(encoder.encoded) == 2  # the picture has no text
     # "sales" finds nothing and "the" leaves ties by id: a. Stemmed, "wing" finds a before b.
-    assert report["bm25"] == {"plain": 0.6667, "stemmed": 0.5436}
+    assert report["bm25"] == {"plain": 0.6667, "stemmed": 0.5436, "words and pairs": 0.5436}
     assert [row["budget"] for row in report["results"]] == ["1,1", "2,4", "4,8", "8,16", "16,64"]
-    assert "minmax, 200 candidates" in report["results"][0]
-    assert "| toy | (16,64) |" in hybrid.table([report])
-    assert set(hybrid.weights(encoded)["all pages, 200 candidates"]) == set(hybrid.WEIGHTS)
+    for row in report["results"]:
+        mean, low, high = row["gain"]
+        assert mean == pytest.approx(row["hybrid"] - 0.6667, abs=2e-4)
+        assert low <= mean <= high
+    assert "| toy | (16,64) | 66.7 | 54.4 | 54.4 |" in hybrid.table([report])
+    found = hybrid.choices([encoded])
+    assert len(found) == len(hybrid.WEIGHTS) * len(hybrid.PAIR_WEIGHTS)
+    assert all(one["least gain"] <= one["mean"] - 0.6666 for one in found)
+    assert len(hybrid.choice_table(found).splitlines()) == 2 + len(hybrid.PAIR_WEIGHTS)
+
+
+def test_a_set_can_be_read_by_ocr_though_it_has_text(script, text_set, monkeypatch):
+    monkeypatch.setattr(ocr, "read_text", lambda picture: "sales rose")
+    hybrid = script("hybrid")
+    assert [page.text for page in hybrid.read_pictures(text_set, None).pages] == [
+        "",  # no text layer and no picture
+        "",
+        "sales rose",
+    ]
+    assert hybrid.read(text_set, None).pages[0].text == "the lift of wings"
+
+
+def test_development_data_share_no_query_and_no_chart_with_evaluation_sets(
+    script, text_set, tmp_path
+):
+    hybrid = script("hybrid")
+    toy = read_dataset(text_set)
+    assert [query.text for query in hybrid.without_queries(toy, [toy]).queries] == []
+    rows = [{"image": f"images/{name}.webp", "text": f"What of {name}?"} for name in ("chart", "x")]
+    (tmp_path / "val.jsonl").write_text("\n".join(map(json.dumps, [*rows, rows[1]])))
+    charts = hybrid.development_charts(tmp_path, [toy])  # toy's picture is chart.png
+    assert [page.id for page in charts.pages] == ["x"]
+    assert charts.qrels == {"x@0": {"x": 1}, "x@1": {"x": 1}}
 
 
 def test_only_candidates_are_fused(script, monkeypatch):
@@ -167,3 +187,9 @@ def test_only_candidates_are_fused(script, monkeypatch):
     first, maxsim = np.array([3.0, 2.0, 1.0]), np.array([1.0, 9.0, 2.0])
     scores = hybrid.among_candidates(np.add, first, maxsim, np.array([0.0, 0.0, 5.0]))
     assert scores.tolist() == [1.0, -np.inf, 7.0]
+
+
+def test_scoring_on_a_device_is_timed_where_it_gives_the_bits_of_the_cpu(script):
+    rows = script("gpu").measure("cpu", pages=50, dimension=32, queries=[1, 2], rounds=1)
+    assert len({(row["budget"], row["queries"]) for row in rows}) == 5 * 2
+    assert all(row["ms"] > 0 for row in rows)

@@ -47,21 +47,6 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def run(capsys):
-    def run(*arguments, code=0):
-        try:
-            got = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            got = stop.code
-        out, err = capsys.readouterr()
-        assert got == code, err
-        assert "Traceback" not in err
-        return out, err
-
-    return run
-
-
-@pytest.fixture
 def index(tmp_path, files, run):
     place = tmp_path / "index"
     run("index", files, "--index", place)

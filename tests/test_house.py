@@ -19,7 +19,7 @@ PACKAGE = Path(metaembed_rag.__file__).parent
 
 FLOORS = [
     {"errors", "budget", "progress"},
-    {"pages", "ocr", "multivector", "formats", "pooling"},
+    {"pages", "ocr", "multivector", "formats", "pooling", "phrases"},
     {"maxsim", "model", "store", "testing", "hits", "lexical", "fusion", "display", "inputs"},
     {"adding", "cascade"},
     {"searching", "calibrating"},
@@ -31,12 +31,12 @@ FLOORS = [
 
 SAME_FLOOR = {("budget", "errors"), ("store", "hits"), ("store", "lexical"), ("ocr", "pages")}
 SAME_FLOOR |= {("formats", "multivector"), ("display", "hits"), ("hits", "display")}
-SAME_FLOOR |= {("training", "evaluation")}
+SAME_FLOOR |= {("training", "evaluation"), ("adapters", "index")}
 """Neighbours that may use each other: the first imports the second."""
 
 HOMES = {
     "chromadb": {"store"},
-    "pypdfium2": {"pages"},
+    "pypdfium2": {"pages", "training"},
     "rapidocr": {"ocr"},
     "sentence_transformers": {"model", "training"},
     "transformers": {"model", "training"},

@@ -4,7 +4,6 @@ import asyncio
 import importlib
 import io
 import sys
-import threading
 from typing import Any
 
 import numpy as np
@@ -27,24 +26,6 @@ from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (40, 30), "blue")
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
-
-
-@pytest.fixture
-def index(encoder) -> PageIndex:
-    index = PageIndex.open(":memory:", encoder)
-    index.add(
-        [
-            Page(source="fruit.pdf", number=1, text="red apples", image=RED, metadata={"year": 1}),
-            Page(source="fruit.pdf", number=2, text="green pears", metadata={"year": 2}),
-            Page(source="sea.pdf", number=1, text="blue whales swim", image=BLUE),
-        ]
-    )
-    return index
 
 
 def ids(documents: list[Document]) -> list[str | None]:
@@ -112,17 +93,7 @@ def test_async_equals_sync(index):
     assert run(retriever.abatch(["apples", "whales"])) == retriever.batch(["apples", "whales"])
 
 
-def test_async_retrieval_leaves_the_event_loop_free(index, encoder, monkeypatch):
-    """The encoder waits for something that only the event loop does."""
-    loop_went_on = threading.Event()
-    real = encoder.encode_query
-
-    def waiting(queries, **options):
-        assert loop_went_on.wait(timeout=2)
-        return real(queries)
-
-    monkeypatch.setattr(encoder, "encode_query", waiting)
-
+def test_async_retrieval_leaves_the_event_loop_free(index, loop_went_on):
     async def search():
         task = asyncio.create_task(MetaEmbedRetriever(index=index).ainvoke("whales"))
         await asyncio.sleep(0.001)

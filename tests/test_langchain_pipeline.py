@@ -31,12 +31,6 @@ from metaembed_rag.langchain import (
     content_blocks,
     message_content,
 )
-from metaembed_rag.testing import FakeEncoder
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,6 @@ from metaembed_rag.langchain import (
 )
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
 
 
 @pytest.fixture
@@ -272,18 +266,7 @@ def test_async_equals_sync(fruit):
 
 
 @pytest.mark.parametrize("method", ["asimilarity_search", "aadd_texts"])
-def test_async_methods_leave_the_event_loop_free(fruit, encoder, monkeypatch, method):
-    """The encoder waits for something that only the event loop does."""
-    loop_went_on = threading.Event()
-    for name in ("encode_query", "encode_document"):
-        real = getattr(encoder, name)
-
-        def waiting(inputs, real=real, **options):
-            assert loop_went_on.wait(timeout=2)
-            return real(inputs)
-
-        monkeypatch.setattr(encoder, name, waiting)
-
+def test_async_methods_leave_the_event_loop_free(fruit, loop_went_on, method):
     async def work():
         argument = "figs" if method == "asimilarity_search" else ["figs"]
         task = asyncio.create_task(getattr(fruit, method)(argument))

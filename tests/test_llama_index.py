@@ -5,7 +5,6 @@ import importlib
 import io
 import json
 import sys
-import threading
 from typing import Any
 
 import numpy as np
@@ -57,24 +56,6 @@ from metaembed_rag.testing import FakeEncoder
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (40, 30), "blue")
 
 
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
-
-
-@pytest.fixture
-def index(encoder) -> PageIndex:
-    index = PageIndex.open(":memory:", encoder)
-    index.add(
-        [
-            Page(source="fruit.pdf", number=1, text="red apples", image=RED, metadata={"year": 1}),
-            Page(source="fruit.pdf", number=2, text="green pears", metadata={"year": 2}),
-            Page(source="sea.pdf", number=1, text="blue whales swim", image=BLUE),
-        ]
-    )
-    return index
-
-
 def ids(nodes: list[NodeWithScore]) -> list[str]:
     return [node.node.node_id for node in nodes]
 
@@ -99,17 +80,7 @@ def test_async_retrieval_equals_sync(index):
     assert run(retriever.aretrieve("blue whales")) == retriever.retrieve("blue whales")
 
 
-def test_async_retrieval_leaves_the_event_loop_free(index, encoder, monkeypatch):
-    """The encoder waits for something that only the event loop does."""
-    loop_went_on = threading.Event()
-    real = encoder.encode_query
-
-    def waiting(queries, **options):
-        assert loop_went_on.wait(timeout=2)
-        return real(queries)
-
-    monkeypatch.setattr(encoder, "encode_query", waiting)
-
+def test_async_retrieval_leaves_the_event_loop_free(index, loop_went_on):
     async def search():
         task = asyncio.create_task(MetaEmbedRetriever(index).aretrieve("whales"))
         await asyncio.sleep(0.001)
@@ -754,29 +725,6 @@ def test_a_cache_set_later_is_kept_apart_too(encoder):
     assert embedding.embeddings_cache is None  # out of LlamaIndex's reach
     with pytest.raises(ModelError, match=r"a dict; give one of LlamaIndex's key-value stores"):
         MetaEmbedEmbedding(encoder, embeddings_cache={})
-
-
-@pytest.fixture
-def events():
-    """Instrumentation events, in order."""
-    from llama_index.core.instrumentation import get_dispatcher
-    from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-
-    seen: list[Any] = []
-
-    class Recorder(BaseEventHandler):
-        @classmethod
-        def class_name(cls) -> str:
-            return "Recorder"
-
-        def handle(self, event: Any, **kwargs: Any) -> None:
-            seen.append(event)
-
-    root = get_dispatcher()
-    recorder = Recorder()
-    root.add_event_handler(recorder)
-    yield seen
-    root.event_handlers.remove(recorder)
 
 
 def names(events: list[Any]) -> list[str]:

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
 from PIL import Image
@@ -22,14 +19,8 @@ from metaembed_rag.llama_index import (
 )
 from metaembed_rag.llama_index import rerank as module
 from metaembed_rag.pages import Page
-from metaembed_rag.testing import FakeEncoder
 
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (40, 30), "blue")
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
 
 
 @pytest.fixture
@@ -185,27 +176,11 @@ def test_no_nodes_and_no_query(index):
         rerank.postprocess_nodes(given("x"))
 
 
-def test_reranking_sends_events_to_handlers_and_callbacks(index):
-    seen: list[Any] = []
-
-    class Recorder(BaseEventHandler):
-        @classmethod
-        def class_name(cls) -> str:
-            return "Recorder"
-
-        def handle(self, event: Any, **kwargs: Any) -> None:
-            seen.append(event)
-
-    root = get_dispatcher()
-    recorder = Recorder()
-    root.add_event_handler(recorder)
+def test_reranking_sends_events_to_handlers_and_callbacks(index, events):
     debug = LlamaDebugHandler(print_trace_on_end=False)
-    try:
-        rerank = MetaEmbedRerank(index, top_n=1, callback_manager=CallbackManager([debug]))
-        best = rerank.postprocess_nodes(given("pears", "apples"), query_str="apples")
-    finally:
-        root.event_handlers.remove(recorder)
-    start, end = seen
+    rerank = MetaEmbedRerank(index, top_n=1, callback_manager=CallbackManager([debug]))
+    best = rerank.postprocess_nodes(given("pears", "apples"), query_str="apples")
+    start, end = events
     assert (start.class_name(), start.top_n, start.model_name) == ("ReRankStartEvent", 1, "fake")
     assert (end.class_name(), texts(end.nodes)) == ("ReRankEndEvent", ["apples"])
     ((_, ended),) = debug.get_event_pairs(CBEventType.RERANKING)

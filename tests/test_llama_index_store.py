@@ -59,11 +59,6 @@ RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (40, 30), "blue"
 
 
 @pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
-
-
-@pytest.fixture
 def store(encoder) -> MetaEmbedVectorStore:
     return MetaEmbedVectorStore(PageIndex.open(":memory:", encoder))
 

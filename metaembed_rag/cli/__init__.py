@@ -84,6 +84,7 @@ def _index(given: argparse.Namespace) -> int:
 
 
 def _search(given: argparse.Namespace) -> int:
+    _check_ways(given)
     query = _query(given)
     index = _open(given, create=False)
     hits = index.search(
@@ -195,6 +196,18 @@ def _encoder(given: argparse.Namespace) -> Any:
     return MetaEmbedEncoder.from_pretrained(given.model or DEFAULT_MODEL, device=given.device)
 
 
+def _check_ways(given: argparse.Namespace) -> None:
+    """Refuse at once what cannot go together, before a model is loaded."""
+    limited = given.max_ms is not None or given.min_recall is not None
+    if limited and isinstance(given.budget, RetrievalBudget):
+        raise _usage("--max-ms and --min-recall choose the budget: leave out --budget, or say auto")
+    if (limited or given.budget == AUTO) and (given.candidates or given.exhaustive):
+        raise _usage(
+            "the calibration chooses how many pages are scored: leave out --candidates and "
+            "--exhaustive, or name a budget"
+        )
+
+
 def _query(given: argparse.Namespace) -> Any:
     text = sys.stdin.read().strip() if given.query == "-" else given.query
     if given.image is None:
@@ -276,10 +289,9 @@ class _Bar:
 
 
 def _print_hits(hits: Hits, pages: int) -> None:
-    milliseconds = hits.seconds * 1000
     hybrid = ", with BM25" if hits.scoring == "hybrid" else ""
-    hybrid += ", chosen by the calibration" if hits.plan and hits.plan.way == "auto" else ""
-    print(f"budget ({hits.budget}){hybrid}, {len(hits)} of {pages} pages, {milliseconds:.0f} ms")
+    found = f"{len(hits)} of {pages} pages, {hits.seconds * 1000:.0f} ms"
+    print(f"budget ({hits.budget}){hybrid}{_chosen(hits)}, {found}")
     for hit in hits:
         page = hit.page
         section = page.metadata.get("section")
@@ -291,6 +303,14 @@ def _print_hits(hits: Hits, pages: int) -> None:
             print(textwrap.indent(textwrap.fill(textwrap.shorten(text, _SNIPPET), 92), "   "))
         if page.image_path:
             print(f"   picture: {page.image_path}")
+
+
+def _chosen(hits: Hits) -> str:
+    """What the calibration promised of the plan that it chose."""
+    plan = hits.plan
+    if plan is None or plan.way != "auto":
+        return ""
+    return f", chosen by the calibration (recall {plan.recall:.3f}, {plan.ms:.1f} ms expected)"
 
 
 def _print_evaluation(report: dict[str, Any]) -> None:
@@ -439,16 +459,21 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         type=_budget_or_auto,
-        default=os.environ.get("METAEMBED_BUDGET") or None,
         metavar="R_Q,R_C",
-        help="vectors a side: 1,1 to 16,64, or fast, balanced, full (default: all that are "
-        "stored); auto: what `metaembed calibrate` found",
+        help="vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
+        "all that are stored); auto: what `metaembed calibrate` found",
     )
     parser.add_argument(
-        "--max-ms", type=_limit, metavar="MS", help="with auto: milliseconds for the search"
+        "--max-ms",
+        type=_limit,
+        metavar="MS",
+        help="the best budget for so many milliseconds, by calibration",
     )
     parser.add_argument(
-        "--min-recall", type=_limit, metavar="SHARE", help="with auto: of the best pages, 0.99"
+        "--min-recall",
+        type=_share,
+        metavar="SHARE",
+        help="the fastest budget that finds such a share (0.99) of the best pages, by calibration",
     )
     parser.add_argument("--image", metavar="FILE", help="an image as query, or with the text")
     parser.add_argument(
@@ -499,6 +524,16 @@ def _limit(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0")
     return number
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0 and at most 1")
+    return share
 
 
 def _budget_or_auto(text: str) -> RetrievalBudget | str:

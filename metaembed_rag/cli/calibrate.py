@@ -17,7 +17,7 @@ SUMMARY = "measure how many pages have to be scored, for search --budget auto"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed calibrate``."""
-    from metaembed_rag.cli import _device, _place, _positive
+    from metaembed_rag.cli import _device, _place, _positive, _share
 
     _place(parser)
     _device(parser)
@@ -78,16 +78,6 @@ def _text_of(path: Path, number: int, line: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise DatasetError(f'{path}, line {number}: write {{"text": "the query"}} on each line')
     return text
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0 and at most 1")
-    return share
 
 
 def _as_dict(found: Calibration) -> dict[str, Any]:

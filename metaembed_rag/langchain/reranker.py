@@ -66,7 +66,7 @@ class MetaEmbedReranker(BaseDocumentCompressor):
             query: Text, a PIL image, or ``{"text": …, "image": …}``.
             callbacks: Unused, as the reranker runs nothing that reports.
         """
-        budget = SearchOptions(self.budget, self.r_q, self.r_c).chosen_budget(self.index)
+        budget = SearchOptions(self.budget, self.r_q, self.r_c).fixed_budget(self.index)
         budget.check(
             query_vectors=self.index.encoder.query_vectors,
             page_vectors=self.index.vectors_per_page,

@@ -17,11 +17,11 @@ from metaembed_rag.budget import BudgetLike
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.index import PageIndex
 from metaembed_rag.inputs import Input
-from metaembed_rag.langchain.documents import page_to_document
 from metaembed_rag.langchain.searching import (
     SEARCH_KEYWORDS,
     SearchOptions,
     check_keywords,
+    hit_document,
 )
 
 
@@ -52,9 +52,16 @@ class MetaEmbedRetriever(BaseRetriever):
         exhaustive: Score every page instead of candidates.
         hybrid: Words count too: True, their weight, ``"minmax"`` or ``"rrf"``; a score is then the
             fused one, in [0, 1]. See :meth:`metaembed_rag.PageIndex.search`.
+        max_ms: Milliseconds that a search may take beyond encoding the query; asks for ``"auto"``.
+        min_recall: The share of the exact top k to be found; asks for ``"auto"``.
+
+    With ``"auto"``, the plan that was chosen is in the documents' metadata as JSON:
+    ``retrieval_plan``. A call's limit goes over a budget of the fields, and a call's budget over
+    their limits.
 
     Raises:
-        BudgetError: On retrieval, when the budget asks for more vectors than there are.
+        BudgetError: On retrieval, when the budget asks for more vectors than there are, or the
+            calibration has no plan within the limits.
     """
 
     # A misspelt field would otherwise be dropped without a word.
@@ -69,6 +76,8 @@ class MetaEmbedRetriever(BaseRetriever):
     candidates: int | None = None
     exhaustive: bool = False
     hybrid: HybridLike = None
+    max_ms: float | None = None
+    min_recall: float | None = None
 
     def _get_relevant_documents(
         self,
@@ -95,7 +104,7 @@ class MetaEmbedRetriever(BaseRetriever):
         fields = SearchOptions(**{name: getattr(self, name) for name in SEARCH_KEYWORDS})
         chosen = SearchOptions.of(options).over(fields)
         hits = chosen.search(self.index, query, self.k if k is None else k)
-        return [page_to_document(hit.page, hit.score) for hit in hits]
+        return [hit_document(hits, hit, hit.score) for hit in hits]
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         """What LangSmith shows of the retriever."""

@@ -7,14 +7,16 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from langchain_core.documents import Document
 from numpy.typing import NDArray
 
-from metaembed_rag.adapters import both_filters, open_image
-from metaembed_rag.budget import AUTO, BudgetLike, RetrievalBudget, is_auto
+from metaembed_rag.adapters import BudgetChoice, both_filters, open_image, plan_fields
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.fusion import HybridLike
-from metaembed_rag.hits import Hits
+from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.inputs import Input
+from metaembed_rag.langchain.documents import page_to_document
 from metaembed_rag.langchain.filters import index_filter
 
 
@@ -31,6 +33,8 @@ class SearchOptions:
         candidates: Pages that are reranked; see :meth:`metaembed_rag.PageIndex.search`.
         exhaustive: Score every page instead of candidates.
         hybrid: Words count too; see :meth:`metaembed_rag.PageIndex.search`.
+        max_ms: Milliseconds that a search may take, the calibration choosing the budget.
+        min_recall: Share of the exact top k to be found, likewise.
     """
 
     budget: BudgetLike | None = None
@@ -40,6 +44,8 @@ class SearchOptions:
     candidates: int | None = None
     exhaustive: bool | None = None
     hybrid: HybridLike = None
+    max_ms: float | None = None
+    min_recall: float | None = None
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> SearchOptions:
@@ -52,42 +58,45 @@ class SearchOptions:
         return cls(**keywords)
 
     def over(self, below: SearchOptions) -> SearchOptions:
-        """These choices, and ``below`` where none was made; a page must pass both filters."""
+        """These choices, and ``below`` where none was made; a page must pass both filters.
+
+        Raises:
+            BudgetError: As :meth:`metaembed_rag.adapters.BudgetChoice.over`.
+        """
         chosen = {name: getattr(self, name) for name in SEARCH_KEYWORDS}
         made = {name: value for name, value in chosen.items() if value is not None}
-        base = below if self.budget is None else replace(below, r_q=None, r_c=None)
-        return replace(base, **made | {"filter": both_filters(below.filter, self.filter)})
+        made |= vars(self.choice.over(below.choice))
+        return replace(below, **made | {"filter": both_filters(below.filter, self.filter)})
 
-    def asked_budget(self, index: PageIndex) -> RetrievalBudget | str:
-        """:meth:`chosen_budget`, or ``"auto"`` where the index's calibration is to choose."""
-        one_side = self.r_q is not None or self.r_c is not None
-        if is_auto(self.budget) and not one_side:
-            return AUTO
-        return self.chosen_budget(index)
-
-    def chosen_budget(self, index: PageIndex) -> RetrievalBudget:
-        """The budget of these options, over ``METAEMBED_BUDGET``, over all that is stored.
+    @property
+    def choice(self) -> BudgetChoice:
+        """What of these options is about the budget.
 
         Raises:
             BudgetError: It is no budget.
         """
+        return BudgetChoice(self.budget, self.r_q, self.r_c, self.max_ms, self.min_recall)
+
+    def fixed_budget(self, index: PageIndex) -> RetrievalBudget:
+        """The budget of these options, over ``METAEMBED_BUDGET``, over all that is stored.
+
+        Raises:
+            BudgetError: It is no budget, or ``"auto"``.
+        """
         if self.budget is not None:
-            base: RetrievalBudget | None = RetrievalBudget.parse(self.budget)
-        else:
-            base = RetrievalBudget.default()
-        base = base or RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
-        return RetrievalBudget(
-            base.r_q if self.r_q is None else self.r_q, base.r_c if self.r_c is None else self.r_c
-        )
+            RetrievalBudget.parse(self.budget)  # refuses "auto", which chooses for searches only
+        stored = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
+        return self.choice.fixed(RetrievalBudget.default() or stored)
 
     def search(self, index: PageIndex, query: Input, k: int) -> Hits:
         """Search an index for a query.
 
         Raises:
-            BudgetError: The budget asks for more vectors than there are.
+            BudgetError: The budget asks for more vectors than there are, or for ``"auto"`` what
+                the calibration cannot give.
         """
-        budget = self.asked_budget(index)
-        return index.search(open_query(query), k, budget=budget, **self._others())
+        budget = self.choice.keywords(index)
+        return index.search(open_query(query), k, **budget, **self._others())
 
     def search_vectors(self, index: PageIndex, vectors: NDArray[np.float32], k: int) -> Hits:
         """Search by a query's vectors, of shape (r_q, D).
@@ -95,13 +104,12 @@ class SearchOptions:
         As many take part as were given, if no budget was chosen.
 
         Raises:
-            BudgetError: The budget asks for more vectors than there are.
+            BudgetError: As for :meth:`search`.
         """
-        chosen = self
-        if self.budget is None and self.r_q is None:
-            chosen = replace(self, r_q=len(vectors))
-        budget = chosen.asked_budget(index)
-        return index.search_vectors(vectors, k, budget=budget, **self._others())
+        chosen = self.choice
+        if chosen == BudgetChoice(r_c=self.r_c):
+            chosen = replace(chosen, r_q=len(vectors))
+        return index.search_vectors(vectors, k, **chosen.keywords(index), **self._others())
 
     def _others(self) -> dict[str, Any]:
         return {
@@ -114,6 +122,13 @@ class SearchOptions:
 
 SEARCH_KEYWORDS = tuple(field.name for field in fields(SearchOptions))
 """The keywords of a search beside the query and k."""
+
+
+def hit_document(hits: Hits, hit: Hit, score: float | None = None) -> Document:
+    """A hit as a document, with the plan of its search where the calibration chose one."""
+    document = page_to_document(hit.page, score)
+    document.metadata |= plan_fields(hits)
+    return document
 
 
 def check_keywords(given: Mapping[str, Any], known: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from numpy.typing import NDArray
 
-from metaembed_rag.adapters import both_filters, in_search_thread
+from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.errors import MetadataError, ModelError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
@@ -30,6 +30,7 @@ from metaembed_rag.langchain.searching import (
     SEARCH_KEYWORDS,
     SearchOptions,
     check_keywords,
+    hit_document,
     open_query,
 )
 from metaembed_rag.maxsim import maxsim_batch
@@ -48,10 +49,11 @@ class MetaEmbedVectorStore(VectorStore):
     anything else.
 
     Every search takes ``k``, and the keywords ``budget``, ``r_q``, ``r_c``, ``filter``,
-    ``candidates``, ``exhaustive`` and ``hybrid`` of :class:`MetaEmbedRetriever`; any other raises
-    a ``TypeError``. So does ``as_retriever(search_kwargs={…})``. Queries may be pictures, or text
-    and picture, as the retriever's. A score is MaxSim / r_q in [-1, 1], a relevance score
-    (MaxSim / r_q + 1) / 2 in [0, 1]; a hybrid search's fused score is in [0, 1] and is both.
+    ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms`` and ``min_recall`` of
+    :class:`MetaEmbedRetriever`; any other raises a ``TypeError``. So does
+    ``as_retriever(search_kwargs={…})``. Queries may be pictures, or text and picture, as the
+    retriever's; its ``retrieval_plan`` is here too. A score is MaxSim / r_q in [-1, 1], a relevance
+    score (MaxSim / r_q + 1) / 2 in [0, 1]; a hybrid search's fused score is in [0, 1] and is both.
 
     Every method has its async twin, which runs in a thread and leaves the event loop free.
 
@@ -180,7 +182,7 @@ class MetaEmbedVectorStore(VectorStore):
     ) -> list[tuple[Document, float]]:
         """The best documents with their scores; higher is better."""
         hits = self._search(query, k, kwargs)
-        return [(page_to_document(hit.page), hit.score) for hit in hits]
+        return [(hit_document(hits, hit), hit.score) for hit in hits]
 
     def similarity_search_by_vector(
         self, embedding: Sequence[float] | Sequence[Sequence[float]], k: int = 4, **kwargs: Any
@@ -336,13 +338,13 @@ class MetaEmbedVectorStore(VectorStore):
             value = lambda_mult * relevance - (1 - lambda_mult) * repeated
             value[chosen] = -np.inf
             chosen.append(int(value.argmax()))
-        return [page_to_document(hits[i].page) for i in chosen]
+        return [hit_document(hits, hits[i]) for i in chosen]
 
     def _similarity_search_with_relevance_scores(
         self, query: Input, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         hits = self._search(query, k, kwargs)
-        return [(page_to_document(hit.page), _relevance(hit.score, hits)) for hit in hits]
+        return [(hit_document(hits, hit), _relevance(hit.score, hits)) for hit in hits]
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: Input, k: int = 4, **kwargs: Any
@@ -374,7 +376,10 @@ class MetaEmbedVectorStore(VectorStore):
 
 
 class _NarrowingRetriever(VectorStoreRetriever):
-    """Its filter holds for every call: LangChain's own lets a call's filter replace it."""
+    """Its filter holds for every call, and a call's budget takes the place of its own.
+
+    LangChain's own lets a call's filter replace the retriever's, and mixes two budgets.
+    """
 
     def _get_relevant_documents(
         self, query: Input, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
@@ -391,12 +396,16 @@ class _NarrowingRetriever(VectorStoreRetriever):
         )
 
     def _narrowed(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        filter = both_filters(self.search_kwargs.get("filter"), kwargs.get("filter"))
-        return kwargs if filter is None else {**kwargs, "filter": filter}
+        """The call's keywords, and None for those of the retriever that they set aside."""
+        call, own = (
+            SearchOptions.of({name: given[name] for name in SEARCH_KEYWORDS if name in given})
+            for given in (kwargs, self.search_kwargs)
+        )
+        return {**kwargs, **vars(call.over(own))}
 
 
 def _documents(hits: Hits) -> list[Document]:
-    return [page_to_document(hit.page) for hit in hits]
+    return [hit_document(hits, hit) for hit in hits]
 
 
 def _relevance(score: float, hits: Hits) -> float:

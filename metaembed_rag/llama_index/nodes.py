@@ -38,8 +38,9 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from PIL import Image
 from pydantic import AnyUrl
 
-from metaembed_rag.adapters import open_image, page_fields
+from metaembed_rag.adapters import open_image, page_fields, plan_fields
 from metaembed_rag.errors import MetadataError
+from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
 from metaembed_rag.pages import Page
 from metaembed_rag.store.records import check_metadata
@@ -143,6 +144,25 @@ def page_to_node(page: Page, score: float | None = None) -> BaseNode:
     if page.image_path is None:
         return TextNode(**fields, text=page.text)
     return PageNode(**fields, text=page.text, image_path=page.image_path)
+
+
+def hit_to_node(hits: Hits, hit: Hit, *, scored: bool = False) -> BaseNode:
+    """A hit as a node, with the plan of its search where the calibration chose one.
+
+    The plan is not shown to models.
+
+    Args:
+        hits: What a search found.
+        hit: One of them.
+        scored: Whether the score goes into the metadata too, as by :func:`page_to_node`.
+    """
+    node = page_to_node(hit.page, hit.score if scored else None)
+    plan = plan_fields(hits)
+    if plan:
+        node.metadata = {**node.metadata, **plan}
+        node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, *plan]
+        node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, *plan]
+    return node
 
 
 def page_to_document(page: Page) -> Document:

@@ -15,13 +15,13 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from numpy.typing import NDArray
 
-from metaembed_rag.adapters import in_search_thread
+from metaembed_rag.adapters import BudgetChoice, in_search_thread
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import ModelError, NothingToReadError
 from metaembed_rag.index import DEFAULT_MODEL, PageIndex
 from metaembed_rag.inputs import Encoder, Input, page_input, query_input
 from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
-from metaembed_rag.llama_index.searching import BudgetChoice, MetaEmbedQueryBundle, bundle_query
+from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
 from metaembed_rag.maxsim import maxsim
 from metaembed_rag.pages import Page
 
@@ -198,7 +198,7 @@ class MetaEmbedRerank(BaseNodePostprocessor):
         below = RetrievalBudget.default() or RetrievalBudget(makes, stores)
         below = BudgetChoice(self.budget, self.r_q, self.r_c).fixed(below)
         if isinstance(bundle, MetaEmbedQueryBundle):
-            below = BudgetChoice(bundle.budget, bundle.r_q, bundle.r_c).fixed(below)
+            below = bundle.choice.fixed(below)
         budget = below
         budget.check(query_vectors=makes, page_vectors=stores)
         return budget

@@ -10,18 +10,16 @@ from llama_index.core.base.base_multi_modal_retriever import MultiModalRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
 from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters
 
-from metaembed_rag.adapters import both_filters, in_search_thread
-from metaembed_rag.budget import BudgetLike, RetrievalBudget, parse_or_auto
+from metaembed_rag.adapters import BudgetChoice, both_filters, in_search_thread
+from metaembed_rag.budget import BudgetLike, parse_or_auto
 from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
-from metaembed_rag.llama_index.nodes import page_to_node, shown_score
+from metaembed_rag.llama_index.nodes import hit_to_node, shown_score
 from metaembed_rag.llama_index.searching import (
-    BudgetChoice,
     MetaEmbedQueryBundle,
     PageSearch,
     bundle_query,
-    chosen_budget,
 )
 from metaembed_rag.store import records
 
@@ -44,7 +42,10 @@ class MetaEmbedRetriever(MultiModalRetriever):
 
     The budget is the first of these that is given: ``r_q`` and ``r_c`` of the query, ``budget`` of
     the query, ``r_q`` and ``r_c`` here, ``budget`` here, the environment variable
-    ``METAEMBED_BUDGET``, all vectors that are stored.
+    ``METAEMBED_BUDGET``, all vectors that are stored. A limit (``max_ms``, ``min_recall``) asks for
+    ``"auto"``: one of the query goes over any budget here, and a budget of the query over limits
+    here. With ``"auto"``, the plan that was chosen is in the nodes' metadata as JSON:
+    ``retrieval_plan``.
 
     Args:
         index: The pages.
@@ -60,10 +61,13 @@ class MetaEmbedRetriever(MultiModalRetriever):
         node_ids: Only these pages; all of them are scored. An empty list gives no nodes.
         doc_ids: Only pages of these documents: files (the source of a page), or the documents of
             nodes in a :class:`MetaEmbedVectorStore`. An empty list gives no nodes.
+        max_ms: Milliseconds that a search may take beyond encoding the query.
+        min_recall: The share of the exact top k to be found.
         **options: LlamaIndex's: ``callback_manager``, ``objects``, ``object_map``, ``verbose``.
 
     Raises:
-        BudgetError: On retrieval, when the budget asks for more vectors than there are.
+        BudgetError: Limits beside a fixed budget. On retrieval, when the budget asks for more
+            vectors than there are, or the calibration has no plan within the limits.
         StoreError: A filter that Chroma cannot apply.
     """
 
@@ -81,6 +85,8 @@ class MetaEmbedRetriever(MultiModalRetriever):
         filters: MetadataFilters | None = None,
         node_ids: Sequence[str] | None = None,
         doc_ids: Sequence[str] | None = None,
+        max_ms: float | None = None,
+        min_recall: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -95,7 +101,10 @@ class MetaEmbedRetriever(MultiModalRetriever):
         self.filters = filters
         self.node_ids = node_ids
         self.doc_ids = doc_ids
+        self.max_ms = max_ms
+        self.min_recall = min_recall
         # What cannot work is refused here and not at the first query.
+        self._choice()
         filters_to_where(filters)
         Fusion.parse(hybrid)
 
@@ -110,16 +119,15 @@ class MetaEmbedRetriever(MultiModalRetriever):
             node_ids=self.node_ids,
             doc_ids=self.doc_ids,
         )
-        hits = search.run(self.index, bundle_query(bundle), self._budget(bundle))
-        found = [(page_to_node(hit.page, hit.score), hit.score) for hit in hits]
+        hits = search.run(self.index, bundle_query(bundle), bundle.choice.over(self._choice()))
+        found = [(hit_to_node(hits, hit, scored=True), hit.score) for hit in hits]
         return [NodeWithScore(node=node, score=shown_score(node, score)) for node, score in found]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await in_search_thread(self._retrieve, query_bundle)
 
-    def _budget(self, bundle: MetaEmbedQueryBundle) -> RetrievalBudget | str:
-        asked = BudgetChoice(bundle.budget, bundle.r_q, bundle.r_c)
-        return chosen_budget(self.index, asked, BudgetChoice(self.budget, self.r_q, self.r_c))
+    def _choice(self) -> BudgetChoice:
+        return BudgetChoice(self.budget, self.r_q, self.r_c, self.max_ms, self.min_recall)
 
     # -- as a MultiModalRetriever ----------------------------------------------------------
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.schema import QueryBundle
 from llama_index.core.vector_stores import MetadataFilters
 
-from metaembed_rag.adapters import both_filters, open_image
-from metaembed_rag.budget import AUTO, BudgetLike, RetrievalBudget, is_auto, parse_or_auto
+from metaembed_rag.adapters import BudgetChoice, both_filters, open_image
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import StoreError
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
@@ -31,6 +31,9 @@ class MetaEmbedQueryBundle(QueryBundle):
         r_q: Query vectors that take part.
         r_c: Page vectors that take part.
         filters: Beside the retriever's filters: a page must pass both.
+        max_ms: Milliseconds that this search may take beyond encoding the query, the calibration
+            choosing the budget.
+        min_recall: Share of the exact top k to be found, likewise.
     """
 
     image: Any = field(default=None, repr=False)
@@ -39,40 +42,17 @@ class MetaEmbedQueryBundle(QueryBundle):
     r_q: int | None = None
     r_c: int | None = None
     filters: MetadataFilters | None = None
+    max_ms: float | None = None
+    min_recall: float | None = None
 
-
-@dataclass(frozen=True)
-class BudgetChoice:
-    """A budget as somebody asked for it; None where they left it to those below.
-
-    Args:
-        budget: Both sides.
-        r_q: Query vectors, instead of the budget's.
-        r_c: Page vectors, instead of the budget's.
-    """
-
-    budget: BudgetLike | None = None
-    r_q: int | None = None
-    r_c: int | None = None
-
-    def over(self, below: RetrievalBudget | str) -> RetrievalBudget | str:
-        """This choice where one was made, and ``below`` where none was.
+    @property
+    def choice(self) -> BudgetChoice:
+        """What of the query is about the budget.
 
         Raises:
-            BudgetError: One side of a budget that is ``"auto"``.
+            BudgetError: It is no budget.
         """
-        chosen = below if self.budget is None else parse_or_auto(self.budget) or below
-        if self.r_q is None and self.r_c is None:
-            return chosen
-        base = RetrievalBudget.parse(chosen)
-        return RetrievalBudget(
-            base.r_q if self.r_q is None else self.r_q, base.r_c if self.r_c is None else self.r_c
-        )
-
-    def fixed(self, below: RetrievalBudget) -> RetrievalBudget:
-        """:meth:`over`, where no index is searched and ``"auto"`` leaves ``below`` as it is."""
-        choice = replace(self, budget=None) if is_auto(self.budget) else self
-        return RetrievalBudget.parse(choice.over(below))
+        return BudgetChoice(self.budget, self.r_q, self.r_c, self.max_ms, self.min_recall)
 
 
 @dataclass(frozen=True)
@@ -97,26 +77,26 @@ class PageSearch:
     node_ids: Sequence[str] | None = None
     doc_ids: Sequence[str] | None = None
 
-    def run(self, index: PageIndex, query: Input, budget: RetrievalBudget | str) -> Hits:
+    def run(self, index: PageIndex, query: Input, chosen: BudgetChoice) -> Hits:
         """Search.
 
         Raises:
-            BudgetError: The budget asks for more vectors than there are.
+            BudgetError: The budget asks for more vectors than there are, or for ``"auto"`` what
+                the calibration cannot give.
             StoreError: ``node_ids`` together with ``hybrid``.
         """
         if (self.node_ids is not None and not self.node_ids) or (
             self.doc_ids is not None and not self.doc_ids
         ):
-            return Hits(
-                [], query, RetrievalBudget.parse("fast" if is_auto(budget) else budget), 0.0
-            )
+            return Hits([], query, chosen.fixed(RetrievalBudget.parse("fast")), 0.0)
+        budget = chosen.keywords(index)
         where = both_filters(self.where, doc_ids_to_where(self.doc_ids))
         if self.node_ids is not None:
-            return self._of_nodes(index, query, budget, where)
+            return self._of_nodes(index, query, budget["budget"], where)
         return index.search(
             query,
             self.k,
-            budget=budget,
+            **budget,
             candidates=self.candidates,
             where=where,
             exhaustive=self.exhaustive,
@@ -127,7 +107,7 @@ class PageSearch:
         self,
         index: PageIndex,
         query: Input,
-        budget: RetrievalBudget | str,
+        budget: BudgetLike | None,
         where: Mapping[str, Any] | None,
     ) -> Hits:
         if self.hybrid:
@@ -150,23 +130,6 @@ def bundle_query(bundle: QueryBundle) -> Input:
     if image is None:
         return text
     return {"text": text, "image": open_image(image)} if text.strip() else open_image(image)
-
-
-def chosen_budget(index: PageIndex, *choices: BudgetChoice) -> RetrievalBudget | str:
-    """The first choice over the later ones, over ``METAEMBED_BUDGET``, over all that is stored.
-
-    It may be ``"auto"``: then the index's calibration chooses.
-
-    Raises:
-        BudgetError: A choice is no budget.
-    """
-    stored = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
-    budget: RetrievalBudget | str = RetrievalBudget.default() or stored
-    if is_auto(None):
-        budget = AUTO
-    for choice in reversed(choices):
-        budget = choice.over(budget)
-    return budget
 
 
 IS_NODE = "llama_index:is_node"

@@ -19,22 +19,26 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from metaembed_rag.adapters import ImageLike, both_filters, in_search_thread
-from metaembed_rag.budget import BudgetLike, RetrievalBudget, parse_or_auto
+from metaembed_rag.adapters import BudgetChoice, ImageLike, both_filters, in_search_thread
+from metaembed_rag.budget import BudgetLike, parse_or_auto
 from metaembed_rag.errors import StoreError
 from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.inputs import Encoder, Mode
 from metaembed_rag.llama_index.filters import filters_to_where
-from metaembed_rag.llama_index.nodes import KEPT_APART, node_to_page, page_to_node, shown_score
+from metaembed_rag.llama_index.nodes import (
+    KEPT_APART,
+    hit_to_node,
+    node_to_page,
+    page_to_node,
+    shown_score,
+)
 from metaembed_rag.llama_index.retriever import MetaEmbedRetriever
 from metaembed_rag.llama_index.searching import (
-    BudgetChoice,
     MetaEmbedQueryBundle,
     PageSearch,
     bundle_query,
-    chosen_budget,
     doc_ids_to_where,
 )
 
@@ -84,13 +88,15 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         collection: Name of the Chroma collection.
         encoder: The model; see :meth:`metaembed_rag.PageIndex.open`.
         mode: What of a node is encoded: ``fused``, ``image`` or ``text``.
-        budget: ``(r_q, r_c)``, ``"4,8"`` or a preset's name, for queries that name none.
+        budget: ``(r_q, r_c)``, ``"4,8"``, a preset's name or ``"auto"``, where queries name none.
         r_q: Query vectors that take part.
         r_c: Page vectors that take part.
+        max_ms: Milliseconds that a search may take beyond encoding the query; asks for ``"auto"``.
+        min_recall: The share of the exact top k to be found; asks for ``"auto"``.
 
     Raises:
         StoreError: Neither ``index`` nor ``where`` was given.
-        BudgetError: ``budget`` is none.
+        BudgetError: ``budget`` is none, or a fixed one beside limits.
     """
 
     stores_text: bool = True
@@ -101,6 +107,8 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
     budget: str | None = Field(default=None, description="Retrieval budget of queries.")
     r_q: int | None = None
     r_c: int | None = None
+    max_ms: float | None = None
+    min_recall: float | None = None
     _index: PageIndex = PrivateAttr()
 
     def __init__(
@@ -114,6 +122,8 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         budget: BudgetLike | None = None,
         r_q: int | None = None,
         r_c: int | None = None,
+        max_ms: float | None = None,
+        min_recall: float | None = None,
         **options: Any,
     ) -> None:
         if index is None:
@@ -128,7 +138,10 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
             "budget": None if budget is None else str(parse_or_auto(budget)),
             "r_q": r_q,
             "r_c": r_c,
+            "max_ms": max_ms,
+            "min_recall": min_recall,
         }
+        BudgetChoice(budget, r_q, r_c, max_ms, min_recall)  # refused here, not at the first query
         super().__init__(**fields, **options)
         self._index = index
 
@@ -154,8 +167,9 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
 
     def as_retriever(self, **options: Any) -> MetaEmbedRetriever:
         """A retriever over the same pages, which also takes pictures; arguments are its own."""
-        ours = {"budget": self.budget, "r_q": self.r_q, "r_c": self.r_c}
-        return MetaEmbedRetriever(self._index, **{**ours, **options})
+        asked = {name: options.pop(name, None) for name in vars(BudgetChoice())}
+        chosen = BudgetChoice(**asked).over(self._choice())
+        return MetaEmbedRetriever(self._index, **vars(chosen), **options)
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -248,6 +262,8 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         exhaustive: bool = False,
         hybrid: HybridLike = False,
         image: ImageLike | None = None,
+        max_ms: float | None = None,
+        min_recall: float | None = None,
         **unknown: Any,
     ) -> VectorStoreQueryResult:
         """Search by the query's text; from ``as_retriever(vector_store_kwargs={"r_q": 4, …})``.
@@ -263,13 +279,16 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
             exhaustive: Score every page.
             hybrid: Let words count too.
             image: A picture beside the text, or instead of it.
+            max_ms: Milliseconds for this search, with the budget ``"auto"``.
+            min_recall: Share of the exact top k to be found, likewise.
             **unknown: Anything else is refused.
 
         Returns:
             Nodes, best first, with their scores and ids.
 
         Raises:
-            BudgetError: The budget asks for more vectors than there are.
+            BudgetError: The budget asks for more vectors than there are, or the calibration has
+                no plan within the limits.
             StoreError: A mode, filter or keyword that is not supported.
         """
         if unknown:
@@ -285,14 +304,13 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
             node_ids=self._restriction(query.node_ids),
             doc_ids=query.doc_ids,
         )
-        asked = BudgetChoice(budget, r_q, r_c)
+        asked = BudgetChoice(budget, r_q, r_c, max_ms, min_recall)
         if query.query_str or image is not None:
             bundle = MetaEmbedQueryBundle(query.query_str or "", image=image)
-            chosen = chosen_budget(self._index, asked, self._choice())
-            hits = search.run(self._index, bundle_query(bundle), chosen)
+            hits = search.run(self._index, bundle_query(bundle), asked.over(self._choice()))
         else:
             hits = self._by_embedding(query, search, asked)
-        nodes = [page_to_node(hit.page) for hit in hits]
+        nodes = [hit_to_node(hits, hit) for hit in hits]
         return VectorStoreQueryResult(
             nodes=nodes,
             similarities=[
@@ -308,7 +326,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
     # -- inner -----------------------------------------------------------------------------
 
     def _choice(self) -> BudgetChoice:
-        return BudgetChoice(self.budget, self.r_q, self.r_c)
+        return BudgetChoice(self.budget, self.r_q, self.r_c, self.max_ms, self.min_recall)
 
     def _ids(self, node_ids: Sequence[str] | None, filters: MetadataFilters | None) -> list[str]:
         if node_ids is None:
@@ -343,14 +361,14 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
                 f"the query's embedding has {vector.size} numbers, the index stores vectors of "
                 f"{self._index.info()['dimension']}: use the model of the index"
             )
-        below = RetrievalBudget(1, self._index.vectors_per_page)
+        below = BudgetChoice(r_q=1, r_c=self._index.vectors_per_page)
         where: Mapping[str, Any] | None = both_filters(
             search.where, doc_ids_to_where(search.doc_ids)
         )
         return self._index.search_vectors(
             vector[None],
             search.k,
-            budget=asked.over(below),
+            **asked.over(below).keywords(self._index),
             candidates=search.candidates,
             where=where,
             exhaustive=search.exhaustive,
