@@ -272,6 +272,8 @@ class Adding:
 
 def remove_pages(store: ChromaStore, pictures: PictureFolder, ids: Sequence[str]) -> None:
     """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
+    if not ids:
+        return  # else a write would be recorded, and everybody look for it
     names: set[str | None] = {
         record.page.image_path
         for record in store.get(ids).values()

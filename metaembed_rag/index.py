@@ -48,11 +48,13 @@ from metaembed_rag.inputs import (
     query_text,
 )
 from metaembed_rag.lexical import LexicalCache
+from metaembed_rag.maxsim.tensors import CPU
 from metaembed_rag.maxsim.tensors import VARIABLE as SCORING
+from metaembed_rag.maxsim.tensors import scoring_device as checked_device
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.counting import count_pages
 from metaembed_rag.progress import page_counter
-from metaembed_rag.searching import CANDIDATES, CPU, Options, PageSearcher, Ranked, Way
+from metaembed_rag.searching import CANDIDATES, Options, PageSearcher, Ranked, Way, check_k
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
@@ -70,12 +72,12 @@ class PageIndex:
         pictures: PictureFolder,
         lexical: LexicalCache,
         device: str | None = None,
-        scoring_device: str | None = None,
+        scoring_device: str = "",
     ) -> None:
         self._store = store
         self._encoder = encoder
         self._pictures = pictures
-        self._scoring = scoring_device or os.environ.get(SCORING, "").strip()
+        self._scoring = scoring_device
         self._searcher = PageSearcher(store, lexical, self._scoring_device)
         self._calibration = CalibrationFile(_calibration_path(store), about_vectors(store.about))
         self._device = device
@@ -119,8 +121,8 @@ class PageIndex:
             stemmer: Snowball language whose word endings a hybrid search ignores; None compares
                 whole words, which is better for titles and names.
             scoring_device: Where all pages are scored: ``"cpu"``, or ``"cuda"`` to hold them on a
-                GPU; without it that of ``METAEMBED_SCORING_DEVICE``, or else the GPU on which the
-                model runs. fp16 vectors are always scored on the CPU.
+                GPU (``"cuda:1"``: on that one); without it that of ``METAEMBED_SCORING_DEVICE``, or
+                else the GPU on which the model runs. fp16 vectors are always scored on the CPU.
 
         Raises:
             IndexNotFoundError: There is none and ``create`` is false.
@@ -133,6 +135,7 @@ class PageIndex:
             encoder = encoder or _load_encoder(DEFAULT_MODEL, device)
             return _about(encoder, vectors, format, dimension)
 
+        scoring = checked_device(scoring_device or os.environ.get(SCORING, ""))
         store = ChromaStore.open(
             where,
             new if create else None,
@@ -144,7 +147,7 @@ class PageIndex:
         _check_storage(store, vectors=vectors, format=format, dimension=dimension)
         lexical = LexicalCache(store, _lexical_folder(store, stemmer), stemmer)
         folder = _picture_folder(store, pictures)
-        return cls(store, encoder, folder, lexical, device, scoring_device)
+        return cls(store, encoder, folder, lexical, device, scoring)
 
     @property
     def encoder(self) -> Encoder:
@@ -343,7 +346,7 @@ class PageIndex:
         """Find the pages that answer a query.
 
         By default a cascade reads the vectors' mapped copy (see ``docs/search_speed.md``): all
-        pages by their first vector, the best tenth by eight, a few per cent at the budget.
+        pages by their first vector, the best tenth by four, 3 % by sixteen, 1 % at the budget.
 
         Args:
             query: Text, a PIL image, or ``{"text": …, "image": …}`` for both in one query.
@@ -497,9 +500,11 @@ class PageIndex:
             recall: The share of it, in (0, 1].
 
         Raises:
+            StoreError: ``k`` is no whole number of at least 1.
             BudgetError: There are no pages or too few queries, or the recall makes no sense.
             CacheError: No copy of the vectors can be kept here, and so none be calibrated.
         """
+        check_k(k)
         asked = sample_queries(self._store) if queries is None else list(queries)
         for query in asked:
             check_query(query)
@@ -660,6 +665,8 @@ class PageIndex:
 
     def _remove(self, ids: Sequence[str]) -> None:
         """Delete pages; the lock is held."""
+        if not ids:
+            return
         mark = self._store.mark()
         remove_pages(self._store, self._pictures, ids)
         self._searcher.follow(mark, ids)

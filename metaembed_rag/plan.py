@@ -1,8 +1,8 @@
 """What an index will cost, before anything is indexed: bytes, memory and milliseconds.
 
 Bytes follow from the vector format. Milliseconds come from scoring a block of random vectors on
-this machine, scaled to the number of pages: scoring is linear in pages, and its time does not
-depend on the values.
+one thread of this machine, scaled to the number of pages: scoring is linear in pages, and its time
+does not depend on the values.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BudgetPlan:
     Attributes:
         budget: (r_q, r_c).
         bytes_per_page: That it reads.
-        exhaustive_ms: Estimated milliseconds to score every page for one query on this machine.
+        exhaustive_ms: Estimated milliseconds to score every page for one query on one thread.
     """
 
     budget: tuple[int, int]
@@ -100,7 +100,7 @@ class Plan:
 
 
 def plan(pages: int, *, dimension: int, vectors: int = 64, query_vectors: int = 16) -> Plan:
-    """Say what an index costs; measures scoring on this machine for about a second.
+    """Say what an index costs; measures scoring on one thread for about a second.
 
     Args:
         pages: N, at least 1.
@@ -188,17 +188,17 @@ def _small(random: NDArray[np.int8]) -> NDArray[np.float16]:
 
 
 def _milliseconds(block: list[Encoded], budget: RetrievalBudget) -> float:
-    """The quickest of some runs, in CPU time, which other work on the machine does not stretch.
+    """The quickest of some runs on one thread, in CPU time: other work does not stretch it.
 
     The first run may compile or load the kernel and is left out.
     """
     shape = (budget.r_q, block[0].dimension)
     query = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
-    maxsim_levels(query, block, budget, rows=np.arange(1))
+    maxsim_levels(query, block, budget, rows=np.arange(1), threads=1)
     seconds: list[float] = []
     end = time.perf_counter() + _SECONDS_A_MEASURE
     while len(seconds) < 2 or time.perf_counter() < end:
         start = time.process_time()
-        maxsim_levels(query, block, budget)
+        maxsim_levels(query, block, budget, threads=1)
         seconds.append(time.process_time() - start)
     return min(seconds) * 1000

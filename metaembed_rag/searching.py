@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from metaembed_rag import cascade
 from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto
 from metaembed_rag.cascade import Found, Plan
-from metaembed_rag.errors import BudgetError, CacheError, StoreError
+from metaembed_rag.errors import BudgetError, CacheError, IndexLockedError, StoreError
 from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.hits import SearchPlan
 from metaembed_rag.lexical import LexicalCache, WordScores
 from metaembed_rag.maxsim import maxsim, maxsim_quantized
 from metaembed_rag.maxsim.integers import maxsim_unrounded, quantize_queries
-from metaembed_rag.maxsim.tensors import TensorPages
+from metaembed_rag.maxsim.tensors import CPU, TensorPages
 from metaembed_rag.store import records
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.chroma import ChromaStore
@@ -39,15 +39,22 @@ from metaembed_rag.store.records import Record
 CANDIDATES = 200
 """Pages that a hybrid search pools of each kind, and Chroma's search hands over without a cache."""
 
-CPU = "cpu"
-"""The device of the kernels for mapped vectors."""
-
 _TRIES = 3
 """Of a search whose pages were deleted before their records could be read."""
 
 _READ_AT_ONCE = 1000
 
 _log = logging.getLogger(__name__)
+
+
+def check_k(k: int) -> None:
+    """Refuse a ``k`` that is no number of hits.
+
+    Raises:
+        StoreError: It is no whole number of at least 1.
+    """
+    if not isinstance(k, int) or k < 1:
+        raise StoreError(f"k must be a whole number of at least 1, not {k!r}")
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,7 @@ class Options:
     min_recall: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.k, int) or self.k < 1:
-            raise StoreError(f"k must be a whole number of at least 1, not {self.k!r}")
+        check_k(self.k)
         if self.candidates is not None and self.candidates < self.k:
             raise StoreError(f"candidates ({self.candidates}) must be at least k ({self.k})")
         if self._limited and not self.is_auto:
@@ -219,7 +225,10 @@ class PageSearcher:
             mark: The store's, before these pages were written or deleted.
             ids: All that were since; the writer lock is still held.
         """
-        self._of_cache(lambda cache: cache.follow(mark, ids))
+        try:
+            self._of_cache(lambda cache: cache.follow(mark, ids))
+        except IndexLockedError as error:  # the pages are stored, and their report is owed
+            _log.warning("the next search brings the vector cache up to date: %s", error)
 
     def _of_cache(self, ask: Callable[[VectorCache], CachedVectors]) -> CachedVectors | None:
         if self._without:
@@ -302,9 +311,8 @@ class PageSearcher:
         vectors = self.vectors()
         if vectors is None:
             return _FromRecords(self._store, where)
-        return _FromCache(
-            vectors, self._store.ids(where) if where else None, self._elsewhere(vectors)
-        )
+        ids = self._store.ids(where) if where else None
+        return _FromCache(vectors, ids, lambda: self._elsewhere(vectors))
 
     def _elsewhere(self, vectors: CachedVectors) -> TensorPages | None:
         """The pages on the device that scores them; copied again when there are others."""
@@ -314,7 +322,8 @@ class PageSearcher:
         with self._opening:
             if self._copy is None or self._copy[0] is not vectors:
                 self._copy = None  # before the next one takes its memory
-                self._copy = (vectors, _copied(vectors, device))
+                levels = vectors.levels(vectors.header.vectors)
+                self._copy = (vectors, TensorPages.copied(levels, device))
             return self._copy[1]
 
 
@@ -350,7 +359,7 @@ class _FromCache:
         self,
         vectors: CachedVectors,
         ids: Sequence[str] | None,
-        elsewhere: TensorPages | None = None,
+        elsewhere: Callable[[], TensorPages | None],
     ) -> None:
         self.source = "cache"
         self._vectors = vectors
@@ -369,7 +378,7 @@ class _FromCache:
             return [Pool({}, ((way.plan.budget.r_c, 0),)) for _ in queries]
         k = pages if k is None else min(k, pages)
         plan, levels = way.plan, self._vectors.levels(way.plan.budget.r_c)
-        at = self._elsewhere if way.kind in ("cascade", "exhaustive") else None
+        at = self._elsewhere() if way.kind in ("cascade", "exhaustive") else None
         if at is not None:
             self.source = at.device
             plan = Plan(plan.budget)  # it reads faster than stages could spare
@@ -399,17 +408,6 @@ class _FromCache:
         sizes = [*(stage.r_c for stage in plan.stages), plan.budget.r_c]
         stages = tuple(zip(sizes, found.read, strict=False))
         return Pool({id: scores[id] for id in _in_order(scores)[:k]}, stages)
-
-
-def _copied(vectors: CachedVectors, device: str) -> TensorPages | None:
-    """The pages on another device; None where they do not fit."""
-    levels = vectors.levels(vectors.header.vectors)
-    if TensorPages.fit(levels, device):
-        return TensorPages(levels, device)
-    _log.warning(
-        "%d pages do not fit into the memory of %s: scoring them here", len(vectors), device
-    )
-    return None
 
 
 class _FromRecords:

@@ -214,6 +214,20 @@ def test_it_follows_additions_changes_and_deletions(tmp_path):
     assert kept.current().pages == 4
 
 
+def test_a_page_that_was_written_twice_has_one_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_READ_AT_ONCE", 2)
+    store = opened(tmp_path)
+    put(store, "ab")
+    kept = VectorCache.open(store)
+    kept.current()
+    mark = store.mark()
+    put(store, "cde", seed=1)
+    put(store, "c", seed=2)
+    found = kept.follow(mark, ["c#1", "d#1", "e#1", "c#1"])
+    assert found.pages == store.count() == 5
+    assert_equal(store, found)
+
+
 def test_only_what_changed_is_read(tmp_path, spied):
     store = opened(tmp_path)
     put(store, "abc")
@@ -390,6 +404,17 @@ def test_a_damaged_cache_is_made_again(tmp_path, spoil):
     kept = VectorCache.open(store)
     kept.current()
     spoil(kept.folder / levels.MANIFEST)
+    assert_equal(store, VectorCache.open(opened(tmp_path)).current())
+
+
+def test_a_cache_with_two_living_rows_of_a_page_is_made_again(tmp_path):
+    store = opened(tmp_path)
+    put(store, "ab")
+    kept = VectorCache.open(store)
+    before = kept.current()
+    with CacheWriter(kept.folder, kept.header, before) as writer:
+        writer.append(["a#1"], [""], INT8.encode(vectors(1, seed=9)))
+        writer.commit(before.manifest.mark, (), before.manifest.newest)
     assert_equal(store, VectorCache.open(opened(tmp_path)).current())
 
 

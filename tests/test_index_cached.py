@@ -14,10 +14,11 @@ from calibrations import EXACT, FAST, GOOD, calibrated
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.cascade import Plan
 from metaembed_rag.cli.calibrate import read_queries
-from metaembed_rag.errors import BudgetError, CacheError, DatasetError
+from metaembed_rag.errors import BudgetError, CacheError, DatasetError, IndexLockedError, StoreError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.maxsim import maxsim
 from metaembed_rag.pages import Page
+from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.testing import FakeEncoder
 
 SUBJECTS = ["whales", "apples", "grass", "stars", "rivers", "engines", "violins", "bread"]
@@ -106,8 +107,6 @@ def test_equal_pages_beyond_k_are_ordered_by_id_too(encoder):
 
 
 def test_after_every_write_the_copy_is_ready_for_the_next_search(encoder, tmp_path, monkeypatch):
-    from metaembed_rag.store.cache import VectorCache
-
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text("whales sing")
     index = PageIndex.open(tmp_path / "index", encoder)
@@ -202,6 +201,28 @@ def test_where_no_cache_can_be_kept_searching_goes_on_and_says_so_once(tmp_path,
     assert index.score("whales", ["book#1"])[0].page.id == "book#1"
     with pytest.raises(CacheError, match="needs the vector cache"):
         index.calibrate(["whales", "apples"])
+
+
+def test_a_locked_cache_costs_no_report_of_stored_pages(tmp_path, encoder, monkeypatch, caplog):
+    index = PageIndex.open(tmp_path, encoder)
+    index.add(pages(5))
+
+    def locked(self, written=None):
+        raise IndexLockedError("another process has been writing the vector cache")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(VectorCache, "_updated", locked)
+        assert index.add([Page("new", number=1, text="zebras graze")]).added == 1
+    assert "the next search" in caplog.text
+    assert index.search("zebras graze", k=1)[0].page.id == "new#1"
+
+
+def test_deleting_nothing_is_no_write(tmp_path, encoder):
+    index = PageIndex.open(tmp_path, encoder)
+    index.add(pages(3))
+    mark = index._store.mark()
+    assert index.delete([]) == index.delete(["none"]) == index.delete(source="none") == 0
+    assert index._store.mark() == mark
 
 
 # -- calibration -----------------------------------------------------------------------------
@@ -301,6 +322,12 @@ def test_a_calibration_that_no_longer_fits_says_so(tmp_path, encoder):
     index._calibration.path.write_text("{}")
     with pytest.raises(BudgetError, match="cannot be read"):
         index.search("whales", budget="auto")
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5])
+def test_a_top_to_calibrate_for_is_a_whole_number(index, k):
+    with pytest.raises(StoreError, match="k must be a whole number of at least 1"):
+        index.calibrate(["whales", "apples"], k=k)
 
 
 def test_calibrating_leaves_dead_rows_out(tmp_path, encoder):

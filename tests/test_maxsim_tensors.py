@@ -1,5 +1,8 @@
 """MaxSim of int8 tensors gives the bits that the kernels for arrays give."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from metaembed_rag.errors import StoreError
 from metaembed_rag.formats import vector_format
 from metaembed_rag.index import PageIndex
 from metaembed_rag.maxsim import tensors
-from metaembed_rag.maxsim.integers import maxsim_levels
+from metaembed_rag.maxsim.integers import maxsim_levels, thread_count
 from metaembed_rag.maxsim.tensors import TensorPages
 from metaembed_rag.multivector import quantize
 from metaembed_rag.pages import Page
@@ -84,8 +87,11 @@ def test_what_cannot_be_held_is_refused():
         TensorPages.fit(levels, "abacus")
 
 
-def an_index(**options):
+def an_index(at=None, **options):
+    """With ``at``, one that scores by tensors there; else an index does so on GPUs only."""
     index = PageIndex.open(":memory:", FakeEncoder(dimension=32), **options)
+    if at is not None:
+        index._searcher._device = lambda: at
     index.add(Page("book", number=n, text=f"a{n % 7} b{n % 11} c{n}") for n in range(1, 90))
     index.delete("book#3")
     return index
@@ -98,7 +104,7 @@ def answers(index, **options):
 @pytest.mark.parametrize("format", ["int8", "bits", "fp16"])
 def test_an_index_that_scores_on_a_device_finds_what_the_exact_search_finds(device, format):
     one = an_index(format=format)
-    other = an_index(format=format, scoring_device=f"{device}:0")  # "cpu" alone is the kernel
+    other = an_index(at=f"{device}:0", format=format)  # "cpu" alone is the kernel
     for options in ({}, {"budget": "4,8"}, {"where": {"page": {"$lte": 40}}}):
         expected = answers(one, exhaustive=True, **options)
         assert answers(other, **options) == answers(other, exhaustive=True, **options) == expected
@@ -108,9 +114,11 @@ def test_an_index_that_scores_on_a_device_finds_what_the_exact_search_finds(devi
 
 
 def test_the_environment_or_the_models_gpu_says_where_pages_are_scored(monkeypatch):
-    monkeypatch.setenv(tensors.VARIABLE, "cpu:0")
-    assert an_index().search("a3").plan.source == "cpu:0"
-    assert an_index(scoring_device="cpu").search("a3").plan.source == "cache"
+    monkeypatch.setenv(tensors.VARIABLE, " CUDA:1 ")
+    assert an_index()._scoring_device() == "cuda:1"
+    index = an_index(scoring_device="cpu")
+    index.encoder.device = torch.device("cuda")
+    assert index.search("a3").plan.source == "cache"
     monkeypatch.delenv(tensors.VARIABLE)
     index = an_index()
     assert index.search("a3").plan.source == "cache"
@@ -118,7 +126,77 @@ def test_the_environment_or_the_models_gpu_says_where_pages_are_scored(monkeypat
     assert index._scoring_device() == "cuda"
 
 
+@pytest.mark.parametrize("name", ["CPU", "cpu:0", " cpu "])
+def test_the_processor_is_known_by_each_of_its_names(name):
+    assert an_index(scoring_device=name).search("a3").plan.source == "cache"
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "meta", "cpu:1", "cuda:", "cuda:x", "0"])
+def test_another_device_is_refused_with_those_that_there_are(name, monkeypatch):
+    with pytest.raises(StoreError, match='"cpu", "cuda", or a GPU by its number'):
+        PageIndex.open(":memory:", FakeEncoder(), scoring_device=name)
+    monkeypatch.setenv(tensors.VARIABLE, name)
+    with pytest.raises(StoreError, match=tensors.VARIABLE):
+        PageIndex.open(":memory:", FakeEncoder())
+
+
+def fails_with(error):
+    """In place of a constructor."""
+
+    def init(self, levels, device):
+        raise error
+
+    return init
+
+
 def test_pages_that_a_gpu_has_no_memory_for_are_scored_here(monkeypatch, caplog):
     monkeypatch.setattr(TensorPages, "fit", lambda levels, device: False)
-    assert an_index(scoring_device="cuda").search("a3").plan.source == "cache"
+    assert an_index(at="cuda").search("a3").plan.source == "cache"
     assert "do not fit" in caplog.text
+
+
+def test_memory_that_was_taken_meanwhile_is_no_error(monkeypatch, caplog):
+    monkeypatch.setattr(TensorPages, "__init__", fails_with(torch.OutOfMemoryError("full")))
+    assert an_index(at="cpu:0").search("a3").plan.source == "cache"
+    assert "do not fit" in caplog.text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken driver"), AssertionError("no driver")])
+def test_a_device_that_takes_no_pages_is_a_sentence(monkeypatch, error):
+    monkeypatch.setattr(TensorPages, "__init__", fails_with(error))
+    with pytest.raises(StoreError, match=f"{error}.*choose another scoring_device"):
+        an_index(at="cpu:0").search("a3")
+
+
+def test_pages_are_copied_only_for_searches_that_score_them_there():
+    index = an_index(at="cpu:0")
+    index.calibrate(["a1 b2", "a3 b5", "c4", "b7"], k=3)
+    index.search("a3", candidates=20)
+    index.search("a3", budget="auto")
+    index.score("a3", ["book#1"])
+    assert index._searcher._copy is None
+    assert index.search("a3").plan.source == "cpu:0"
+    assert index._searcher._copy is not None
+
+
+def test_scales_are_divided_by_a_tensor():
+    """By a Python number CUDA multiplies by its reciprocal, so other bits; here the CPU cannot."""
+    divisors = []
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function in (torch.Tensor.div, torch.Tensor.__truediv__, torch.div):
+                divisors.append(args[1])
+            return function(*args, **(kwargs or {}))
+
+    with Watch():
+        tensors._rounded(torch.ones(1, 2, 8))
+    assert len(divisors) == 2
+    assert all(isinstance(one, torch.Tensor) for one in divisors)
+
+
+@pytest.mark.parametrize("torch_so_far", [None, types.ModuleType("torch")])
+def test_threads_are_counted_while_torch_is_being_imported(monkeypatch, torch_so_far):
+    monkeypatch.setitem(sys.modules, "torch", torch_so_far)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert thread_count() == 3

@@ -50,6 +50,19 @@ def test_measuring_measures():
     assert all(b.exhaustive_ms > 0 for one in plan(10, dimension=16).formats for b in one.budgets)
 
 
+def test_milliseconds_are_those_of_one_thread(monkeypatch, capsys):
+    score, threads = module.maxsim_levels, set()
+
+    def spy(*given, **options):
+        threads.add(options.get("threads"))
+        return score(*given, **options)
+
+    monkeypatch.setattr(module, "maxsim_levels", spy)
+    assert main(["plan", "--pages", "10"]) == 0
+    assert threads == {1}
+    assert "on one thread" in capsys.readouterr().out
+
+
 def test_disk_grows_with_twice_the_base64_and_the_cache():
     grown = disk_bytes(10**6, 3003, 128) - disk_bytes(10**6, 3000, 128)
     assert grown == 10**6 * (2 * 4 + 3) + 1000 * 4

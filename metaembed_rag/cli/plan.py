@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed plan``."""
     from metaembed_rag.cli import _positive
 
+    parser.epilog = (
+        "Milliseconds are those of one thread of this machine; a search uses as many as torch does."
+    )
     parser.add_argument("--pages", type=_positive, required=True, metavar="N", help="pages")
     parser.add_argument(
         "--model",
@@ -72,7 +75,7 @@ def _print_plan(found: Plan) -> None:
         sizes = (one.vectors_bytes, one.disk_bytes, one.memory_bytes, one.mapped_bytes)
         cells = [one.format, f"{one.bytes_per_page:,}", *map(_size, sizes)]
         print("  ".join(cell.rjust(12) for cell in cells))
-    print("\nms a query, every page scored:")
+    print("\nms a query, every page scored, on one thread:")
     names = [one.format for one in found.formats]
     print("  ".join(head.rjust(12) for head in ("budget", *names)))
     for row in zip(*(one.budgets for one in found.formats), strict=True):

@@ -181,8 +181,10 @@ def first_vectors(levels: Sequence[Vectors], vectors: int, *, after: int = 0) ->
 
 def thread_count() -> int:
     """As many threads as torch uses where it is loaded, or else ``OMP_NUM_THREADS`` or all."""
-    if "torch" in sys.modules:
-        return int(sys.modules["torch"].get_num_threads())
+    # Another thread may be importing torch just now: it is there then, but has no such name yet.
+    asked = getattr(sys.modules.get("torch"), "get_num_threads", None)
+    if asked is not None:
+        return int(asked())
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 

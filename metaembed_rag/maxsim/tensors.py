@@ -7,6 +7,8 @@ pages there. Measured on no GPU yet: ``benchmarks/gpu.py`` is to be run where th
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,6 +35,32 @@ _SPARE_BYTES = 1_000_000_000
 
 _COPIED_AT_ONCE = 4096
 """Pages that are unpacked to int8 and copied to the device at a time: 64 MB of 64 x 256."""
+
+
+CPU = "cpu"
+"""The device of the kernels for mapped vectors."""
+
+_log = logging.getLogger(__name__)
+
+
+def scoring_device(name: str) -> str:
+    """The name of a device that can score pages, in one spelling; ``""`` for none.
+
+    Args:
+        name: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``, in any case.
+
+    Raises:
+        StoreError: It is of another kind.
+    """
+    device = name.strip().lower()
+    if device in ("", CPU, "cpu:0"):
+        return device and CPU
+    if re.fullmatch(r"cuda(:[0-9]+)?", device) is None:
+        raise StoreError(
+            f"pages cannot be scored on the device {name!r}: the scoring_device, or {VARIABLE}, "
+            f'is "cpu", "cuda", or a GPU by its number as "cuda:1"'
+        )
+    return device
 
 
 class TensorPages:
@@ -75,12 +103,30 @@ class TensorPages:
                 return True
             free, _ = torch.cuda.mem_get_info(device)
         except (RuntimeError, AssertionError) as error:  # which one depends on torch's build
-            raise StoreError(
-                f"pages cannot be scored on the device {device!r} ({error}); choose another "
-                f"scoring_device, or leave {VARIABLE} out"
-            ) from error
+            raise _unusable(device, error) from error
         vectors = len(levels[0]) * _vectors(levels)
         return vectors * (_dimension(levels[0]) + 2) + _SPARE_BYTES < free
+
+    @classmethod
+    def copied(cls, levels: Sequence[Vectors], device: str) -> TensorPages | None:
+        """The pages on a device; None, with a warning, where its memory is too small.
+
+        Raises:
+            StoreError: There is no such device here, or it cannot be used.
+        """
+        import torch
+
+        try:
+            if cls.fit(levels, device):
+                return cls(levels, device)
+        except torch.OutOfMemoryError:
+            pass  # something else took the memory meanwhile
+        except (RuntimeError, AssertionError) as error:
+            raise _unusable(device, error) from error
+        _log.warning(
+            "%d pages do not fit into the memory of %s: scoring them here", len(levels[0]), device
+        )
+        return None
 
     def scores(
         self,
@@ -103,6 +149,13 @@ class TensorPages:
             found = found[:, torch.from_numpy(rows).to(self.device)]
         scores: NDArray[np.float32] = found.cpu().numpy()
         return scores
+
+
+def _unusable(device: str, error: Exception) -> StoreError:
+    return StoreError(
+        f"pages cannot be scored on the device {device!r} ({error}); choose another "
+        f"scoring_device, or leave {VARIABLE} out"
+    )
 
 
 def _vectors(levels: Sequence[Vectors]) -> int:
@@ -157,7 +210,8 @@ def maxsim_int8_tensors(
 
 def _rounded(queries: Any) -> tuple[Any, Any]:
     """Queries in int8 and a float32 scale a vector, as ``quantize_queries`` makes them."""
-    weights = queries.abs().amax(-1) / 127
+    # By a number of the host CUDA multiplies by its reciprocal, which rounds otherwise.
+    weights = queries.abs().amax(-1) / queries.new_full((), 127)
     steps = weights.where(weights > 0, 1)
     return (queries / steps[..., None]).round().char(), weights
 

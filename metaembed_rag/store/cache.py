@@ -131,8 +131,8 @@ class VectorCache:
         if mark == self._store.mark():
             return self.current()
         with self._lock:
+            self._revision = None  # whatever happens, the next search looks
             self._vectors = self._updated(None if mark is None else _Written(mark, ids))
-            self._revision = None  # the database file's time of change is too young to tell
             return self._vectors
 
     def _is_current(self, found: CachedVectors) -> bool:
@@ -169,10 +169,12 @@ class VectorCache:
         except (OSError, Timeout) as error:
             _log.info("the mark of %s is not kept: %s", self.folder, error)
 
-    def _load(self) -> CachedVectors | None:
+    def _load(self, *, check_ids: bool = True) -> CachedVectors | None:
         """What the folder holds, if it is whole and of this collection."""
         try:
             found = CachedVectors.load(self.folder)
+            if check_ids:  # there was a time when a page could get two rows
+                found.check_ids()
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -216,7 +218,7 @@ class VectorCache:
 
     def _whole(self) -> CachedVectors:
         """What was just written."""
-        found = self._load()
+        found = self._load(check_ids=False)
         if found is None:
             raise FileNotFoundError(f"{self.folder} was deleted")
         return found
@@ -245,6 +247,8 @@ class _Update:
         if changed is None:
             known = self.before.known_stamps() if self.before else set()
             changed = self.store.written_since(known)
+        # An id that is in two readings would get two living rows.
+        changed = list(dict.fromkeys(changed))
         for start in range(0, len(changed), _READ_AT_ONCE):
             self._read(changed[start : start + _READ_AT_ONCE])
         if self.store.count() != self.writer.pages:

@@ -283,9 +283,9 @@ def read_sources(folder: Path, data: Path, *, part: str) -> TextSources:
         for row in read_jsonl(data / "opencqa_train" / f"{split}.jsonl")
     ]
     wordnet = [] if validation else read_wordnet(download(WORDNET_PACKAGE, folder / "debs"))
-    kept = [without_leaks(pairs, leaks) for pairs in (debian, opencqa, wordnet)]
+    debian, opencqa, wordnet = (without_leaks(one, leaks) for one in (debian, opencqa, wordnet))
     handbooks = [] if validation else read_handbooks(folder / "handbooks", leaks)
-    return TextSources(tex, *kept, handbooks=handbooks)
+    return TextSources(tex, debian, opencqa, wordnet, handbooks)
 
 
 def read_handbooks(folder: Path, leaks: EvaluationText) -> list[TexPage]:
