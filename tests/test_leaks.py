@@ -114,11 +114,11 @@ def test_the_training_text_of_mini_holds_no_evaluation_text(data):
     work = os.environ.get("METAEMBED_MINI_WORK")
     if not work:
         pytest.skip("METAEMBED_MINI_WORK does not name a prepared work folder")
-    from metaembed_rag.training.mini import without_leaks
+    from metaembed_rag.training.mini import without_near_duplicates
 
     sources = corpora.read_sources(Path(work), data, part="train")
     check = LeakCheck.of_sets(data)
-    kept, _ = without_leaks(sources, check)
+    kept, _ = without_near_duplicates(sources, check)
     pages = [(title, page.text) for page in (*kept.tex, *kept.handbooks) for title in page.titles]
     pairs = [*kept.debian, *kept.opencqa, *kept.wordnet]
     assert list(find_leaks(check, [*pages, *pairs])) == []

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from metaembed_rag.training.bag import embed, train_bag  # noqa: E402
 from metaembed_rag.training.batches import Ragged, Sampler, TokenisedSources  # noqa: E402
 from metaembed_rag.training.functional_init import build_model, functional_init  # noqa: E402
+from metaembed_rag.training.objectives import MetaTokenLoss  # noqa: E402
 from metaembed_rag.training.retrieval import budget_curve, ndcg  # noqa: E402
 from metaembed_rag.training.teacher import TokenTeacher  # noqa: E402
 from metaembed_rag.training.tokenizer import FIRST_TEXT_ID  # noqa: E402
@@ -49,16 +50,18 @@ def new_model():
     model = build_model(VOCABULARY, 128, layers=1, intermediate=64)
     vectors = torch.randn(VOCABULARY, 128)
     functional_init(model, vectors, torch.ones(VOCABULARY))
-    return model, TokenTeacher(vectors)
+    return model, MetaTokenLoss(TokenTeacher(vectors))
 
 
 def settings(steps):
-    return TrainSettings(steps=steps, shapes=((8, 16),), learning_rate=1e-3)
+    return TrainSettings(
+        steps, shapes=((8, 16),), learning_rate=1e-3, token_learning_rate=2e-3, teacher_weight=2.0
+    )
 
 
 def test_an_interrupted_run_ends_where_the_whole_run_ends(sampler, tmp_path):
-    whole, teacher = new_model()
-    train(whole, sampler, settings(4), teacher=teacher)
+    whole, objective = new_model()
+    train(whole, sampler, settings(4), objective=objective)
     state, stopped = tmp_path / "train.pt", {"after": 2}
 
     def stop(progress):
@@ -68,27 +71,29 @@ def test_an_interrupted_run_ends_where_the_whole_run_ends(sampler, tmp_path):
     first, _ = new_model()
     with pytest.raises(KeyboardInterrupt):
         train(
-            first, sampler, settings(4), teacher=teacher, state=state, on_progress=stop,
+            first, sampler, settings(4), objective=objective, state=state, on_progress=stop,
             report_every=2,
         )  # fmt: skip
     resumed, _ = new_model()
-    train(resumed, sampler, settings(4), teacher=teacher, state=state, report_every=2)
+    train(resumed, sampler, settings(4), objective=objective, state=state, report_every=2)
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
 def test_training_lowers_the_loss_of_every_group(sampler):
-    model, teacher = new_model()
+    model, objective = new_model()
     seen = []
-    train(model, sampler, settings(40), teacher=teacher, on_progress=seen.append, report_every=10)
+    train(
+        model, sampler, settings(40), objective=objective, on_progress=seen.append, report_every=10
+    )
     assert all(last < first for first, last in zip(seen[0].groups, seen[-1].groups, strict=True))
 
 
 def test_special_rows_move_far_less_than_token_rows(sampler):
-    model, teacher = new_model()
+    model, objective = new_model()
     rows = model.embeddings.tok_embeddings.weight
     before = rows.detach().clone()
-    train(model, sampler, settings(3), teacher=teacher)
+    train(model, sampler, settings(3), objective=objective)
     moved = (rows.detach() - before).abs()
     assert 0 < moved[:FIRST_TEXT_ID].max() < 0.1 * moved[FIRST_TEXT_ID:].max()
 

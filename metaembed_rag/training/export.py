@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,23 +29,40 @@ DIMENSIONS = (64, 128)
 """Prefixes of the vectors' dimensions that training makes work alone."""
 
 
+def trained_dimensions(hidden: int) -> tuple[int, ...]:
+    """All dimensions and the prefixes that are trained to work alone, the largest first."""
+    return (hidden, *(size for size in DIMENSIONS[::-1] if size < hidden))
+
+
 def export(model: ModernBertModel, tokenizer: Tokenizer, folder: Path) -> None:
     """Write a checkpoint with fp16 weights; an existing README.md in ``folder`` is kept."""
-    from metaembed_rag.model import MetaEmbedEncoder
-
     with tempfile.TemporaryDirectory() as plain:
         model.save_pretrained(plain)
         save_pretrained_tokenizer(tokenizer, Path(plain), max_length=1024)
-        encoder = MetaEmbedEncoder.from_backbone(
-            plain,
-            QUERY_VECTORS,
-            DOCUMENT_VECTORS,
-            device="cpu",
-            max_query_tokens=QUERY_TOKENS,
-            max_document_tokens=DOCUMENT_TOKENS,
-            dimensions=[size for size in DIMENSIONS if size < model.config.hidden_size],
-        )
-        encoder.save_pretrained(folder, dtype="float16")
+        prefixes = trained_dimensions(model.config.hidden_size)[:0:-1]
+        save_encoder(Path(plain), folder, dimensions=prefixes)
+
+
+def save_encoder(backbone: Path, folder: Path, **options: Any) -> None:
+    """Write a backbone with the small checkpoint's Meta Tokens and lengths, in fp16.
+
+    Args:
+        backbone: Weights and tokenizer or processor.
+        folder: Where to write.
+        options: Further ones of :meth:`MetaEmbedEncoder.from_backbone`.
+    """
+    from metaembed_rag.model import MetaEmbedEncoder
+
+    encoder = MetaEmbedEncoder.from_backbone(
+        backbone,
+        QUERY_VECTORS,
+        DOCUMENT_VECTORS,
+        device="cpu",
+        max_query_tokens=QUERY_TOKENS,
+        max_document_tokens=DOCUMENT_TOKENS,
+        **options,
+    )
+    encoder.save_pretrained(folder, dtype="float16")
 
 
 def check_export(

@@ -37,11 +37,11 @@ from metaembed_rag.training.bag import train_bag
 from metaembed_rag.training.batches import Sampler, TokenisedSources, tokenise
 from metaembed_rag.training.collapse import Collapse, measure_collapse
 from metaembed_rag.training.export import (
-    DIMENSIONS,
     DOCUMENT_TOKENS,
     QUERY_TOKENS,
     check_export,
     export,
+    trained_dimensions,
 )
 from metaembed_rag.training.forward import encode_tokens
 from metaembed_rag.training.functional_init import InitSettings, build_model, functional_init
@@ -49,7 +49,6 @@ from metaembed_rag.training.handbooks import prepare_handbooks
 from metaembed_rag.training.leaks import LeakCheck, find_leaks
 from metaembed_rag.training.objectives import MetaTokenLoss
 from metaembed_rag.training.retrieval import budget_curve
-from metaembed_rag.training.teacher import TokenTeacher
 from metaembed_rag.training.tokenizer import encode, load_tokenizer, train_tokenizer
 from metaembed_rag.training.trainer import (
     Progress,
@@ -83,7 +82,7 @@ class Mini:
 
     def tokenizer(self) -> None:
         """Train the tokenizer and encode every training text."""
-        sources, left_out = without_leaks(
+        sources, left_out = without_near_duplicates(
             corpora.read_sources(self.work, self.data, part="train"),
             LeakCheck.of_sets(self.data, corpora.EVALUATION_SETS),
         )
@@ -125,10 +124,7 @@ class Mini:
             model,
             Sampler(sources, seed=settings.seed + 7),
             settings,
-            objective=MetaTokenLoss(
-                TokenTeacher(vectors.to(device)),
-                dimensions=(self.options.hidden, *DIMENSIONS[::-1]),
-            ),
+            objective=MetaTokenLoss(dimensions=trained_dimensions(self.options.hidden)),
             state=self.work / "train.pt",
             on_progress=progressed,
         )
@@ -213,7 +209,7 @@ class Mini:
 EncodedTask = tuple[corpora.RetrievalSet, list[np.ndarray], list[np.ndarray]]
 
 
-def without_leaks(
+def without_near_duplicates(
     sources: corpora.TextSources, check: LeakCheck
 ) -> tuple[corpora.TextSources, dict[str, int]]:
     """The sources without near-duplicates of evaluation text, and how many were left out of each.

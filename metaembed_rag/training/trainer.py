@@ -18,7 +18,6 @@ import torch
 from metaembed_rag.training.batches import Sampler
 from metaembed_rag.training.mmr import MMRSettings
 from metaembed_rag.training.objectives import MetaTokenLoss, Objective
-from metaembed_rag.training.teacher import TokenTeacher
 from metaembed_rag.training.tokenizer import FIRST_TEXT_ID
 
 if TYPE_CHECKING:
@@ -69,7 +68,6 @@ def train(
     sampler: Sampler,
     settings: TrainSettings,
     *,
-    teacher: TokenTeacher | None = None,
     objective: Objective | None = None,
     state: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -77,13 +75,13 @@ def train(
 ) -> None:
     """Train ``model`` in place; its device decides where.
 
-    A batch's loss is :class:`MetaTokenLoss` with ``teacher``, unless an ``objective`` is given.
+    A batch's loss is :class:`MetaTokenLoss` without a teacher, unless an ``objective`` is given.
 
     With ``state`` the run saves itself there at each report and continues from it: a step's batch
     depends on the seed and its number alone, so an interrupted run sees the same batches.
     """
     torch.manual_seed(settings.seed)
-    objective = objective or MetaTokenLoss(teacher)
+    objective = objective or MetaTokenLoss()
     rows = model.embeddings.tok_embeddings.weight
     optimizer = _optimizer(model, settings)
     first = load_state(state, model, optimizer) if state and state.exists() else 0

@@ -12,10 +12,8 @@ import torch
 from PIL import Image
 
 from metaembed_rag.errors import CheckpointError
-from metaembed_rag.training.export import DOCUMENT_TOKENS, QUERY_TOKENS
-from metaembed_rag.training.tokenizer import DOCUMENT_VECTORS, QUERY_VECTORS
+from metaembed_rag.training.export import save_encoder, trained_dimensions
 from metaembed_rag.training.vision.batches import stretch
-from metaembed_rag.training.vision.text import trained_dimensions
 from metaembed_rag.training.vision.tower import (
     IMAGE,
     IMAGE_TOKENS,
@@ -33,25 +31,20 @@ def join(model: Any, text_folder: Path, folder: Path) -> None:
         text_folder: The text checkpoint, for its tokenizer.
         folder: Where to write; a README.md that is there is kept.
     """
-    from metaembed_rag.model import MetaEmbedEncoder, Template
+    from metaembed_rag.model import Template
 
     config = model.config.vision_config
     with tempfile.TemporaryDirectory() as plain:
         model.save_pretrained(plain)
         cell = config.patch_size * model.config.pixel_shuffle_factor
         processor_of(text_folder, config.image_size, cell).save_pretrained(plain)
-        encoder = MetaEmbedEncoder.from_backbone(
-            plain,
-            QUERY_VECTORS,
-            DOCUMENT_VECTORS,
-            device="cpu",
-            max_query_tokens=QUERY_TOKENS,
-            max_document_tokens=DOCUMENT_TOKENS,
+        save_encoder(
+            Path(plain),
+            folder,
             max_pixels=config.image_size**2,
             template=Template("{text}", IMAGE, IMAGE + "{text}"),
             dimensions=_dimensions(text_folder, model.config.text_config.hidden_size),
         )
-        encoder.save_pretrained(folder, dtype="float16")
 
 
 def _dimensions(text_folder: Path, hidden: int) -> tuple[int, ...]:

@@ -78,8 +78,9 @@ class Stage(Protocol):
         """What is minimised, and measures."""
 
 
-class DenseStage:
-    """Windows: cells are read.
+@dataclass(frozen=True)
+class _OfPages:
+    """What both stages are bound to.
 
     Args:
         drawer: Of the training pages.
@@ -87,10 +88,15 @@ class DenseStage:
         settings: Of the run.
     """
 
-    name = "dense"
+    drawer: Drawer
+    rows: TokenRows
+    settings: RunSettings
 
-    def __init__(self, drawer: Drawer, rows: TokenRows, settings: RunSettings) -> None:
-        self.drawer, self.rows, self.settings = drawer, rows, settings
+
+class DenseStage(_OfPages):
+    """Windows: cells are read."""
+
+    name = "dense"
 
     def draw(self, step: int) -> Windows:
         """Windows of a step."""
@@ -112,19 +118,10 @@ class DenseStage:
         return loss.total, measures
 
 
-class PagesStage:
-    """Whole pages: pictures land where texts do.
-
-    Args:
-        drawer: Of the training pages.
-        rows: Of the text model.
-        settings: Of the run.
-    """
+class PagesStage(_OfPages):
+    """Whole pages: pictures land where texts do."""
 
     name = "pages"
-
-    def __init__(self, drawer: Drawer, rows: TokenRows, settings: RunSettings) -> None:
-        self.drawer, self.rows, self.settings = drawer, rows, settings
 
     def draw(self, step: int) -> Pages:
         """Pages of a step."""

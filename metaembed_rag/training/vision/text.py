@@ -11,10 +11,9 @@ import torch
 
 from metaembed_rag.errors import TrainingError
 from metaembed_rag.training.batches import Sampler, TokenisedSources
-from metaembed_rag.training.export import DIMENSIONS
+from metaembed_rag.training.export import trained_dimensions
 from metaembed_rag.training.functional_init import InitSettings, build_model, functional_init
 from metaembed_rag.training.objectives import MetaTokenLoss
-from metaembed_rag.training.teacher import TokenTeacher
 from metaembed_rag.training.tokenizer import load_tokenizer, save_pretrained_tokenizer
 from metaembed_rag.training.trainer import Progress, TrainSettings, train
 
@@ -78,9 +77,7 @@ def train_text(
             model,
             Sampler(sources, seed=settings.seed + 7),
             settings,
-            objective=MetaTokenLoss(
-                TokenTeacher(vectors.to(device)), dimensions=trained_dimensions(vectors.shape[1])
-            ),
+            objective=MetaTokenLoss(dimensions=trained_dimensions(vectors.shape[1])),
             state=work / "text.pt",
             on_progress=progressed,
         )
@@ -89,11 +86,6 @@ def train_text(
     model.save_pretrained(folder, max_shard_size="15MB")
     save_pretrained_tokenizer(load_tokenizer(work), folder, max_length=1024)
     return True
-
-
-def trained_dimensions(hidden: int) -> tuple[int, ...]:
-    """All dimensions and the prefixes that are trained to work alone, the largest first."""
-    return (hidden, *(size for size in DIMENSIONS[::-1] if size < hidden))
 
 
 def log_measures(stage: str, step: int, seconds: float, measures: Mapping[str, float]) -> None:
