@@ -29,7 +29,7 @@ QUESTION ?= patterns instead of colours for printing in black and white
 CHART_QUESTION ?= carbon dioxide in the air at Mauna Loa
 
 train: $(VENV)/.test  ## Train `mini` on Debian's manual pages, and measure before and after (10 CPU minutes)
-	test -d $(MIX)/manpages_test || $(BIN)/python -m metaembed_rag.training.mix --out $(MIX) --only manpages
+	test -d $(MIX)/manpages_test || $(BIN)/python -m recipes.mix --out $(MIX) --only manpages
 	$(BIN)/metaembed train recipes/mini-manpages.toml
 	$(BIN)/metaembed evaluate $(MIX)/manpages_test --mode text
 	$(BIN)/metaembed evaluate $(MIX)/manpages_test --mode text --model runs/mini-manpages

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 from real_embeddings import OUT, RealSet, read_real
 
-from metaembed_rag import cascade
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.cascade import Found, Plan
-from metaembed_rag.formats import Encoded, vector_format
-from metaembed_rag.maxsim.integers import maxsim_levels, quantize_queries
+from metaembed_rag.search import cascade
+from metaembed_rag.search.cascade import Found, Plan
+from metaembed_rag.vectors.formats import Encoded, vector_format
+from metaembed_rag.vectors.integers import maxsim_levels, quantize_queries
 
 K, TESTED, RECALL = 10, 60, 0.99
 RECALLS = (0.9, 0.95, 0.98, 0.985, 0.99, 0.995, 1.0)

@@ -61,16 +61,21 @@ from encoded import (
 from hybrid import among_candidates
 from pooling import best_cosines, flattened
 
-from metaembed_rag import formats, fusion, lexical, multivector, phrases, pooling
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.evaluation import exhaustive_scores
-from metaembed_rag.formats import FORMATS, cut_dimension
-from metaembed_rag.fusion import Fusion
 from metaembed_rag.inputs import Encoder, dimensions
-from metaembed_rag.lexical import LexicalIndex
-from metaembed_rag.multivector import quantize
-from metaembed_rag.pooling import nested_pooling_batch
+from metaembed_rag.model import pooling
+from metaembed_rag.model.pooling import nested_pooling_batch
+from metaembed_rag.search import fusion
+from metaembed_rag.search import pairs as phrases
+from metaembed_rag.search import words as lexical
+from metaembed_rag.search.fusion import Fusion
+from metaembed_rag.search.words import LexicalIndex
+from metaembed_rag.vectors import formats
+from metaembed_rag.vectors import quantized as multivector
+from metaembed_rag.vectors.formats import FORMATS, cut_dimension
+from metaembed_rag.vectors.quantized import quantize
 
 logger = logging.getLogger("checkpoint")
 
@@ -192,10 +197,10 @@ def export_arm(state: Path, work: Path, folder: Path) -> None:
     """Write an arm's state as a checkpoint."""
     import torch
 
-    from metaembed_rag.training.export import export
-    from metaembed_rag.training.functional_init import build_model
-    from metaembed_rag.training.tokenizer import load_tokenizer
-    from metaembed_rag.training.trainer import load_state
+    from recipes.mini.export import export
+    from recipes.mini.functional_init import build_model
+    from recipes.mini.tokenizer import load_tokenizer
+    from recipes.mini.trainer import load_state
 
     weights = torch.load(state, map_location="cpu")["model"]
     vocabulary, hidden = weights["embeddings.tok_embeddings.weight"].shape

@@ -1,6 +1,6 @@
 """Meta Tokens against what else fits into the same bytes, everything trained alike.
 
-    python -m metaembed_rag.training.mini prepare tokenizer bag     # once: text and token vectors
+    python -m recipes.mini.mini prepare tokenizer bag     # once: text and token vectors
     python benchmarks/comparison.py ../shared/data opencqa400 --steps 400 --seeds 0 1
 
 Each arm starts from the same functional initialisation, sees the same batches (they depend on seed
@@ -43,17 +43,17 @@ from torch.nn import functional as F
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import bootstrap_interval, measure, read_dataset, top_pages
 from metaembed_rag.evaluation.reading import PageReader
-from metaembed_rag.multivector import quantize
-from metaembed_rag.pooling import ward
-from metaembed_rag.training import corpora
-from metaembed_rag.training.batches import Sampler, TokenisedSources
+from metaembed_rag.model.pooling import ward
 from metaembed_rag.training.collapse import measure_collapse
-from metaembed_rag.training.export import DOCUMENT_TOKENS, QUERY_TOKENS
-from metaembed_rag.training.forward import encode_tokens
-from metaembed_rag.training.functional_init import InitSettings, build_model, functional_init
-from metaembed_rag.training.mini import token_counts
 from metaembed_rag.training.mmr import MMRSettings
-from metaembed_rag.training.objectives import (
+from metaembed_rag.vectors.quantized import quantize
+from recipes.mini import corpora
+from recipes.mini.batches import Sampler, TokenisedSources
+from recipes.mini.export import DOCUMENT_TOKENS, QUERY_TOKENS
+from recipes.mini.forward import encode_tokens
+from recipes.mini.functional_init import InitSettings, build_model, functional_init
+from recipes.mini.mini import token_counts
+from recipes.mini.objectives import (
     MeanVectorLoss,
     MetaTokenLoss,
     Objective,
@@ -63,14 +63,14 @@ from metaembed_rag.training.objectives import (
     plain,
     token_vectors,
 )
-from metaembed_rag.training.retrieval import budget_curve
-from metaembed_rag.training.teacher import TokenTeacher
-from metaembed_rag.training.tokenizer import (
+from recipes.mini.retrieval import budget_curve
+from recipes.mini.teacher import TokenTeacher
+from recipes.mini.tokenizer import (
     encode,
     load_tokenizer,
     save_pretrained_tokenizer,
 )
-from metaembed_rag.training.trainer import Progress, TrainSettings, load_state, train
+from recipes.mini.trainer import Progress, TrainSettings, load_state, train
 
 logger = logging.getLogger("comparison")
 

@@ -272,7 +272,7 @@ class Ours(Contender):
     def build(self, pages: Array, folder: Path, sample: Array) -> None:
         """See :class:`Contender`."""
         from metaembed_rag.budget import RetrievalBudget
-        from metaembed_rag.cascade import Plan
+        from metaembed_rag.search.cascade import Plan
         from metaembed_rag.store.levels import CachedVectors
 
         os.environ["METAEMBED_KERNEL"] = self.kernel
@@ -287,7 +287,7 @@ class Ours(Contender):
 
     def search(self, query: Array, k: int) -> Sequence[int]:
         """See :class:`Contender`."""
-        from metaembed_rag.cascade import search
+        from metaembed_rag.search.cascade import search
 
         return list(search(query, self.levels, self.plan, k, threads=1)[0].rows.tolist())
 
@@ -306,7 +306,7 @@ class OursCandidates(Ours):
 
     def tune(self, sample: Array) -> None:
         """See :class:`Ours`."""
-        from metaembed_rag.cascade import Plan, Stage
+        from metaembed_rag.search.cascade import Plan, Stage
 
         share = min(1.0, CANDIDATES / len(self.levels[0]))
         self.plan = Plan(self.plan.budget, (Stage(1, share),))
@@ -319,7 +319,7 @@ class OursCascade(Ours):
 
     def tune(self, sample: Array) -> None:
         """See :class:`Ours`."""
-        from metaembed_rag.cascade import calibrate, choose
+        from metaembed_rag.search.cascade import calibrate, choose
 
         budget = self.plan.budget
         measured = calibrate(
@@ -410,8 +410,8 @@ def best(scores: NDArray[np.float32], k: int) -> list[int]:
 
 def write_levels(pages: Array, folder: Path, block: int = 1000) -> None:
     """The pages in int8 as an index's cache holds them."""
-    from metaembed_rag.formats import vector_format
     from metaembed_rag.store.levels import CacheWriter, Header
+    from metaembed_rag.vectors.formats import vector_format
 
     shutil.rmtree(folder, ignore_errors=True)
     header = Header("bench", "", "int8", pages.shape[2], pages.shape[1])

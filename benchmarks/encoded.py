@@ -26,14 +26,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metaembed_rag import formats, maxsim, multivector
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import Dataset, measure, ocr_text, read_dataset, top_pages
 from metaembed_rag.evaluation.reading import PageReader
-from metaembed_rag.formats import Encoded
 from metaembed_rag.inputs import Encoder, Input, Mode
-from metaembed_rag.maxsim import integers
-from metaembed_rag.maxsim.integers import maxsim_levels, quantize_queries
+from metaembed_rag.vectors import formats, maxsim
+from metaembed_rag.vectors import quantized as multivector
+from metaembed_rag.vectors.formats import Encoded
+from metaembed_rag.vectors.integers import maxsim_levels, quantize_queries
+from metaembed_rag.vectors.maxsim import integers
 
 Vectors = NDArray[np.float32]
 Scores = dict[RetrievalBudget, NDArray[np.float32]]

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag import MetaEmbedEncoder, RetrievalBudget
+from metaembed_rag.cost import Plan, plan
 from metaembed_rag.evaluation import read_dataset
 from metaembed_rag.evaluation.metrics import measure, top_pages
-from metaembed_rag.formats import FORMATS
-from metaembed_rag.maxsim import maxsim_batch
-from metaembed_rag.plan import Plan, plan
+from metaembed_rag.vectors.formats import FORMATS
+from metaembed_rag.vectors.maxsim import maxsim_batch
 
 PAGES = 100_000
 ROUNDS = 3

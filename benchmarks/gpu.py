@@ -23,9 +23,9 @@ import torch
 from kernels import make_levels
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.formats import Encoded
-from metaembed_rag.maxsim.integers import maxsim_levels
-from metaembed_rag.maxsim.tensors import TensorPages
+from metaembed_rag.vectors.formats import Encoded
+from metaembed_rag.vectors.integers import maxsim_levels
+from metaembed_rag.vectors.tensors import TensorPages
 
 COMPARED = 1000
 """Pages whose scores are compared with the CPU's."""

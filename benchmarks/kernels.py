@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.formats import Encoded, vector_format
-from metaembed_rag.maxsim import native
-from metaembed_rag.maxsim.integers import maxsim_levels, quantize_queries
-from metaembed_rag.multivector import Quantized
+from metaembed_rag.vectors import native
+from metaembed_rag.vectors.formats import Encoded, vector_format
+from metaembed_rag.vectors.integers import maxsim_levels, quantize_queries
+from metaembed_rag.vectors.quantized import Quantized
 
 EDGES = (0, 1, 4, 8, 16, 64)
 

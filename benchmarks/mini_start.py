@@ -1,6 +1,6 @@
 """What the functional initialisation of ``mini`` is worth before any training.
 
-    python -m metaembed_rag.training.mini prepare tokenizer bag
+    python -m recipes.mini.mini prepare tokenizer bag
     python benchmarks/mini_start.py
 
 nDCG@5 in percent of the untrained model on the validation sets (no evaluation set is read), with
@@ -19,20 +19,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metaembed_rag.training import corpora
-from metaembed_rag.training.batches import TokenisedSources
-from metaembed_rag.training.export import DOCUMENT_TOKENS, QUERY_TOKENS
-from metaembed_rag.training.forward import encode_tokens
-from metaembed_rag.training.functional_init import (
+from recipes.mini import corpora
+from recipes.mini.batches import TokenisedSources
+from recipes.mini.export import DOCUMENT_TOKENS, QUERY_TOKENS
+from recipes.mini.forward import encode_tokens
+from recipes.mini.functional_init import (
     PAGE_BLOCKS,
     InitSettings,
     Windows,
     build_model,
     functional_init,
 )
-from metaembed_rag.training.mini import token_counts
-from metaembed_rag.training.retrieval import budget_curve
-from metaembed_rag.training.tokenizer import encode, load_tokenizer
+from recipes.mini.mini import token_counts
+from recipes.mini.retrieval import budget_curve
+from recipes.mini.tokenizer import encode, load_tokenizer
 
 BLOCKS: dict[str, tuple[int | Windows, ...]] = {
     "clusters": (3, 4, 8, 48),

@@ -29,7 +29,7 @@ from metaembed_rag import MetaEmbedEncoder
 from metaembed_rag.evaluation import bootstrap_interval, measure, read_dataset, top_pages
 from metaembed_rag.evaluation.datasets import Dataset
 from metaembed_rag.evaluation.reading import PageReader
-from metaembed_rag.pooling import METHODS, NESTED, nested_pooling_batch
+from metaembed_rag.model.pooling import METHODS, NESTED, nested_pooling_batch
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 QUERY_SIZES = (1, 2, 4, 8, 16, 32)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.pooling import METHODS, nested_pooling
+from metaembed_rag.model.pooling import METHODS, nested_pooling
 
 SHAPES = ((30, 128), (250, 128), (750, 128), (1000, 128), (1700, 128), (750, 2048))
 

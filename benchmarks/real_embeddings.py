@@ -9,7 +9,7 @@ each query is of and the rows that answer it. Queries are the short descriptions
 packages that no checkpoint trained on, and the words of a thousand glosses.
 
 Needs ``../shared/data/debian_packages`` (METAEMBED_DATA names its folder) and ``wordnet.jsonl``
-from ``python -m metaembed_rag.training.mix``. ``--encoded`` names vectors that the same checkpoint
+from ``python -m recipes.mix``. ``--encoded`` names vectors that the same checkpoint
 made before: an npz file with ``ids``, ``values`` (int8) and ``scales``.
 """
 
@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.formats import Encoded, vector_format
 from metaembed_rag.store.levels import MANIFEST, CachedVectors, CacheWriter, Header
+from metaembed_rag.vectors.formats import Encoded, vector_format
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("METAEMBED_DATA", CHECKOUT.parent / "shared" / "data"))

@@ -1,6 +1,6 @@
 """Encode real manual pages and their headings, for ``search_speed.py --vectors``.
 
-    python -m metaembed_rag.training.mini prepare           # once: pages of TeX documentation
+    python -m recipes.mini.mini prepare           # once: pages of TeX documentation
     python benchmarks/tex_vectors.py --pages 10000 --out .data/tex10k.npz
     python benchmarks/search_speed.py --vectors .data/tex10k.npz --searches 100
 
@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from metaembed_rag import MetaEmbedEncoder
-from metaembed_rag.multivector import quantize
-from metaembed_rag.training import corpora
+from metaembed_rag.vectors.quantized import quantize
+from recipes.mini import corpora
 
 QUERIES = 300
 

@@ -118,7 +118,7 @@ class Hits(list[Hit]):
 
     def _repr_html_(self) -> str:
         """What a notebook shows: pictures, scores, sources and the budget."""
-        from metaembed_rag.display import hits_html
+        from metaembed_rag.html import hits_html
 
         return hits_html(self)
 

@@ -17,17 +17,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.adding import Adding, AddReport, remove_pages
 from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto
-from metaembed_rag.calibrating import (
-    CalibrationFile,
-    about_vectors,
-    calibrated,
-    chosen_plan,
-    doubts,
-    sample_queries,
-)
-from metaembed_rag.cascade import Calibration, Plan, candidates_plan, safe_plan
 from metaembed_rag.errors import (
     CacheError,
     ModelError,
@@ -35,9 +25,8 @@ from metaembed_rag.errors import (
     PageError,
     StoreError,
 )
-from metaembed_rag.formats import DEFAULT, cut_dimension, vector_format
-from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.hits import Hit, Hits, SearchPlan
+from metaembed_rag.ingest import Adding, AddReport, remove_pages
 from metaembed_rag.inputs import (
     Encoder,
     Input,
@@ -47,17 +36,28 @@ from metaembed_rag.inputs import (
     query_input,
     query_text,
 )
-from metaembed_rag.lexical import LexicalCache
-from metaembed_rag.maxsim.tensors import CPU
-from metaembed_rag.maxsim.tensors import VARIABLE as SCORING
-from metaembed_rag.maxsim.tensors import scoring_device as checked_device
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.counting import count_pages
 from metaembed_rag.progress import page_counter
-from metaembed_rag.searching import CANDIDATES, Options, PageSearcher, Ranked, Way, check_k
+from metaembed_rag.search.calibrating import (
+    CalibrationFile,
+    about_vectors,
+    calibrated,
+    chosen_plan,
+    doubts,
+    sample_queries,
+)
+from metaembed_rag.search.cascade import Calibration, Plan, candidates_plan, safe_plan
+from metaembed_rag.search.fusion import Fusion, HybridLike
+from metaembed_rag.search.searcher import CANDIDATES, Options, PageSearcher, Ranked, Way, check_k
+from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.vectors.formats import DEFAULT, cut_dimension, vector_format
+from metaembed_rag.vectors.tensors import CPU
+from metaembed_rag.vectors.tensors import VARIABLE as SCORING
+from metaembed_rag.vectors.tensors import scoring_device as checked_device
 
 DEFAULT_MODEL = "mini"
 

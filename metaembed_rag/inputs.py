@@ -105,7 +105,7 @@ def page_input(
 def _read_by_ocr(page: Page, image: Image.Image, ocr: bool) -> str:
     if not ocr:
         raise NothingToReadError(page.id, "the page is a picture without text, and OCR is off")
-    from metaembed_rag.ocr import read_text
+    from metaembed_rag.pages.ocr import read_text
 
     try:
         text = read_text(image)

@@ -27,9 +27,9 @@ from metaembed_rag.errors import (
 )
 from metaembed_rag.index import PageIndex
 from metaembed_rag.inputs import page_input
-from metaembed_rag.maxsim import maxsim
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
+from metaembed_rag.vectors.maxsim import maxsim
 
 TEXTS = ["red apples grow", "blue whales swim", "green grass fields", "apples and whales"]
 
@@ -353,9 +353,9 @@ TEXT = frozenset({"text"})
 
 @pytest.fixture
 def ocr(monkeypatch):
-    import metaembed_rag.ocr
+    import metaembed_rag.pages.ocr
 
-    monkeypatch.setattr(metaembed_rag.ocr, "read_text", lambda image: "read by ocr")
+    monkeypatch.setattr(metaembed_rag.pages.ocr, "read_text", lambda image: "read by ocr")
 
 
 @pytest.mark.parametrize(
@@ -384,9 +384,9 @@ def test_what_of_a_page_is_encoded(ocr, mode, modalities, page, expected):
 
 
 def test_a_picture_without_readable_text_is_refused(monkeypatch):
-    import metaembed_rag.ocr
+    import metaembed_rag.pages.ocr
 
-    monkeypatch.setattr(metaembed_rag.ocr, "read_text", lambda image: " \n")
+    monkeypatch.setattr(metaembed_rag.pages.ocr, "read_text", lambda image: " \n")
     with pytest.raises(NothingToReadError, match="no text was found"):
         page_input(Page(source="p", image=RED), "fused", TEXT)
     with pytest.raises(NothingToReadError, match="OCR is off"):
@@ -394,14 +394,14 @@ def test_a_picture_without_readable_text_is_refused(monkeypatch):
 
 
 def test_without_the_ocr_extra_the_reason_says_how_to_install_it(monkeypatch):
-    import metaembed_rag.ocr
+    import metaembed_rag.pages.ocr
     from metaembed_rag.errors import require
 
     def missing(image):
         monkeypatch.setitem(sys.modules, "rapidocr", None)
         require("rapidocr")
 
-    monkeypatch.setattr(metaembed_rag.ocr, "read_text", missing)
+    monkeypatch.setattr(metaembed_rag.pages.ocr, "read_text", missing)
     with pytest.raises(NothingToReadError, match=r"pip install 'metaembed-rag\[ocr\]'"):
         page_input(Page(source="p", image=RED), "fused", TEXT)
 
@@ -415,9 +415,9 @@ def test_the_picture_of_a_query_is_read_where_the_model_reads_text_only(ocr):
 
 
 def test_a_query_picture_without_text_is_refused_by_a_text_only_model(monkeypatch):
-    import metaembed_rag.ocr
+    import metaembed_rag.pages.ocr
 
-    monkeypatch.setattr(metaembed_rag.ocr, "read_text", lambda image: "")
+    monkeypatch.setattr(metaembed_rag.pages.ocr, "read_text", lambda image: "")
     index = PageIndex.open(":memory:", FakeEncoder(modalities=["text"]))
     with pytest.raises(ModelError, match="reads text only.*no text was found"):
         index.search(RED)

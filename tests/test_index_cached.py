@@ -9,17 +9,17 @@ import shutil
 
 import numpy as np
 import pytest
-from calibrations import EXACT, FAST, GOOD, calibrated
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.cascade import Plan
 from metaembed_rag.cli.calibrate import read_queries
 from metaembed_rag.errors import BudgetError, CacheError, DatasetError, IndexLockedError, StoreError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.maxsim import maxsim
 from metaembed_rag.pages import Page
+from metaembed_rag.search.cascade import Plan
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.testing import FakeEncoder
+from metaembed_rag.vectors.maxsim import maxsim
+from tests.support.calibrations import EXACT, FAST, GOOD, calibrated
 
 SUBJECTS = ["whales", "apples", "grass", "stars", "rivers", "engines", "violins", "bread"]
 VERBS = ["swim", "grow", "shine", "turn", "sing", "rise", "fall"]

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from metaembed_rag.plan import Plan
+    from metaembed_rag.cost import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Measure, and print a table or one JSON object."""
     from metaembed_rag.cli import _print_json
-    from metaembed_rag.plan import plan
+    from metaembed_rag.cost import plan
 
     shape = _shape(given.model)
     found = plan(

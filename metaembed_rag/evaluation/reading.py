@@ -90,7 +90,7 @@ def ocr_text(page: Page, cache_dir: Path | None = None) -> str:
 
 
 def _read(page: Page) -> str:
-    from metaembed_rag.ocr import read_text
+    from metaembed_rag.pages.ocr import read_text
 
     image = page.load_image()
     return "" if image is None else read_text(image)

@@ -14,7 +14,6 @@ from pydantic import ConfigDict
 
 from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike
-from metaembed_rag.fusion import HybridLike
 from metaembed_rag.index import PageIndex
 from metaembed_rag.inputs import Input
 from metaembed_rag.langchain.searching import (
@@ -23,6 +22,7 @@ from metaembed_rag.langchain.searching import (
     check_keywords,
     hit_document,
 )
+from metaembed_rag.search.fusion import HybridLike
 
 
 class MetaEmbedRetriever(BaseRetriever):

@@ -33,8 +33,8 @@ from metaembed_rag.langchain.searching import (
     hit_document,
     open_query,
 )
-from metaembed_rag.maxsim import maxsim_batch
 from metaembed_rag.pages import Page
+from metaembed_rag.vectors.maxsim import maxsim_batch
 
 _RETRIEVER_KEYWORDS = ("k", *SEARCH_KEYWORDS, "score_threshold", "fetch_k", "lambda_mult")
 

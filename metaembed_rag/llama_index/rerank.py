@@ -22,8 +22,8 @@ from metaembed_rag.index import DEFAULT_MODEL, PageIndex
 from metaembed_rag.inputs import Encoder, Input, page_input, query_input
 from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
-from metaembed_rag.maxsim import maxsim
 from metaembed_rag.pages import Page
+from metaembed_rag.vectors.maxsim import maxsim
 
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)

@@ -12,7 +12,6 @@ from llama_index.core.vector_stores import FilterOperator, MetadataFilter, Metad
 
 from metaembed_rag.adapters import BudgetChoice, both_filters, in_search_thread
 from metaembed_rag.budget import BudgetLike, parse_or_auto
-from metaembed_rag.fusion import Fusion, HybridLike
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
 from metaembed_rag.llama_index.nodes import hit_to_node, shown_score
@@ -21,6 +20,7 @@ from metaembed_rag.llama_index.searching import (
     PageSearch,
     bundle_query,
 )
+from metaembed_rag.search.fusion import Fusion, HybridLike
 from metaembed_rag.store import records
 
 _WITH_TEXT = MetadataFilter(key=records.TEXT, operator=FilterOperator.NE, value="")

@@ -12,10 +12,10 @@ from llama_index.core.vector_stores import MetadataFilters
 from metaembed_rag.adapters import BudgetChoice, both_filters, open_image
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import StoreError
-from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.inputs import Input
+from metaembed_rag.search.fusion import HybridLike
 
 
 @dataclass

@@ -22,7 +22,6 @@ from llama_index.core.vector_stores.types import (
 from metaembed_rag.adapters import BudgetChoice, ImageLike, both_filters, in_search_thread
 from metaembed_rag.budget import BudgetLike, parse_or_auto
 from metaembed_rag.errors import StoreError
-from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.inputs import Encoder, Mode
@@ -41,6 +40,7 @@ from metaembed_rag.llama_index.searching import (
     bundle_query,
     doc_ids_to_where,
 )
+from metaembed_rag.search.fusion import HybridLike
 
 logger = logging.getLogger(__name__)
 

@@ -38,9 +38,9 @@ from metaembed_rag.model.loading import (
     weights,
 )
 from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
+from metaembed_rag.model.pooling import Pooling
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import Template, template_of
-from metaembed_rag.pooling import Pooling
 from metaembed_rag.progress import tqdm
 
 
@@ -112,7 +112,7 @@ class MetaEmbedEncoder:
             max_pixels: Scale larger images down to this instead of the checkpoint's own bound.
                 It takes part in the fingerprint, because vectors depend on it.
             pooling: How token vectors become ordered ones, where the checkpoint gives one a
-                token: a method of :mod:`metaembed_rag.pooling` or all its settings.
+                token: a method of :mod:`metaembed_rag.model.pooling` or all its settings.
             trust_remote_code: Run Python code that comes with a late-interaction checkpoint.
 
         Returns:

@@ -1,8 +1,8 @@
 """``LateInteractionEncoder``: any late-interaction checkpoint, its tokens pooled into an order.
 
 ColBERT, ColPali, ColQwen and their kin give one vector a token. sentence-transformers loads them;
-here their vectors are pooled (:mod:`metaembed_rag.pooling`) into ordered ones, so that they can be
-stored and searched at any budget like those of Meta Tokens.
+here their vectors are pooled (:mod:`metaembed_rag.model.pooling`) into ordered ones, so that they
+can be stored and searched at any budget like those of Meta Tokens.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from metaembed_rag.model.loading import (
     weights,
 )
 from metaembed_rag.model.pooled import PooledEncoder
+from metaembed_rag.model.pooling import Pooling, Vectors, nested_pooling
 from metaembed_rag.model.template import break_tokens, token_pattern
-from metaembed_rag.pooling import Pooling, Vectors, nested_pooling
 from metaembed_rag.progress import tqdm
 
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metaembed_rag.pooling import Pooling
+from metaembed_rag.model.pooling import Pooling
 
 
 class PooledEncoder:
-    """The numbers that a :class:`~metaembed_rag.pooling.Pooling` fixes.
+    """The numbers that a :class:`~metaembed_rag.model.pooling.Pooling` fixes.
 
     Attributes:
         settings: How token vectors are pooled.

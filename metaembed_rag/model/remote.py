@@ -1,7 +1,7 @@
 """``RemoteEncoder``: token vectors from a server, pooled here.
 
 A machine with a GPU runs the model (vLLM's pooling API with token embeddings); this one sends it
-texts and images, pools what comes back (:mod:`metaembed_rag.pooling`), and stores and searches.
+texts and images, pools what comes back (:mod:`metaembed_rag.model.pooling`), stores and searches.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from metaembed_rag.errors import CheckpointError, ModelError
 from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
 from metaembed_rag.model.loading import checked_count
 from metaembed_rag.model.pooled import PooledEncoder
-from metaembed_rag.pooling import Pooling, Vectors, nested_pooling
+from metaembed_rag.model.pooling import Pooling, Vectors, nested_pooling
 from metaembed_rag.progress import tqdm
 
 KEY_VARIABLE = "METAEMBED_API_KEY"
@@ -159,7 +159,7 @@ class RemoteEncoder(PooledEncoder):
         Args:
             address: ``http(s)://host:port#model?option=value&...``. Without a model the server
                 must have just one. Options are those of :class:`RemoteSettings` and of
-                :class:`~metaembed_rag.pooling.Pooling`, before or after the model.
+                :class:`~metaembed_rag.model.pooling.Pooling`, before or after the model.
             pooling: See :class:`RemoteEncoder`.
             client: As there.
             sleep: As there.

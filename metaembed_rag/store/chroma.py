@@ -22,15 +22,15 @@ from chromadb.errors import ChromaError, NotFoundError
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from metaembed_rag import formats
 from metaembed_rag.errors import (
     IndexLockedError,
     IndexNotFoundError,
     StoreError,
 )
-from metaembed_rag.lexical import StampedText
+from metaembed_rag.search.words import StampedText
 from metaembed_rag.store import records
 from metaembed_rag.store.records import Record
+from metaembed_rag.vectors import formats
 
 FORMAT = 2
 """Version of the records' layout; a collection of a newer one is refused. 1 knows int8 only."""
@@ -77,7 +77,7 @@ class CollectionModel:
         fingerprint: Of the encoder's weights and templates.
         dimension: D.
         vectors: Vectors stored a page, R.
-        format: How they are stored; see :mod:`metaembed_rag.formats`.
+        format: How they are stored; see :mod:`metaembed_rag.vectors.formats`.
         pooling: How they were made of token vectors; ``""`` where the model makes them itself.
     """
 

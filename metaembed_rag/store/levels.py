@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.formats import Encoded, VectorFormat, vector_format
+from metaembed_rag.vectors.formats import Encoded, VectorFormat, vector_format
 
 VERSION = 1
 MANIFEST = "manifest.json"

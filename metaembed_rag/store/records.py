@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import MetadataError
-from metaembed_rag.formats import DEFAULT, Encoded, pack, unpack, vector_format
 from metaembed_rag.pages import Page
+from metaembed_rag.vectors.formats import DEFAULT, Encoded, pack, unpack, vector_format
 
 SOURCE, PAGE = "source", "page"
 """Fields of a page that a ``where`` filter can name, beside the user's own metadata."""

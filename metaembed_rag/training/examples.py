@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -212,3 +213,8 @@ def picture_bytes(path: str) -> int | None:
     """Size of a picture's file, or None where there is no such file."""
     file = Path(path)
     return file.stat().st_size if file.is_file() else None
+
+
+def normalise(text: str) -> str:
+    """Lower case, letters and digits only, single spaces: what two equal texts agree in."""
+    return " ".join(re.findall(r"[^\W_]+", text.lower()))

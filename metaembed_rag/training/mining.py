@@ -19,10 +19,16 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import DatasetError, ModalityError
 from metaembed_rag.evaluation.curves import exhaustive_scores
 from metaembed_rag.inputs import Encoder
-from metaembed_rag.multivector import Quantized, quantize
 from metaembed_rag.progress import tqdm
-from metaembed_rag.training.corpora import normalise
-from metaembed_rag.training.examples import Example, PictureKeys, Side, TrainingSet, sides_of
+from metaembed_rag.training.examples import (
+    Example,
+    PictureKeys,
+    Side,
+    TrainingSet,
+    normalise,
+    sides_of,
+)
+from metaembed_rag.vectors.quantized import Quantized, quantize
 
 _ENCODED_AT_ONCE = 256
 _SCORES_AT_ONCE = 16_000_000

@@ -27,9 +27,9 @@ from metaembed_rag.evaluation.mteb.inputs import (
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
 from metaembed_rag.evaluation.reading import PageReader
 from metaembed_rag.inputs import Encoder, Mode
-from metaembed_rag.maxsim import maxsim_batch
 from metaembed_rag.pages import Page
 from metaembed_rag.progress import tqdm
+from metaembed_rag.vectors.maxsim import maxsim_batch
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader

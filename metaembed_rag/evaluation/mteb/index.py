@@ -26,11 +26,11 @@ from metaembed_rag.evaluation.mteb.inputs import (
     warn_of_skipped,
 )
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
-from metaembed_rag.fusion import HybridLike
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.inputs import Encoder, Input, Mode
 from metaembed_rag.progress import tqdm
+from metaembed_rag.search.fusion import HybridLike
 
 
 class MTEBIndex:

@@ -1,0 +1,204 @@
+"""What an index will cost, before anything is indexed: bytes, memory and milliseconds.
+
+Bytes follow from the vector format. Milliseconds come from scoring a block of random vectors on
+one thread of this machine, scaled to the number of pages: scoring is linear in pages, and its time
+does not depend on the values.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.errors import StoreError
+from metaembed_rag.store.levels import level_ends
+from metaembed_rag.vectors.formats import FORMATS, Encoded, VectorFormat
+from metaembed_rag.vectors.integers import maxsim_levels
+
+_BLOCK_BYTES = 16_000_000
+"""Of vectors that are scored for the measurement: more than a core's own caches hold."""
+_SECONDS_A_MEASURE = 0.06
+"""For one format and budget; 20 of them stay under 2 s."""
+_RECORD, _GRAPH = 5_000, 230
+"""Bytes of a page in Chroma beside its texts and its first vector, in SQLite and in the graph."""
+_TEXTS = 2
+"""SQLite holds a text, and vectors are one, in the table and once more in its index."""
+_QUEUE, _QUEUED = 1_000, 500
+"""Records that Chroma's log holds, or has held, and the bytes of one beside its content."""
+_TEXT = 500
+"""Characters of text that a page is taken to have."""
+_CACHE_ROW = 150
+"""Bytes of a page in the cache beside its vectors: its id and stamp."""
+_PROCESS, _PROCESS_PAGE = 150_000_000, 400
+"""Memory of a process that searches, without a model: Python and Chroma, and its ids a page."""
+
+
+@dataclass(frozen=True)
+class BudgetPlan:
+    """One budget in one format.
+
+    Attributes:
+        budget: (r_q, r_c).
+        bytes_per_page: That it reads.
+        exhaustive_ms: Estimated milliseconds to score every page for one query on one thread.
+    """
+
+    budget: tuple[int, int]
+    bytes_per_page: int
+    exhaustive_ms: float
+
+
+@dataclass(frozen=True)
+class FormatPlan:
+    """An index in one format.
+
+    Attributes:
+        format: Its name.
+        bytes_per_page: Of a page's vectors.
+        vectors_bytes: Of all vectors: what the cache maps.
+        disk_bytes: Estimated size of the index: Chroma's files and the cache, without pictures.
+        memory_bytes: Estimated memory of its own of a process that searches, without the model.
+        mapped_bytes: More that it may have mapped, shared by all processes.
+        budgets: The paper's, as far as there are vectors.
+    """
+
+    format: str
+    bytes_per_page: int
+    vectors_bytes: int
+    disk_bytes: int
+    memory_bytes: int
+    mapped_bytes: int
+    budgets: tuple[BudgetPlan, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an index of so many pages costs in each format.
+
+    Attributes:
+        pages: N.
+        vectors: R, stored a page.
+        dimension: D.
+        measured_pages: Random pages that were scored for the milliseconds, by format.
+        formats: From exact to small.
+    """
+
+    pages: int
+    vectors: int
+    dimension: int
+    measured_pages: dict[str, int]
+    formats: tuple[FormatPlan, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def plan(pages: int, *, dimension: int, vectors: int = 64, query_vectors: int = 16) -> Plan:
+    """Say what an index costs; measures scoring on one thread for about a second.
+
+    Args:
+        pages: N, at least 1.
+        dimension: D.
+        vectors: R, stored a page.
+        query_vectors: R_q that the model makes.
+
+    Raises:
+        StoreError: A number is below 1.
+    """
+    for name, value in (("pages", pages), ("dimension", dimension), ("vectors", vectors)):
+        if value < 1:
+            raise StoreError(f"{name} must be at least 1, not {value}")
+    budgets = _budgets(query_vectors, vectors)
+    measured: dict[str, int] = {}
+    found = []
+    for format in FORMATS.values():
+        block = _random_block(format, dimension, vectors)
+        measured[format.name] = len(block[0])
+        found.append(_format_plan(block, pages, budgets))
+    return Plan(pages, vectors, dimension, measured, tuple(found))
+
+
+def _budgets(query_vectors: int, vectors: int) -> list[RetrievalBudget]:
+    """The paper's budgets that there are vectors for, and everything."""
+    fitting = [b for b in RetrievalBudget.paper() if b.r_q <= query_vectors and b.r_c <= vectors]
+    return sorted({*fitting, RetrievalBudget(query_vectors, vectors)})
+
+
+def _format_plan(block: list[Encoded], pages: int, budgets: list[RetrievalBudget]) -> FormatPlan:
+    format, dimension = block[0].format, block[0].dimension
+    size = format.bytes_per_vector(dimension)
+    page = size * sum(level.values.shape[1] for level in block)
+    return FormatPlan(
+        format.name,
+        page,
+        page * pages,
+        disk_bytes(pages, page, dimension),
+        _PROCESS + (_PROCESS_PAGE + _GRAPH + 4 * dimension) * pages,
+        page * pages,
+        tuple(
+            BudgetPlan(
+                (b.r_q, b.r_c), b.r_c * size, _milliseconds(block, b) * pages / len(block[0])
+            )
+            for b in budgets
+        ),
+    )
+
+
+def disk_bytes(pages: int, page: int, dimension: int, text: int = _TEXT) -> int:
+    """Estimated bytes on disk of pages with ``page`` bytes of vectors and ``text`` characters each.
+
+    Within 6 % of what Chroma 1.5.9 and the cache took for 3,000 to 5,000 pages in fp16, int8 and
+    bits (D = 128). Pictures are not among them.
+    """
+    written = -(-page // 3) * 4 + text  # base64
+    first = 4 * dimension
+    record = _RECORD + _TEXTS * written + _GRAPH + first
+    queue = min(pages, _QUEUE) * (written + first + _QUEUED)
+    return pages * (record + page + _CACHE_ROW) + queue
+
+
+def _random_block(format: VectorFormat, dimension: int, vectors: int) -> list[Encoded]:
+    """Random pages in levels, as the cache has them.
+
+    They are made of random bytes: encoding random vectors would take longer than scoring them.
+    """
+    pages = max(1, _BLOCK_BYTES // (vectors * format.bytes_per_vector(dimension)))
+    ends = level_ends(vectors)
+    return [
+        _random_level(format, dimension, pages, end - start)
+        for start, end in zip((0, *ends), ends, strict=False)
+    ]
+
+
+def _random_level(format: VectorFormat, dimension: int, pages: int, vectors: int) -> Encoded:
+    shape = (pages, vectors, format.width(dimension))
+    random = np.random.default_rng(vectors).integers(-128, 128, shape, dtype=np.int8)
+    values: NDArray[Any] = random.view(format.dtype) if format.scaled else _small(random)
+    return Encoded(format, dimension, values, np.full((pages, vectors), 0.001, np.float16))
+
+
+def _small(random: NDArray[np.int8]) -> NDArray[np.float16]:
+    return (random / np.float32(1024)).astype(np.float16)
+
+
+def _milliseconds(block: list[Encoded], budget: RetrievalBudget) -> float:
+    """The quickest of some runs on one thread, in CPU time: other work does not stretch it.
+
+    The first run may compile or load the kernel and is left out.
+    """
+    shape = (budget.r_q, block[0].dimension)
+    query = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+    maxsim_levels(query, block, budget, rows=np.arange(1), threads=1)
+    seconds: list[float] = []
+    end = time.perf_counter() + _SECONDS_A_MEASURE
+    while len(seconds) < 2 or time.perf_counter() < end:
+        start = time.process_time()
+        maxsim_levels(query, block, budget, threads=1)
+        seconds.append(time.process_time() - start)
+    return min(seconds) * 1000

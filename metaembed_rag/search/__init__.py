@@ -1,0 +1,1 @@
+"""How a question finds its pages: the plan, the cascade, the words, and their fusion."""

@@ -1,0 +1,1 @@
+"""Ordered vectors of pages: how they are stored, and how they are scored."""

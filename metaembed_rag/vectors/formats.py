@@ -1,0 +1,252 @@
+"""How a page's vectors are stored: fp16, int8, int4 or sign bits, chosen when an index is made.
+
+========  ==========================  ====================  ==================================
+format    bytes a vector              page of 64 x 128      a value is off by at most
+========  ==========================  ====================  ==================================
+``fp16``  2 D                         16,384                2^-11 of itself (+ 2^-25)
+``int8``  D + 2                       8,320                 scale / 2 = max |v| / 254
+``int4``  D / 2 + 2                   4,224                 scale = max |v| / 16
+``bits``  D / 8 + 2                   1,152                 max(scale, max |v| - scale)
+========  ==========================  ====================  ==================================
+
+(The scale itself is rounded to fp16, for int8 and int4 upwards.) Every format keeps the order of
+the vectors and stores them one after the other, each with its scale directly before its values:
+the first ``r_c`` vectors of a page are a prefix of its bytes. int8, int4 and bits are whole numbers
+times a scale, so :meth:`Encoded.as_int8` loses nothing and one int8 kernel scores all three.
+
+pybase64 decodes 200 pages of 64 x 128 in int8 in 0.6 ms, the standard library in 4.2.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pybase64
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import StoreError
+from metaembed_rag.vectors.quantized import Quantized, quantize, scales_for
+
+DEFAULT = "int8"
+"""The format of an index that asks for none, and of every index from before there was a choice."""
+
+_HALF = 8
+"""int4 has 16 codes, none of them zero: code c stands for 2 c - 15, in -15, -13 … 13, 15."""
+
+
+class VectorFormat(ABC):
+    """One way to store vectors. Use :func:`vector_format`.
+
+    Attributes:
+        name: What users write.
+        dtype: Of the stored values.
+        scaled: Whether each vector has a scale.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    scaled = True
+
+    @abstractmethod
+    def width(self, dimension: int) -> int:
+        """Stored values (of ``dtype``) of a vector of ``dimension``."""
+
+    @abstractmethod
+    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
+        """Float32 vectors of shape (pages, R, D) in this format."""
+
+    @abstractmethod
+    def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
+        """Stored values of shape (…, width) as plain numbers of shape (…, D), scales aside."""
+
+    def bytes_per_vector(self, dimension: int) -> int:
+        """Bytes of a vector of ``dimension`` with its scale."""
+        return self.packed(dimension).itemsize
+
+    def packed(self, dimension: int) -> np.dtype[np.void]:
+        """The layout of a packed vector: a little-endian fp16 scale where it has one, values."""
+        values = ("values", self.dtype, (self.width(dimension),))
+        return np.dtype([("scale", "<f2"), values] if self.scaled else [values])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of pages in a format.
+
+    Attributes:
+        format: Which.
+        dimension: D.
+        values: As the format stores them, shape (pages, R, width).
+        scales: float16, shape (pages, R); all 1 for fp16.
+    """
+
+    format: VectorFormat
+    dimension: int
+    values: NDArray[Any]
+    scales: NDArray[np.float16]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def first(self, vectors: int) -> Encoded:
+        """The first ``vectors`` vectors of each page: a slice, nothing is copied."""
+        return replace(self, values=self.values[:, :vectors], scales=self.scales[:, :vectors])
+
+    def decode(self) -> NDArray[np.float32]:
+        """The vectors in float32, shape (pages, R, D)."""
+        whole = self.format.whole(self.values, self.dimension).astype(np.float32)
+        return whole * self.scales.astype(np.float32)[..., None] if self.format.scaled else whole
+
+    def as_int8(self) -> Quantized:
+        """The same vectors as int8, exactly.
+
+        Raises:
+            ValueError: They are fp16, which int8 cannot hold; :meth:`decode` them.
+        """
+        if not self.format.scaled:
+            raise ValueError(f"{self.format.name} vectors are no whole numbers: decode them")
+        return Quantized(self.format.whole(self.values, self.dimension), self.scales)
+
+
+class _Fp16(VectorFormat):
+    name, dtype, scaled = "fp16", np.dtype("<f2"), False
+
+    def width(self, dimension: int) -> int:
+        return dimension
+
+    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
+        values = np.asarray(vectors, dtype=self.dtype)
+        return Encoded(self, values.shape[-1], values, _ones(values))
+
+    def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
+        return values
+
+
+class _Int8(VectorFormat):
+    name, dtype = "int8", np.dtype("i1")
+
+    def width(self, dimension: int) -> int:
+        return dimension
+
+    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
+        quantized = quantize(vectors)
+        return Encoded(self, vectors.shape[-1], quantized.values, quantized.scales)
+
+    def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
+        return values
+
+
+class _Int4(VectorFormat):
+    """Two values a byte, the earlier one in the low half.
+
+    The 16 codes stand for odd numbers, symmetric about zero: with a zero among them one code would
+    be wasted, and the largest error would be max |v| / 14 instead of / 16.
+    """
+
+    name, dtype = "int4", np.dtype("u1")
+
+    def width(self, dimension: int) -> int:
+        return -(-dimension // 2)
+
+    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
+        vectors = np.asarray(vectors, dtype=np.float32)
+        scales, steps = scales_for(vectors, 2 * _HALF)
+        codes = np.floor(vectors / (2 * steps[..., None])) + _HALF
+        codes = codes.clip(0, 2 * _HALF - 1).astype(np.uint8)
+        if vectors.shape[-1] % 2:
+            codes = np.concatenate([codes, np.zeros_like(codes[..., :1])], axis=-1)
+        values = codes[..., 0::2] | (codes[..., 1::2] << 4)
+        return Encoded(self, vectors.shape[-1], values, scales)
+
+    def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
+        codes = np.empty((*values.shape, 2), dtype=np.int8)
+        codes[..., 0], codes[..., 1] = values & 15, values >> 4
+        flat = codes.reshape(*values.shape[:-1], -1)[..., :dimension]
+        return 2 * flat - np.int8(2 * _HALF - 1)
+
+
+class _Bits(VectorFormat):
+    """Signs, eight a byte, the earliest value in the highest bit; 1 is at least zero.
+
+    The scale is the vector's mean absolute value, with which scale times signs is nearest to the
+    vector. The scale that keeps inner products unbiased instead (1 / sum |v|) lifts just those
+    vectors that their signs describe worst, and a maximum picks what was lifted.
+    """
+
+    name, dtype = "bits", np.dtype("u1")
+
+    def width(self, dimension: int) -> int:
+        return -(-dimension // 8)
+
+    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
+        vectors = np.asarray(vectors, dtype=np.float32)
+        scales = np.abs(vectors).mean(axis=-1).astype(np.float16)
+        return Encoded(self, vectors.shape[-1], np.packbits(vectors >= 0, axis=-1), scales)
+
+    def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
+        bits = np.unpackbits(values, axis=-1, count=dimension).view(np.int8)
+        return 2 * bits - np.int8(1)
+
+
+FORMATS: dict[str, VectorFormat] = {one.name: one for one in (_Fp16(), _Int8(), _Int4(), _Bits())}
+"""All formats by name, from exact to small."""
+
+
+def vector_format(name: str) -> VectorFormat:
+    """The format of that name.
+
+    Raises:
+        StoreError: There is none.
+    """
+    if name not in FORMATS:
+        raise StoreError(f"the vector format {name!r} is not one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def pack(vectors: Encoded) -> list[str]:
+    """Pack each page's vectors as base64 text, the form in which Chroma's metadata holds them."""
+    packed = np.empty(vectors.values.shape[:2], dtype=vectors.format.packed(vectors.dimension))
+    packed["values"] = vectors.values
+    if vectors.format.scaled:
+        packed["scale"] = vectors.scales
+    return [pybase64.b64encode_as_string(page.tobytes()) for page in packed]
+
+
+def unpack(payloads: Sequence[str], format: VectorFormat, dimension: int, vectors: int) -> Encoded:
+    """Read the first ``vectors`` vectors of each packed page.
+
+    Only the characters that hold them are decoded, so a small budget costs little.
+
+    Raises:
+        ValueError: A payload holds fewer vectors, or is not base64.
+    """
+    layout = format.packed(dimension)
+    size = vectors * layout.itemsize
+    characters = -(-size // 3) * 4
+    data = b"".join(pybase64.b64decode(payload[:characters])[:size] for payload in payloads)
+    if len(data) != size * len(payloads):
+        raise ValueError(f"a stored page holds fewer than {vectors} vectors of {dimension} values")
+    packed = np.frombuffer(data, dtype=layout).reshape(len(payloads), vectors)
+    values = packed["values"]
+    return Encoded(format, dimension, values, packed["scale"] if format.scaled else _ones(values))
+
+
+def cut_dimension(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """The first ``dimension`` values of each vector, at length 1 again; shape (…, dimension).
+
+    Vectors that have just so many values come back as they are.
+    """
+    if vectors.shape[-1] == dimension:
+        return vectors
+    cut = vectors[..., :dimension]
+    lengths = np.linalg.norm(cut, axis=-1, keepdims=True)
+    return np.asarray(cut / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+
+def _ones(values: NDArray[Any]) -> NDArray[np.float16]:
+    """A scale of 1 for each vector, which takes no memory."""
+    return np.broadcast_to(np.float16(1), values.shape[:2])

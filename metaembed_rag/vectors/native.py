@@ -1,0 +1,229 @@
+"""The compiled kernel: built once with the system's C compiler, kept in the user's cache folder.
+
+Nothing here is needed: without a compiler, or on a processor without AVX2, the portable path of
+:mod:`metaembed_rag.vectors.integers` gives the same bits. ``METAEMBED_KERNEL`` chooses:
+``portable`` never compiles, ``native`` fails where it cannot, and by default the faster one that
+works is taken.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import MetaEmbedError
+
+VARIABLE = "METAEMBED_KERNEL"
+"""The environment variable that chooses between ``native`` and ``portable``."""
+
+INSTRUCTIONS = {"avx2": 1, "vnni": 2, "amx": 3}
+"""Instruction sets that the kernel has code for, from slow to fast; a machine has a prefix."""
+
+KINDS = {"int8": 0, "int4": 1, "bits": 2}
+"""Formats that the kernel reads, as kernel.c numbers them."""
+
+_SOURCE = Path(__file__).with_name("kernel.c")
+_FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off"]
+_ATTEMPTS = [[], ["-DNO_AMX"]]
+"""Further flags: compilers from before 2021 do not know AMX."""
+
+
+class Level(ctypes.Structure):
+    """Where a level's vectors lie: kernel.c's ``Level``; steps in bytes."""
+
+    _fields_ = [
+        ("values", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("page_step", ctypes.c_int64),
+        ("vector_step", ctypes.c_int64),
+        ("scale_page_step", ctypes.c_int64),
+        ("scale_vector_step", ctypes.c_int64),
+        ("vectors", ctypes.c_int32),
+        ("kind", ctypes.c_int32),
+    ]
+
+
+class Query(ctypes.Structure):
+    """Packed query vectors: kernel.c's ``Query``."""
+
+    _fields_ = [
+        ("packed", ctypes.c_void_p),
+        ("offsets", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("queries", ctypes.c_int32),
+        ("vectors", ctypes.c_int32),
+        ("groups", ctypes.c_int32),
+        ("dimension", ctypes.c_int32),
+        ("padded", ctypes.c_int32),
+    ]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What scores: the compiled code, or nothing and the reason why.
+
+    Attributes:
+        library: The loaded code; None means the portable path.
+        instructions: Of :data:`INSTRUCTIONS`, or ``"portable"``.
+        reason: Why it is the portable path; empty otherwise.
+    """
+
+    library: ctypes.CDLL | None
+    instructions: str
+    reason: str = ""
+
+
+def kernel() -> Kernel:
+    """The kernel that scores in this process, compiled at the first call (about two seconds).
+
+    Raises:
+        MetaEmbedError: ``METAEMBED_KERNEL`` is neither ``native`` nor ``portable``, or asks for a
+            kernel that cannot be had here.
+    """
+    wanted = os.environ.get(VARIABLE, "").strip().lower()
+    if wanted not in ("", "native", "portable"):
+        raise MetaEmbedError(
+            f"the environment variable {VARIABLE} is {wanted!r}; set it to native or portable, "
+            f"or leave it out"
+        )
+    if wanted == "portable":
+        return Kernel(None, "portable", f"{VARIABLE} asks for it")
+    found = _load()
+    if wanted == "native" and found.library is None:
+        raise MetaEmbedError(
+            f"{VARIABLE} asks for the native kernel, which is not to be had: {found.reason}"
+        )
+    return found
+
+
+@functools.cache
+def _load() -> Kernel:
+    try:
+        library = ctypes.CDLL(str(_compiled()))
+    except (OSError, _CannotCompile) as error:
+        return Kernel(None, "portable", str(error))
+    best = library.metaembed_instructions()
+    if not best:
+        return Kernel(None, "portable", "the processor has no AVX2")
+    library.metaembed_score.argtypes = [
+        ctypes.c_int,
+        ctypes.POINTER(Query),
+        ctypes.POINTER(Level),
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    ]
+    return Kernel(library, list(INSTRUCTIONS)[best - 1])
+
+
+class _CannotCompile(Exception):
+    """There is no compiler, or it refused; the message says which."""
+
+
+def _compiled() -> Path:
+    """The shared library for this source and compiler, built where it is not yet."""
+    machine = os.uname().machine if hasattr(os, "uname") else "unknown"
+    if machine not in ("x86_64", "amd64"):
+        raise _CannotCompile(f"there is no kernel for {machine} processors")
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        raise _CannotCompile("there is no C compiler (cc)")
+    key = hashlib.blake2b(_SOURCE.read_bytes() + repr(_FLAGS).encode(), digest_size=8).hexdigest()
+    library = _folder() / f"kernel-{key}-{machine}.so"
+    if not library.exists():
+        _compile(compiler, library)
+    return library
+
+
+def _compile(compiler: str, library: Path) -> None:
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        made = Path(folder) / "kernel.so"
+        for further in _ATTEMPTS:
+            command = [compiler, *_FLAGS, *further, str(_SOURCE), "-o", str(made)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                made.replace(library)  # at once: another process sees all of it or nothing
+                return
+    message = (done.stderr.strip() or "no message").splitlines()[0]
+    raise _CannotCompile(f"{compiler} does not compile the kernel: {message}")
+
+
+def _folder() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("metaembed_rag")) / "kernels"
+
+
+def pack_queries(values: NDArray[np.int8], scales: NDArray[np.float32]) -> tuple[Query, list[Any]]:
+    """Query vectors as the kernel reads them.
+
+    Args:
+        values: int8, shape (queries, r_q, D).
+        scales: float32, shape (queries, r_q).
+
+    Returns:
+        The structure, and the arrays that it points into, to be kept as long.
+    """
+    queries, vectors, dimension = values.shape
+    groups, padded = -(-queries * vectors // 16), -(-dimension // 64) * 64
+    flat = np.zeros((groups * 16, padded), dtype=np.int8)
+    flat[: queries * vectors, :dimension] = values.reshape(-1, dimension)
+    packed = np.ascontiguousarray(flat.reshape(groups, 16, padded // 4, 4).swapaxes(1, 2))
+    offsets = flat.sum(axis=1, dtype=np.int32) * np.int32(128)
+    weights = np.ascontiguousarray(scales, dtype=np.float32)
+    arrays = [packed, offsets, weights]
+    pointers = [array.ctypes.data for array in arrays]
+    return Query(*pointers, queries, vectors, groups, dimension, padded), arrays
+
+
+def score(
+    found: Kernel,
+    query: Query,
+    levels: ctypes.Array[Level],
+    rows: NDArray[np.int64] | None,
+    span: tuple[int, int],
+    scores: NDArray[np.float32],
+    best: NDArray[np.float32] | None = None,
+) -> None:
+    """Write the scores of pages ``span`` of ``rows`` into these columns of ``scores``.
+
+    Args:
+        found: A kernel with a library.
+        query: From :func:`pack_queries`.
+        levels: Of vectors that stay alive meanwhile.
+        rows: Which pages; None for all.
+        span: First and one past the last position in ``rows``.
+        scores: float32, shape (queries, pages or rows), C order.
+        best: float32, shape (pages or rows, queries, r_q), C order: the best similarities in other
+            levels, which count too; brought up to date with these levels.
+    """
+    assert found.library is not None
+    failed = found.library.metaembed_score(
+        INSTRUCTIONS[found.instructions],
+        ctypes.byref(query),
+        levels,
+        len(levels),
+        None if rows is None else rows.ctypes.data,
+        *span,
+        scores.ctypes.data,
+        scores.shape[1],
+        None if best is None else best.ctypes.data,
+    )
+    if failed:
+        raise MemoryError("no memory for the vectors of a page")

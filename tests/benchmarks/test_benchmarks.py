@@ -1,0 +1,194 @@
+"""The benchmark scripts run, at toy sizes; what they measure is in RESULTS.md."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.evaluation import read_dataset
+from metaembed_rag.pages import Page, ocr
+from metaembed_rag.testing import FakeEncoder
+
+CHECKOUT = Path(__file__).parents[2]
+SCRIPTS = CHECKOUT / "benchmarks"
+DATA = Path(os.environ.get("METAEMBED_DATA", CHECKOUT.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def text_set(tmp_path):
+    """A BEIR folder: two pages of text, and a picture for OCR."""
+    folder = tmp_path / "toy"
+    (folder / "qrels").mkdir(parents=True)
+    Image.new("RGB", (4, 4), "red").save(folder / "chart.png")
+    pages = [
+        {"_id": "a", "text": "the lift of wings"},
+        {"_id": "b", "text": "a wing that drags"},
+        {"_id": "c", "image": "chart.png"},
+    ]
+    queries = [
+        {"_id": "1", "text": "wing"},
+        {"_id": "2", "text": "sales"},
+        {"_id": "3", "text": "the"},
+    ]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, pages)))
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    (folder / "qrels" / "test.tsv").write_text("query\tpage\tscore\n1\tb\t1\n2\tc\t1\n3\ta\t1\n")
+    return folder
+
+
+def test_stemming_makes_bm25_find_other_forms_of_a_word(script):
+    bm25 = script("bm25")
+    texts = ["the lift of wings", "a wing that drags"]
+    (plain,), _ = bm25.bm25_scores(texts, ["wing"], stemmed=False)
+    (stemmed,), _ = bm25.bm25_scores(texts, ["wing"], stemmed=True)
+    assert plain[0] == 0 < plain[1]
+    assert stemmed[0] > 0 < stemmed[1]
+
+
+def test_bm25_gives_no_points_for_a_query_of_stop_words(script):
+    scores, _ = script("bm25").bm25_scores(["some text"], ["the of"], stemmed=False)
+    assert scores.tolist() == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "pages", "queries", "plain", "stemmed"),
+    [
+        ("texdoc_pages", 420, 538, 89.2, 84.7),
+        ("debian_packages", 3518, 2000, 78.9, 82.0),
+        ("cranfield", 1400, 225, 31.8, 33.6),
+    ],
+)
+def test_bm25_on_real_sets_is_what_another_implementation_of_ndcg_gave(
+    script, name, pages, queries, plain, stemmed
+):
+    if not (DATA / name).is_dir():
+        pytest.skip(f"the set {name} is not at {DATA}; METAEMBED_DATA names its folder")
+    dataset = read_dataset(DATA / name)
+    assert (len(dataset.pages), len(dataset.queries), dataset.unjudged) == (pages, queries, 0)
+    found = [100 * result["ndcg@5"] for result in script("bm25").bm25_results(dataset)]
+    assert found == pytest.approx([plain, stemmed], abs=0.06)
+
+
+def test_the_table_has_a_row_for_both_bm25_and_every_budget(script, text_set, monkeypatch):
+    monkeypatch.setattr(ocr, "read_text", lambda image: "sales by region")
+    module = script("evaluate_all")
+    encoder = FakeEncoder(modalities=["text"])
+    (report,) = module.evaluate_all([text_set], encoder)
+    assert report["skipped"] == []
+    assert [result["system"] for result in report["bm25"]] == ["BM25 plain", "BM25 stemmed"]
+    # The picture is found by its OCR text, and "the" (a stop word) finds the first id.
+    assert report["bm25"][0]["ndcg@5"] == 1
+    rows = module.table([report]).splitlines()[2:]
+    assert len(rows) == 2 + 5
+    assert rows[0].startswith("| toy (3 queries, 3 pages) | BM25 plain | 100.0 [100.0, 100.0] |")
+    assert "| fake, fused, (16,64) |" in rows[-1]
+    assert rows[-1].endswith(f"| {64 * (64 + 2):,} |")
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_opencqa_charts_become_a_set_of_pictures_and_all_their_questions(script, tmp_path, copy):
+    source = tmp_path / "source"
+    (source / "images").mkdir(parents=True)
+    for name in "123":
+        Image.new("RGB", (2, 2)).save(source / "images" / f"{name}.webp")
+    records = [{"image": f"images/{n}.webp", "text": f"{n}{q}?"} for n in "123" for q in "xy"]
+    (source / "val.jsonl").write_text("\n".join(map(json.dumps, records)))
+    module = script("opencqa_beir")
+    assert module.make_opencqa(source, tmp_path / "out", charts=2, seed=1, copy=copy) == (2, 4)
+    dataset = read_dataset(tmp_path / "out")
+    assert [page.text for page in dataset.pages] == ["", ""]
+    assert all(query.text[0] in dataset.qrels[query.id] for query in dataset.queries)
+    with pytest.raises(FileExistsError, match="name a new folder"):
+        module.make_opencqa(source, tmp_path / "out")
+
+
+def test_index_speed_accounts_for_its_pages_and_time(script, tmp_path):
+    pages = [Page("p", number=n, text=f"page {n}", image=Image.new("RGB", (9, 9))) for n in (1, 2)]
+    found = script("index_speed").index_speed(pages, FakeEncoder(), tmp_path / "index")
+    assert found["pages"] == 2
+    assert found["skipped"] == []
+    assert sum(found["seconds_of"].values()) <= found["seconds"] + 0.05
+    assert 0 < found["share_of_store_and_hash"] <= 1
+    assert found["index_bytes_per_page"] > 64 * (64 + 2)
+
+
+def test_search_speed_times_candidate_and_exhaustive_searches(script, tmp_path):
+    module = script("search_speed")
+    encoder = module.RandomEncoder(8)
+    index, _ = module.build(tmp_path / "index", 30, encoder)
+    assert len(index) == 30
+    found = module.search_speed(index, encoder, searches=2, exhaustive_searches=1)
+    assert [result["budget"] for result in found[:5]] == [list(b) for b in RetrievalBudget.PAPER]
+    assert [result.get("exhaustive", False) for result in found] == [False] * 7 + [True] * 5
+    assert all(0 < result["p50_ms"] <= result["p95_ms"] for result in found)
+    ways = module.search_ways(index, encoder.encode_query(range(3)), slow_searches=1)
+    assert [(way["source"], way["searches"]) for way in ways] == [("cache", 3)] * 5 + [
+        ("chroma", 1)
+    ] * 2
+    assert {way["way"]: way["recall@10"] for way in ways}["cascade"] == 1.0  # 30 pages are few
+
+
+def test_hybrid_compares_every_fusion_with_each_system_alone(
+    script, text_set, tmp_path, monkeypatch
+):
+    hybrid = script("hybrid")
+    monkeypatch.setattr(ocr, "read_text", lambda picture: "")
+    encoder = FakeEncoder()
+    for _ in range(2):  # the second time from the cache
+        encoded = hybrid.encode(hybrid.read(text_set, tmp_path / "ocr"), encoder, tmp_path)
+        report = hybrid.compare(encoded)
+    assert len(encoder.encoded) == 2  # the picture has no text
+    # "sales" finds nothing and "the" leaves ties by id: a. Stemmed, "wing" finds a before b.
+    assert report["bm25"] == {"plain": 0.6667, "stemmed": 0.5436, "words and pairs": 0.5436}
+    assert [row["budget"] for row in report["results"]] == ["1,1", "2,4", "4,8", "8,16", "16,64"]
+    for row in report["results"]:
+        mean, low, high = row["gain"]
+        assert mean == pytest.approx(row["hybrid"] - 0.6667, abs=2e-4)
+        assert low <= mean <= high
+    assert "| toy | (16,64) | 66.7 | 54.4 | 54.4 |" in hybrid.table([report])
+    found = hybrid.choices([encoded])
+    assert len(found) == len(hybrid.WEIGHTS) * len(hybrid.PAIR_WEIGHTS)
+    assert all(one["least gain"] <= one["mean"] - 0.6666 for one in found)
+    assert len(hybrid.choice_table(found).splitlines()) == 2 + len(hybrid.PAIR_WEIGHTS)
+
+
+def test_a_set_can_be_read_by_ocr_though_it_has_text(script, text_set, monkeypatch):
+    monkeypatch.setattr(ocr, "read_text", lambda picture: "sales rose")
+    hybrid = script("hybrid")
+    assert [page.text for page in hybrid.read_pictures(text_set, None).pages] == [
+        "",  # no text layer and no picture
+        "",
+        "sales rose",
+    ]
+    assert hybrid.read(text_set, None).pages[0].text == "the lift of wings"
+
+
+def test_development_data_share_no_query_and_no_chart_with_evaluation_sets(
+    script, text_set, tmp_path
+):
+    hybrid = script("hybrid")
+    toy = read_dataset(text_set)
+    assert [query.text for query in hybrid.without_queries(toy, [toy]).queries] == []
+    rows = [{"image": f"images/{name}.webp", "text": f"What of {name}?"} for name in ("chart", "x")]
+    (tmp_path / "val.jsonl").write_text("\n".join(map(json.dumps, [*rows, rows[1]])))
+    charts = hybrid.development_charts(tmp_path, [toy])  # toy's picture is chart.png
+    assert [page.id for page in charts.pages] == ["x"]
+    assert charts.qrels == {"x@0": {"x": 1}, "x@1": {"x": 1}}
+
+
+def test_only_candidates_are_fused(script, monkeypatch):
+    hybrid = script("hybrid")
+    monkeypatch.setattr(hybrid, "CANDIDATES", 1)
+    first, maxsim = np.array([3.0, 2.0, 1.0]), np.array([1.0, 9.0, 2.0])
+    scores = hybrid.among_candidates(np.add, first, maxsim, np.array([0.0, 0.0, 5.0]))
+    assert scores.tolist() == [1.0, -np.inf, 7.0]
+
+
+def test_scoring_on_a_device_is_timed_where_it_gives_the_bits_of_the_cpu(script):
+    rows = script("gpu").measure("cpu", pages=50, dimension=32, queries=[1, 2], rounds=1)
+    assert len({(row["budget"], row["queries"]) for row in rows}) == 5 * 2
+    assert all(row["ms"] > 0 for row in rows)

@@ -1,0 +1,285 @@
+"""The remote encoder against a fake server that answers as vLLM does."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
+from metaembed_rag.errors import CheckpointError, ModalityError, ModelError
+from metaembed_rag.model.pooling import Pooling, nested_pooling
+from metaembed_rag.model.remote import RemoteEncoder, RemoteSettings
+
+RED = Image.new("RGB", (8, 6), "red")
+
+
+class FakeServer:
+    """Answers /v1/models and /pooling; a token's vector depends on the token alone."""
+
+    def __init__(self) -> None:
+        self.models = [{"id": "colbert", "root": "/models/colbert"}]
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.failures: list[tuple[int, dict[str, str], str]] = []
+        """Answered first, one a request: status, headers, body."""
+        self.answer: dict[str, Any] | None = None
+        self.reverse = False
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._send(owner.get())
+
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                body = json.loads(self.rfile.read(length))
+                owner.keys.append(self.headers.get("Authorization"))
+                self._send(owner.post(self.path, body))
+
+            def _send(self, what: tuple[int, dict[str, str], str]) -> None:
+                status, headers, text = what
+                data = text.encode()
+                self.send_response(status)
+                for key, value in {"Content-Length": str(len(data)), **headers}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Tests stay quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def get(self) -> tuple[int, dict[str, str], str]:
+        if self.failures:
+            return self.failures.pop(0)
+        return 200, {}, json.dumps({"object": "list", "data": self.models})
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, str], str]:
+        self.requests.append({"path": path, **body})
+        if self.failures:
+            return self.failures.pop(0)
+        if self.answer is not None:
+            return 200, {}, json.dumps(self.answer)
+        texts = body.get("input") or [body["messages"][0]["content"][1]["text"] + " image"]
+        data = [
+            {"index": i, "object": "pooling", "data": token_vectors(text).tolist()}
+            for i, text in enumerate(texts)
+        ]
+        return 200, {}, json.dumps({"data": data[::-1] if self.reverse else data})
+
+
+def token_vectors(text: str) -> np.ndarray:
+    rows = [np.random.default_rng(sum(word.encode())).standard_normal(8) for word in text.split()]
+    return np.array(rows, np.float32)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    server = FakeServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def connect(server, pauses):
+    def connect(tail: str = "", **options: Any) -> RemoteEncoder:
+        return RemoteEncoder.connect(server.address + tail, sleep=pauses.append, **options)
+
+    return connect
+
+
+def test_the_one_door_answers_an_address_with_a_remote_encoder(server):
+    encoder = MetaEmbedEncoder.from_pretrained(f"{server.address}#colbert")
+    assert isinstance(encoder, RemoteEncoder)
+    assert encoder.name == f"{server.address}#colbert"
+    assert (encoder.dimension, encoder.query_vectors, encoder.document_vectors) == (8, 16, 64)
+
+
+def test_vectors_are_the_servers_tokens_pooled_here(server, connect):
+    server.reverse = True
+    texts = ["a red fox", "blue", "one two three four"]
+    found = connect().encode_document(texts)
+    expected = [nested_pooling(token_vectors(text), 64) for text in texts]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert connect().encode_query("a red fox", vectors=2).shape == (1, 2, 8)
+
+
+def test_texts_travel_in_batches_and_keep_their_order(server, connect):
+    texts = [f"text {'x' * i}" for i in range(7)]
+    encoder = connect("?batch_size=3&connections=2")
+    tokens = encoder.encode_tokens(texts, "document")
+    assert sorted(len(request["input"]) for request in server.requests) == [1, 3, 3]
+    for text, found in zip(texts, tokens, strict=True):
+        np.testing.assert_allclose(found, token_vectors(text), atol=1e-6)
+
+
+def test_a_request_asks_for_token_vectors_with_the_prompt_of_its_side(server, connect):
+    encoder = connect("?query_prompt=Q%20&document_prompt=D%20")
+    encoder.encode_query(["fox"])
+    encoder.encode_document(["fox"])
+    asked, held = server.requests
+    assert (asked["input"], held["input"]) == (["Q fox"], ["D fox"])
+    assert asked["path"] == "/pooling"
+    assert (asked["model"], asked["task"]) == ("colbert", "token_embed")
+
+
+def test_an_image_travels_as_a_message_of_its_own(server, connect):
+    encoder = connect("?modalities=text,image,fused&max_pixels=12")
+    encoder.encode_document([RED, {"text": "a chart", "image": RED}])
+    contents = [request["messages"][0]["content"] for request in server.requests]
+    assert {content[1]["text"] for content in contents} == {"Describe the image.", "a chart"}
+    data = base64.b64decode(contents[0][0]["image_url"]["url"].partition("base64,")[2])
+    assert Image.open(io.BytesIO(data)).size == (4, 3)
+    with pytest.raises(ModalityError, match="document 0 is an image, but colbert reads text"):
+        connect().encode_document([RED])
+
+
+def test_a_busy_server_is_asked_again_with_growing_pauses(server, connect, pauses):
+    encoder = connect()
+    server.failures = [(503, {}, "starting"), (429, {"Retry-After": "7"}, ""), (500, {}, "")]
+    assert encoder.encode_query("fox").shape == (1, 16, 8)
+    assert pauses == [0.5, 7.0, 2.0]
+
+
+def test_after_the_last_try_the_problem_is_told(server, connect, pauses):
+    encoder = connect("?tries=2")
+    server.failures = [(503, {}, '{"error": {"message": "model is loading"}}')] * 2
+    with pytest.raises(ModelError, match=r"no answer in 2 tries \(503 model is loading\)"):
+        encoder.encode_query("fox")
+    assert pauses == [0.5]
+
+
+def test_a_server_that_is_not_there_is_named(server):
+    server.close()
+    with pytest.raises(ModelError, match=rf"{server.address} gave no answer.*check that"):
+        RemoteEncoder.connect(f"{server.address}?tries=1")
+
+
+def test_a_request_that_takes_too_long_is_given_up(pauses):
+    def slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("too slow", request=request)
+
+    client = httpx.Client(transport=httpx.MockTransport(slow))
+    with pytest.raises(ModelError, match="ReadTimeout: too slow.*timeout="):
+        RemoteEncoder.connect("http://far?tries=3", client=client, sleep=pauses.append)
+    assert pauses == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, r"refuses: 400 too long$"),
+        (401, "METAEMBED_API_KEY"),
+        (404, "--runner pooling"),
+    ],
+)
+def test_a_refusal_is_told_at_once_in_the_servers_words(server, connect, pauses, status, message):
+    encoder = connect()
+    server.failures = [(status, {}, '{"error": {"message": "too long"}}')]
+    with pytest.raises(ModelError, match=message):
+        encoder.encode_query("fox")
+    assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"data": []}, "another number of inputs than the 1 sent"),
+        ({"data": [{"data": [0.1, 0.2]}]}, "no vector for each token"),
+        ({"data": [{"embedding": [0.1]}]}, "no vector for each token"),
+        ({"data": [{"data": [[1.0], [1.0, 2.0]]}]}, "no vector for each token"),
+        ({"data": [{"data": [[None, 1.0]]}]}, "not finite"),
+    ],
+)
+def test_an_answer_that_holds_no_token_vectors_is_refused(server, connect, answer, message):
+    encoder = connect()
+    server.answer = answer
+    with pytest.raises(ModelError, match=message):
+        encoder.encode_query("fox")
+
+
+def test_the_model_must_be_on_the_server(server, connect):
+    server.models.append({"id": "colpali", "root": "colpali"})
+    with pytest.raises(CheckpointError, match="serves colbert, colpali, not just one model"):
+        connect()
+    with pytest.raises(CheckpointError, match="not colqwen; name one"):
+        connect("#colqwen")
+    assert connect("#colpali").model == "colpali"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://", "no address of a model"),
+        ("http://me:secret@host", "METAEMBED_API_KEY"),
+        ("http://host?tries", "options that cannot be read"),
+        ("http://host?tries=many", "tries must be a number"),
+        ("http://host?tries=0", "tries must be more than 0"),
+        ("http://host?modalities=image", "always with text"),
+    ],
+)
+def test_an_address_that_makes_no_sense_is_refused_without_its_secrets(address, message):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        RemoteEncoder.connect(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unknown_option_is_refused(server):
+    with pytest.raises(ModelError, match="'retries' is unknown"):
+        RemoteEncoder.connect(f"{server.address}?retries=3")
+
+
+def test_the_key_of_the_environment_is_sent_and_never_written_down(server, connect, monkeypatch):
+    monkeypatch.setenv("METAEMBED_API_KEY", "secret")
+    encoder = connect()
+    encoder.encode_query("fox")
+    assert server.keys == ["Bearer secret"]
+    assert "secret" not in encoder.name + repr(encoder)
+
+
+def test_the_name_with_all_options_connects_again(connect, server, tmp_path):
+    encoder = connect("#colbert?pooling=kmeans&query_prompt=Q%20&document_vectors=4")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.add([Page(source="a", text="a red fox"), Page(source="b", text="blue whales swim")])
+    assert index.search("red fox", budget="2,4")[0].page.source == "a"
+    again = PageIndex.open(tmp_path / "i")
+    assert again.search("red fox")[0].page.source == "a"
+    assert again.info()["pooling"] == "kmeans"
+    assert again.info()["model"] == encoder.name
+    assert RemoteEncoder.connect(encoder.name).fingerprint == encoder.fingerprint
+
+
+def test_the_fingerprint_tells_models_prompts_and_pooling_apart(server, connect):
+    prints = {connect().fingerprint, connect("?query_prompt=Q").fingerprint}
+    prints.add(connect(pooling=Pooling("kmeans")).fingerprint)
+    server.models = [{"id": "colbert", "root": "/models/other"}]
+    prints.add(connect().fingerprint)
+    assert len(prints) == 4
+    assert connect("?timeout=5&tries=2").fingerprint in prints
+
+
+def test_settings_refuse_what_reads_no_text():
+    with pytest.raises(CheckpointError, match="always with text"):
+        RemoteSettings(modalities=("image",))

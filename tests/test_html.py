@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from PIL import Image
+
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.hits import Hit, Hits
+from metaembed_rag.html import hits_html, hits_page
+from metaembed_rag.pages import Page
+
+PICTURE = Page(
+    source="/home/anna/secret/report.pdf",
+    number=3,
+    image=Image.new("RGB", (900, 600), "red"),
+    metadata={"section": "Sales <2024>"},
+)
+NOTE = Page(source="note.md", text="red & blue " * 200)
+
+
+def hits(*pages, query="a <b> c", seconds=0.0123):
+    found = [Hit(rank, 1 - rank / 10, page) for rank, page in enumerate(pages, start=1)]
+    return Hits(found, query, RetrievalBudget(4, 8), seconds)
+
+
+def test_a_fragment_shows_query_budget_time_score_source_and_page():
+    html = hits_html(hits(PICTURE, NOTE))
+    for part in ("a &lt;b&gt; c", "budget (4,8) · 2 hits · 12 ms", "1. 0.900", "2. 0.800"):
+        assert part in html
+    assert "report.pdf, page 3<br>Sales &lt;2024&gt;" in html
+    assert html.count("data:image/jpeg;base64,") == 1
+    assert "red &amp; blue" in html
+
+
+def test_whole_paths_stay_out_of_shared_notebooks():
+    assert "/home/anna" not in hits_html(hits(PICTURE))
+    assert "/home/anna" not in PICTURE._repr_html_()
+
+
+def test_long_text_and_large_pictures_are_cut():
+    assert len(hits_html(hits(NOTE))) < 4000
+    small, large = (len(hits_html(hits(PICTURE), max_side=side)) for side in (50, 800))
+    assert small < large
+
+
+def test_several_searches_stand_one_below_the_other():
+    html = hits_html([hits(NOTE, query="first"), hits(NOTE, query="second")])
+    assert html.index("first") < html.index("second")
+    assert html.count("<style>") == 1
+
+
+def test_a_deleted_picture_gives_way_to_the_text():
+    page = Page(source="a", text="what it said", image_path="/no/such/picture.jpg")
+    assert "what it said" in hits_html(hits(page))
+
+
+def test_no_hits_say_so():
+    assert "No page was found." in hits_html(hits())
+
+
+def test_a_document_is_whole():
+    html = hits_page(hits(NOTE))
+    assert html.startswith("<!doctype html>")
+    assert "<title>a &lt;b&gt; c</title>" in html
+    assert html.rstrip().endswith("</html>")
+
+
+def test_notebooks_show_hits_a_hit_and_a_page():
+    assert "budget (4,8)" in hits(NOTE)._repr_html_()
+    assert "1. 0.900" in hits(NOTE)[0]._repr_html_()
+    assert "note.md, page 1" in NOTE._repr_html_()
