@@ -64,8 +64,8 @@ from pooling import best_cosines, flattened
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.evaluation import exhaustive_scores
-from metaembed_rag.inputs import Encoder, dimensions
 from metaembed_rag.model import pooling
+from metaembed_rag.model.base import Encoder, dimensions
 from metaembed_rag.model.pooling import nested_pooling_batch
 from metaembed_rag.search import fusion
 from metaembed_rag.search import pairs as phrases
@@ -74,8 +74,7 @@ from metaembed_rag.search.fusion import Fusion
 from metaembed_rag.search.words import LexicalIndex
 from metaembed_rag.vectors import formats
 from metaembed_rag.vectors import quantized as multivector
-from metaembed_rag.vectors.formats import FORMATS, cut_dimension
-from metaembed_rag.vectors.quantized import quantize
+from metaembed_rag.vectors.formats import FORMATS, cut_dimension, quantize
 
 logger = logging.getLogger("checkpoint")
 

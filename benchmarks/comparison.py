@@ -46,7 +46,7 @@ from metaembed_rag.evaluation.reading import PageReader
 from metaembed_rag.model.pooling import ward
 from metaembed_rag.training.collapse import measure_collapse
 from metaembed_rag.training.mmr import MMRSettings
-from metaembed_rag.vectors.quantized import quantize
+from metaembed_rag.vectors.formats import quantize
 from recipes.mini import corpora
 from recipes.mini.batches import Sampler, TokenisedSources
 from recipes.mini.export import DOCUMENT_TOKENS, QUERY_TOKENS

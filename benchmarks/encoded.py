@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import Dataset, measure, ocr_text, read_dataset, top_pages
 from metaembed_rag.evaluation.reading import PageReader
-from metaembed_rag.inputs import Encoder, Input, Mode
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.vectors import formats, maxsim
 from metaembed_rag.vectors import quantized as multivector
 from metaembed_rag.vectors.formats import Encoded

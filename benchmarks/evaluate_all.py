@@ -24,7 +24,8 @@ from typing import Any, get_args
 from bm25 import bm25_results
 
 from metaembed_rag.evaluation import METRICS, Dataset, evaluate, ocr_text, read_dataset
-from metaembed_rag.inputs import Encoder, Mode
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Mode
 
 
 def evaluate_all(

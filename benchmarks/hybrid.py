@@ -55,11 +55,11 @@ from metaembed_rag.evaluation import (
     top_pages,
 )
 from metaembed_rag.index import PageIndex
-from metaembed_rag.inputs import Encoder
+from metaembed_rag.model.base import Encoder
 from metaembed_rag.pages import Page
 from metaembed_rag.search.fusion import Fusion
 from metaembed_rag.search.words import PAIR_WEIGHT, LexicalIndex
-from metaembed_rag.vectors.quantized import Quantized, quantize
+from metaembed_rag.vectors.formats import Quantized, quantize
 from recipes.mini import corpora
 
 Fuse = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]

@@ -25,9 +25,8 @@ import torch
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.vectors import native
-from metaembed_rag.vectors.formats import Encoded, vector_format
+from metaembed_rag.vectors.formats import Encoded, Quantized, vector_format
 from metaembed_rag.vectors.integers import maxsim_levels, quantize_queries
-from metaembed_rag.vectors.quantized import Quantized
 
 EDGES = (0, 1, 4, 8, 16, 64)
 

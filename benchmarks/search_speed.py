@@ -33,7 +33,7 @@ from tqdm import tqdm
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
-from metaembed_rag.vectors.quantized import Quantized
+from metaembed_rag.vectors.formats import Quantized
 
 _WARM_UP = 5
 

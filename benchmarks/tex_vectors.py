@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from metaembed_rag import MetaEmbedEncoder
-from metaembed_rag.vectors.quantized import quantize
+from metaembed_rag.vectors.formats import quantize
 from recipes.mini import corpora
 
 QUERIES = 300

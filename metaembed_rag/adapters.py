@@ -21,7 +21,8 @@ from PIL import Image, ImageOps
 from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto, parse_or_auto
 from metaembed_rag.errors import BudgetError, UnreadableFileError
 from metaembed_rag.hits import Hits
-from metaembed_rag.inputs import Encoder, Input
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
 from metaembed_rag.store.chroma import normalize_where

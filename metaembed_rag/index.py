@@ -27,15 +27,8 @@ from metaembed_rag.errors import (
 )
 from metaembed_rag.hits import Hit, Hits, SearchPlan
 from metaembed_rag.ingest import Adding, AddReport, remove_pages
-from metaembed_rag.inputs import (
-    Encoder,
-    Input,
-    Mode,
-    check_query,
-    dimensions,
-    query_input,
-    query_text,
-)
+from metaembed_rag.model.base import Encoder, dimensions
+from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.counting import count_pages
 from metaembed_rag.progress import page_counter

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import PageError
-from metaembed_rag.inputs import Encoder, Input, Mode, page_input
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.store import records

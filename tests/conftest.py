@@ -39,7 +39,7 @@ def data() -> Path:
 @pytest.fixture
 def shapes(monkeypatch) -> list[tuple[int, int]]:
     """The budget that ranks, (query vectors, page vectors), of each search and each scoring."""
-    from metaembed_rag.search import cascade
+    from metaembed_rag.search import cascade, searcher
 
     seen: list[tuple[int, int]] = []
     real = cascade.maxsim_unrounded

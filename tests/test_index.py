@@ -26,7 +26,7 @@ from metaembed_rag.errors import (
     StoreError,
 )
 from metaembed_rag.index import PageIndex
-from metaembed_rag.inputs import page_input
+from metaembed_rag.model.inputs import page_input
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.maxsim import maxsim

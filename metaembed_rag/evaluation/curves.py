@@ -19,13 +19,14 @@ from metaembed_rag.errors import DatasetError, ModelError, PageError
 from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
 from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measure, top_pages
 from metaembed_rag.evaluation.reading import PageReader
-from metaembed_rag.inputs import Encoder, Mode
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page
 from metaembed_rag.progress import tqdm
 from metaembed_rag.search.fusion import Fusion, HybridLike
 from metaembed_rag.search.words import LexicalIndex
+from metaembed_rag.vectors.formats import Quantized, quantize
 from metaembed_rag.vectors.maxsim import maxsim_batch, maxsim_quantized
-from metaembed_rag.vectors.quantized import Quantized, quantize
 
 _T = TypeVar("_T")
 

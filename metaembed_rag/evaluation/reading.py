@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from metaembed_rag.errors import NothingToReadError, PageError
-from metaembed_rag.inputs import Encoder, Input, Mode, page_input
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page
 
 

@@ -15,11 +15,11 @@ from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import PageError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.inputs import Input, Mode, page_input, query_input
 from metaembed_rag.langchain.documents import document_to_page, page_to_document
 from metaembed_rag.langchain.searching import SearchOptions, open_query
+from metaembed_rag.model.inputs import Input, Mode, page_input, query_input
+from metaembed_rag.vectors.formats import quantize
 from metaembed_rag.vectors.maxsim import maxsim
-from metaembed_rag.vectors.quantized import quantize
 
 
 class MetaEmbedReranker(BaseDocumentCompressor):

@@ -15,13 +15,13 @@ from pydantic import ConfigDict
 from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.index import PageIndex
-from metaembed_rag.inputs import Input
 from metaembed_rag.langchain.searching import (
     SEARCH_KEYWORDS,
     SearchOptions,
     check_keywords,
     hit_document,
 )
+from metaembed_rag.model.inputs import Input
 from metaembed_rag.search.fusion import HybridLike
 
 

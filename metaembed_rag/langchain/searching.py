@@ -14,9 +14,9 @@ from metaembed_rag.adapters import BudgetChoice, both_filters, open_image, plan_
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.index import PageIndex
-from metaembed_rag.inputs import Input
 from metaembed_rag.langchain.documents import page_to_document
 from metaembed_rag.langchain.filters import index_filter
+from metaembed_rag.model.inputs import Input
 from metaembed_rag.search.fusion import HybridLike
 
 

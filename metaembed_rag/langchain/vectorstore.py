@@ -22,7 +22,6 @@ from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.errors import MetadataError, ModelError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
-from metaembed_rag.inputs import Input, Mode
 from metaembed_rag.langchain.documents import MAX_SIDE, document_to_page, page_to_document
 from metaembed_rag.langchain.embeddings import MetaEmbedEmbeddings
 from metaembed_rag.langchain.filters import index_filter
@@ -33,6 +32,7 @@ from metaembed_rag.langchain.searching import (
     hit_document,
     open_query,
 )
+from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.pages import Page
 from metaembed_rag.vectors.maxsim import maxsim_batch
 
@@ -382,14 +382,14 @@ class _NarrowingRetriever(VectorStoreRetriever):
     """
 
     def _get_relevant_documents(
-        self, query: Input, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+        self, query: Any, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         return super()._get_relevant_documents(
             query, run_manager=run_manager, **self._narrowed(kwargs)
         )
 
     async def _aget_relevant_documents(
-        self, query: Input, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+        self, query: Any, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         return await super()._aget_relevant_documents(
             query, run_manager=run_manager, **self._narrowed(kwargs)

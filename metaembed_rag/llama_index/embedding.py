@@ -24,8 +24,9 @@ from metaembed_rag.adapters import document_vectors, in_search_thread, open_imag
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import ModelError
 from metaembed_rag.index import DEFAULT_MODEL
-from metaembed_rag.inputs import Encoder, Input, page_input
 from metaembed_rag.llama_index.nodes import has_picture, node_to_page
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input, page_input
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:

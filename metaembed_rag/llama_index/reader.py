@@ -12,8 +12,8 @@ from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import BaseNode, Document
 
 from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
-from metaembed_rag.inputs import Mode
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
+from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page, load_pages
 from metaembed_rag.store.pictures import PictureFolder
 

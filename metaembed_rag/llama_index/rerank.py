@@ -19,9 +19,10 @@ from metaembed_rag.adapters import BudgetChoice, in_search_thread
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import ModelError, NothingToReadError
 from metaembed_rag.index import DEFAULT_MODEL, PageIndex
-from metaembed_rag.inputs import Encoder, Input, page_input, query_input
 from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input, page_input, query_input
 from metaembed_rag.pages import Page
 from metaembed_rag.vectors.maxsim import maxsim
 

@@ -14,7 +14,7 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
-from metaembed_rag.inputs import Input
+from metaembed_rag.model.inputs import Input
 from metaembed_rag.search.fusion import HybridLike
 
 

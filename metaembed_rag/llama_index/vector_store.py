@@ -24,7 +24,6 @@ from metaembed_rag.budget import BudgetLike, parse_or_auto
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
-from metaembed_rag.inputs import Encoder, Mode
 from metaembed_rag.llama_index.filters import filters_to_where
 from metaembed_rag.llama_index.nodes import (
     KEPT_APART,
@@ -40,6 +39,8 @@ from metaembed_rag.llama_index.searching import (
     bundle_query,
     doc_ids_to_where,
 )
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Mode
 from metaembed_rag.search.fusion import HybridLike
 
 logger = logging.getLogger(__name__)

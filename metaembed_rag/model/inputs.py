@@ -1,15 +1,18 @@
-"""What an encoder is given: text, an image, or both; checked once, here."""
+"""What an encoder is given of a page or of a query: text, an image, or both; checked once, here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from PIL import Image
 
-from metaembed_rag.errors import ModalityError
+from metaembed_rag.errors import MissingExtraError, ModalityError, ModelError, NothingToReadError
+from metaembed_rag.pages import Page
 
+Mode = Literal["fused", "image", "text"]
+"""What of a page is encoded: picture and text in one input, the picture, or the text."""
 Input = str | Image.Image | Mapping[str, Any]
 """Text, an image, or ``{"text": ..., "image": ...}`` with either key absent or empty."""
 
@@ -112,3 +115,112 @@ def bound_pixels(image: Image.Image, max_pixels: int) -> Image.Image:
     scale = (max_pixels / pixels) ** 0.5
     size = max(1, int(image.width * scale)), max(1, int(image.height * scale))
     return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def page_input(
+    page: Page, mode: Mode, modalities: frozenset[str], *, ocr: bool = True
+) -> tuple[Page, Input]:
+    """What an encoder of these modalities is given of a page.
+
+    ``fused`` gives picture and text together, ``image`` the picture, ``text`` the text. What is
+    missing is made up for: a page without a picture is encoded by its text, a page without text
+    by its picture, and so is every page with one in ``fused`` mode where the model reads pictures
+    but not both together (ColPali); and where the model cannot read pictures, or ``text`` was
+    asked of a page that has none, the picture is read by OCR. In ``image`` mode the text layer is
+    never encoded while there is a picture.
+
+    Returns:
+        The page, with the OCR text where it had none, and the encoder's input.
+
+    Raises:
+        NothingToReadError: There is nothing to encode; the reason says what would help.
+    """
+    text = page.text.strip()
+    image = page.load_image() if mode != "text" or not text else None
+    if image is None:
+        if not text:
+            raise NothingToReadError(page.id, "the page has neither text nor a picture")
+        return page, page.text
+    if mode == "fused" and text and "fused" in modalities:
+        return page, {"text": page.text, "image": image}
+    if mode == "fused" and text and "image" not in modalities:
+        return page, page.text
+    if mode != "text" and "image" in modalities:
+        return page, image
+    read = _read_by_ocr(page, image, ocr)
+    return (page, read) if text else (replace(page, text=read, text_from_ocr=True), read)
+
+
+def _read_by_ocr(page: Page, image: Image.Image, ocr: bool) -> str:
+    if not ocr:
+        raise NothingToReadError(page.id, "the page is a picture without text, and OCR is off")
+    from metaembed_rag.pages.ocr import read_text
+
+    try:
+        text = read_text(image)
+    except MissingExtraError as error:
+        raise NothingToReadError(
+            page.id, f"the model reads text only and the page is a picture; {error}"
+        ) from error
+    if not text.strip():
+        raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
+    return text
+
+
+def query_input(query: Input, modalities: frozenset[str]) -> Input:
+    """What an encoder of these modalities is given of a query.
+
+    A picture is read by OCR where the model reads text only, as pages are.
+
+    Raises:
+        ModalityError: There is no text on the picture, or OCR is not installed.
+    """
+    image = query.get("image") if isinstance(query, Mapping) else query
+    if image is None or isinstance(image, str) or "image" in modalities:
+        return query
+    text = query.get("text") or "" if isinstance(query, Mapping) else ""
+    try:
+        read = _read_by_ocr(Page(source="the query's picture"), image, ocr=True)
+    except NothingToReadError as error:
+        if text.strip():
+            return text
+        raise ModalityError(f"the model reads text only: {error}") from error
+    return f"{text}\n{read}".strip()
+
+
+def query_text(query: Input) -> str:
+    """The words of a query; none where it is a picture."""
+    text = query.get("text") if isinstance(query, Mapping) else query
+    return text if isinstance(text, str) else ""
+
+
+def check_query(query: Input) -> None:
+    """Refuse a query that is empty or of an unknown form.
+
+    Raises:
+        ModelError: It says what a query is.
+    """
+    parts = [query.get("text"), query.get("image")] if isinstance(query, Mapping) else [query]
+    for part in parts:
+        if isinstance(part, str):
+            _check_unicode(part)
+        elif part is not None and not hasattr(part, "convert"):
+            raise ModelError(
+                f'a query is text, a PIL image, or {{"text": …, "image": …}}, not a '
+                f"{type(part).__name__}"
+            )
+    empty = (isinstance(query, str) and not query.strip()) or query is None
+    if isinstance(query, Mapping):
+        unknown = set(query) - {"text", "image"}
+        if unknown:
+            raise ModelError(f'a query has the keys "text" and "image", not {sorted(unknown)}')
+        empty = not (query.get("text") or "").strip() and query.get("image") is None
+    if empty:
+        raise ModelError("the query is empty; give some text or an image")
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ModelError("the query is not valid Unicode text; check its encoding") from None

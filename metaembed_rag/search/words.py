@@ -21,7 +21,6 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import StoreError, require
 from metaembed_rag.search.pairs import WordPairs
+from metaembed_rag.store.records import StampedText
 
 PAIR_WEIGHT = 0.5
 """What a pair of neighbouring words counts; chosen on development data (``docs/hybrid.md``)."""
@@ -43,23 +43,6 @@ _STOP_WORDS = {"english": "en", None: "en"}
 """bm25s' English list goes with plain words too; other languages keep all their words."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StampedText:
-    """A page's text, and the stamp of the request that wrote it.
-
-    Attributes:
-        id: The page's id.
-        text: Its text; may be empty.
-        stamp: ``""`` where the page carries none.
-        stamped: How many pages that request wrote.
-    """
-
-    id: str
-    text: str
-    stamp: str
-    stamped: int = 1
 
 
 class TextStore(Protocol):

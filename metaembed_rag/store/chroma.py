@@ -27,9 +27,8 @@ from metaembed_rag.errors import (
     IndexNotFoundError,
     StoreError,
 )
-from metaembed_rag.search.words import StampedText
 from metaembed_rag.store import records
-from metaembed_rag.store.records import Record
+from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.vectors import formats
 
 FORMAT = 2

@@ -52,6 +52,23 @@ class Record:
     written: int = 0
 
 
+@dataclass(frozen=True)
+class StampedText:
+    """A page's text, and the stamp of the request that wrote it.
+
+    Attributes:
+        id: The page's id.
+        text: Its text; may be empty.
+        stamp: ``""`` where the page carries none.
+        stamped: How many pages that request wrote.
+    """
+
+    id: str
+    text: str
+    stamp: str
+    stamped: int = 1
+
+
 def to_metadata(page: Page, *, payload: str, content_hash: str, mode: str) -> dict[str, Any]:
     """The metadata of a page's record: the user's, then ours.
 

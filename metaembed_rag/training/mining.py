@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import DatasetError, ModalityError
 from metaembed_rag.evaluation.curves import exhaustive_scores
-from metaembed_rag.inputs import Encoder
+from metaembed_rag.model.base import Encoder
 from metaembed_rag.progress import tqdm
 from metaembed_rag.training.examples import (
     Example,
@@ -28,7 +28,7 @@ from metaembed_rag.training.examples import (
     normalise,
     sides_of,
 )
-from metaembed_rag.vectors.quantized import Quantized, quantize
+from metaembed_rag.vectors.formats import Quantized, quantize
 
 _ENCODED_AT_ONCE = 256
 _SCORES_AT_ONCE = 16_000_000

@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.vectors import native
-from metaembed_rag.vectors.formats import Encoded
-from metaembed_rag.vectors.quantized import Quantized
+from metaembed_rag.vectors.formats import Encoded, Quantized
 
 Vectors = Quantized | Encoded
 """The vectors of a level: of shape (pages, r, ...), int8 or in any format."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.vectors.quantized import Quantized
+from metaembed_rag.vectors.formats import Quantized
 
 _BLOCK_VALUES = 4_000_000
 """Similarities that exist at one time: 16 MB in fp32, about the size of a last-level cache."""

@@ -11,7 +11,7 @@ from metaembed_rag.errors import BudgetError, DatasetError, ModelError
 from metaembed_rag.evaluation import Dataset, Query, evaluate, exhaustive_scores
 from metaembed_rag.pages import Page, ocr
 from metaembed_rag.testing import FakeEncoder
-from metaembed_rag.vectors.quantized import quantize
+from metaembed_rag.vectors.formats import quantize
 
 PAGES = (
     Page("a.txt", text="lift and drag of a wing", id="a"),

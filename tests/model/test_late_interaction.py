@@ -21,8 +21,8 @@ from metaembed_rag.errors import (
     ModelMismatchError,
     StoreError,
 )
-from metaembed_rag.inputs import page_input
 from metaembed_rag.model.checkpoints import join_name, split_name
+from metaembed_rag.model.inputs import page_input
 from metaembed_rag.model.late_interaction import LateInteractionEncoder
 from metaembed_rag.model.pooling import Pooling
 from tests.support import tiny_backbones

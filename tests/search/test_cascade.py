@@ -13,10 +13,9 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError
 from metaembed_rag.search import cascade
 from metaembed_rag.search.cascade import Calibration, Plan, Stage
-from metaembed_rag.vectors.formats import vector_format
+from metaembed_rag.vectors.formats import Quantized, quantize, vector_format
 from metaembed_rag.vectors.integers import maxsim_levels, quantize_queries
 from metaembed_rag.vectors.maxsim import maxsim_quantized
-from metaembed_rag.vectors.quantized import Quantized, quantize
 
 PAGES, EDGES = 300, (0, 1, 4, 8)
 FULL = RetrievalBudget(4, 8)

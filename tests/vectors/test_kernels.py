@@ -8,7 +8,7 @@ import pytest
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.vectors import integers, native
-from metaembed_rag.vectors.formats import vector_format
+from metaembed_rag.vectors.formats import Quantized, quantize, vector_format
 from metaembed_rag.vectors.integers import (
     first_vectors,
     maxsim_levels,
@@ -16,7 +16,6 @@ from metaembed_rag.vectors.integers import (
     quantize_queries,
 )
 from metaembed_rag.vectors.maxsim import maxsim_quantized
-from metaembed_rag.vectors.quantized import Quantized, quantize
 
 COUNTS = ([1], [1, 3, 4], [17], [1, 3, 4, 8, 48], [70])
 """Vectors a level: fewer than a tile of 16, just as many, more, and more than 64 at once."""

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.vectors import maxsim as module
+from metaembed_rag.vectors.formats import quantize
 from metaembed_rag.vectors.maxsim import maxsim, maxsim_batch, maxsim_quantized
-from metaembed_rag.vectors.quantized import quantize
 
 
 def definition(query, page):

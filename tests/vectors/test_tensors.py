@@ -13,9 +13,8 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors import tensors
-from metaembed_rag.vectors.formats import vector_format
+from metaembed_rag.vectors.formats import quantize, vector_format
 from metaembed_rag.vectors.integers import maxsim_levels, thread_count
-from metaembed_rag.vectors.quantized import quantize
 from metaembed_rag.vectors.tensors import TensorPages
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -26,7 +26,8 @@ from metaembed_rag.evaluation.mteb.inputs import (
 )
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
 from metaembed_rag.evaluation.reading import PageReader
-from metaembed_rag.inputs import Encoder, Mode
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page
 from metaembed_rag.progress import tqdm
 from metaembed_rag.vectors.maxsim import maxsim_batch
@@ -50,7 +51,7 @@ class MTEBEncoder:
     Args:
         encoder: The model.
         budget: Without one, that of ``METAEMBED_BUDGET``, or else all vectors that there are.
-        mode: What of a page is encoded; see :func:`metaembed_rag.inputs.page_input`.
+        mode: What of a page is encoded; see :func:`metaembed_rag.model.inputs.page_input`.
         ocr: Read pictures by OCR where the model reads none.
         cache_dir: Keep OCR texts in this folder.
         about: Fields of mteb's ``ModelMeta`` that only you know: ``license``, ``languages``,

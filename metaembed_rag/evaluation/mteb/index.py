@@ -28,7 +28,8 @@ from metaembed_rag.evaluation.mteb.inputs import (
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
-from metaembed_rag.inputs import Encoder, Input, Mode
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.progress import tqdm
 from metaembed_rag.search.fusion import HybridLike
 

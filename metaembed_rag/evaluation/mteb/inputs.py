@@ -8,7 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from metaembed_rag.errors import ModalityError, ModelError, PageError
-from metaembed_rag.inputs import Encoder, Input, check_query, query_input
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input, check_query, query_input
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 from mteb.models.model_meta import ModelMeta
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.inputs import Encoder
+from metaembed_rag.model.base import Encoder
 
 
 def choose_budget(asked: BudgetLike | None, encoder: Encoder) -> RetrievalBudget:

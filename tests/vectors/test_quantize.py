@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metaembed_rag.vectors.quantized import quantize
+from metaembed_rag.vectors.formats import quantize
 
 
 def unit_vectors(pages=5, vectors=4, dimension=8, seed=0):
