@@ -26,7 +26,10 @@ from real_embeddings import OUT, RealSet, read_real
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.search import cascade
-from metaembed_rag.search.cascade import Found, Plan
+from metaembed_rag.search.calibration import choose
+from metaembed_rag.search.cascade import Found
+from metaembed_rag.search.measuring import calibrate
+from metaembed_rag.search.plan import Plan
 from metaembed_rag.vectors.formats import Encoded, vector_format
 from metaembed_rag.vectors.integers import maxsim_levels, quantize_queries
 
@@ -57,9 +60,9 @@ def compare(real: RealSet, queries: int) -> list[dict[str, Any]]:
     tested = asked[queries:]
     full = RetrievalBudget(asked.shape[1], real.vectors.header.vectors)
     exact = cascade.exhaustive(tested, levels, full, K)  # the files are in memory from here on
-    calibration, took = timed(lambda: cascade.calibrate(asked[:queries], levels, K, RECALLS))
+    calibration, took = timed(lambda: calibrate(asked[:queries], levels, K, RECALLS))
     plans = {
-        "calibrated": cascade.choose(calibration, min_recall=RECALL),
+        "calibrated": choose(calibration, min_recall=RECALL),
         "safe": cascade.safe_plan(full),
         "exhaustive": Plan(full),
     }

@@ -272,7 +272,7 @@ class Ours(Contender):
     def build(self, pages: Array, folder: Path, sample: Array) -> None:
         """See :class:`Contender`."""
         from metaembed_rag.budget import RetrievalBudget
-        from metaembed_rag.search.cascade import Plan
+        from metaembed_rag.search.plan import Plan
         from metaembed_rag.store.levels import CachedVectors
 
         os.environ["METAEMBED_KERNEL"] = self.kernel
@@ -306,7 +306,7 @@ class OursCandidates(Ours):
 
     def tune(self, sample: Array) -> None:
         """See :class:`Ours`."""
-        from metaembed_rag.search.cascade import Plan, Stage
+        from metaembed_rag.search.plan import Plan, Stage
 
         share = min(1.0, CANDIDATES / len(self.levels[0]))
         self.plan = Plan(self.plan.budget, (Stage(1, share),))
@@ -319,7 +319,8 @@ class OursCascade(Ours):
 
     def tune(self, sample: Array) -> None:
         """See :class:`Ours`."""
-        from metaembed_rag.search.cascade import calibrate, choose
+        from metaembed_rag.search.calibration import choose
+        from metaembed_rag.search.measuring import calibrate
 
         budget = self.plan.budget
         measured = calibrate(

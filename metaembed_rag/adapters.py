@@ -1,4 +1,4 @@
-"""What the adapters of both frameworks share: budgets, pictures, vectors, a page as fields."""
+"""What the adapters of both frameworks share: options, pictures, vectors, a page as fields."""
 
 from __future__ import annotations
 
@@ -7,28 +7,25 @@ import contextvars
 import io
 import json
 import mimetypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, create_model
 
-from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto, parse_or_auto
-from metaembed_rag.errors import BudgetError, UnreadableFileError
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.errors import UnreadableFileError
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input
+from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
-from metaembed_rag.store.chroma import normalize_where
-
-if TYPE_CHECKING:
-    from metaembed_rag.index import PageIndex
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -54,89 +51,21 @@ async def in_search_thread(
     return await asyncio.get_running_loop().run_in_executor(_SEARCH_THREADS, call)
 
 
-@dataclass(frozen=True)
-class BudgetChoice:
-    """A budget as somebody asked for it; None where they left it to those below.
+if TYPE_CHECKING:
 
-    Args:
-        budget: Both sides, or ``"auto"``.
-        r_q: Query vectors, instead of the budget's.
-        r_c: Page vectors, instead of the budget's.
-        max_ms: Milliseconds that a search may take; with ``"auto"``, which it asks for.
-        min_recall: Share of the exact top k to be found; likewise.
+    class SearchFields(BaseModel):
+        """What :class:`metaembed_rag.options.ScoringKeywords` names, each None by default."""
 
-    Raises:
-        BudgetError: Limits beside a budget that is fixed, or no budget.
-    """
+        def __getattr__(self, name: str) -> Any: ...
 
-    budget: BudgetLike | None = None
-    r_q: int | None = None
-    r_c: int | None = None
-    max_ms: float | None = None
-    min_recall: float | None = None
-
-    def __post_init__(self) -> None:
-        fixed = parse_or_auto(self.budget) is not None and not self._is_auto
-        if self._limits and (fixed or self._sides):
-            raise BudgetError(
-                "max_ms and min_recall choose the budget: leave out r_q and r_c, and ask for "
-                '"auto" or name no budget'
-            )
-
-    @property
-    def _is_auto(self) -> bool:
-        """Whether this choice says so, and not the environment."""
-        return self.budget is not None and is_auto(self.budget)
-
-    @property
-    def _sides(self) -> dict[str, int]:
-        sides = {"r_q": self.r_q, "r_c": self.r_c}
-        return {name: side for name, side in sides.items() if side is not None}
-
-    @property
-    def _limits(self) -> dict[str, float]:
-        limits = {"max_ms": self.max_ms, "min_recall": self.min_recall}
-        return {name: limit for name, limit in limits.items() if limit is not None}
-
-    def over(self, below: BudgetChoice) -> BudgetChoice:
-        """This choice where one was made, and ``below`` where none was.
-
-        A whole budget takes the place of all that is below; ``"auto"`` and a limit keep the limits
-        there that they do not name.
-
-        Raises:
-            BudgetError: The two exclude each other: one side here, a limit below.
-        """
-        if self._limits or self._is_auto:
-            below = BudgetChoice(max_ms=below.max_ms, min_recall=below.min_recall)
-        elif self.budget is not None or len(self._sides) == 2:
-            below = BudgetChoice()
-        made = {name: value for name, value in vars(self).items() if value is not None}
-        return replace(below, **made)
-
-    def keywords(self, index: PageIndex) -> dict[str, Any]:
-        """Of a search: the budget, and the limits that there are.
-
-        Raises:
-            BudgetError: One side of ``"auto"``.
-        """
-        if not self._sides:
-            return {"budget": self.budget, **self._limits}
-        return {"budget": replace(self._base(index), **self._sides)}
-
-    def _base(self, index: PageIndex) -> RetrievalBudget:
-        """What the sides change."""
-        if self.budget is not None:
-            return RetrievalBudget.parse(self.budget)
-        if len(self._sides) == 2:
-            return RetrievalBudget(**self._sides)
-        stored = (index.encoder.query_vectors, index.vectors_per_page)
-        return RetrievalBudget.default() or RetrievalBudget(*stored)
-
-    def fixed(self, below: RetrievalBudget) -> RetrievalBudget:
-        """The budget where no calibration can choose: ``below`` in place of ``"auto"``."""
-        named = below if self.budget is None or self._is_auto else self.budget
-        return replace(RetrievalBudget.parse(named), **self._sides)
+else:
+    _HINTS = get_type_hints(SearchOptions)
+    SearchFields = create_model(
+        "SearchFields",
+        __config__=ConfigDict(arbitrary_types_allowed=True),
+        **{name: (_HINTS[name], None) for name in SCORING_KEYWORDS},
+    )
+    """A pydantic class for frameworks' classes to inherit, so that the list stands once."""
 
 
 PLAN = "retrieval_plan"
@@ -208,11 +137,3 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
     }
     theirs = {f"user_{key}" if key in ours else key: value for key, value in page.metadata.items()}
     return theirs | {key: value for key, value in ours.items() if value is not None}
-
-
-def both_filters(
-    one: Mapping[str, Any] | None, other: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
-    """A Chroma filter that a page passes when it passes both; None passes every page."""
-    first, second = normalize_where(one), normalize_where(other)
-    return {"$and": [first, second]} if first and second else first or second

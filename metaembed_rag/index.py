@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import (
     CacheError,
     ModelError,
@@ -25,29 +24,30 @@ from metaembed_rag.errors import (
     PageError,
     StoreError,
 )
-from metaembed_rag.hits import Hit, Hits, SearchPlan
+from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import Adding, AddReport, remove_pages
 from metaembed_rag.model.base import Encoder, dimensions
-from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
+from metaembed_rag.model.inputs import (
+    Input,
+    Mode,
+    check_query,
+    page_input,
+    query_input,
+    query_text,
+)
+from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.counting import count_pages
 from metaembed_rag.progress import page_counter
-from metaembed_rag.search.calibrating import (
-    CalibrationFile,
-    about_vectors,
-    calibrated,
-    chosen_plan,
-    doubts,
-    sample_queries,
-)
-from metaembed_rag.search.cascade import Calibration, Plan, candidates_plan, safe_plan
-from metaembed_rag.search.fusion import Fusion, HybridLike
-from metaembed_rag.search.searcher import CANDIDATES, Options, PageSearcher, Ranked, Way, check_k
+from metaembed_rag.search.calibration import Calibration, CalibrationFile, about_vectors
+from metaembed_rag.search.measuring import calibrated, sample_queries
+from metaembed_rag.search.plan import check_budget, plan_query
+from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
-from metaembed_rag.vectors.formats import DEFAULT, cut_dimension, vector_format
+from metaembed_rag.vectors.formats import DEFAULT, Encoded, cut_dimension, vector_format
 from metaembed_rag.vectors.tensors import CPU
 from metaembed_rag.vectors.tensors import VARIABLE as SCORING
 from metaembed_rag.vectors.tensors import scoring_device as checked_device
@@ -71,7 +71,7 @@ class PageIndex:
         self._encoder = encoder
         self._pictures = pictures
         self._scoring = scoring_device
-        self._searcher = PageSearcher(store, lexical, self._scoring_device)
+        self._searcher = PageSearcher(store, lexical, pictures.path, self._scoring_device)
         self._calibration = CalibrationFile(_calibration_path(store), about_vectors(store.about))
         self._device = device
 
@@ -323,19 +323,7 @@ class PageIndex:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def search(
-        self,
-        query: Input,
-        k: int = 5,
-        *,
-        budget: BudgetLike | None = None,
-        candidates: int | None = None,
-        where: Mapping[str, Any] | None = None,
-        exhaustive: bool = False,
-        hybrid: HybridLike = False,
-        max_ms: float | None = None,
-        min_recall: float | None = None,
-    ) -> Hits:
+    def search(self, query: Input, k: int = 5, **keywords: Unpack[SearchKeywords]) -> Hits:
         """Find the pages that answer a query.
 
         By default a cascade reads the vectors' mapped copy (see ``docs/search_speed.md``): all
@@ -344,21 +332,9 @@ class PageIndex:
         Args:
             query: Text, a PIL image, or ``{"text": …, "image": …}`` for both in one query.
             k: At most so many hits.
-            budget: ``(r_q, r_c)``: how many vectors a side take part in the score. Without one,
-                that of the environment variable ``METAEMBED_BUDGET``, or else all that there are.
-                ``"auto"``: the index's calibration chooses the budget and how many pages are
-                scored with it; :meth:`calibrate` comes first.
-            candidates: Score so many pages at the budget, the best by their first vector.
-            where: Only pages whose metadata match, in Chroma's filter language; several plain
-                keys mean all of them. ``source`` and ``page`` are fields too.
-            exhaustive: Score every page at the budget: the exact twin of every other way.
-            hybrid: Let the words of the query's text count too, by BM25: True, the weight of
-                words over 0 and under 1, ``"minmax"`` or ``"rrf"``; see :class:`Fusion`. As many
-                pages again (200, and at least 4 k, by default) are looked at for their words. A
-                query without text is searched without words.
-            max_ms: With ``"auto"``, milliseconds that a search may take beyond encoding the query.
-            min_recall: With ``"auto"``, the share of the full budget's exact top k to be found.
-                Either one asks for ``"auto"`` where no budget is named.
+            **keywords: ``budget``, ``r_q``, ``r_c``, ``candidates``, ``where``, ``exhaustive``,
+                ``hybrid``, ``max_ms`` and ``min_recall``, as
+                :class:`metaembed_rag.options.SearchOptions` explains them.
 
         Returns:
             Hits, best first, ties by page id; a score is MaxSim / r_q in [-1, 1], and in a hybrid
@@ -368,40 +344,21 @@ class PageIndex:
             BudgetError: The budget asks for more vectors than there are, or ``"auto"`` for a
                 calibration that there is not, or for more than it can give.
             MissingExtraError: The extra ``hybrid`` is needed and not installed.
+            TypeError: Another keyword.
         """
-        return self.search_batch(
-            [query],
-            k,
-            budget=budget,
-            candidates=candidates,
-            where=where,
-            exhaustive=exhaustive,
-            hybrid=hybrid,
-            max_ms=max_ms,
-            min_recall=min_recall,
-        )[0]
+        return self.search_batch([query], k, **keywords)[0]
 
     def search_batch(
-        self,
-        queries: Sequence[Input],
-        k: int = 5,
-        *,
-        budget: BudgetLike | None = None,
-        candidates: int | None = None,
-        where: Mapping[str, Any] | None = None,
-        exhaustive: bool = False,
-        hybrid: HybridLike = False,
-        max_ms: float | None = None,
-        min_recall: float | None = None,
+        self, queries: Sequence[Input], k: int = 5, **keywords: Unpack[SearchKeywords]
     ) -> list[Hits]:
         """:meth:`search` for several queries, encoded and searched together."""
+        options = SearchOptions.of(keywords, k)
         for query in queries:
             check_query(query)
         _ = self.encoder  # loaded here, if it has to be, and not in the time of a search
         start = time.perf_counter()
         vectors = self._query_vectors(queries)
         encoding = (time.perf_counter() - start) / max(1, len(queries))
-        options = Options(k, budget, candidates, where, exhaustive, hybrid, max_ms, min_recall)
         found = self._found(vectors, [query_text(query) for query in queries], options)
         for query, hits in zip(queries, found, strict=True):
             hits.query = query
@@ -413,49 +370,63 @@ class PageIndex:
         query_vectors: NDArray[np.float32],
         k: int = 5,
         *,
-        budget: BudgetLike | None = None,
-        candidates: int | None = None,
-        where: Mapping[str, Any] | None = None,
-        exhaustive: bool = False,
-        hybrid: HybridLike = False,
-        max_ms: float | None = None,
-        min_recall: float | None = None,
         text: str = "",
+        **keywords: Unpack[SearchKeywords],
     ) -> Hits:
-        """:meth:`search` with the query's vectors, float32 of shape (R_q, D), at hand.
+        """:meth:`search` with the query's vectors at hand.
 
-        ``text`` holds the words that a hybrid search looks for.
+        Args:
+            query_vectors: float32 unit vectors, shape (R_q, D).
+            k: At most so many hits.
+            text: The words that a hybrid search looks for.
+            **keywords: As for :meth:`search`.
         """
-        options = Options(k, budget, candidates, where, exhaustive, hybrid, max_ms, min_recall)
+        options = SearchOptions.of(keywords, k)
         return self._found(self._cut(query_vectors)[None], [text], options)[0]
 
-    def score(self, query: Input, ids: Sequence[str], *, budget: BudgetLike | None = None) -> Hits:
-        """Rank given pages by their stored vectors, for reranking another retriever's results.
+    def score(
+        self,
+        query: Input,
+        ids: Sequence[str | Page],
+        *,
+        budget: BudgetLike | None = None,
+        mode: Mode = "fused",
+        batch_size: int = 32,
+        on_skip: Callable[[PageError], None] | None = None,
+    ) -> Hits:
+        """Rank given pages at a budget, for reranking another retriever's results.
 
-        Ids that are not stored are left out.
+        Args:
+            query: As for :meth:`search`.
+            ids: Page ids, or pages. An id that is not stored is left out. A page that the index
+                holds with the same id, content and mode is scored by its stored vectors; any other
+                is encoded for the occasion, cut and rounded as the index would store it, so that a
+                score does not tell the two apart.
+            budget: As for :meth:`search`; ``"auto"`` stands for all vectors here.
+            mode: What is encoded of a page that is not stored.
+            batch_size: Pages encoded at a time.
+            on_skip: Called with the error of each page that has nothing to read, which is then left
+                out; without it the error is raised.
+
+        Returns:
+            Hits, best first, ties by page id, with scores as those of :meth:`search`.
         """
         check_query(query)
         vectors = self._query_vectors([query])[0]
-        budget = self._budget(budget, len(vectors))
-        start = time.perf_counter()
-        ranked = self._searcher.score(vectors, ids, budget)
-        plan = SearchPlan("given", ((budget.r_c, len(ranked)),))
-        hits = self._hits(ranked, budget)
-        return Hits(hits, query, budget, time.perf_counter() - start, plan=plan)
+        options = SearchOptions(budget=budget)
+        most = RetrievalBudget(len(vectors), self.vectors_per_page)
+        chosen = options.fixed(RetrievalBudget.default() or most)
+        check_budget(chosen, most)
+        stored, others = self._split(ids, mode)
+        readable, encoded = self._encoded(others, mode, batch_size, on_skip)
+        hits = self._searcher.score(vectors, stored, chosen, readable, encoded)
+        hits.query = query
+        return hits
 
     def recall(
-        self,
-        queries: Sequence[Input],
-        k: int = 10,
-        *,
-        budget: BudgetLike | None = None,
-        candidates: int | None = None,
-        where: Mapping[str, Any] | None = None,
-        hybrid: HybridLike = False,
-        max_ms: float | None = None,
-        min_recall: float | None = None,
+        self, queries: Sequence[Input], k: int = 10, **keywords: Unpack[SearchKeywords]
     ) -> float:
-        """Share of the exhaustive top ``k`` that a search with these options finds.
+        """Share of the exhaustive top ``k`` that a search with these keywords finds.
 
         1.0 means that the approximation lost nothing at this budget; 1.0 also for an empty index.
         With ``budget="auto"``, the exhaustive twin has all vectors.
@@ -466,10 +437,15 @@ class PageIndex:
             return 1.0
         texts = [query_text(query) for query in queries]
         vectors = self._query_vectors(queries)
-        quick = Options(k, budget, candidates, where, False, hybrid, max_ms, min_recall)
+        quick = SearchOptions.of(keywords, k)
         every = RetrievalBudget(vectors.shape[1], self.vectors_per_page)
-        twin = every if quick.is_auto else budget
-        exact = Options(k, twin, None, where, True, hybrid)
+        exact = SearchOptions(
+            k=k,
+            budget=every if quick.is_auto else quick.resolved(every),
+            where=quick.where,
+            exhaustive=True,
+            hybrid=quick.hybrid,
+        )
         pairs = zip(
             self._found(vectors, texts, exact), self._found(vectors, texts, quick), strict=True
         )
@@ -509,14 +485,10 @@ class PageIndex:
         self._calibration.save(found)
         return found
 
-    def search_without_cache(self) -> None:
-        """Read vectors out of Chroma's records from now on: slower, the same answers."""
-        self._searcher.leave_cache()
-
     def get(self, ids: Sequence[str]) -> list[Page]:
         """The stored pages of those ids that exist, in the order of ``ids``."""
         found = self._store.get(list(ids))
-        return [self._with_picture(found[id].page) for id in ids if id in found]
+        return self._searcher.with_pictures([found[id].page for id in ids if id in found])
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
         """Ids of all pages, or of those that match a filter, sorted."""
@@ -540,48 +512,52 @@ class PageIndex:
 
     # -- inner -----------------------------------------------------------------------------
 
-    def _budget(self, asked: BudgetLike | None, query_vectors: int) -> RetrievalBudget:
-        """The budget asked for, or the environment's, or everything; never more than there is."""
-        auto = is_auto(asked)
-        chosen = (
-            RetrievalBudget.default() if asked is None or auto else RetrievalBudget.parse(asked)
-        )
-        budget = chosen or RetrievalBudget(query_vectors, self.vectors_per_page)
-        budget.check(query_vectors=query_vectors, page_vectors=self.vectors_per_page)
-        return budget
-
     def _found(
-        self, queries: NDArray[np.float32], texts: Sequence[str], options: Options
+        self, queries: NDArray[np.float32], texts: Sequence[str], options: SearchOptions
     ) -> list[Hits]:
         """The hits of each query, shape (queries, R_q, D); each with its share of the time."""
-        start = time.perf_counter()
-        way = self._way(options, queries.shape[1])
-        answers = self._searcher.search(queries, texts, way)
-        budget = way.plan.budget
-        hits = [list(self._hits(answer.ranked, budget)) for answer in answers]
-        seconds = (time.perf_counter() - start) / max(1, len(answers))
-        return [
-            Hits(found, None, budget, seconds, answer.scoring, answer.plan)
-            for found, answer in zip(hits, answers, strict=True)
-        ]
+        most = RetrievalBudget(queries.shape[1], self.vectors_per_page)
+        plan = plan_query(options, most, lambda o: self._calibration.plan_for(o, len(self)))
+        return self._searcher.search(queries, texts, plan)
 
-    def _way(self, options: Options, query_vectors: int) -> Way:
-        """How to search, from what was asked for."""
-        k, where, fusion = options.k, options.where, Fusion.parse(options.hybrid)
-        if options.is_auto:
-            calibration = self._calibration.load()
-            pages = len(self)
-            plan = chosen_plan(calibration, pages, options.max_ms, options.min_recall)
-            plan.budget.check(query_vectors=query_vectors, page_vectors=self.vectors_per_page)
-            note = doubts(calibration, pages, k)
-            return Way("auto", plan, k, None, where, fusion, note)
-        budget = self._budget(options.budget, query_vectors)
-        if options.exhaustive:
-            return Way("exhaustive", Plan(budget), k, None, where, fusion)
-        if options.candidates is not None:
-            plan = candidates_plan(budget, options.candidates)
-            return Way("candidates", plan, k, options.candidates, where, fusion)
-        return Way("cascade", safe_plan(budget), k, max(CANDIDATES, 4 * k), where, fusion)
+    def _split(self, given: Sequence[str | Page], mode: Mode) -> tuple[list[str], list[Page]]:
+        """Ids to be scored by stored vectors, and pages to be encoded."""
+        pages = {page.id: page for page in given if isinstance(page, Page)}
+        stored = self._store.get(list(pages))
+        same = {
+            id
+            for id, old in stored.items()
+            if (old.content_hash, old.mode) == (pages[id].content_hash(), mode)
+        }
+        ids = [one if isinstance(one, str) else one.id for one in given]
+        others = [page for id, page in pages.items() if id not in same]
+        return [id for id in ids if id not in pages or id in same], others
+
+    def _encoded(
+        self,
+        pages: Sequence[Page],
+        mode: Mode,
+        batch_size: int,
+        on_skip: Callable[[PageError], None] | None,
+    ) -> tuple[list[Page], Encoded | None]:
+        """Those pages that can be read, with their vectors as the index would store them."""
+        readable, inputs = [], []
+        for page in pages:
+            try:
+                page, value = page_input(page, mode, self.encoder.modalities)
+            except PageError as error:
+                if on_skip is None:
+                    raise
+                on_skip(error)
+            else:
+                readable.append(page)
+                inputs.append(value)
+        if not readable:
+            return [], None
+        about = self._store.about
+        vectors = self.encoder.encode_document(inputs, batch_size=batch_size)
+        cut = cut_dimension(vectors[:, : about.vectors], about.dimension)
+        return readable, vector_format(about.format).encode(cut)
 
     def _adding(
         self, mode: Mode, ocr: bool, report: AddReport, progress: Callable[[int], None] | None
@@ -611,22 +587,6 @@ class PageIndex:
                 f"query with the model {self._store.about.model!r}"
             )
         return cut_dimension(vectors, stored)
-
-    def _hits(self, ranked: Sequence[Ranked], budget: RetrievalBudget) -> Iterator[Hit]:
-        for rank, one in enumerate(ranked, start=1):
-            # int8 rounding can take a perfect match a little past 1.
-            shown = min(1.0, max(-1.0, one.maxsim / budget.r_q))
-            page = self._with_picture(one.record.page)
-            if one.fused is None:
-                yield Hit(rank, shown, page)
-            else:
-                yield Hit(rank, one.fused, page, shown, one.bm25)
-
-    def _with_picture(self, page: Page) -> Page:
-        if page.image_path is None:
-            return page
-        path = self._pictures.path(page.image_path)
-        return replace(page, image_path=str(path) if path.exists() else None)
 
     def _ids_of_source(self, source: str | Path) -> list[str]:
         found = self._store.ids({records.SOURCE: str(source)})

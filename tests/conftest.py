@@ -39,7 +39,7 @@ def data() -> Path:
 @pytest.fixture
 def shapes(monkeypatch) -> list[tuple[int, int]]:
     """The budget that ranks, (query vectors, page vectors), of each search and each scoring."""
-    from metaembed_rag.search import cascade, searcher
+    from metaembed_rag.search import cascade, sources
 
     seen: list[tuple[int, int]] = []
     real = cascade.maxsim_unrounded
@@ -49,7 +49,7 @@ def shapes(monkeypatch) -> list[tuple[int, int]]:
         seen.append((min(budget.r_q, query.exact.shape[1]), min(budget.r_c, vectors)))
         return real(query, levels, budget, rows)
 
-    for module in (cascade, searcher):
+    for module in (cascade, sources):
         monkeypatch.setattr(module, "maxsim_unrounded", recording)
     return seen
 

@@ -15,7 +15,7 @@ from metaembed_rag.cli.calibrate import read_queries
 from metaembed_rag.errors import BudgetError, CacheError, DatasetError, IndexLockedError, StoreError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
-from metaembed_rag.search.cascade import Plan
+from metaembed_rag.search.plan import Plan
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.maxsim import maxsim

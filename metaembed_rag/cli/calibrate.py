@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metaembed_rag.search.cascade import Calibration, Plan
+    from metaembed_rag.search.calibration import Calibration
+    from metaembed_rag.search.plan import Plan
 
 SUMMARY = "measure how many pages have to be scored, for search --budget auto"
 

@@ -21,9 +21,10 @@ from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measur
 from metaembed_rag.evaluation.reading import PageReader
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode
+from metaembed_rag.options import Fusion, HybridLike
 from metaembed_rag.pages import Page
 from metaembed_rag.progress import tqdm
-from metaembed_rag.search.fusion import Fusion, HybridLike
+from metaembed_rag.search.fusion import fuse
 from metaembed_rag.search.words import LexicalIndex
 from metaembed_rag.vectors.formats import Quantized, quantize
 from metaembed_rag.vectors.maxsim import maxsim_batch, maxsim_quantized
@@ -221,7 +222,7 @@ class _Ranker:
         """One query's scores, with its words where they count; shape (pages,)."""
         if self._fusion is None or self._words is None or not query.text.strip():
             return maxsim
-        return self._fusion.scores(maxsim, self._words.scores(query.text)).astype(np.float32)
+        return fuse(self._fusion, maxsim, self._words.scores(query.text)).astype(np.float32)
 
     def _query_ms(self, budget: RetrievalBudget) -> float:
         """Median over some queries, each scored alone from the stored form, as a search does."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metaembed_rag.adapters import both_filters
 from metaembed_rag.langchain.documents import DOCUMENT, OWN_PAGE, UNPAGED, UNSOURCED
+from metaembed_rag.options import all_of
 from metaembed_rag.store.records import SETTINGS
 
 _NO_NUMBER = [DOCUMENT + UNPAGED, DOCUMENT + UNSOURCED + UNPAGED]
@@ -26,7 +26,7 @@ def index_filter(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:
             part = _page_filter(condition)
         else:
             part = {key: condition}
-        found = both_filters(found, part)
+        found = all_of(found, part)
     return found
 
 

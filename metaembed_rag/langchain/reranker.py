@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from metaembed_rag.adapters import in_search_thread
-from metaembed_rag.budget import BudgetLike
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import PageError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain.documents import document_to_page, page_to_document
-from metaembed_rag.langchain.searching import SearchOptions, open_query
-from metaembed_rag.model.inputs import Input, Mode, page_input, query_input
-from metaembed_rag.vectors.formats import quantize
-from metaembed_rag.vectors.maxsim import maxsim
+from metaembed_rag.langchain.searching import open_query
+from metaembed_rag.model.inputs import Input, Mode
+from metaembed_rag.options import SearchOptions
+from metaembed_rag.pages import Page
+from metaembed_rag.search.plan import check_budget
 
 
 class MetaEmbedReranker(BaseDocumentCompressor):
@@ -66,22 +65,17 @@ class MetaEmbedReranker(BaseDocumentCompressor):
             query: Text, a PIL image, or ``{"text": …, "image": …}``.
             callbacks: Unused, as the reranker runs nothing that reports.
         """
-        budget = SearchOptions(self.budget, self.r_q, self.r_c).fixed_budget(self.index)
-        budget.check(
-            query_vectors=self.index.encoder.query_vectors,
-            page_vectors=self.index.vectors_per_page,
-        )
+        budget = self._budget()
         if not documents:
             return []
-        vectors = self._stored(documents)
-        vectors |= self._encoded({i: d for i, d in enumerate(documents) if i not in vectors})
-        order = sorted(vectors)
-        scores = np.full(len(documents), -np.inf)
-        if order:
-            pages = np.stack([vectors[i] for i in order])
-            scores[order] = maxsim(self._query(query), pages, budget) / budget.r_q
-        ranked = np.argsort(-scores, kind="stable")[: self.top_n]
-        return [_scored(documents[i], float(scores[i])) for i in ranked]
+        given, names = self._given(documents)
+        hits = self.index.score(
+            open_query(query), given, budget=budget, mode=self.mode, on_skip=self.on_skip
+        )
+        scores = {hit.page.id: hit.score for hit in hits}
+        found = [None if name is None else scores.get(name) for name in names]
+        ranked = sorted(range(len(found)), key=lambda i: (found[i] is None, -(found[i] or 0.0)))
+        return [_scored(documents[i], found[i]) for i in ranked[: self.top_n]]
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: Input, callbacks: Callbacks | None = None
@@ -89,41 +83,46 @@ class MetaEmbedReranker(BaseDocumentCompressor):
         """:meth:`compress_documents` in a thread."""
         return await in_search_thread(self.compress_documents, documents, query, callbacks)
 
-    def _query(self, query: Input) -> NDArray[np.float32]:
-        encoder = self.index.encoder
-        return encoder.encode_query([query_input(open_query(query), encoder.modalities)])[0]
+    def _budget(self) -> RetrievalBudget:
+        """These fields' budget, over ``METAEMBED_BUDGET``, over all that is stored."""
+        if self.budget is not None:
+            RetrievalBudget.parse(self.budget)  # refuses "auto", which chooses for searches only
+        most = RetrievalBudget(self.index.encoder.query_vectors, self.index.vectors_per_page)
+        options = SearchOptions(budget=self.budget, r_q=self.r_q, r_c=self.r_c)
+        budget = options.fixed(RetrievalBudget.default() or most)
+        check_budget(budget, most)
+        return budget
 
-    def _stored(self, documents: Sequence[Document]) -> dict[int, NDArray[np.float32]]:
-        """Vectors of the documents that the index holds, by place; each of shape (R, D)."""
+    def _given(self, documents: Sequence[Document]) -> tuple[list[str | Page], list[str | None]]:
+        """What the index is to score, and under which id it finds each document; None for none.
+
+        A document that the index holds is scored by its id; of any other a page is made.
+        """
         ids = {document.id for document in documents if document.id}
-        pages = {page.id: page_to_document(page) for page in self.index.get(sorted(ids))}
-        same = [
-            i
-            for i, document in enumerate(documents)
-            if document.id in pages and _is_same(document, pages[document.id])
-        ]
-        if not same:
-            return {}
-        vectors = self.index.vectors([str(documents[i].id) for i in same])
-        return dict(zip(same, vectors, strict=True))
+        stored = {page.id: page_to_document(page) for page in self.index.get(sorted(ids))}
+        given: dict[str, str | Page] = {}
+        names: list[str | None] = []
+        for place, document in enumerate(documents, start=1):
+            id = document.id or f"document {place}"
+            if id in stored and _is_same(document, stored[id]):
+                given[id] = id
+                names.append(id)
+                continue
+            name = f"{id} ({place})" if id in given or id in stored else id
+            page = self._page(document, name)
+            names.append(None if page is None else name)
+            if page is not None:
+                given[name] = page
+        return list(given.values()), names
 
-    def _encoded(self, documents: dict[int, Document]) -> dict[int, NDArray[np.float32]]:
-        """Vectors of documents as they would be stored, by place; each of shape (R, D)."""
-        encoder = self.index.encoder
-        inputs: dict[int, Input] = {}
-        for place, document in documents.items():
-            try:
-                page = document_to_page(document, document.id or f"document {place + 1}")
-                inputs[place] = page_input(page, self.mode, encoder.modalities)[1]
-            except PageError as error:
-                if self.on_skip is None:
-                    raise
-                self.on_skip(error)
-        if not inputs:
-            return {}
-        vectors = encoder.encode_document(list(inputs.values()))[:, : self.index.vectors_per_page]
-        # Rounded as stored ones are, so that a score does not tell the two apart.
-        return dict(zip(inputs, quantize(vectors).dequantize(), strict=True))
+    def _page(self, document: Document, id: str) -> Page | None:
+        try:
+            return document_to_page(document, id)
+        except PageError as error:
+            if self.on_skip is None:
+                raise
+            self.on_skip(error)
+            return None
 
 
 def _is_same(document: Document, stored: Document) -> bool:
@@ -133,11 +132,10 @@ def _is_same(document: Document, stored: Document) -> bool:
     )
 
 
-def _scored(document: Document, score: float) -> Document:
+def _scored(document: Document, score: float | None) -> Document:
     metadata = dict(document.metadata)
     for name in ("score", "relevance_score"):
         metadata.pop(name, None)
-    if np.isfinite(score):
-        shown = min(1.0, max(-1.0, score))
-        metadata |= {"score": shown, "relevance_score": (shown + 1) / 2}
+    if score is not None:
+        metadata |= {"score": score, "relevance_score": (score + 1) / 2}
     return document.model_copy(update={"metadata": metadata})

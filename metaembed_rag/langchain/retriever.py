@@ -12,20 +12,14 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import ConfigDict
 
-from metaembed_rag.adapters import in_search_thread
-from metaembed_rag.budget import BudgetLike
+from metaembed_rag.adapters import SearchFields, in_search_thread
 from metaembed_rag.index import PageIndex
-from metaembed_rag.langchain.searching import (
-    SEARCH_KEYWORDS,
-    SearchOptions,
-    check_keywords,
-    hit_document,
-)
+from metaembed_rag.langchain.searching import KEYWORDS, hit_document, options_of, search
 from metaembed_rag.model.inputs import Input
-from metaembed_rag.search.fusion import HybridLike
+from metaembed_rag.options import check_keywords
 
 
-class MetaEmbedRetriever(BaseRetriever):
+class MetaEmbedRetriever(BaseRetriever, SearchFields):
     """Pages of a :class:`metaembed_rag.PageIndex` as documents, best first.
 
     Few vectors choose pages, MaxSim at the budget ``(r_q, r_c)`` ranks them; the score in a
@@ -41,19 +35,12 @@ class MetaEmbedRetriever(BaseRetriever):
     Attributes:
         index: The pages.
         k: At most so many documents.
-        budget: Both sides of the budget: ``"fast"``, ``"4,8"``, ``(4, 8)``; ``"auto"`` for what
-            :meth:`metaembed_rag.PageIndex.calibrate` found.
-        r_q: Query vectors that take part, instead of the budget's.
-        r_c: Page vectors that take part, instead of the budget's.
         filter: Only pages whose metadata match, in Chroma's filter language; ``source`` and
             ``page`` are fields too. A filter given to ``invoke`` narrows this one: a page must
             pass both.
-        candidates: Pages that are reranked; see :meth:`metaembed_rag.PageIndex.search`.
-        exhaustive: Score every page instead of candidates.
-        hybrid: Words count too: True, their weight, ``"minmax"`` or ``"rrf"``; a score is then the
-            fused one, in [0, 1]. See :meth:`metaembed_rag.PageIndex.search`.
-        max_ms: Milliseconds that a search may take beyond encoding the query; asks for ``"auto"``.
-        min_recall: The share of the exact top k to be found; asks for ``"auto"``.
+        budget: As :class:`metaembed_rag.options.SearchOptions` explains it, and so are the fields
+            ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms`` and
+            ``min_recall``.
 
     With ``"auto"``, the plan that was chosen is in the documents' metadata as JSON:
     ``retrieval_plan``. A call's limit goes over a budget of the fields, and a call's budget over
@@ -69,15 +56,7 @@ class MetaEmbedRetriever(BaseRetriever):
 
     index: PageIndex
     k: int = 5
-    budget: BudgetLike | None = None
-    r_q: int | None = None
-    r_c: int | None = None
     filter: dict[str, Any] | None = None
-    candidates: int | None = None
-    exhaustive: bool = False
-    hybrid: HybridLike = None
-    max_ms: float | None = None
-    min_recall: float | None = None
 
     def _get_relevant_documents(
         self,
@@ -85,9 +64,9 @@ class MetaEmbedRetriever(BaseRetriever):
         *,
         run_manager: CallbackManagerForRetrieverRun,
         k: int | None = None,
-        **options: Any,
+        **keywords: Any,
     ) -> list[Document]:
-        return self._search(query, k, options)
+        return self._search(query, k, keywords)
 
     async def _aget_relevant_documents(
         self,
@@ -95,15 +74,15 @@ class MetaEmbedRetriever(BaseRetriever):
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,
         k: int | None = None,
-        **options: Any,
+        **keywords: Any,
     ) -> list[Document]:
-        return await in_search_thread(self._search, query, k, options)
+        return await in_search_thread(self._search, query, k, keywords)
 
-    def _search(self, query: Input, k: int | None, options: dict[str, Any]) -> list[Document]:
-        check_keywords(options, ("k", *SEARCH_KEYWORDS))
-        fields = SearchOptions(**{name: getattr(self, name) for name in SEARCH_KEYWORDS})
-        chosen = SearchOptions.of(options).over(fields)
-        hits = chosen.search(self.index, query, self.k if k is None else k)
+    def _search(self, query: Input, k: int | None, keywords: dict[str, Any]) -> list[Document]:
+        check_keywords(keywords, ("k", *KEYWORDS))
+        fields = options_of({name: getattr(self, name) for name in KEYWORDS})
+        options = options_of(keywords).over(fields)
+        hits = search(self.index, query, self.k if k is None else k, options)
         return [hit_document(hits, hit, hit.score) for hit in hits]
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:

@@ -26,17 +26,19 @@ from metaembed_rag.langchain.documents import MAX_SIDE, document_to_page, page_t
 from metaembed_rag.langchain.embeddings import MetaEmbedEmbeddings
 from metaembed_rag.langchain.filters import index_filter
 from metaembed_rag.langchain.searching import (
-    SEARCH_KEYWORDS,
-    SearchOptions,
-    check_keywords,
+    KEYWORDS,
     hit_document,
-    open_query,
+    keywords_of,
+    options_of,
+    search,
+    search_vectors,
 )
 from metaembed_rag.model.inputs import Input, Mode
+from metaembed_rag.options import check_keywords
 from metaembed_rag.pages import Page
 from metaembed_rag.vectors.maxsim import maxsim_batch
 
-_RETRIEVER_KEYWORDS = ("k", *SEARCH_KEYWORDS, "score_threshold", "fetch_k", "lambda_mult")
+_RETRIEVER_KEYWORDS = ("k", *KEYWORDS, "score_threshold", "fetch_k", "lambda_mult")
 
 
 class MetaEmbedVectorStore(VectorStore):
@@ -81,7 +83,7 @@ class MetaEmbedVectorStore(VectorStore):
         self.mode: Mode = mode
         self.max_side = max_side
         self.on_skip = on_skip
-        self.options = SearchOptions.of(options)
+        self.options = options_of(options)
 
     @property
     def embeddings(self) -> Embeddings:
@@ -315,12 +317,11 @@ class MetaEmbedVectorStore(VectorStore):
     # -- inner -----------------------------------------------------------------------------
 
     def _search(self, query: Input, k: int, keywords: Mapping[str, Any]) -> Hits:
-        options = SearchOptions.of(keywords).over(self.options)
-        return options.search(self.index, open_query(query), k)
+        return search(self.index, query, k, options_of(keywords).over(self.options))
 
     def _search_by_vector(self, embedding: Any, k: int, keywords: Mapping[str, Any]) -> Hits:
         vectors = _unit_vectors(embedding, self.index.info()["dimension"])
-        return SearchOptions.of(keywords).over(self.options).search_vectors(self.index, vectors, k)
+        return search_vectors(self.index, vectors, k, options_of(keywords).over(self.options))
 
     def _diverse(self, hits: Hits, k: int, lambda_mult: float) -> list[Document]:
         """Greedy choice of hits by relevance less the likeness to what is chosen already."""
@@ -398,10 +399,10 @@ class _NarrowingRetriever(VectorStoreRetriever):
     def _narrowed(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The call's keywords, and None for those of the retriever that they set aside."""
         call, own = (
-            SearchOptions.of({name: given[name] for name in SEARCH_KEYWORDS if name in given})
+            options_of({name: given[name] for name in KEYWORDS if name in given})
             for given in (kwargs, self.search_kwargs)
         )
-        return {**kwargs, **vars(call.over(own))}
+        return {**kwargs, **keywords_of(call.over(own))}
 
 
 def _documents(hits: Hits) -> list[Document]:
@@ -444,4 +445,5 @@ def _unit_vectors(embedding: Any, dimension: int) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and lengths.all()):
         raise StoreError("the embedding holds a vector of zeros, or numbers that are not finite")
-    return vectors / lengths
+    unit: NDArray[np.float32] = vectors / lengths
+    return unit

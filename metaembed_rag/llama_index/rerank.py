@@ -6,25 +6,23 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
-from numpy.typing import NDArray
 
-from metaembed_rag.adapters import BudgetChoice, in_search_thread
+from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import ModelError, NothingToReadError
+from metaembed_rag.errors import ModelError, ModelMismatchError
 from metaembed_rag.index import DEFAULT_MODEL, PageIndex
 from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input, page_input, query_input
+from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
-from metaembed_rag.vectors.maxsim import maxsim
+from metaembed_rag.search.plan import check_budget
 
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
@@ -134,18 +132,15 @@ class MetaEmbedRerank(BaseNodePostprocessor):
         return await in_search_thread(self._postprocess_nodes, nodes, query_bundle)
 
     def _ranked(self, nodes: Sequence[NodeWithScore], bundle: QueryBundle) -> list[NodeWithScore]:
-        budget = self._chosen(bundle)
-        query = query_input(bundle_query(bundle), self.encoder.modalities)
-        vectors = self.encoder.encode_query([query])[0, : budget.r_q]  # (r_q, D)
-        pages = self._vectors([one.node for one in nodes], budget.r_c)
-        ids = [id for id in pages if pages[id] is not None]
-        scores: dict[str, float] = {}
-        if ids:
-            sums = maxsim(vectors, np.stack([pages[id] for id in ids]))  # type: ignore[misc]
-            scores = {
-                id: min(1.0, max(-1.0, float(one) / budget.r_q))
-                for id, one in zip(ids, sums, strict=True)
-            }
+        index, given = self._scoring_index(), self._given([one.node for one in nodes])
+        hits = index.score(
+            bundle_query(bundle),
+            given,
+            budget=self._chosen(bundle, index),
+            batch_size=self.batch_size,
+            on_skip=lambda error: logger.warning("this node comes last: %s", error),
+        )
+        scores = {hit.page.id: hit.score for hit in hits}
         ranked = [self._scored(one, scores.get(one.node.node_id, _UNREADABLE)) for one in nodes]
         return sorted(ranked, key=lambda one: -(one.score or 0.0))
 
@@ -156,52 +151,37 @@ class MetaEmbedRerank(BaseNodePostprocessor):
         node.metadata = {**node.metadata, "retrieval_score": one.score}
         return NodeWithScore(node=node, score=score)
 
-    def _vectors(
-        self, nodes: Sequence[BaseNode], r_c: int
-    ) -> dict[str, NDArray[np.float32] | None]:
-        """Vectors (r_c, D) of each node by its id; None for a node with nothing to read."""
-        found: dict[str, NDArray[np.float32] | None] = {}
-        stored = self._stored(nodes)
-        if self._index is not None and stored:
-            vectors = self._index.vectors(stored)[:, :r_c]
-            found.update(zip(stored, vectors, strict=True))
-        new = {node.node_id: node for node in nodes if node.node_id not in found}
-        inputs = {id: self._input(node) for id, node in new.items()}
-        readable = {id: value for id, value in inputs.items() if value is not None}
-        if readable:
-            encoded = self.encoder.encode_document(
-                list(readable.values()), batch_size=self.batch_size
-            )
-            found.update(zip(readable, encoded[:, :r_c], strict=True))
-        found.update({id: None for id, value in inputs.items() if value is None})
-        return found
+    def _scoring_index(self) -> PageIndex:
+        """The index, or one in memory that stores nothing and rounds to half precision.
 
-    def _stored(self, nodes: Sequence[BaseNode]) -> list[str]:
-        """Ids of the nodes whose vectors are stored."""
+        Raises:
+            ModelMismatchError: The encoder is of another model than the index.
+        """
         if self._index is None:
-            return []
+            self._index = PageIndex.open(":memory:", self.encoder, format="fp16")
+        elif self._encoder is not None and self._encoder is not self._index.encoder:
+            made, asked = self._index.info()["fingerprint"], self._encoder.fingerprint
+            if made != asked:
+                raise ModelMismatchError(
+                    f"the encoder {self._encoder.name!r} ({asked[:12]}) is not the model of the "
+                    f"index ({made[:12]}): leave one of the two out"
+                )
+        return self._index
+
+    def _given(self, nodes: Sequence[BaseNode]) -> list[str | Page]:
+        """What the index is to score: ids of nodes that it stores, pages made of the others."""
         by_id = {node.node_id: node for node in nodes}
-        pages = self._index.get(list(by_id))
-        return [page.id for page in pages if _same_content(by_id[page.id], page)]
+        stored = {page.id: page for page in self._scoring_index().get(list(by_id))}
+        same = {id for id, page in stored.items() if _same_content(by_id[id], page)}
+        return [id if id in same else node_to_page(node) for id, node in by_id.items()]
 
-    def _input(self, node: BaseNode) -> Input | None:
-        try:
-            return page_input(node_to_page(node), "fused", self.encoder.modalities)[1]
-        except NothingToReadError as error:
-            logger.warning("this node comes last: %s", error)
-            return None
-
-    def _chosen(self, bundle: QueryBundle) -> RetrievalBudget:
-        makes = self.encoder.query_vectors
-        stores = self.encoder.document_vectors
-        if self._index is not None:
-            stores = min(stores, self._index.vectors_per_page)
-        below = RetrievalBudget.default() or RetrievalBudget(makes, stores)
-        below = BudgetChoice(self.budget, self.r_q, self.r_c).fixed(below)
+    def _chosen(self, bundle: QueryBundle, index: PageIndex) -> RetrievalBudget:
+        most = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
+        below = RetrievalBudget.default() or most
+        budget = SearchOptions(budget=self.budget, r_q=self.r_q, r_c=self.r_c).fixed(below)
         if isinstance(bundle, MetaEmbedQueryBundle):
-            below = bundle.choice.fixed(below)
-        budget = below
-        budget.check(query_vectors=makes, page_vectors=stores)
+            budget = bundle.options.fixed(budget)
+        check_budget(budget, most)
         return budget
 
 

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Unpack
 
 from llama_index.core.base.base_multi_modal_retriever import MultiModalRetriever
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
 from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters
 
-from metaembed_rag.adapters import BudgetChoice, both_filters, in_search_thread
-from metaembed_rag.budget import BudgetLike, parse_or_auto
+from metaembed_rag.adapters import in_search_thread
+from metaembed_rag.budget import parse_or_auto
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
 from metaembed_rag.llama_index.nodes import hit_to_node, shown_score
 from metaembed_rag.llama_index.searching import (
     MetaEmbedQueryBundle,
-    PageSearch,
     bundle_query,
+    scoring_options,
+    search_pages,
 )
-from metaembed_rag.search.fusion import Fusion, HybridLike
+from metaembed_rag.options import SCORING_KEYWORDS, ScoringKeywords, all_of
 from metaembed_rag.store import records
+
+
+class RetrieverKeywords(ScoringKeywords, total=False):
+    """How pages are scored, and what every retriever of LlamaIndex takes."""
+
+    callback_manager: CallbackManager | None
+    object_map: dict[str, Any] | None
+    objects: list[Any] | None
+    verbose: bool
+
 
 _WITH_TEXT = MetadataFilter(key=records.TEXT, operator=FilterOperator.NE, value="")
 _WITH_PICTURE = MetadataFilter(key=records.IMAGE_HASH, operator=FilterOperator.NE, value="")
@@ -50,25 +62,20 @@ class MetaEmbedRetriever(MultiModalRetriever):
     Args:
         index: The pages.
         similarity_top_k: At most so many nodes.
-        budget: ``(r_q, r_c)``, ``"4,8"``, a preset's name, or ``"auto"`` for what
-            :meth:`metaembed_rag.PageIndex.calibrate` found.
-        r_q: Query vectors that take part.
-        r_c: Page vectors that take part.
-        candidates: Pages that are reranked; see :meth:`metaembed_rag.PageIndex.search`.
-        exhaustive: Score every page instead of candidates.
-        hybrid: Let the words of the query count too; see :meth:`metaembed_rag.PageIndex.search`.
         filters: Only pages with such metadata; ``source`` and ``page`` are fields too.
         node_ids: Only these pages; all of them are scored. An empty list gives no nodes.
         doc_ids: Only pages of these documents: files (the source of a page), or the documents of
             nodes in a :class:`MetaEmbedVectorStore`. An empty list gives no nodes.
-        max_ms: Milliseconds that a search may take beyond encoding the query.
-        min_recall: The share of the exact top k to be found.
-        **options: LlamaIndex's: ``callback_manager``, ``objects``, ``object_map``, ``verbose``.
+        **options: ``budget``, ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``,
+            ``max_ms`` and ``min_recall``, as :class:`metaembed_rag.options.SearchOptions` explains
+            them; each becomes an attribute. And LlamaIndex's ``callback_manager``, ``objects``,
+            ``object_map``, ``verbose``.
 
     Raises:
         BudgetError: Limits beside a fixed budget. On retrieval, when the budget asks for more
             vectors than there are, or the calibration has no plan within the limits.
         StoreError: A filter that Chroma cannot apply.
+        TypeError: Another keyword.
     """
 
     def __init__(
@@ -76,58 +83,42 @@ class MetaEmbedRetriever(MultiModalRetriever):
         index: PageIndex,
         *,
         similarity_top_k: int = 5,
-        budget: BudgetLike | None = None,
-        r_q: int | None = None,
-        r_c: int | None = None,
-        candidates: int | None = None,
-        exhaustive: bool = False,
-        hybrid: HybridLike = False,
         filters: MetadataFilters | None = None,
         node_ids: Sequence[str] | None = None,
         doc_ids: Sequence[str] | None = None,
-        max_ms: float | None = None,
-        min_recall: float | None = None,
-        **options: Any,
+        **options: Unpack[RetrieverKeywords],
     ) -> None:
-        super().__init__(**options)
+        given: dict[str, Any] = {**options}
+        scoring = {name: given.pop(name, None) for name in SCORING_KEYWORDS}
+        super().__init__(**given)
         self.index = index
         self.similarity_top_k = similarity_top_k
-        self.budget = parse_or_auto(budget)
-        self.r_q = r_q
-        self.r_c = r_c
-        self.candidates = candidates
-        self.exhaustive = exhaustive
-        self.hybrid = hybrid
         self.filters = filters
         self.node_ids = node_ids
         self.doc_ids = doc_ids
-        self.max_ms = max_ms
-        self.min_recall = min_recall
+        vars(self).update(scoring, budget=parse_or_auto(scoring["budget"]))
         # What cannot work is refused here and not at the first query.
-        self._choice()
+        scoring_options(self)
         filters_to_where(filters)
-        Fusion.parse(hybrid)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         bundle = _with_options(query_bundle)
-        search = PageSearch(
-            k=self.similarity_top_k if bundle.similarity_top_k is None else bundle.similarity_top_k,
-            candidates=self.candidates,
-            exhaustive=self.exhaustive,
-            hybrid=self.hybrid,
-            where=both_filters(filters_to_where(self.filters), filters_to_where(bundle.filters)),
+        k = self.similarity_top_k if bundle.similarity_top_k is None else bundle.similarity_top_k
+        where = all_of(filters_to_where(self.filters), filters_to_where(bundle.filters))
+        options = replace(bundle.options.over(scoring_options(self)), where=where)
+        hits = search_pages(
+            self.index,
+            bundle_query(bundle),
+            k,
+            options,
             node_ids=self.node_ids,
             doc_ids=self.doc_ids,
         )
-        hits = search.run(self.index, bundle_query(bundle), bundle.choice.over(self._choice()))
         found = [(hit_to_node(hits, hit, scored=True), hit.score) for hit in hits]
         return [NodeWithScore(node=node, score=shown_score(node, score)) for node, score in found]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await in_search_thread(self._retrieve, query_bundle)
-
-    def _choice(self) -> BudgetChoice:
-        return BudgetChoice(self.budget, self.r_q, self.r_c, self.max_ms, self.min_recall)
 
     # -- as a MultiModalRetriever ----------------------------------------------------------
 

@@ -1,125 +1,117 @@
-"""What the retriever, the vector store and the reranker share: a query, a budget, a search."""
+"""What the retriever, the vector store and the reranker share: a query, its options, a search."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
+from typing import Any, get_type_hints
 
 from llama_index.core.schema import QueryBundle
 from llama_index.core.vector_stores import MetadataFilters
 
-from metaembed_rag.adapters import BudgetChoice, both_filters, open_image
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.adapters import open_image
+from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.inputs import Input
-from metaembed_rag.search.fusion import HybridLike
+from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, all_of
+
+_HINTS = get_type_hints(SearchOptions)
+_ScoringFields = make_dataclass(
+    "_ScoringFields",
+    [(name, _HINTS[name], field(default=None)) for name in SCORING_KEYWORDS],
+    kw_only=True,
+)
+"""Made of the options, so that their list stands once."""
 
 
 @dataclass
-class MetaEmbedQueryBundle(QueryBundle):
-    """A query with a picture, a budget or filters of its own; any of them may be left out.
+class MetaEmbedQueryBundle(QueryBundle, _ScoringFields):  # type: ignore[misc, valid-type]  # above
+    """A query with a picture, options or filters of its own; any of them may be left out.
+
+    Beside the following it takes what :class:`metaembed_rag.options.SearchOptions` explains
+    (``budget``, ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms``,
+    ``min_recall``), each instead of the retriever's.
 
     Args:
         query_str: Text; ``""`` where the query is a picture alone.
         image_path: A picture file; text and picture together make one fused query.
         image: Or the picture itself: a PIL image, bytes or a ``BytesIO``.
         similarity_top_k: Instead of the retriever's.
-        budget: Instead of the retriever's; ``r_q`` and ``r_c`` change one side only.
-        r_q: Query vectors that take part.
-        r_c: Page vectors that take part.
         filters: Beside the retriever's filters: a page must pass both.
-        max_ms: Milliseconds that this search may take beyond encoding the query, the calibration
-            choosing the budget.
-        min_recall: Share of the exact top k to be found, likewise.
     """
 
     image: Any = field(default=None, repr=False)
     similarity_top_k: int | None = None
-    budget: BudgetLike | None = None
-    r_q: int | None = None
-    r_c: int | None = None
     filters: MetadataFilters | None = None
-    max_ms: float | None = None
-    min_recall: float | None = None
 
     @property
-    def choice(self) -> BudgetChoice:
-        """What of the query is about the budget.
+    def options(self) -> SearchOptions:
+        """How this query is to be searched.
 
         Raises:
-            BudgetError: It is no budget.
+            BudgetError: No budget, or options that exclude each other.
         """
-        return BudgetChoice(self.budget, self.r_q, self.r_c, self.max_ms, self.min_recall)
+        return scoring_options(self)
 
 
-@dataclass(frozen=True)
-class PageSearch:
-    """How pages are searched, beside the query and the budget.
+def scoring_options(fields: object) -> SearchOptions:
+    """The options among the attributes of an object.
+
+    Raises:
+        BudgetError: No budget, or options that exclude each other.
+    """
+    return SearchOptions(**{name: getattr(fields, name) for name in SCORING_KEYWORDS})
+
+
+def search_pages(
+    index: PageIndex,
+    query: Input,
+    k: int,
+    options: SearchOptions,
+    *,
+    node_ids: Sequence[str] | None = None,
+    doc_ids: Sequence[str] | None = None,
+) -> Hits:
+    """Search an index.
 
     Args:
+        index: The pages.
+        query: Text, a picture, or both.
         k: At most so many hits.
-        candidates: Pages that are reranked.
-        exhaustive: Score every page instead of candidates.
-        hybrid: Words count too; see :meth:`metaembed_rag.PageIndex.search`.
-        where: A Chroma filter.
+        options: How.
         node_ids: Only these pages, which are all scored; an empty list gives no pages.
         doc_ids: Only pages of these documents; an empty list gives no pages.
+
+    Raises:
+        BudgetError: The budget asks for more vectors than there are, or for ``"auto"`` what the
+            calibration cannot give.
+        StoreError: ``node_ids`` together with ``hybrid``.
     """
+    if any(ids is not None and not ids for ids in (node_ids, doc_ids)):
+        return Hits([], query, options.fixed(RetrievalBudget.parse("fast")), 0.0)
+    options = replace(options, where=all_of(options.where, doc_ids_to_where(doc_ids)))
+    if node_ids is not None:
+        return _score_nodes(index, query, k, options, node_ids)
+    return index.search(query, k, **options.keywords)
 
-    k: int
-    candidates: int | None = None
-    exhaustive: bool = False
-    hybrid: HybridLike = False
-    where: Mapping[str, Any] | None = None
-    node_ids: Sequence[str] | None = None
-    doc_ids: Sequence[str] | None = None
 
-    def run(self, index: PageIndex, query: Input, chosen: BudgetChoice) -> Hits:
-        """Search.
-
-        Raises:
-            BudgetError: The budget asks for more vectors than there are, or for ``"auto"`` what
-                the calibration cannot give.
-            StoreError: ``node_ids`` together with ``hybrid``.
-        """
-        if (self.node_ids is not None and not self.node_ids) or (
-            self.doc_ids is not None and not self.doc_ids
-        ):
-            return Hits([], query, chosen.fixed(RetrievalBudget.parse("fast")), 0.0)
-        budget = chosen.keywords(index)
-        where = both_filters(self.where, doc_ids_to_where(self.doc_ids))
-        if self.node_ids is not None:
-            return self._of_nodes(index, query, budget["budget"], where)
-        return index.search(
-            query,
-            self.k,
-            **budget,
-            candidates=self.candidates,
-            where=where,
-            exhaustive=self.exhaustive,
-            hybrid=self.hybrid,
+def _score_nodes(
+    index: PageIndex, query: Input, k: int, options: SearchOptions, node_ids: Sequence[str]
+) -> Hits:
+    if options.hybrid:
+        raise StoreError(
+            "node_ids cannot be combined with hybrid; filter by metadata or doc_ids instead"
         )
-
-    def _of_nodes(
-        self,
-        index: PageIndex,
-        query: Input,
-        budget: BudgetLike | None,
-        where: Mapping[str, Any] | None,
-    ) -> Hits:
-        if self.hybrid:
-            raise StoreError(
-                "node_ids cannot be combined with hybrid; filter by metadata or doc_ids instead"
-            )
-        ids = list(dict.fromkeys(self.node_ids or ()))
-        if where is not None:
-            allowed = set(index.ids(where))
-            ids = [id for id in ids if id in allowed]
-        hits = index.score(query, ids, budget=budget)
-        return Hits(hits[: self.k], query, hits.budget, hits.seconds, plan=hits.plan)
+    ids = list(dict.fromkeys(node_ids))
+    if options.where is not None:
+        allowed = set(index.ids(options.where))
+        ids = [id for id in ids if id in allowed]
+    most = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
+    budget = options.fixed(RetrievalBudget.default() or most)
+    hits = index.score(query, ids, budget=budget)
+    return Hits(hits[:k], query, hits.budget, hits.seconds, plan=hits.plan)
 
 
 def bundle_query(bundle: QueryBundle) -> Input:

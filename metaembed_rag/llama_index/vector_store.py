@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
@@ -19,8 +20,8 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from metaembed_rag.adapters import BudgetChoice, ImageLike, both_filters, in_search_thread
-from metaembed_rag.budget import BudgetLike, parse_or_auto
+from metaembed_rag.adapters import ImageLike, SearchFields, in_search_thread
+from metaembed_rag.budget import parse_or_auto
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
@@ -35,13 +36,20 @@ from metaembed_rag.llama_index.nodes import (
 from metaembed_rag.llama_index.retriever import MetaEmbedRetriever
 from metaembed_rag.llama_index.searching import (
     MetaEmbedQueryBundle,
-    PageSearch,
     bundle_query,
     doc_ids_to_where,
+    scoring_options,
+    search_pages,
 )
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode
-from metaembed_rag.search.fusion import HybridLike
+from metaembed_rag.options import (
+    SCORING_KEYWORDS,
+    HybridLike,
+    ScoringKeywords,
+    SearchOptions,
+    all_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +83,14 @@ class StoreSideEmbedding(BaseEmbedding):
         return self(nodes, **kwargs)
 
 
-class MetaEmbedVectorStore(BasePydanticVectorStore):
+class StoreKeywords(ScoringKeywords, total=False):
+    """How pages are scored, and the fields that every vector store of LlamaIndex has."""
+
+    stores_text: bool
+    is_embedding_query: bool
+
+
+class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
     """Nodes with all their vectors in a :class:`metaembed_rag.PageIndex`.
 
     For ``VectorStoreIndex``, ``StorageContext`` and ``IngestionPipeline``. A node's text, picture
@@ -89,15 +104,13 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         collection: Name of the Chroma collection.
         encoder: The model; see :meth:`metaembed_rag.PageIndex.open`.
         mode: What of a node is encoded: ``fused``, ``image`` or ``text``.
-        budget: ``(r_q, r_c)``, ``"4,8"``, a preset's name or ``"auto"``, where queries name none.
-        r_q: Query vectors that take part.
-        r_c: Page vectors that take part.
-        max_ms: Milliseconds that a search may take beyond encoding the query; asks for ``"auto"``.
-        min_recall: The share of the exact top k to be found; asks for ``"auto"``.
+        **options: ``budget``, ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``,
+            ``max_ms`` and ``min_recall`` where queries name none, as
+            :class:`metaembed_rag.options.SearchOptions` explains them; each is a field.
 
     Raises:
         StoreError: Neither ``index`` nor ``where`` was given.
-        BudgetError: ``budget`` is none, or a fixed one beside limits.
+        BudgetError: ``budget`` is none, or options exclude each other.
     """
 
     stores_text: bool = True
@@ -105,11 +118,6 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
     where: str = Field(description="Where the index is.")
     collection: str = Field(default="pages", description="Name of the Chroma collection.")
     mode: str = Field(default="fused", description="What of a node is encoded.")
-    budget: str | None = Field(default=None, description="Retrieval budget of queries.")
-    r_q: int | None = None
-    r_c: int | None = None
-    max_ms: float | None = None
-    min_recall: float | None = None
     _index: PageIndex = PrivateAttr()
 
     def __init__(
@@ -120,12 +128,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         collection: str = "pages",
         encoder: Encoder | None = None,
         mode: Mode = "fused",
-        budget: BudgetLike | None = None,
-        r_q: int | None = None,
-        r_c: int | None = None,
-        max_ms: float | None = None,
-        min_recall: float | None = None,
-        **options: Any,
+        **options: Unpack[StoreKeywords],
     ) -> None:
         if index is None:
             if where is None:
@@ -133,17 +136,16 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
             index = PageIndex.open(where, encoder, collection=collection)
         about = index.info()
         fields: dict[str, Any] = {
+            **options,
             "where": about["index"],
             "collection": about["collection"],
             "mode": mode,
-            "budget": None if budget is None else str(parse_or_auto(budget)),
-            "r_q": r_q,
-            "r_c": r_c,
-            "max_ms": max_ms,
-            "min_recall": min_recall,
         }
-        BudgetChoice(budget, r_q, r_c, max_ms, min_recall)  # refused here, not at the first query
-        super().__init__(**fields, **options)
+        # Refused here, not at the first query.
+        SearchOptions.of({name: fields[name] for name in SCORING_KEYWORDS if name in fields})
+        if fields.get("budget") is not None:  # as text, so that the store's settings are JSON
+            fields["budget"] = str(parse_or_auto(fields["budget"]))
+        super().__init__(**fields)
         self._index = index
 
     @classmethod
@@ -168,9 +170,10 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
 
     def as_retriever(self, **options: Any) -> MetaEmbedRetriever:
         """A retriever over the same pages, which also takes pictures; arguments are its own."""
-        asked = {name: options.pop(name, None) for name in vars(BudgetChoice())}
-        chosen = BudgetChoice(**asked).over(self._choice())
-        return MetaEmbedRetriever(self._index, **vars(chosen), **options)
+        asked = {name: options.pop(name) for name in SCORING_KEYWORDS if name in options}
+        chosen = SearchOptions.of(asked).over(scoring_options(self))
+        scoring = {name: getattr(chosen, name) for name in SCORING_KEYWORDS}
+        return MetaEmbedRetriever(self._index, **scoring, **options)
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -252,20 +255,12 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         """:meth:`get_nodes` in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
-    def query(
+    def query(  # type: ignore[override]  # LlamaIndex's takes any keyword, also misspelt ones
         self,
         query: VectorStoreQuery,
         *,
-        budget: BudgetLike | None = None,
-        r_q: int | None = None,
-        r_c: int | None = None,
-        candidates: int | None = None,
-        exhaustive: bool = False,
-        hybrid: HybridLike = False,
         image: ImageLike | None = None,
-        max_ms: float | None = None,
-        min_recall: float | None = None,
-        **unknown: Any,
+        **keywords: Unpack[ScoringKeywords],
     ) -> VectorStoreQueryResult:
         """Search by the query's text; from ``as_retriever(vector_store_kwargs={"r_q": 4, …})``.
 
@@ -273,16 +268,9 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
             query: Its ``query_str`` is encoded to all query vectors. A query that has only an
                 embedding, a single vector, is searched at (1, r_c). Mode ``hybrid`` lets words
                 count, with the weight ``1 - alpha`` where ``alpha`` is given.
-            budget: Instead of the store's; ``r_q`` and ``r_c`` change one side only.
-            r_q: Query vectors that take part.
-            r_c: Page vectors that take part.
-            candidates: Pages that are reranked; see :meth:`metaembed_rag.PageIndex.search`.
-            exhaustive: Score every page.
-            hybrid: Let words count too.
             image: A picture beside the text, or instead of it.
-            max_ms: Milliseconds for this search, with the budget ``"auto"``.
-            min_recall: Share of the exact top k to be found, likewise.
-            **unknown: Anything else is refused.
+            **keywords: Instead of the store's, as
+                :class:`metaembed_rag.options.SearchOptions` explains them.
 
         Returns:
             Nodes, best first, with their scores and ids.
@@ -292,25 +280,24 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
                 no plan within the limits.
             StoreError: A mode, filter or keyword that is not supported.
         """
+        asked: dict[str, Any] = {**keywords}
+        unknown = sorted(set(asked) - set(SCORING_KEYWORDS))
         if unknown:
-            raise StoreError(f"unknown vector_store_kwargs: {', '.join(sorted(unknown))}")
-        hybrid = _hybrid(query, hybrid)
-        where = filters_to_where(query.filters)
-        search = PageSearch(
-            k=query.similarity_top_k,
-            candidates=candidates,
-            exhaustive=exhaustive,
-            hybrid=hybrid,
-            where=where,
-            node_ids=self._restriction(query.node_ids),
-            doc_ids=query.doc_ids,
-        )
-        asked = BudgetChoice(budget, r_q, r_c, max_ms, min_recall)
+            raise StoreError(f"unknown vector_store_kwargs: {', '.join(unknown)}")
+        asked["hybrid"] = _hybrid(query, asked.get("hybrid"))
+        options = SearchOptions(where=filters_to_where(query.filters), **asked)
         if query.query_str or image is not None:
             bundle = MetaEmbedQueryBundle(query.query_str or "", image=image)
-            hits = search.run(self._index, bundle_query(bundle), asked.over(self._choice()))
+            hits = search_pages(
+                self._index,
+                bundle_query(bundle),
+                query.similarity_top_k,
+                options.over(scoring_options(self)),
+                node_ids=self._restriction(query.node_ids),
+                doc_ids=query.doc_ids,
+            )
         else:
-            hits = self._by_embedding(query, search, asked)
+            hits = self._by_embedding(query, options)
         nodes = [hit_to_node(hits, hit) for hit in hits]
         return VectorStoreQueryResult(
             nodes=nodes,
@@ -325,9 +312,6 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         return await in_search_thread(self.query, query, **kwargs)
 
     # -- inner -----------------------------------------------------------------------------
-
-    def _choice(self) -> BudgetChoice:
-        return BudgetChoice(self.budget, self.r_q, self.r_c, self.max_ms, self.min_recall)
 
     def _ids(self, node_ids: Sequence[str] | None, filters: MetadataFilters | None) -> list[str]:
         if node_ids is None:
@@ -349,12 +333,10 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
         apart = set(self._index.ids({KEPT_APART: True}))
         return None if apart and apart <= set(node_ids) else node_ids
 
-    def _by_embedding(
-        self, query: VectorStoreQuery, search: PageSearch, asked: BudgetChoice
-    ) -> Hits:
+    def _by_embedding(self, query: VectorStoreQuery, options: SearchOptions) -> Hits:
         if query.query_embedding is None or not len(query.query_embedding):
             raise StoreError("the query has neither a text nor an embedding")
-        if search.node_ids is not None:
+        if self._restriction(query.node_ids) is not None:
             raise StoreError("a query by embedding cannot name node_ids; give it a query_str")
         vector = np.asarray(query.query_embedding, dtype=np.float32)
         if vector.shape != (self._index.info()["dimension"],):
@@ -362,18 +344,10 @@ class MetaEmbedVectorStore(BasePydanticVectorStore):
                 f"the query's embedding has {vector.size} numbers, the index stores vectors of "
                 f"{self._index.info()['dimension']}: use the model of the index"
             )
-        below = BudgetChoice(r_q=1, r_c=self._index.vectors_per_page)
-        where: Mapping[str, Any] | None = both_filters(
-            search.where, doc_ids_to_where(search.doc_ids)
-        )
-        return self._index.search_vectors(
-            vector[None],
-            search.k,
-            **asked.over(below).keywords(self._index),
-            candidates=search.candidates,
-            where=where,
-            exhaustive=search.exhaustive,
-        )
+        chosen = options.over(SearchOptions(r_q=1, r_c=self._index.vectors_per_page))
+        where = all_of(chosen.where, doc_ids_to_where(query.doc_ids))
+        keywords = replace(chosen, where=where).keywords
+        return self._index.search_vectors(vector[None], query.similarity_top_k, **keywords)
 
 
 def _hybrid(query: VectorStoreQuery, hybrid: HybridLike) -> HybridLike:

@@ -1,11 +1,8 @@
-"""Finding pages by their vectors: all of them coarsely, fewer and fewer finely, the best k whole.
+"""Searching one store: sources give scored pages, words may join in, records make them hits.
 
 ::
 
-    query vectors -> ids and scores, from the mapped cache -> records of the k best, from Chroma
-
-Where no cache can be kept, vectors come out of Chroma's records: the same answers, but slower, and
-candidates by its nearest-neighbour search.
+    QueryPlan + query vectors -> Scored (ids, scores), from a source -> Hit, with Chroma's records
 """
 
 from __future__ import annotations
@@ -13,185 +10,42 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto
-from metaembed_rag.errors import BudgetError, CacheError, IndexLockedError, StoreError
-from metaembed_rag.hits import SearchPlan
-from metaembed_rag.search import cascade
-from metaembed_rag.search.cascade import Found, Plan
-from metaembed_rag.search.fusion import Fusion, HybridLike
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.errors import CacheError, IndexLockedError
+from metaembed_rag.hits import Hit, Hits, SearchPlan
+from metaembed_rag.options import Fusion
+from metaembed_rag.pages import Page
+from metaembed_rag.search.fusion import fuse
+from metaembed_rag.search.plan import QueryPlan
+from metaembed_rag.search.sources import (
+    CachedPages,
+    PageVectors,
+    Scored,
+    StoredPages,
+    in_order,
+    scores_of,
+)
 from metaembed_rag.search.words import LexicalCache, WordScores
-from metaembed_rag.store import records
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.levels import CachedVectors
 from metaembed_rag.store.records import Record
-from metaembed_rag.vectors.integers import maxsim_unrounded, quantize_queries
-from metaembed_rag.vectors.maxsim import maxsim, maxsim_quantized
+from metaembed_rag.vectors.formats import Encoded
 from metaembed_rag.vectors.tensors import CPU, TensorPages
-
-CANDIDATES = 200
-"""Pages that a hybrid search pools of each kind, and Chroma's search hands over without a cache."""
 
 _TRIES = 3
 """Of a search whose pages were deleted before their records could be read."""
 
-_READ_AT_ONCE = 1000
-
 _log = logging.getLogger(__name__)
-
-
-def check_k(k: int) -> None:
-    """Refuse a ``k`` that is no number of hits.
-
-    Raises:
-        StoreError: It is no whole number of at least 1.
-    """
-    if not isinstance(k, int) or k < 1:
-        raise StoreError(f"k must be a whole number of at least 1, not {k!r}")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a caller of a search asks for; :meth:`metaembed_rag.PageIndex.search` explains each.
-
-    Raises:
-        StoreError: ``k`` is no number of hits, or more than ``candidates``.
-        BudgetError: Options that exclude each other.
-    """
-
-    k: int
-    budget: BudgetLike | None = None
-    candidates: int | None = None
-    where: Mapping[str, Any] | None = None
-    exhaustive: bool = False
-    hybrid: HybridLike = False
-    max_ms: float | None = None
-    min_recall: float | None = None
-
-    def __post_init__(self) -> None:
-        check_k(self.k)
-        if self.candidates is not None and self.candidates < self.k:
-            raise StoreError(f"candidates ({self.candidates}) must be at least k ({self.k})")
-        if self._limited and not self.is_auto:
-            raise BudgetError(
-                'max_ms and min_recall choose the budget: ask for "auto", or leave them out'
-            )
-        if self._chosen and (self.candidates or self.exhaustive):
-            raise BudgetError(
-                'the budget "auto" chooses how many pages are scored: leave out candidates and '
-                "exhaustive, or name a budget"
-            )
-
-    @property
-    def is_auto(self) -> bool:
-        """Whether the calibration is to choose."""
-        by_default = self.budget is None and is_auto(None)
-        return self._chosen or (by_default and not self.candidates and not self.exhaustive)
-
-    @property
-    def _limited(self) -> bool:
-        return self.max_ms is not None or self.min_recall is not None
-
-    @property
-    def _chosen(self) -> bool:
-        """Whether this very search, and not the environment, asks for it."""
-        return self._limited if self.budget is None else is_auto(self.budget)
-
-
-@dataclass(frozen=True)
-class Way:
-    """How to search.
-
-    Attributes:
-        kind: What :class:`metaembed_rag.hits.SearchPlan` calls it.
-        plan: Stages and budget; without stages every page is scored, and the top k exact.
-        k: Hits wanted.
-        candidates: Pages that Chroma hands over where there is no cache; None for all pages.
-        where: A Chroma filter.
-        fusion: How words count; None where they do not.
-        note: What is doubtful about a calibrated plan.
-    """
-
-    kind: str
-    plan: Plan
-    k: int
-    candidates: int | None = None
-    where: Mapping[str, Any] | None = None
-    fusion: Fusion | None = None
-    note: str = ""
-
-    @property
-    def pool(self) -> int | None:
-        """Pages of each kind that a hybrid search looks at; None for all."""
-        if self.kind == "exhaustive":
-            return None
-        return self.candidates or max(CANDIDATES, 4 * self.k)
-
-    def described(self, stages: tuple[tuple[int, int], ...], source: str) -> SearchPlan:
-        """For the hits."""
-        auto = self.kind == "auto"
-        recall, ms = (self.plan.recall, self.plan.ms) if auto else (None, None)
-        return SearchPlan(self.kind, stages, source, recall, ms, self.note)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Pages of one query with their raw scores, best first, ties by id.
-
-    Attributes:
-        scores: By id.
-        stages: What :class:`metaembed_rag.hits.SearchPlan` says of them.
-    """
-
-    scores: dict[str, float]
-    stages: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A page that was found.
-
-    Attributes:
-        record: Its record.
-        maxsim: The raw sum.
-        fused: Of a hybrid search.
-        bm25: Of a hybrid search.
-    """
-
-    record: Record
-    maxsim: float
-    fused: float | None = None
-    bm25: float | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one query found, best first, and how; ``scoring`` as :class:`Hits` has it."""
-
-    ranked: list[Ranked]
-    plan: SearchPlan
-    scoring: str
-
-
-class PageVectors(Protocol):
-    """Where vectors come from, narrowed to the pages that pass a filter."""
-
-    source: str
-
-    def best(self, queries: NDArray[np.float32], way: Way, k: int | None) -> list[Pool]:
-        """The best ``k`` pages of each query, shape (queries, R_q, D); None for all of them."""
-
-    def scores(
-        self, query: NDArray[np.float32], ids: Sequence[str], budget: RetrievalBudget
-    ) -> dict[str, float]:
-        """Raw scores of those of ``ids`` that are stored, whether they pass the filter or not."""
 
 
 class PageSearcher:
@@ -200,14 +54,20 @@ class PageSearcher:
     Args:
         store: The records.
         lexical: Their words, for hybrid searches.
+        picture_path: Where the kept picture of a stored name lies.
         device: Says where searches that score all pages are to do so.
     """
 
     def __init__(
-        self, store: ChromaStore, lexical: LexicalCache, device: Callable[[], str] = lambda: CPU
+        self,
+        store: ChromaStore,
+        lexical: LexicalCache,
+        picture_path: Callable[[str], Path],
+        device: Callable[[], str] = lambda: CPU,
     ) -> None:
         self._store = store
         self._lexical = lexical
+        self._picture_path = picture_path
         self._device = device
         self._copy: tuple[CachedVectors, TensorPages | None] | None = None
         self._cache: VectorCache | None = None
@@ -242,65 +102,96 @@ class PageSearcher:
             _log.warning("searching without the vector cache, which is slower: %s", error)
             return None
 
-    def leave_cache(self) -> None:
-        """Search without the cache from now on, as where none can be kept."""
-        self._without = True
-
-    def search(self, queries: NDArray[np.float32], texts: Sequence[str], way: Way) -> list[Answer]:
-        """The best pages of each query.
+    def search(
+        self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
+    ) -> list[Hits]:
+        """The best pages of each query, with its share of the time.
 
         Args:
             queries: float32 unit vectors, shape (queries, R_q, D).
             texts: The words of each query; ``""`` for none.
-            way: How.
+            plan: How.
         """
+        start = time.perf_counter()
         for attempt in range(_TRIES):
-            pools, source = self._pools(queries, texts, way)
-            found = self._store.get([id for pool in pools for id in pool.best])
-            gone = any(id not in found for pool in pools for id in pool.best)
+            scored, source = self._scored(queries, texts, plan)
+            found = self._store.get([id for one in scored for id in one.ids])
+            gone = any(id not in found for one in scored for id in one.ids)
             if not gone or attempt == _TRIES - 1:  # else somebody deleted them meanwhile
                 break
+        hits = [self._hits(one, found, plan.budget) for one in scored]
+        seconds = (time.perf_counter() - start) / max(1, len(hits))
         return [
-            Answer(pool.ranked(found), way.described(pool.stages, source), pool.scoring)
-            for pool in pools
+            Hits(
+                best,
+                None,
+                plan.budget,
+                seconds,
+                "maxsim" if one.fused is None else "hybrid",
+                plan.report(one.stages, source),
+            )
+            for one, best in zip(scored, hits, strict=True)
         ]
 
     def score(
-        self, query: NDArray[np.float32], ids: Sequence[str], budget: RetrievalBudget
-    ) -> list[Ranked]:
-        """Those of ``ids`` that are stored, best first."""
-        scores = self._source(None).scores(query, list(dict.fromkeys(ids)), budget)
-        found = self._store.get(list(scores))
-        return [Ranked(found[id], scores[id]) for id in _in_order(scores) if id in found]
+        self,
+        query: NDArray[np.float32],
+        ids: Sequence[str],
+        budget: RetrievalBudget,
+        others: Sequence[Page] = (),
+        vectors: Encoded | None = None,
+    ) -> Hits:
+        """Rank given pages: stored ones by their stored vectors, others by those at hand.
 
-    def _pools(
-        self, queries: NDArray[np.float32], texts: Sequence[str], way: Way
-    ) -> tuple[list[_Chosen], str]:
-        source = self._source(way.where)
-        worded = [way.fusion is not None and bool(text.strip()) for text in texts]
-        plain = iter(source.best(queries[~np.array(worded, dtype=bool)], way, way.k))
-        chosen = [
-            self._hybrid(source, query, text, way) if has_words else _Chosen.of(next(plain))
+        Args:
+            query: float32 unit vectors, shape (R_q, D).
+            ids: Of stored pages; those that are not stored are left out.
+            budget: The vectors that take part.
+            others: Pages that are not stored, or whose stored vectors do not count.
+            vectors: Their vectors as the index would store them, shape (others, R, …).
+        """
+        start = time.perf_counter()
+        scores = self._source(None).scores(query, list(dict.fromkeys(ids)), budget) if ids else {}
+        stored = self._store.get(list(scores))
+        pages = {id: self._with_picture(record.page) for id, record in stored.items()}
+        if vectors is not None and others:
+            pages |= {page.id: page for page in others}
+            raw = scores_of(query, vectors, budget).tolist()
+            scores |= dict(zip([page.id for page in others], raw, strict=True))
+        given = [id for id in in_order(scores) if id in pages]
+        hits = [
+            Hit(rank, _shown(scores[id], budget), pages[id]) for rank, id in enumerate(given, 1)
+        ]
+        plan = SearchPlan("given", ((budget.r_c, len(hits)),))
+        return Hits(hits, None, budget, time.perf_counter() - start, plan=plan)
+
+    def _scored(
+        self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
+    ) -> tuple[list[Scored], str]:
+        source = self._source(plan.where)
+        worded = [plan.fusion is not None and bool(text.strip()) for text in texts]
+        plain = iter(source.best(queries[~np.array(worded, dtype=bool)], plan, plan.k))
+        scored = [
+            self._fused(source, query, text, plan) if has_words else next(plain)
             for query, text, has_words in zip(queries, texts, worded, strict=True)
         ]
-        return chosen, source.source
+        return scored, source.source
 
-    def _hybrid(
-        self, source: PageVectors, query: NDArray[np.float32], text: str, way: Way
-    ) -> _Chosen:
+    def _fused(
+        self, source: PageVectors, query: NDArray[np.float32], text: str, plan: QueryPlan
+    ) -> Scored:
         """The pages that are near, and those that have the words, by both."""
-        assert way.fusion is not None
-        [pool] = source.best(query[None], way, way.pool)
-        words = self._words(text, way.where)
-        wanted = [] if way.pool is None else words.best(way.pool)
-        more = [id for id in wanted if id not in pool.scores]
-        scores = pool.scores | source.scores(query, more, way.plan.budget)
-        ids = list(scores)
+        [near] = source.best(query[None], plan, plan.pool)
+        words = self._words(text, plan.where)
+        wanted = [] if plan.pool is None else words.best(plan.pool)
+        more = [id for id in wanted if id not in near.maxsim]
+        maxsim = {id: near.maxsim[id] for id in near.ids} | source.scores(query, more, plan.budget)
+        ids = list(maxsim)
         bm25 = dict(zip(ids, words.of(ids).tolist(), strict=True))
-        both = (np.array([one[id] for id in ids]) for one in (scores, bm25))
-        fused = dict(zip(ids, way.fusion.scores(*both).tolist(), strict=True))
-        best = heapq.nsmallest(way.k, ids, key=lambda id: (-fused[id], id))
-        return _Chosen("hybrid", best, scores, pool.stages, fused, bm25)
+        both = (np.array([one[id] for id in ids]) for one in (maxsim, bm25))
+        fused = dict(zip(ids, fuse(plan.fusion or Fusion(), *both).tolist(), strict=True))
+        best = heapq.nsmallest(plan.k, ids, key=lambda id: (-fused[id], id))
+        return Scored(best, maxsim, near.stages, fused, bm25)
 
     def _words(self, text: str, where: Mapping[str, Any] | None) -> WordScores:
         """BM25 of the pages that match the filter."""
@@ -310,11 +201,11 @@ class PageSearcher:
     def _source(self, where: Mapping[str, Any] | None) -> PageVectors:
         vectors = self.vectors()
         if vectors is None:
-            return _FromRecords(self._store, where)
+            return StoredPages(self._store, where)
         ids = self._store.ids(where) if where else None
-        return _FromCache(vectors, ids, lambda: self._elsewhere(vectors))
+        return CachedPages(vectors, ids, lambda: self._copied(vectors))
 
-    def _elsewhere(self, vectors: CachedVectors) -> TensorPages | None:
+    def _copied(self, vectors: CachedVectors) -> TensorPages | None:
         """The pages on the device that scores them; copied again when there are others."""
         device = self._device()
         if device == CPU or not vectors.format.scaled or not len(vectors):
@@ -326,142 +217,31 @@ class PageSearcher:
                 self._copy = (vectors, TensorPages.copied(levels, device))
             return self._copy[1]
 
+    def _hits(
+        self, scored: Scored, found: Mapping[str, Record], budget: RetrievalBudget
+    ) -> list[Hit]:
+        """Those that are still stored, best first."""
+        hits = []
+        for rank, id in enumerate((id for id in scored.ids if id in found), start=1):
+            shown = _shown(scored.maxsim[id], budget)
+            page = self._with_picture(found[id].page)
+            if scored.fused is None or scored.bm25 is None:
+                hits.append(Hit(rank, shown, page))
+            else:
+                hits.append(Hit(rank, scored.fused[id], page, shown, scored.bm25[id]))
+        return hits
 
-@dataclass(frozen=True)
-class _Chosen:
-    """Ids of the best pages of a query, and the scores of all that were looked at."""
+    def with_pictures(self, pages: Sequence[Page]) -> list[Page]:
+        """Stored pages with the paths of their kept pictures, None where the file is gone."""
+        return [self._with_picture(page) for page in pages]
 
-    scoring: str
-    best: list[str]
-    scores: Mapping[str, float]
-    stages: tuple[tuple[int, int], ...]
-    fused: Mapping[str, float] = field(default_factory=dict)
-    bm25: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, pool: Pool) -> _Chosen:
-        """All of a pool, by its own scores."""
-        return cls("maxsim", list(pool.scores), pool.scores, pool.stages)
-
-    def ranked(self, found: Mapping[str, Record]) -> list[Ranked]:
-        """Those that are still stored."""
-        return [
-            Ranked(found[id], self.scores[id], self.fused.get(id), self.bm25.get(id))
-            for id in self.best
-            if id in found
-        ]
-
-
-class _FromCache:
-    """Mapped vectors, dead rows and pages that do not pass the filter left out."""
-
-    def __init__(
-        self,
-        vectors: CachedVectors,
-        ids: Sequence[str] | None,
-        elsewhere: Callable[[], TensorPages | None],
-    ) -> None:
-        self.source = "cache"
-        self._vectors = vectors
-        self._elsewhere = elsewhere
-        self._rows: NDArray[np.int64] | None = None  # all
-        if ids is not None:
-            rows = vectors.rows(ids)
-            self._rows = np.sort(rows[rows >= 0])
-        elif vectors.pages < len(vectors):
-            self._rows = np.flatnonzero(vectors.alive)
-
-    def best(self, queries: NDArray[np.float32], way: Way, k: int | None) -> list[Pool]:
-        """See :class:`PageVectors`."""
-        pages = len(self._vectors) if self._rows is None else len(self._rows)
-        if not pages or not len(queries):
-            return [Pool({}, ((way.plan.budget.r_c, 0),)) for _ in queries]
-        k = pages if k is None else min(k, pages)
-        plan, levels = way.plan, self._vectors.levels(way.plan.budget.r_c)
-        at = self._elsewhere() if way.kind in ("cascade", "exhaustive") else None
-        if at is not None:
-            self.source = at.device
-            plan = Plan(plan.budget)  # it reads faster than stages could spare
-        if plan.stages:
-            found = cascade.search(queries, levels, plan, k, allowed=self._rows, ties=True)
-        else:
-            found = cascade.search_exact(
-                queries, levels, plan, k, elsewhere=at, allowed=self._rows, ties=True
-            )
-        return [self._pool(one, plan, k) for one in found]
-
-    def scores(
-        self, query: NDArray[np.float32], ids: Sequence[str], budget: RetrievalBudget
-    ) -> dict[str, float]:
-        """See :class:`PageVectors`."""
-        rows = self._vectors.rows(ids)
-        there = rows >= 0
-        if not there.any():
-            return {}
-        levels = self._vectors.levels(budget.r_c)
-        raw = maxsim_unrounded(quantize_queries(query), levels, budget, rows[there])[0]
-        known = [id for id, is_there in zip(ids, there, strict=True) if is_there]
-        return dict(zip(known, raw.tolist(), strict=True))
-
-    def _pool(self, found: Found, plan: Plan, k: int) -> Pool:
-        scores = dict(zip(self._vectors.ids[found.rows], found.scores.tolist(), strict=True))
-        sizes = [*(stage.r_c for stage in plan.stages), plan.budget.r_c]
-        stages = tuple(zip(sizes, found.read, strict=False))
-        return Pool({id: scores[id] for id in _in_order(scores)[:k]}, stages)
+    def _with_picture(self, page: Page) -> Page:
+        if page.image_path is None:
+            return page
+        path = self._picture_path(page.image_path)
+        return replace(page, image_path=str(path) if path.exists() else None)
 
 
-class _FromRecords:
-    """Vectors out of Chroma's records."""
-
-    source = "chroma"
-
-    def __init__(self, store: ChromaStore, where: Mapping[str, Any] | None) -> None:
-        self._store = store
-        self._where = where
-
-    def best(self, queries: NDArray[np.float32], way: Way, k: int | None) -> list[Pool]:
-        """See :class:`PageVectors`."""
-        return [self._best(query, way, k) for query in queries]
-
-    def scores(
-        self, query: NDArray[np.float32], ids: Sequence[str], budget: RetrievalBudget
-    ) -> dict[str, float]:
-        """See :class:`PageVectors`."""
-        return self._scored(query, list(self._store.get(ids).values()), budget)
-
-    def _best(self, query: NDArray[np.float32], way: Way, k: int | None) -> Pool:
-        best: dict[str, float] = {}
-        looked_at = 0
-        for group in self._groups(query, way):
-            looked_at += len(group)
-            best |= self._scored(query, group, way.plan.budget)
-            best = {id: best[id] for id in _in_order(best)[:k]}
-        return Pool(best, ((way.plan.budget.r_c, looked_at),))
-
-    def _groups(self, query: NDArray[np.float32], way: Way) -> Iterator[list[Record]]:
-        """Candidates, or every page, some at a time, so that memory stays bounded."""
-        if way.candidates is not None:
-            yield self._store.candidates(query[0], way.candidates, self._where)
-            return
-        ids = self._store.ids(self._where)
-        for start in range(0, len(ids), _READ_AT_ONCE):
-            yield list(self._store.get(ids[start : start + _READ_AT_ONCE]).values())
-
-    def _scored(
-        self, query: NDArray[np.float32], group: Sequence[Record], budget: RetrievalBudget
-    ) -> dict[str, float]:
-        if not group:
-            return {}
-        about = self._store.about
-        pages = records.unpack_vectors(group, about.dimension, budget.r_c, about.format)
-        if pages.format.scaled:
-            raw = maxsim_quantized(query, pages.as_int8(), budget)
-        else:
-            raw = maxsim(query, pages.decode(), budget)
-        ids = [record.page.id for record in group]
-        return dict(zip(ids, raw.tolist(), strict=True))
-
-
-def _in_order(scores: Mapping[str, float]) -> list[str]:
-    """Ids, best first, ties by id."""
-    return sorted(scores, key=lambda id: (-scores[id], id))
+def _shown(raw: float, budget: RetrievalBudget) -> float:
+    """MaxSim / r_q in [-1, 1]: rounding can take a perfect match a little past 1."""
+    return min(1.0, max(-1.0, raw / budget.r_q))

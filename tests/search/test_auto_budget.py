@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from metaembed_rag.adapters import BudgetChoice
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError
+from metaembed_rag.options import SearchOptions
 from tests.support.calibrations import EXACT, FAST, GOOD, calibrated
 
 pytest.importorskip("llama_index.core")
@@ -240,9 +240,11 @@ def test_a_retriever_of_langchains_store_mixes_no_two_budgets(index, shapes):
 
 def test_where_nothing_can_choose_auto_is_what_stands_below():
     below = RetrievalBudget(4, 8)
-    assert BudgetChoice("auto").fixed(below) == BudgetChoice(max_ms=3).fixed(below) == below
-    assert BudgetChoice("auto", r_q=2).fixed(below) == RetrievalBudget(2, 8)
-    assert BudgetChoice("full").fixed(below) == RetrievalBudget(16, 64)
+    assert (
+        SearchOptions(budget="auto").fixed(below) == SearchOptions(max_ms=3).fixed(below) == below
+    )
+    assert SearchOptions(budget="auto", r_q=2).fixed(below) == RetrievalBudget(2, 8)
+    assert SearchOptions(budget="full").fixed(below) == RetrievalBudget(16, 64)
 
 
 # -- the command line ------------------------------------------------------------------------

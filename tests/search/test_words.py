@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from metaembed_rag.errors import MissingExtraError, StoreError
-from metaembed_rag.search.fusion import Fusion
+from metaembed_rag.options import Fusion
+from metaembed_rag.search.fusion import fuse
 from metaembed_rag.search.pairs import WordPairs
 from metaembed_rag.search.words import LexicalCache, LexicalIndex, StampedText
 
@@ -137,28 +138,28 @@ def test_an_index_of_another_stemmer_is_not_read(tmp_path):
 
 def test_minmax_is_a_weighted_mean_of_both_shares():
     # MaxSim from 1 to 5: shares 0, 1, 1/2. BM25 up to 8: shares 1, 0, 1/4.
-    fused = Fusion(weight=0.25).scores(np.array([1.0, 5.0, 3.0]), np.array([8.0, 0.0, 2.0]))
+    fused = fuse(Fusion(weight=0.25), np.array([1.0, 5.0, 3.0]), np.array([8.0, 0.0, 2.0]))
     assert fused == pytest.approx([0.25, 0.75, 0.75 * 0.5 + 0.25 * 0.25])
 
 
 def test_rrf_adds_reciprocal_ranks_and_leaves_out_pages_without_the_words():
     # Places by MaxSim 3, 1, 2; by BM25 1, none, 2. The largest possible sum is 2/61.
-    fused = Fusion("rrf").scores(np.array([1.0, 5.0, 3.0]), np.array([8.0, 0.0, 2.0]))
+    fused = fuse(Fusion("rrf"), np.array([1.0, 5.0, 3.0]), np.array([8.0, 0.0, 2.0]))
     assert fused * 2 / 61 == pytest.approx([1 / 63 + 1 / 61, 1 / 61, 1 / 62 + 1 / 62])
 
 
 @pytest.mark.parametrize("fusion", [Fusion(), Fusion("rrf")])
 def test_equal_pages_get_equal_scores_in_zero_to_one(fusion):
-    fused = fusion.scores(np.array([2.0, 2.0, 1.0]), np.array([3.0, 3.0, 0.0]))
+    fused = fuse(fusion, np.array([2.0, 2.0, 1.0]), np.array([3.0, 3.0, 0.0]))
     assert fused[0] == fused[1] == 1
     assert 0 <= fused[2] < 1
 
 
 @pytest.mark.parametrize("fusion", [Fusion(), Fusion("rrf")])
 def test_without_words_the_order_is_that_of_maxsim(fusion):
-    fused = fusion.scores(np.array([0.1, 0.3, 0.2]), np.zeros(3))
+    fused = fuse(fusion, np.array([0.1, 0.3, 0.2]), np.zeros(3))
     assert np.argsort(-fused).tolist() == [1, 2, 0]
-    assert fusion.scores(np.zeros(0), np.zeros(0)).shape == (0,)
+    assert fuse(fusion, np.zeros(0), np.zeros(0)).shape == (0,)
 
 
 def test_hybrid_is_off_on_a_name_or_a_weight():

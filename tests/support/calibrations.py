@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.index import PageIndex
-from metaembed_rag.search.cascade import Calibration, Plan, Stage
+from metaembed_rag.search.calibration import Calibration
+from metaembed_rag.search.plan import Plan, Stage
 
 FAST = Plan(RetrievalBudget(4, 8), (Stage(1, 0.1),), recall=0.91, ms=2.0, pages=120)
 GOOD = Plan(RetrievalBudget(16, 64), (Stage(1, 0.3),), recall=0.993, ms=5.0, pages=120)

@@ -30,8 +30,8 @@ from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode
+from metaembed_rag.options import HybridLike
 from metaembed_rag.progress import tqdm
-from metaembed_rag.search.fusion import HybridLike
 
 
 class MTEBIndex:
