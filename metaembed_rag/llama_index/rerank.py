@@ -39,7 +39,8 @@ class MetaEmbedRerank(BaseNodePostprocessor):
     is MaxSim / r_q in [-1, 1]; the nodes that are given are left as they are.
 
     Args:
-        index: Where vectors are stored; none are without one.
+        index: Where vectors are stored. Without one every node is encoded, and its vectors are
+            rounded to half precision.
         encoder: The model, or its name; that of the index by default, else ``mini``.
         top_n: At most so many nodes.
         budget: ``(r_q, r_c)``, ``"4,8"`` or a preset's name; else the environment variable
