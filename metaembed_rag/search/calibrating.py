@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import statistics
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from metaembed_rag.search import cascade
 from metaembed_rag.search.cascade import Calibration, Plan
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.levels import CachedVectors
+from metaembed_rag.store.places import replace_file
 
 _WORDS = 8
 """Words of a query that is made of a page's text."""
@@ -81,11 +81,9 @@ class CalibrationFile:
         if self.path is None:
             self._kept = calibration
             return
-        unfinished = self.path.with_name(f".{uuid.uuid4().hex}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(calibration.to_json(), encoding="utf-8")
-            unfinished.replace(self.path)
+            replace_file(self.path, calibration.to_json())
         except OSError as error:
             raise StoreError(
                 f"the calibration {self.path} cannot be written ({error.strerror or error}); make "
