@@ -338,7 +338,7 @@ def _products(flat: NDArray[Any], numbers: NDArray[Any], exact: bool) -> Any:
     if exact or flat.shape[1] <= _EXACT:
         return left @ right.T
     parts = zip(torch.split(left, _EXACT, 1), torch.split(right, _EXACT, 1), strict=True)
-    return sum((a @ b.T).long() for a, b in parts).float()
+    return functools.reduce(torch.add, ((a @ b.T).long() for a, b in parts)).float()
 
 
 @functools.cache
