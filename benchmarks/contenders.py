@@ -411,7 +411,8 @@ def best(scores: NDArray[np.float32], k: int) -> list[int]:
 
 def write_levels(pages: Array, folder: Path, block: int = 1000) -> None:
     """The pages in int8 as an index's cache holds them."""
-    from metaembed_rag.store.levels import CacheWriter, Header
+    from metaembed_rag.store.level_writer import CacheWriter
+    from metaembed_rag.store.levels import Header
     from metaembed_rag.vectors.formats import vector_format
 
     shutil.rmtree(folder, ignore_errors=True)

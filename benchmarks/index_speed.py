@@ -23,7 +23,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from metaembed_rag.index import AddReport, PageIndex
+from metaembed_rag.index import PageIndex
+from metaembed_rag.ingest import AddReport
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.pages import Page, load_pages
 

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.store.levels import MANIFEST, CachedVectors, CacheWriter, Header
+from metaembed_rag.store.level_writer import CacheWriter
+from metaembed_rag.store.levels import MANIFEST, CachedVectors, Header
 from metaembed_rag.vectors.formats import Encoded, vector_format
 
 CHECKOUT = Path(__file__).resolve().parent.parent

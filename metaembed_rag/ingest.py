@@ -1,28 +1,43 @@
-"""Pages into the store: what is new or changed is encoded, the rest is left alone."""
+"""Pages into the index: what is new or changed is encoded, the rest is left alone.
+
+::
+
+    pages -> which are new or changed -> vectors -> records in Chroma -> the mapped vectors
+
+The way goes in one direction: vectors that were made are handed over to the mapped copy, and not
+read back out of Chroma.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import PageError
+from metaembed_rag.errors import ModelError, PageError, StoreError
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
-from metaembed_rag.pages import Page
+from metaembed_rag.pages import Page, list_files, load_pages
+from metaembed_rag.pages.counting import count_pages
 from metaembed_rag.pages.page import default_id
+from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records
+from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.records import Record
-from metaembed_rag.vectors.formats import cut_dimension
+from metaembed_rag.vectors.formats import cut_dimension, pack, vector_format
+
+_HANDED_OVER_AT = 64_000_000
+"""Bytes of changes that are gathered before they are handed over, so that memory stays bounded."""
 
 
 @dataclass
@@ -55,12 +70,198 @@ class AddReport:
         return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped"
 
 
+@dataclass(frozen=True)
+class AddOptions:
+    """How pages are added; :meth:`metaembed_rag.PageIndex.add` explains each.
+
+    Raises:
+        StoreError: ``batch_size`` is under 1.
+        ModelError: There is no such mode.
+    """
+
+    mode: Mode = "fused"
+    batch_size: int = 64
+    ocr: bool = True
+    progress: Callable[[int], None] | None = None
+    show_progress: bool = False
+    lock_timeout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise StoreError(f"batch_size must be at least 1, not {self.batch_size}")
+        if self.mode not in get_args(Mode):
+            raise ModelError(f"mode {self.mode!r} is not one of {', '.join(get_args(Mode))}")
+
+
+class Ingest:
+    """Writes pages into one index, and takes them out again.
+
+    Args:
+        store: Holds the records.
+        pictures: Holds the pages' pictures.
+        encoder: Gives the model; called only when there is something to encode.
+        hand_over: Given what was changed, in order; says whether more is of use.
+    """
+
+    def __init__(
+        self,
+        store: ChromaStore,
+        pictures: PictureFolder,
+        encoder: Callable[[], Encoder],
+        hand_over: Callable[[Sequence[Change]], bool],
+    ) -> None:
+        self.store, self.pictures, self.encoder = store, pictures, encoder
+        self._hand_over = hand_over
+
+    def add(self, pages: Iterable[Page], options: AddOptions) -> AddReport:
+        """See :meth:`metaembed_rag.PageIndex.add`."""
+        length = len(pages) if isinstance(pages, Sized) else None
+        bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
+        with (
+            self.store.writing(options.lock_timeout),
+            bar as count,
+            _AddRun(self, options, count, _HandOver(self._hand_over)) as run,
+        ):
+            for batch in run.batches(pages):
+                run.batch(batch)
+            run.finish()
+        return run.report
+
+    def sync(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        options: AddOptions,
+        load_options: Mapping[str, Any],
+    ) -> AddReport:
+        """See :meth:`metaembed_rag.PageIndex.sync`."""
+        named = [paths] if isinstance(paths, str | Path) else list(paths)
+        skipped: list[PageError] = []
+        ignored: list[Path] = []
+        unchanged = 0
+
+        def skip(source: str, digest: str) -> bool:
+            nonlocal unchanged
+            if Path(source).is_relative_to(self.pictures.folder.resolve()):
+                return True  # our own pictures are no pages, even where their folder is named
+            stored = self._pages_of_unchanged(source, digest, options.mode)
+            unchanged += stored
+            if stored and count is not None:
+                count(stored)
+            return stored > 0
+
+        pages = load_pages(
+            named, on_skip=skipped.append, on_ignore=ignored.append, skip=skip, **load_options
+        )
+        bar = page_counter(
+            options.progress,
+            shown=options.show_progress,
+            total=lambda: count_pages(list_files(named)),
+        )
+        with self.store.writing(options.lock_timeout), bar as count:
+            within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
+            report = self.add(pages, within)
+            report.removed += self._remove_vanished(named)
+        report.unchanged += unchanged
+        report.skipped = skipped + report.skipped
+        report.ignored = ignored
+        return report
+
+    def delete(
+        self,
+        ids: Sequence[str] | str | None,
+        source: str | Path | None,
+        where: Mapping[str, Any] | None,
+        lock_timeout: float,
+    ) -> int:
+        """See :meth:`metaembed_rag.PageIndex.delete`."""
+        if where is not None and not where:
+            raise StoreError("an empty filter would delete every page; name the pages to delete")
+        if sum(value is not None for value in (ids, source, where)) != 1:
+            raise StoreError("name the pages to delete by exactly one of ids, source and where")
+        with self.store.writing(lock_timeout):
+            if ids is not None:
+                found = list(self.store.get([ids] if isinstance(ids, str) else list(ids)))
+            elif source is not None:
+                found = self._ids_of_source(source)
+            else:
+                found = self.store.ids(where)
+            self._remove(found)
+        return len(found)
+
+    def _ids_of_source(self, source: str | Path) -> list[str]:
+        found = self.store.ids({records.SOURCE: str(source)})
+        return found or self.store.ids(
+            {records.SOURCE: Path(source).expanduser().resolve().as_posix()}
+        )
+
+    def _pages_of_unchanged(self, source: str, digest: str, mode: str) -> int:
+        """How many pages of a source are stored, if all are, and from these very bytes."""
+        found = self.store.ids({records.SOURCE: source, records.DIGEST: digest, records.MODE: mode})
+        if not found:
+            return 0
+        first = self.store.get(found[:1])[found[0]].page
+        lost = first.image_path and not self.pictures.path(first.image_path).exists()
+        return 0 if lost or len(found) != first.page_count else len(found)
+
+    def _remove_vanished(self, paths: Sequence[str | Path]) -> int:
+        """Remove pages of files that have gone from the named folders."""
+        removed = 0
+        for folder in (Path(path).expanduser().resolve() for path in paths):
+            if not folder.is_dir() or not list_files(folder):
+                continue
+            gone = [id for id in self.store.ids() if _has_vanished(id, folder)]
+            self._remove(gone)
+            removed += len(gone)
+        return removed
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        """Delete pages; the lock is held."""
+        if ids:  # else a write would be recorded, and everybody look for it
+            self._hand_over([remove_pages(self.store, self.pictures, ids)])
+
+
+class _HandOver:
+    """Gathers what a run changes, and hands it over in portions.
+
+    Until then it is in the index but not in the mapped copy: after a kill, the next search notices
+    what is missing, and reads it from Chroma.
+    """
+
+    def __init__(self, give: Callable[[Sequence[Change]], bool]) -> None:
+        self._give = give
+        self._changes: list[Change] = []
+        self._bytes = 0
+        self._given = False
+        self._of_use = True
+
+    def note(self, change: Change) -> None:
+        """Gather a change; it is handed over later."""
+        if self._of_use:
+            self._changes.append(change)
+            self._bytes += change.bytes
+
+    def portion(self) -> None:
+        """Hand over what has gathered if it is enough; no write may be under way."""
+        if self._bytes >= _HANDED_OVER_AT:
+            self._hand_over()
+
+    def rest(self) -> None:
+        """Hand over what is left; the copy is made even where a run changed nothing."""
+        if self._changes or not self._given:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        changes, self._changes, self._bytes = self._changes, [], 0
+        self._given = True
+        self._of_use = self._of_use and self._give(changes)
+
+
 _Batch = dict[str, tuple[Page, "Future[str]"]]
 """Pages by id, each with the hash of its picture on the way."""
 
 
-class Adding:
-    """One run of :meth:`PageIndex.add`.
+class _AddRun:
+    """One run of :meth:`Ingest.add`.
 
     A batch is written in the background while the next one is being loaded, and is acknowledged
     when it has been written. The next batch is compared with the index only then. Pictures are
@@ -69,39 +270,35 @@ class Adding:
 
     def __init__(
         self,
-        store: ChromaStore,
-        pictures: PictureFolder,
-        encoder: Callable[[], Encoder],
-        mode: Mode,
-        ocr: bool,
-        report: AddReport,
+        index: Ingest,
+        options: AddOptions,
         progress: Callable[[int], None] | None,
+        hand_over: _HandOver,
     ) -> None:
-        self.store, self.pictures, self.encoder = store, pictures, encoder
-        self.mode, self.ocr, self.report = mode, ocr, report
+        self.store, self.pictures, self.encoder = index.store, index.pictures, index.encoder
+        self.options, self.report = options, AddReport()
         self.progress = progress
-        self.changed: list[str] = []
-        """Ids of pages whose vectors were written or deleted."""
+        self.hand_over = hand_over
         self.page_counts: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
         self._unacknowledged = 0
 
-    def __enter__(self) -> Adding:
+    def __enter__(self) -> _AddRun:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._writer.shutdown(wait=True)
         self._hasher.shutdown(wait=True, cancel_futures=True)
 
-    def batches(self, pages: Iterable[Page], size: int) -> Iterator[_Batch]:
-        """At most ``size`` pages at a time; of several with one id the last counts."""
+    def batches(self, pages: Iterable[Page]) -> Iterator[_Batch]:
+        """At most ``batch_size`` pages at a time; of several with one id the last counts."""
         iterator = iter(pages)
         while True:
             batch: _Batch = {}
             with self._timed("load"):
-                for page in islice(iterator, size):
+                for page in islice(iterator, self.options.batch_size):
                     batch[page.id] = page, self._hasher.submit(page.picture_hash)
             if not batch:
                 return
@@ -121,7 +318,7 @@ class Adding:
             if page.page_count is not None and page.id == default_id(page.source, page.number):
                 self.page_counts[page.source] = page.page_count
             old = stored.get(page.id)
-            if old is None or (old.content_hash, old.mode) != (hashes[page.id], self.mode):
+            if old is None or (old.content_hash, old.mode) != (hashes[page.id], self.options.mode):
                 changed.append(page)
             else:
                 self._keep(page, old)
@@ -140,6 +337,7 @@ class Adding:
             found = self.store.get(self.store.ids(beyond)).values()
             lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
             self._remove(lost)
+        self.hand_over.rest()
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -147,6 +345,7 @@ class Adding:
             if self._writing is not None:
                 self._writing.result()
                 self._writing = None
+        self.hand_over.portion()
         if self._unacknowledged and self.progress is not None:
             self.progress(self._unacknowledged)
         self._unacknowledged = 0
@@ -179,7 +378,7 @@ class Adding:
         before, after = (records.to_metadata(one, **fields) for one in (old.page, new))
         changed = {key: value for key, value in after.items() if before.get(key) != value}
         gone = records.keys_gone(old, after)
-        self.store.update_metadata([page.id], [{**gone, **changed}])
+        self.hand_over.note(self.store.update_metadata([page.id], [{**gone, **changed}]))
 
     def _restore_picture(self, page: Page, old: Record) -> None:
         """Keep the picture again when its file is gone."""
@@ -222,17 +421,21 @@ class Adding:
     ) -> None:
         """Write pictures, then records, then remove pictures that no record names any more."""
         metadatas = []
-        payloads = records.pack_vectors(vectors, self.store.about.format)
-        for page, payload in zip(pages, payloads, strict=True):
+        encoded = vector_format(self.store.about.format).encode(vectors)
+        for page, payload in zip(pages, pack(encoded), strict=True):
             page = self._save_picture(page, hashes[page.id])
-            fields = {"payload": payload, "content_hash": hashes[page.id], "mode": self.mode}
+            fields = {
+                "payload": payload,
+                "content_hash": hashes[page.id],
+                "mode": self.options.mode,
+            }
             metadata = records.to_metadata(page, **fields)
             if page.id in replaced:
                 metadata |= records.keys_gone(replaced[page.id], metadata)
             metadatas.append(metadata)
         ids = [page.id for page in pages]
-        self.changed += ids
-        self.store.upsert(ids, vectors[:, 0], metadatas)
+        change = self.store.upsert(ids, vectors[:, 0], metadatas)
+        self.hand_over.note(replace(change, vectors=encoded))
         old = {record.page.image_path for record in replaced.values()}
         self.pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
 
@@ -246,7 +449,9 @@ class Adding:
             records.check_metadata(page.metadata, page.id)
             try:
                 with self._timed("ocr"):
-                    page, value = page_input(page, self.mode, modalities, ocr=self.ocr)
+                    page, value = page_input(
+                        page, self.options.mode, modalities, ocr=self.options.ocr
+                    )
             except PageError as error:
                 self.report.skipped.append(error)
                 if page.id in stored:
@@ -258,9 +463,9 @@ class Adding:
 
     def _remove(self, ids: Sequence[str]) -> None:
         """Delete pages that are no more."""
-        self.changed += ids
-        remove_pages(self.store, self.pictures, ids)
-        self.report.removed += len(ids)
+        if ids:  # else a write would be recorded, and everybody look for it
+            self.hand_over.note(remove_pages(self.store, self.pictures, ids))
+            self.report.removed += len(ids)
 
     def _save_picture(self, page: Page, content_hash: str) -> Page:
         """Keep the picture as a file; the page goes on without its pixels."""
@@ -271,14 +476,24 @@ class Adding:
         return replace(page, image=None, image_path=name)
 
 
-def remove_pages(store: ChromaStore, pictures: PictureFolder, ids: Sequence[str]) -> None:
+def remove_pages(store: ChromaStore, pictures: PictureFolder, ids: Sequence[str]) -> Change:
     """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
-    if not ids:
-        return  # else a write would be recorded, and everybody look for it
     names: set[str | None] = {
         record.page.image_path
         for record in store.get(ids).values()
         if record.page.image_path is not None
     }
-    store.delete(ids)
+    change = store.delete(ids)
     pictures.remove(names)
+    return change
+
+
+def _has_vanished(id: str, folder: Path) -> bool:
+    """Whether ``id`` is of a page that :func:`load_pages` read below ``folder``, its file gone."""
+    source = Path(id.rpartition("#")[0])
+    if not source.is_absolute() or not source.is_relative_to(folder):
+        return False
+    try:
+        return not source.exists()
+    except OSError:
+        return False  # a folder that may not be entered says nothing about its files

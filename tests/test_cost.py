@@ -110,7 +110,7 @@ def test_planning_loads_no_model():
 
 
 def test_the_command_chooses_the_format_of_a_new_index(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("metaembed_rag.index._load_encoder", lambda name, device: FakeEncoder())
+    monkeypatch.setattr("metaembed_rag.opening.load_encoder", lambda name, device: FakeEncoder())
     (tmp_path / "a.txt").write_text("Whales swim far.")
     where = ["--index", str(tmp_path / "i")]
     assert main(["index", str(tmp_path / "a.txt"), *where, "--format", "bits", "--quiet"]) == 0

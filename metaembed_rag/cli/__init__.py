@@ -23,7 +23,8 @@ from metaembed_rag.errors import BudgetError, MetaEmbedError, PageError
 
 if TYPE_CHECKING:
     from metaembed_rag.hits import Hits
-    from metaembed_rag.index import AddReport, PageIndex
+    from metaembed_rag.index import PageIndex
+    from metaembed_rag.ingest import AddReport
 
 INTERRUPTED = 130
 _SNIPPET = 200
@@ -190,8 +191,8 @@ def _open(given: argparse.Namespace, *, create: bool) -> PageIndex:
 
 
 def _encoder(given: argparse.Namespace) -> Any:
-    from metaembed_rag.index import DEFAULT_MODEL
     from metaembed_rag.model import MetaEmbedEncoder
+    from metaembed_rag.opening import DEFAULT_MODEL
 
     return MetaEmbedEncoder.from_pretrained(given.model or DEFAULT_MODEL, device=given.device)
 

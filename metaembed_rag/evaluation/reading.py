@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +11,7 @@ from metaembed_rag.errors import NothingToReadError, PageError
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page
+from metaembed_rag.store.places import replace_file
 
 
 class PageReader:
@@ -84,9 +84,7 @@ def ocr_text(page: Page, cache_dir: Path | None = None) -> str:
         return path.read_text(encoding="utf-8")
     text = _read(page)
     cache_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    replace_file(path, text)
     return text
 
 

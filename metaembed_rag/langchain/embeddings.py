@@ -11,9 +11,9 @@ from langchain_core.embeddings import Embeddings
 
 from metaembed_rag.adapters import document_vectors, open_image, query_vectors
 from metaembed_rag.budget import BudgetLike
-from metaembed_rag.index import DEFAULT_MODEL
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
+from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:

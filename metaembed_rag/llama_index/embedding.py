@@ -23,10 +23,10 @@ from llama_index.core.storage.kvstore.types import BaseKVStore
 from metaembed_rag.adapters import document_vectors, in_search_thread, open_image, query_vectors
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import ModelError
-from metaembed_rag.index import DEFAULT_MODEL
 from metaembed_rag.llama_index.nodes import has_picture, node_to_page
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
+from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import ModelError, ModelMismatchError
-from metaembed_rag.index import DEFAULT_MODEL, PageIndex
+from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
 from metaembed_rag.model.base import Encoder
+from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.search.plan import check_budget

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from metaembed_rag.errors import BudgetError, StoreError
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.search.plan import DEFAULT_K, Plan, Stage
 from metaembed_rag.store.chroma import CollectionModel
+from metaembed_rag.store.places import replace_file
 
 _HOW = "run `metaembed calibrate --index …`, or index.calibrate()"
 _CHANGED = 2.0
@@ -174,11 +174,9 @@ class CalibrationFile:
         if self.path is None:
             self._kept = calibration
             return
-        unfinished = self.path.with_name(f".{uuid.uuid4().hex}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(calibration.to_json(), encoding="utf-8")
-            unfinished.replace(self.path)
+            replace_file(self.path, calibration.to_json())
         except OSError as error:
             raise StoreError(
                 f"the calibration {self.path} cannot be written ({error.strerror or error}); make "

@@ -36,6 +36,7 @@ from metaembed_rag.search.sources import (
 )
 from metaembed_rag.search.words import LexicalCache, WordScores
 from metaembed_rag.store.cache import VectorCache
+from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.levels import CachedVectors
 from metaembed_rag.store.records import Record
@@ -78,17 +79,20 @@ class PageSearcher:
         """The mapped vectors as the store is now; None where no cache can be kept."""
         return self._of_cache(VectorCache.current)
 
-    def follow(self, mark: str | None, ids: Sequence[str]) -> None:
+    def apply(self, changes: Sequence[Change]) -> bool:
         """Bring the mapped vectors up to date, so that the next search need not.
 
         Args:
-            mark: The store's, before these pages were written or deleted.
-            ids: All that were since; the writer lock is still held.
+            changes: What a writer has done since, in order; the writer lock is still held.
+
+        Returns:
+            Whether more changes are of use; else the next search finds out by itself.
         """
         try:
-            self._of_cache(lambda cache: cache.follow(mark, ids))
+            return self._of_cache(lambda cache: cache.apply(changes)) is not None
         except IndexLockedError as error:  # the pages are stored, and their report is owed
             _log.warning("the next search brings the vector cache up to date: %s", error)
+            return False
 
     def _of_cache(self, ask: Callable[[VectorCache], CachedVectors]) -> CachedVectors | None:
         if self._without:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import StoreError, require
 from metaembed_rag.search.pairs import WordPairs
+from metaembed_rag.store.places import replacing
 from metaembed_rag.store.records import StampedText
 
 PAIR_WEIGHT = 0.5
@@ -144,8 +145,7 @@ class LexicalIndex:
             OSError: The place cannot be written.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = folder.with_name(f".{uuid.uuid4().hex}")
-        try:
+        with replacing(folder) as unfinished:
             unfinished.mkdir()
             if self._scorer is not None:
                 self._scorer.save(unfinished, show_progress=False)
@@ -153,9 +153,6 @@ class LexicalIndex:
             pages = {"ids": self.ids, "stamps": sorted(self.stamps)}
             (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
             (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path, *, stemmer: str | None) -> LexicalIndex:
@@ -288,7 +285,7 @@ class LexicalCache:
         size: dict[str, int] = {}
         for page in pages:
             seen[page.stamp].add(page.id)
-            size[page.stamp] = page.stamped
+            size[page.stamp] = page.request_size
         return {
             stamp
             for stamp, ids in seen.items()

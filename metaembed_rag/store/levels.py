@@ -24,31 +24,26 @@ writer appended is cut off by the next one.
 from __future__ import annotations
 
 import json
-import mmap
-import os
-import shutil
-import uuid
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.vectors.formats import Encoded, VectorFormat, vector_format
+from metaembed_rag.vectors.formats import Encoded, vector_format
 
 VERSION = 1
 MANIFEST = "manifest.json"
-_IDS, _ENDS, _STAMPS, _ROW_STAMPS = "ids.text", "ids.ends", "stamps.text", "rows.stamps"
-_SMALL = {_IDS, _ENDS, _STAMPS, _ROW_STAMPS}
+IDS, ENDS, STAMPS, ROW_STAMPS = "ids.text", "ids.ends", "stamps.text", "rows.stamps"
+SMALL_FILES = {IDS, ENDS, STAMPS, ROW_STAMPS}
 """Files whose checksum is taken on every opening: 5 MB for 100,000 pages, 3 ms."""
 _TRIES = 5
-_COPIED_AT_ONCE = 1000
 
 
 def level_ends(vectors: int) -> tuple[int, ...]:
@@ -134,6 +129,8 @@ class CachedVectors:
 
     Rows are in the order in which they were written. Some may be dead: pages that were deleted or
     replaced; a scan passes over them and has to leave out those that :attr:`alive` calls False.
+    Mapped pages belong to the system, which takes them back when it needs memory. Until then they
+    count as resident: 832 MB after a scan of 100,000 pages of 64 x 128 in int8.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -143,10 +140,10 @@ class CachedVectors:
         self.ends = level_ends(self.header.vectors)
         self._folder = folder / manifest.generation
         self._check_sizes()
-        small = {name: self._read(name) for name in sorted(_SMALL | ({manifest.dead} - {""}))}
-        self._text, self._id_ends = small[_IDS], np.frombuffer(small[_ENDS], dtype="<i8")
-        self._stamps = small[_STAMPS].decode().splitlines()
-        self._row_stamps = np.frombuffer(small[_ROW_STAMPS], dtype="<i4")
+        small = {name: self._read(name) for name in sorted(SMALL_FILES | ({manifest.dead} - {""}))}
+        self._text, self._id_ends = small[IDS], np.frombuffer(small[ENDS], dtype="<i8")
+        self.every_stamp = small[STAMPS].decode().splitlines()
+        self._row_stamps = np.frombuffer(small[ROW_STAMPS], dtype="<i4")
         self.alive = np.ones(manifest.rows, dtype=bool)
         if manifest.dead:
             self.alive[np.frombuffer(small[manifest.dead], dtype="<i8")] = False
@@ -194,20 +191,21 @@ class CachedVectors:
         return np.array([self._places.get(id, -1) for id in ids], dtype=np.int64)
 
     def stamps(self, rows: NDArray[np.int64]) -> list[str]:
-        """The stamp of each row."""
-        numbers = self._row_stamps[rows].tolist()
-        return ["" if number < 0 else self._stamps[number] for number in numbers]
+        """The stamp of each row, ``""`` for a row of -1."""
+        numbers = np.where(rows < 0, -1, self._row_stamps[rows] if len(self) else -1).tolist()
+        return ["" if number < 0 else self.every_stamp[number] for number in numbers]
 
     def known_stamps(self) -> set[str]:
         """Stamps of living rows, those left out of which pages may be missing."""
-        numbers = np.unique(self._row_stamps[self.alive])
-        return {self._stamps[n] for n in numbers.tolist() if n >= 0} - set(self.manifest.unsettled)
+        numbers = np.unique(self._row_stamps[self.alive]).tolist()
+        known = {self.every_stamp[number] for number in numbers if number >= 0}
+        return known - set(self.manifest.unsettled)
 
     def rows_a_stamp(self) -> Counter[str]:
         """How many rows each stamp has, dead ones too."""
         numbers, counts = np.unique(self._row_stamps, return_counts=True)
         pairs = zip(numbers.tolist(), counts.tolist(), strict=True)
-        return Counter({self._stamps[number]: count for number, count in pairs if number >= 0})
+        return Counter({self.every_stamp[number]: count for number, count in pairs if number >= 0})
 
     def level(self, number: int) -> Encoded:
         """One level, mapped: values (rows, vectors of the level, width), scales beside them."""
@@ -226,27 +224,6 @@ class CachedVectors:
         scales = np.concatenate([part.scales[rows] for part in parts], axis=1)
         return Encoded(self.format, self.header.dimension, values, scales)
 
-    def release(self) -> None:
-        """Give back the memory of what was read; it is mapped again when it is next read.
-
-        Mapped pages belong to the system, which takes them back when it needs memory. Until then
-        they count as resident: 832 MB after a scan of 100,000 pages of 64 x 128 in int8.
-        """
-        for level in self._levels:
-            for values in (level.values, level.scales):
-                mapped = getattr(values, "_mmap", None)
-                if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-                    mapped.madvise(mmap.MADV_DONTNEED)
-
-    def verify(self) -> None:
-        """Compare every byte with its checksum; reads all files.
-
-        Raises:
-            ValueError: A file is damaged.
-        """
-        for name in self.manifest.files:
-            self._read(name)
-
     def check_ids(self) -> None:
         """See that each page has one living row: of 100,000, 16 ms after :attr:`ids`.
 
@@ -263,7 +240,7 @@ class CachedVectors:
 
     def _check_sizes(self) -> None:
         manifest, rows = self.manifest, self.manifest.rows
-        for name, bytes_ in _row_bytes(self.header).items():
+        for name, bytes_ in row_bytes(self.header).items():
             size, _ = manifest.files[name]
             if size != rows * bytes_:
                 raise ValueError(f"{name} counts {size} bytes, not {rows} rows of {bytes_}")
@@ -292,191 +269,12 @@ class CachedVectors:
         return Encoded(self.format, dimension, values, scales)
 
 
-@dataclass
-class _Growing:
-    """An open file of which the first ``size`` bytes count."""
-
-    file: BinaryIO
-    size: int = 0
-    crc: int = 0
-    changed: bool = field(default=False, init=False)
-
-    def write(self, data: bytes) -> None:
-        self.file.write(data)
-        self.size += len(data)
-        self.crc = zlib.crc32(data, self.crc)
-        self.changed = self.changed or bool(data)
-
-    def settle(self) -> None:
-        """Bring it to the disk before a manifest names it."""
-        if self.changed:
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        self.changed = False
-
-
-class CacheWriter:
-    """Appends pages to a folder's files; what it did counts from :meth:`commit` on.
-
-    One at a time may write: the caller holds a lock. A context manager, so that files are closed.
-
-    Args:
-        folder: Made when it is not there.
-        header: What the vectors are of.
-        start: What to append to; without it, a new generation begins.
-    """
-
-    def __init__(self, folder: Path, header: Header, start: CachedVectors | None = None) -> None:
-        self.folder, self.header = folder, header
-        self.format: VectorFormat = vector_format(header.format)
-        self.generation = start.manifest.generation if start else uuid.uuid4().hex
-        self.row_count = len(start) if start else 0
-        self._dead = set(np.flatnonzero(~start.alive).tolist()) if start else set()
-        self._dead_name = start.manifest.dead if start else ""
-        self._dead_changed = False
-        self._numbers = {stamp: n for n, stamp in enumerate(start._stamps)} if start else {}
-        (folder / self.generation).mkdir(parents=True, exist_ok=True)
-        known = start.manifest.files if start else {}
-        names = sorted(_SMALL | _row_bytes(header).keys())
-        self._files = {name: self._open(name, *known.get(name, (0, 0))) for name in names}
-
-    def __enter__(self) -> CacheWriter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for growing in self._files.values():
-            growing.file.close()
-
-    @property
-    def pages(self) -> int:
-        """Living rows."""
-        return self.row_count - len(self._dead)
-
-    @property
-    def dead(self) -> int:
-        """Dead rows."""
-        return len(self._dead)
-
-    def append(self, ids: Sequence[str], stamps: Sequence[str], vectors: Encoded) -> None:
-        """Add pages behind those that are there.
-
-        Args:
-            ids: Their ids; rows of the same ids before have to be killed.
-            stamps: Of the requests that wrote them; ``""`` for none.
-            vectors: All of their vectors, in the header's format.
-        """
-        begin = 0
-        for number, end in enumerate(level_ends(self.header.vectors)):
-            self._write(f"level{number}.values", vectors.values[:, begin:end])
-            if self.format.scaled:
-                self._write(f"level{number}.scales", vectors.scales[:, begin:end])
-            begin = end
-        names = [id.encode() for id in ids]
-        ends = self._files[_IDS].size + np.cumsum([len(name) for name in names], dtype="<i8")
-        self._files[_IDS].write(b"".join(names))
-        self._write(_ENDS, ends)
-        self._write(_ROW_STAMPS, np.array([self._number(s) for s in stamps], dtype="<i4"))
-        self.row_count += len(ids)
-
-    def kill(self, rows: Iterable[int]) -> None:
-        """Declare rows dead; those that are below 0, or dead already, do not matter."""
-        before = len(self._dead)
-        self._dead.update(int(row) for row in rows if row >= 0)
-        self._dead_changed = self._dead_changed or len(self._dead) > before
-
-    def commit(self, mark: str = "", unsettled: Collection[str] = (), newest: int = 0) -> None:
-        """Make everything count, and remove the files of generations before.
-
-        Raises:
-            OSError: The disk is full, or the folder has gone.
-        """
-        for growing in self._files.values():
-            growing.settle()
-        files = {name: (growing.size, growing.crc) for name, growing in self._files.items()}
-        if self._dead:
-            files |= self._write_dead()
-        manifest = Manifest(
-            self.header,
-            self.generation,
-            self.row_count,
-            files,
-            self._dead_name,
-            mark,
-            tuple(sorted(unsettled)),
-            newest,
-        )
-        write_manifest(self.folder, manifest)
-        self._remove_old()
-
-    def _open(self, name: str, size: int, crc: int) -> _Growing:
-        path = self.folder / self.generation / name
-        file = path.open("r+b" if path.exists() else "w+b")
-        file.truncate(size)  # what a killed writer left
-        file.seek(size)
-        return _Growing(file, size, crc)
-
-    def _write(self, name: str, values: NDArray[Any]) -> None:
-        self._files[name].write(values.tobytes())
-
-    def _number(self, stamp: str) -> int:
-        if not stamp:
-            return -1
-        if stamp not in self._numbers:
-            self._numbers[stamp] = len(self._numbers)
-            self._files[_STAMPS].write(f"{stamp}\n".encode())
-        return self._numbers[stamp]
-
-    def _write_dead(self) -> dict[str, tuple[int, int]]:
-        data = np.array(sorted(self._dead), dtype="<i8").tobytes()
-        if self._dead_changed or not self._dead_name:
-            self._dead_name = f"dead.{uuid.uuid4().hex}"
-            _write_whole(self.folder / self.generation / self._dead_name, data)
-            self._dead_changed = False
-        return {self._dead_name: (len(data), zlib.crc32(data))}
-
-    def _remove_old(self) -> None:
-        for path in self.folder.iterdir():
-            if path.is_dir() and path.name != self.generation:
-                shutil.rmtree(path, ignore_errors=True)
-        for path in (self.folder / self.generation).glob("dead.*"):
-            if path.name != self._dead_name:
-                path.unlink(missing_ok=True)
-
-
-def compact(folder: Path, old: CachedVectors) -> None:
-    """Write the living rows as a new generation, in their order, without the dead ones."""
-    living = np.flatnonzero(old.alive)
-    with CacheWriter(folder, old.header) as writer:
-        for start in range(0, len(living), _COPIED_AT_ONCE):
-            rows = living[start : start + _COPIED_AT_ONCE]
-            vectors = old.take(rows, old.header.vectors)
-            writer.append(old.ids[rows].tolist(), old.stamps(rows), vectors)
-        writer.commit(old.manifest.mark, old.manifest.unsettled, old.manifest.newest)
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace a folder's manifest: a reader finds the old one or the new one, whole."""
-    unfinished = folder / f".{uuid.uuid4().hex}"
-    try:
-        _write_whole(unfinished, manifest.to_json().encode())
-        unfinished.replace(folder / MANIFEST)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _row_bytes(header: Header) -> dict[str, int]:
+def row_bytes(header: Header) -> dict[str, int]:
     """Bytes a row of each file whose rows have one size."""
     format = vector_format(header.format)
     width = format.width(header.dimension) * format.dtype.itemsize
     ends = level_ends(header.vectors)
-    bytes_ = {_ENDS: 8, _ROW_STAMPS: 4}
+    bytes_ = {ENDS: 8, ROW_STAMPS: 4}
     for number, (start, end) in enumerate(zip((0, *ends), ends, strict=False)):
         bytes_[f"level{number}.values"] = (end - start) * width
         if format.scaled:

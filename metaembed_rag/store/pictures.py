@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from metaembed_rag.store.places import Places, replacing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +32,12 @@ class PictureFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def of(cls, places: Places, given: str | Path | None = None) -> PictureFolder:
+        """The folder that is given, or where a collection keeps its pictures."""
+        folder = places.pictures if given is None else Path(given)
+        return cls.temporary() if folder is None else cls(folder)
 
     @classmethod
     def temporary(cls) -> PictureFolder:
@@ -50,9 +57,8 @@ class PictureFolder:
         path = self.folder / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-            image.convert("RGB").save(unfinished, "JPEG", quality=_JPEG_QUALITY)
-            unfinished.replace(path)
+            with replacing(path) as unfinished:
+                image.convert("RGB").save(unfinished, "JPEG", quality=_JPEG_QUALITY)
         return name
 
     def path(self, name: str) -> Path:

@@ -8,12 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.pages import Page
-from metaembed_rag.vectors.formats import DEFAULT, Encoded, pack, unpack, vector_format
+from metaembed_rag.vectors.formats import DEFAULT, Encoded, unpack, vector_format
 
 SOURCE, PAGE = "source", "page"
 """Fields of a page that a ``where`` filter can name, beside the user's own metadata."""
@@ -60,13 +57,13 @@ class StampedText:
         id: The page's id.
         text: Its text; may be empty.
         stamp: ``""`` where the page carries none.
-        stamped: How many pages that request wrote.
+        request_size: How many pages that request wrote.
     """
 
     id: str
     text: str
     stamp: str
-    stamped: int = 1
+    request_size: int = 1
 
 
 def to_metadata(page: Page, *, payload: str, content_hash: str, mode: str) -> dict[str, Any]:
@@ -131,7 +128,7 @@ def new_stamp(count: int) -> str:
     return f"{count}-{uuid.uuid4().hex}"
 
 
-def stamped(stamp: str) -> int:
+def request_size(stamp: str) -> int:
     """How many records the request of that stamp wrote."""
     return int(stamp.partition("-")[0])
 
@@ -151,11 +148,6 @@ def same_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     Chroma 1.5.9 gives some floats back one unit in the last place off.
     """
     return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
-
-
-def pack_vectors(vectors: NDArray[np.float32], format: str = DEFAULT) -> list[str]:
-    """Float32 vectors (pages, R, D) as the payloads of their records."""
-    return pack(vector_format(format).encode(vectors))
 
 
 def unpack_vectors(

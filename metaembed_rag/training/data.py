@@ -29,6 +29,7 @@ from typing import Any, TextIO
 from metaembed_rag.errors import DatasetError
 from metaembed_rag.evaluation.datasets import read_dataset
 from metaembed_rag.pages import Page
+from metaembed_rag.store.places import replacing
 from metaembed_rag.training.examples import Example, Side, TrainingSet, picture_bytes
 from metaembed_rag.training.mixture import Mixture
 
@@ -116,8 +117,7 @@ def write_training_set(path: str | PathLike[str], examples: Iterable[Example]) -
     """
     path = Path(path).expanduser().absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         with _open_to_write(part, compressed=path.suffix == ".gz") as lines:
             written = 0
             for example in examples:
@@ -126,9 +126,6 @@ def write_training_set(path: str | PathLike[str], examples: Iterable[Example]) -
                 written += 1
         if not written:
             raise DatasetError(f"{path}: there are no examples to write")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # -------------------------------------------------------------------------------------- reading

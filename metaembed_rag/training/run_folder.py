@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from metaembed_rag.errors import TrainingError
+from metaembed_rag.store.places import replace_file
 
 FORMAT = 1
 RUN, LOG, RESULT, CHECKPOINTS = "run.json", "log.jsonl", "result.json", "checkpoints"
@@ -58,7 +59,7 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise TrainingError(f"{self.path} is a file; name a folder for the run")
-        if any(path.name != _part(self.path / RUN).name for path in self.path.iterdir()):
+        if any(not path.name.startswith(f".{RUN}.") for path in self.path.iterdir()):
             raise TrainingError(
                 f"{self.path} is not empty and holds no training run; name another folder"
             )
@@ -206,14 +207,8 @@ def step_of(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
 def _write(path: Path, text: str) -> None:
-    part = _part(path)
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    replace_file(path, text)
 
 
 def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> Sequence[str]:

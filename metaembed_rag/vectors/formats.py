@@ -147,6 +147,10 @@ class Encoded:
         """The first ``vectors`` vectors of each page: a slice, nothing is copied."""
         return replace(self, values=self.values[:, :vectors], scales=self.scales[:, :vectors])
 
+    def pages(self, rows: Sequence[int]) -> Encoded:
+        """Some of the pages, copied, in the order of ``rows``."""
+        return replace(self, values=self.values[rows], scales=self.scales[rows])
+
     def decode(self) -> NDArray[np.float32]:
         """The vectors in float32, shape (pages, R, D)."""
         whole = self.format.whole(self.values, self.dimension).astype(np.float32)

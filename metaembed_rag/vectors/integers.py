@@ -337,8 +337,8 @@ def _products(flat: NDArray[Any], numbers: NDArray[Any], exact: bool) -> Any:
     left, right = (torch.from_numpy(part.astype(np.float32)) for part in (flat, numbers))
     if exact or flat.shape[1] <= _EXACT:
         return left @ right.T
-    parts = zip(left.split(_EXACT, 1), right.split(_EXACT, 1), strict=True)
-    return sum((a @ b.T).long() for a, b in parts).float()
+    parts = zip(torch.split(left, _EXACT, 1), torch.split(right, _EXACT, 1), strict=True)
+    return functools.reduce(torch.add, ((a @ b.T).long() for a, b in parts)).float()
 
 
 @functools.cache

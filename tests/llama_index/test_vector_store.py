@@ -460,7 +460,7 @@ def test_the_embedding_of_the_store_side_computes_nothing(store):
 
 
 def test_it_is_serialised_by_its_place(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("metaembed_rag.index._load_encoder", lambda *given: encoder)
+    monkeypatch.setattr("metaembed_rag.opening.load_encoder", lambda *given: encoder)
     store = MetaEmbedVectorStore(where=str(tmp_path / "index"), encoder=encoder, budget="4,8")
     store.add(fruit_and_sea())
     data = json.loads(json.dumps(store.to_dict()))

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +14,13 @@ import pytest
 
 from metaembed_rag.errors import StoreError
 from metaembed_rag.pages import Page
-from metaembed_rag.store import cache, chroma, levels, records
+from metaembed_rag.store import cache, chroma, level_writer, levels, places, records
 from metaembed_rag.store.cache import VectorCache
+from metaembed_rag.store.changes import Change, WriteLog
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
-from metaembed_rag.store.levels import CachedVectors, CacheWriter, Header, level_ends
-from metaembed_rag.vectors.formats import FORMATS, vector_format
+from metaembed_rag.store.level_writer import CacheWriter
+from metaembed_rag.store.levels import CachedVectors, Header, level_ends
+from metaembed_rag.vectors.formats import FORMATS, pack, vector_format
 
 R, D = 5, 8
 ABOUT = CollectionModel("model", "f" * 32, dimension=D, vectors=R)
@@ -34,15 +37,16 @@ def opened(where: Path | str, about: CollectionModel = ABOUT, name: str = "pages
     return ChromaStore.open(where, lambda: about, collection=name)
 
 
-def put(store: ChromaStore, names: str, seed: int = 0) -> np.ndarray:
-    """One page a letter, in one request."""
+def put(store: ChromaStore, names: str, seed: int = 0) -> Change:
+    """One page a letter, in one request; what a writer would hand over."""
     made = vectors(len(names), seed)
+    encoded = vector_format(store.about.format).encode(made)
     metadatas = [
         records.to_metadata(Page(source=name), payload=payload, content_hash="h", mode="text")
-        for name, payload in zip(names, records.pack_vectors(made, store.about.format), strict=True)
+        for name, payload in zip(names, pack(encoded), strict=True)
     ]
-    store.upsert([f"{name}#1" for name in names], made[:, 0], metadatas)
-    return made
+    change = store.upsert([f"{name}#1" for name in names], made[:, 0], metadatas)
+    return replace(change, vectors=encoded)
 
 
 def in_chroma(store: ChromaStore) -> dict[str, np.ndarray]:
@@ -62,11 +66,17 @@ def in_cache(found: CachedVectors) -> dict[str, np.ndarray]:
     return dict(zip(found.ids[rows].tolist(), taken, strict=True))
 
 
+def verify(found: CachedVectors) -> None:
+    """Compare every byte with its checksum."""
+    for name in found.manifest.files:
+        found._read(name)
+
+
 def assert_equal(store: ChromaStore, found: CachedVectors) -> None:
     wanted, got = in_chroma(store), in_cache(found)
     assert wanted.keys() == got.keys()
     assert all(np.array_equal(wanted[id], got[id]) for id in wanted)
-    found.verify()
+    verify(found)
 
 
 @pytest.fixture
@@ -123,16 +133,6 @@ def test_a_coarse_budget_touches_the_coarse_level_only(tmp_path):
     assert (tmp_path / found.manifest.generation / "level0.values").stat().st_size == 2 * D
 
 
-def test_released_memory_is_read_again(tmp_path):
-    with CacheWriter(tmp_path, HEADER) as writer:
-        writer.append(["a", "b"], ["", ""], INT8.encode(vectors(2)))
-        writer.commit()
-    found = CachedVectors.load(tmp_path)
-    before = in_cache(found)
-    found.release()
-    assert all(np.array_equal(before[id], in_cache(found)[id]) for id in "ab")
-
-
 def test_an_older_view_stays_as_it_was(tmp_path):
     with CacheWriter(tmp_path, HEADER) as writer:
         writer.append(["a"], [""], INT8.encode(vectors(1)))
@@ -161,7 +161,7 @@ def test_what_was_not_committed_does_not_count_and_is_cut_off(tmp_path):
     found = CachedVectors.load(tmp_path)
     assert found.ids.tolist() == ["a", "b"]
     assert found.stamps(np.array([0, 1])) == ["1-s", "1-u"]
-    found.verify()
+    verify(found)
 
 
 def test_compaction_drops_dead_rows_and_nothing_else(tmp_path):
@@ -170,7 +170,7 @@ def test_compaction_drops_dead_rows_and_nothing_else(tmp_path):
         writer.kill([1])
         writer.commit("mark", ["2-t"])
     old = CachedVectors.load(tmp_path)
-    levels.compact(tmp_path, old)
+    level_writer.compact(tmp_path, old)
     new = CachedVectors.load(tmp_path)
     assert (len(old), len(new), new.ids.tolist()) == (3, 2, ["a", "c"])
     assert (new.manifest.mark, new.manifest.unsettled) == ("mark", ("2-t",))
@@ -187,7 +187,7 @@ def test_a_damaged_file_is_noticed(tmp_path, name):
     data = path.read_bytes()
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     with pytest.raises(ValueError, match=f"{name} is damaged"):
-        CachedVectors.load(tmp_path).verify()
+        verify(CachedVectors.load(tmp_path))
 
 
 # -- the copy of a store -------------------------------------------------------------------
@@ -220,10 +220,7 @@ def test_a_page_that_was_written_twice_has_one_row(tmp_path, monkeypatch):
     put(store, "ab")
     kept = VectorCache.open(store)
     kept.current()
-    mark = store.mark()
-    put(store, "cde", seed=1)
-    put(store, "c", seed=2)
-    found = kept.follow(mark, ["c#1", "d#1", "e#1", "c#1"])
+    found = kept.apply([put(store, "cde", seed=1), put(store, "c", seed=2)])
     assert found.pages == store.count() == 5
     assert_equal(store, found)
 
@@ -262,11 +259,8 @@ def test_a_writer_tells_what_it_wrote_so_that_nothing_is_looked_for(tmp_path, mo
     vectors_.current()
     spied.clear()
     monkeypatch.setattr(ChromaStore, "written_since", None)  # nobody may look
-    mark = store.mark()
-    put(store, "cd", seed=1)
-    store.delete(["a#1"])
-    found = vectors_.follow(mark, ["c#1", "d#1", "a#1"])
-    assert sorted(spied) == ["a#1", "c#1", "d#1"]
+    found = vectors_.apply([put(store, "cd", seed=1), store.delete(["a#1"])])
+    assert spied == []  # nor read what it has been given
     assert vectors_.current() is found
     assert_equal(store, found)
 
@@ -277,9 +271,7 @@ def test_a_writer_that_was_not_alone_is_not_believed(tmp_path):
     vectors_ = VectorCache.open(store)
     vectors_.current()
     put(store, "d", seed=1)  # by somebody else, and the cache was not told
-    mark = store.mark()
-    put(store, "e", seed=2)
-    assert_equal(store, vectors_.follow(mark, ["e#1"]))
+    assert_equal(store, vectors_.apply([put(store, "e", seed=2)]))
 
 
 def test_a_write_to_another_collection_is_asked_about_once(tmp_path, monkeypatch):
@@ -302,7 +294,7 @@ def test_a_writer_that_was_killed_between_data_and_mark_is_noticed(tmp_path, mon
     put(store, "a")
     kept = VectorCache.open(store)
     kept.current()
-    monkeypatch.setattr(ChromaStore, "_end_write", lambda self: None)
+    monkeypatch.setattr(WriteLog, "_end", lambda self, span: None)
     put(store, "a", seed=1)
     assert_equal(store, VectorCache.open(opened(tmp_path)).current())
 
@@ -352,7 +344,7 @@ def test_a_request_that_was_seen_in_part_is_looked_at_again(tmp_path, monkeypatc
 
 def test_it_follows_a_hundred_random_writes(tmp_path):
     random = np.random.default_rng(0)
-    store = opened(chroma.MEMORY)
+    store = opened(places.MEMORY)
     kept = VectorCache.open(store, tmp_path)
     for seed in range(100):
         names = "".join(random.choice(list("abcdefgh"), size=random.integers(1, 5), replace=False))
@@ -420,7 +412,7 @@ def test_a_cache_with_two_living_rows_of_a_page_is_made_again(tmp_path):
 
 def test_a_cache_of_another_collection_or_model_is_made_again(tmp_path):
     folder = tmp_path / "cache"
-    one, other = opened(chroma.MEMORY), opened(chroma.MEMORY)
+    one, other = opened(places.MEMORY), opened(places.MEMORY)
     put(one, "ab")
     put(other, "ab", seed=1)
     VectorCache.open(one, folder).current()
@@ -437,13 +429,13 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
 
 def _sync_until_killed(where: str) -> None:
     store = opened(where)
-    settle = levels._Growing.settle
+    settle = level_writer._Growing.settle
 
     def slow(self):
         settle(self)
         time.sleep(0.05)
 
-    levels._Growing.settle = slow
+    level_writer._Growing.settle = slow
     VectorCache.open(store).current()
 
 
@@ -474,7 +466,7 @@ def _sync(where: str, barrier) -> None:
     barrier.wait()
     found = kept.current()
     assert found.pages == 40
-    found.verify()
+    verify(found)
 
 
 def test_two_processes_may_bring_it_up_to_date_at_once(tmp_path):
@@ -498,7 +490,7 @@ def test_two_processes_may_bring_it_up_to_date_at_once(tmp_path):
 
 
 def test_a_servers_collection_is_copied_into_the_users_cache(server, tmp_path, monkeypatch, spied):
-    monkeypatch.setattr(cache.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(places.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     store, other = opened(server, name="one"), opened(server, name="two")
     put(store, "abc")
     put(other, "xy")

@@ -16,6 +16,8 @@ from metaembed_rag.pages import Page
 from metaembed_rag.store import chroma, records
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.places import MEMORY
+from metaembed_rag.vectors.formats import pack, vector_format
 
 ABOUT = CollectionModel("model", "f" * 32, dimension=4, vectors=3)
 
@@ -25,17 +27,21 @@ def vectors(pages: int, seed: int = 0) -> np.ndarray:
     return values / np.linalg.norm(values, axis=-1, keepdims=True)
 
 
+def packed(made: np.ndarray) -> list[str]:
+    return pack(vector_format("int8").encode(made))
+
+
 def put(store: ChromaStore, pages: list[Page], made: np.ndarray) -> None:
     metadatas = [
         records.to_metadata(page, payload=payload, content_hash=page.content_hash(), mode="text")
-        for page, payload in zip(pages, records.pack_vectors(made), strict=True)
+        for page, payload in zip(pages, packed(made), strict=True)
     ]
     store.upsert([page.id for page in pages], made[:, 0], metadatas)
 
 
 @pytest.fixture
 def store() -> ChromaStore:
-    return ChromaStore.open(chroma.MEMORY, lambda: ABOUT)
+    return ChromaStore.open(MEMORY, lambda: ABOUT)
 
 
 def test_a_page_comes_back_as_it_was_stored(store):
@@ -106,7 +112,7 @@ def test_upsert_replaces_and_none_removes_a_key(store):
     before = store.get(["a#1"])["a#1"]
     page = Page(source="a", text="new", metadata={"new": 2})
     metadata = records.to_metadata(
-        page, payload=records.pack_vectors(vectors(1))[0], content_hash="h", mode="text"
+        page, payload=packed(vectors(1))[0], content_hash="h", mode="text"
     )
     metadata |= records.keys_gone(before, metadata)
     store.upsert(["a#1"], vectors(1)[:, 0], [metadata])
@@ -183,7 +189,7 @@ def test_metadata_that_would_be_harmed_is_refused_by_page_and_key(metadata, reas
     )
 )
 def test_metadata_that_is_accepted_comes_back_unharmed(metadata):
-    store = ChromaStore.open(chroma.MEMORY, lambda: ABOUT)
+    store = ChromaStore.open(MEMORY, lambda: ABOUT)
     page = Page(source="a", metadata=metadata)
     put(store, [page], vectors(1))
     back = store.get([page.id])[page.id].page.metadata
@@ -240,7 +246,7 @@ def test_a_newer_format_is_refused(tmp_path, monkeypatch):
 
 def test_two_indexes_in_memory_share_nothing(store):
     put(store, [Page(source="a")], vectors(1))
-    assert ChromaStore.open(chroma.MEMORY, lambda: ABOUT).count() == 0
+    assert ChromaStore.open(MEMORY, lambda: ABOUT).count() == 0
 
 
 def hold_lock(folder, held, done):
@@ -290,7 +296,7 @@ def test_pictures_appear_whole_under_a_name_of_their_content(tmp_path):
     folder.remove({first, None, "no/such.jpg"})
     assert not folder.path(first).exists()
     assert folder.path(second).exists()
-    assert not list(folder.folder.rglob("*.tmp"))
+    assert len([path for path in folder.folder.rglob("*") if path.is_file()]) == 1
 
 
 def test_the_revision_of_a_folder_changes_with_writes_and_not_with_reads(tmp_path):
@@ -335,7 +341,7 @@ def test_stamps_say_exactly_what_was_written_since(store):
     assert store.written_since(known) == ["b#1"]
     [stamp] = known
     assert store.with_stamp(stamp) == ["a#1"]
-    assert {(page.id, page.text, page.stamped) for page in store.texts()} == {
+    assert {(page.id, page.text, page.request_size) for page in store.texts()} == {
         ("a#1", "", 2),
         ("b#1", "new", 1),
     }

@@ -1,0 +1,182 @@
+"""Opening an index: store, model and format are brought together and checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from metaembed_rag.errors import ModelMismatchError, StoreError
+from metaembed_rag.model.base import Encoder, dimensions
+from metaembed_rag.store.chroma import ChromaStore, CollectionModel
+from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.vectors.formats import DEFAULT, vector_format
+from metaembed_rag.vectors.tensors import VARIABLE as SCORING
+from metaembed_rag.vectors.tensors import scoring_device as checked_device
+
+DEFAULT_MODEL = "mini"
+
+
+class OpenSettings(TypedDict, total=False):
+    """What :meth:`metaembed_rag.PageIndex.open` takes beside place, model and names.
+
+    Each may be left out, which says the same as None.
+
+    Attributes:
+        vectors: Vectors stored a page; all that the model makes by default. An existing index keeps
+            its number.
+        format: How a new index stores them: ``"fp16"``, ``"int8"`` (the default), ``"int4"`` or
+            ``"bits"``; see ``docs/formats.md``. An existing index keeps its format.
+        dimension: Values stored a vector, where the model was trained so that a prefix of its
+            values works alone; all by default. An existing index keeps its number.
+        pictures: Folder for page pictures; beside a folder's index by default, in the user's cache
+            folder for a server, in a temporary folder for memory.
+        headers: HTTP headers for a server behind a reverse proxy.
+        device: Where a model that the index loads itself runs (``"cpu"``, ``"cuda"``, ``"mps"``);
+            the best there is by default.
+        scoring_device: Where all pages are scored: ``"cpu"``, or ``"cuda"`` to hold them on a GPU
+            (``"cuda:1"``: on that one); without it that of ``METAEMBED_SCORING_DEVICE``, or else
+            the GPU on which the model runs. fp16 vectors are always scored on the CPU.
+    """
+
+    vectors: int | None
+    format: str | None
+    dimension: int | None
+    pictures: str | Path | None
+    headers: Mapping[str, str] | None
+    device: str | None
+    scoring_device: str | None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What an index is made of.
+
+    Attributes:
+        store: Holds the records; of the model's fingerprint, where a model was given.
+        encoder: The model; None where the index loads it when it is first needed.
+        pictures: Holds the pages' pictures.
+        device: Where a model that the index loads itself runs; None for the best there is.
+        scoring_device: Where all pages are scored; ``""`` for where the model runs.
+    """
+
+    store: ChromaStore
+    encoder: Encoder | None
+    pictures: PictureFolder
+    device: str | None
+    scoring_device: str
+
+    def load_encoder(self) -> Encoder:
+        """The model whose name the index recorded.
+
+        Raises:
+            ModelMismatchError: Another model has that name now.
+        """
+        encoder = load_encoder(self.store.about.model, self.device)
+        _check_model(self.store, encoder)
+        return encoder
+
+
+def open_parts(
+    where: str | Path,
+    encoder: Encoder | None,
+    collection: str,
+    create: bool,
+    settings: OpenSettings,
+) -> Opened:
+    """Open the store, make it when it may be made, and check that all parts belong together.
+
+    Raises:
+        TypeError: There is no such setting.
+        IndexNotFoundError: There is no index and ``create`` is false.
+        ModelMismatchError: The index was made with another model, or stores its vectors otherwise.
+        StoreError: It cannot be opened.
+    """
+    for name in settings.keys() - OpenSettings.__annotations__.keys():
+        raise TypeError(f"PageIndex.open() got an unexpected keyword argument {name!r}")
+    device = settings.get("device")
+    scoring = checked_device(settings.get("scoring_device") or os.environ.get(SCORING, ""))
+    made_of = encoder
+
+    def new() -> CollectionModel:
+        nonlocal made_of
+        made_of = encoder or load_encoder(DEFAULT_MODEL, device)
+        return _collection_model(made_of, settings)
+
+    store = ChromaStore.open(
+        where,
+        new if create else None,
+        collection=collection,
+        headers=settings.get("headers"),
+    )
+    if made_of is not None:
+        _check_model(store, made_of)
+    _check_storage(store, settings)
+    pictures = PictureFolder.of(store.places, settings.get("pictures"))
+    return Opened(store, made_of, pictures, device, scoring)
+
+
+def load_encoder(name: str, device: str | None) -> Encoder:
+    """A model by its name, on a device or on the best there is."""
+    from metaembed_rag.model import MetaEmbedEncoder
+
+    encoder: Encoder = MetaEmbedEncoder.from_pretrained(name, device=device)
+    return encoder
+
+
+def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionModel:
+    """What a new collection records of its vectors."""
+    vectors, dimension = settings.get("vectors"), settings.get("dimension")
+    count = encoder.document_vectors if vectors is None else vectors
+    if not 1 <= count <= encoder.document_vectors:
+        raise StoreError(
+            f"{count} vectors a page cannot be stored: the model makes {encoder.document_vectors}"
+        )
+    name = vector_format(settings.get("format") or DEFAULT).name
+    width = encoder.dimension if dimension is None else dimension
+    trained = dimensions(encoder)
+    if width not in trained:
+        raise StoreError(
+            f"vectors of {encoder.name!r} cannot be cut to {width} values: it was trained for "
+            f"{', '.join(map(str, trained))}; use one of these, or leave the dimension out"
+        )
+    lasting = _lasting_name(encoder.name)
+    pooling = str(getattr(encoder, "pooling", ""))
+    return CollectionModel(lasting, encoder.fingerprint, width, count, name, pooling)
+
+
+def _check_storage(store: ChromaStore, settings: OpenSettings) -> None:
+    """Refuse to open an index as if it stored its vectors otherwise than it does."""
+    spoken = {"vectors": "{} vectors a page", "format": "{} vectors", "dimension": "{} values"}
+    asked: Mapping[str, Any] = settings
+    for name, words in spoken.items():
+        value, stored = asked.get(name), getattr(store.about, name)
+        if value not in (None, stored):
+            raise ModelMismatchError(
+                f"the index at {store.where} stores {words.format(stored)}"
+                f"{' a vector' if name == 'dimension' else ''}, not {value}; open it without "
+                f"{name}=, or index again into another folder"
+            )
+
+
+def _check_model(store: ChromaStore, encoder: Encoder) -> None:
+    if encoder.fingerprint != store.about.fingerprint:
+        raise ModelMismatchError(
+            f"the index at {store.where} was made with the model {store.about.model!r} "
+            f"(fingerprint {store.about.fingerprint[:12]}), not with {encoder.name!r} "
+            f"({encoder.fingerprint[:12]}): open it with that model, or index the files again "
+            f"into another folder"
+        )
+
+
+def _lasting_name(name: str) -> str:
+    """The name of a model by which it is found from any working folder."""
+    from metaembed_rag.model.checkpoints import join_name, shipped_checkpoints, split_name
+
+    bare, options = split_name(name)
+    folder = Path(bare).expanduser()
+    if not folder.is_dir() or bare in shipped_checkpoints():
+        return name
+    return join_name(str(folder.resolve()), options)

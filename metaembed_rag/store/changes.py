@@ -1,0 +1,168 @@
+"""Who has written since: the marks between which each write lies, and what a write changed.
+
+A writer leaves a new mark in the index's folder after each write. Two equal marks so say that no
+process of this package wrote between, also days apart. While a write is under way a second file
+says so; a writer that is killed leaves it there, and then nothing is known until the next write.
+In memory the number of writes is the mark; a server has none.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metaembed_rag.store.places import DATABASE, MARK, WRITING
+from metaembed_rag.vectors.formats import Encoded
+
+_SETTLED_NS = 2_000_000_000
+"""After so long a file's time of change cannot be that of a later change too."""
+_OVERHEAD = 300
+"""Bytes of a change without vectors, and of a page in it: an id, a stamp, two places in lists."""
+
+
+@dataclass
+class Span:
+    """The marks before and after one write; None where another write was under way, or none is."""
+
+    before: str | None
+    after: str | None = field(default=None, init=False)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one write changed in a store, told to those who keep a copy of its vectors.
+
+    Attributes:
+        before: The store's mark before the write; None where that was not known.
+        after: Its mark afterwards.
+        deleted: Ids of pages that were deleted.
+        ids: Ids of pages whose vectors were written, without repeats.
+        stamps: For each of ``ids``, of the request that wrote it.
+        written: When, by the writer's clock, in seconds.
+        vectors: All vectors of the pages of ``ids``, as the store's format holds them; None where
+            they are to be read from their records.
+    """
+
+    before: str | None
+    after: str | None
+    deleted: Sequence[str] = ()
+    ids: Sequence[str] = ()
+    stamps: Sequence[str] = ()
+    written: int = 0
+    vectors: Encoded | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.stamps) != len(self.ids):
+            raise ValueError(f"{len(self.ids)} pages were written with {len(self.stamps)} stamps")
+        if self.vectors is not None and len(self.vectors) != len(self.ids):
+            raise ValueError(f"{len(self.ids)} pages have vectors of {len(self.vectors)}")
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes."""
+        vectors = self.vectors
+        arrays = 0 if vectors is None else vectors.values.nbytes + vectors.scales.nbytes
+        return arrays + _OVERHEAD * (1 + len(self.ids) + len(self.deleted))
+
+
+def are_all_between(changes: Sequence[Change], before: str, after: str | None) -> bool:
+    """Whether nobody else wrote between two marks: each change begins where the last one ended."""
+    ends = [before, *(change.after for change in changes)]
+    starts = [*(change.before for change in changes), after]
+    return None not in starts and ends == starts
+
+
+class WriteLog:
+    """The marks that writes to one store leave and see.
+
+    Args:
+        folder: The index's folder; None for a server and for memory.
+        counted: Whether the number of this object's writes says it all: in memory.
+    """
+
+    def __init__(self, folder: Path | None, *, counted: bool) -> None:
+        self._folder = folder
+        self._counted = counted
+        self._writes = 0
+        self._under_way = 0
+        self._lock = threading.Lock()
+        self._seen = self._left()
+
+    @contextmanager
+    def write(self) -> Iterator[Span]:
+        """Leave a new mark when a write is done, also when it failed half-way."""
+        span = self._begin()
+        try:
+            yield span
+        finally:
+            self._end(span)
+
+    def mark(self) -> str | None:
+        """The mark of the last write; None where a write may be half done, and for a server.
+
+        Two equal marks say that no process of this package wrote between, whenever they were
+        read: also days apart, unlike :meth:`revision`.
+        """
+        if self._counted:
+            return None if self._under_way else str(self._writes)
+        if self._folder is None or (self._folder / WRITING).exists():
+            return None
+        return self._left() or None
+
+    def revision(self) -> Hashable | None:
+        """A value that changes with every write, from any process; None where none is cheap.
+
+        While a folder's database has just been written, another write could leave the same time
+        of change, and for a server nothing but its answers is known: then it is None.
+        """
+        if self._folder is None:
+            return self._writes if self._counted else None
+        stat = (self._folder / DATABASE).stat()
+        if time.time_ns() - stat.st_mtime_ns < _SETTLED_NS:
+            return None
+        return stat.st_mtime_ns, stat.st_size
+
+    def unseen(self) -> str | None:
+        """The mark that another process has left since this one wrote or last saw one."""
+        mark = self._left()
+        return None if mark == self._seen else mark
+
+    def see(self, mark: str) -> None:
+        """Note that what was written up to a mark is known here."""
+        self._seen = mark
+
+    def _begin(self) -> Span:
+        with self._lock:
+            span = Span(self.mark())
+            self._under_way += 1
+            if self._folder is not None:
+                (self._folder / WRITING).touch()
+            return span
+
+    def _end(self, span: Span) -> None:
+        with self._lock:
+            self._under_way -= 1
+            self._writes += 1
+            if self._folder is not None:
+                self._seen = uuid.uuid4().hex
+                (self._folder / MARK).write_text(self._seen, encoding="ascii")
+                if not self._under_way:
+                    (self._folder / WRITING).unlink(missing_ok=True)
+            span.after = self.mark()
+
+    def _left(self) -> str:
+        """What the last write left in the folder's mark.
+
+        The database's own time of change will not do: Chroma changes it when it opens it.
+        """
+        if self._folder is None:
+            return ""
+        try:
+            return (self._folder / MARK).read_text(encoding="ascii")
+        except OSError:
+            return ""

@@ -1,0 +1,153 @@
+"""Connections to Chroma: on a folder, on a server or in memory; what goes wrong as a sentence."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import chromadb
+import httpx
+from chromadb.api.shared_system_client import SharedSystemClient
+from chromadb.config import Settings
+from chromadb.errors import ChromaError
+
+from metaembed_rag.errors import IndexNotFoundError, StoreError
+from metaembed_rag.store.places import DATABASE, MEMORY, OURS, is_server
+
+# Chroma logs an exception of its telemetry and a hint for every embedding function.
+logging.getLogger("chromadb").setLevel(logging.ERROR)
+
+
+def one_spelling(where: str | Path) -> str:
+    """A folder, a server's address or ``":memory:"`` in one spelling.
+
+    Raises:
+        StoreError: The address of a server has a path.
+    """
+    where = str(where)
+    scheme, mark, rest = where.partition("://")
+    if not mark or scheme.lower() not in ("http", "https"):
+        return where
+    if urlsplit(where).path.strip("/"):
+        raise StoreError(
+            f"{where} has a path; write http://host:8000 and name the collection by collection="
+        )
+    return f"{scheme.lower()}://{rest.rstrip('/')}"
+
+
+def is_new_folder(where: str) -> bool:
+    """Whether it is a folder in which no database lies yet."""
+    return where != MEMORY and not is_server(where) and not (Path(where) / DATABASE).exists()
+
+
+def connect(where: str, *, create: bool, headers: Mapping[str, str] | None) -> Any:
+    """A client of Chroma that has seen everything that is stored.
+
+    Args:
+        where: In one spelling.
+        create: Make a folder that is not there.
+        headers: HTTP headers for a server.
+
+    Raises:
+        IndexNotFoundError: There is no such folder, and none is to be made.
+        StoreError: A new folder cannot be made, or holds other files; an address names no host.
+    """
+    settings = Settings(anonymized_telemetry=False)
+    if where == MEMORY:
+        return _connect_memory(settings)
+    if is_server(where):
+        return _connect_server(where, settings, headers)
+    folder = Path(where)
+    if not (folder / DATABASE).exists():
+        _check_new_folder(folder, create)
+    # Chroma shares one database among clients of a process by the spelling of its path; a shared
+    # one may not have seen what other processes wrote.
+    _forget(str(folder.resolve()))
+    return chromadb.PersistentClient(path=str(folder.resolve()), settings=settings)
+
+
+def _forget(path: str) -> None:
+    """Make the next client of a folder read it anew; clients in use keep what they have."""
+    systems = getattr(SharedSystemClient, "_identifier_to_system", None)
+    if systems is None:
+        SharedSystemClient.clear_system_cache()
+    else:
+        systems.pop(path, None)
+
+
+def _connect_memory(settings: Settings) -> Any:
+    """A client of a database of its own: Chroma's in-memory clients share one by default."""
+    settings.is_persistent = False
+    database = uuid.uuid4().hex
+    chromadb.AdminClient(settings).create_database(database)
+    return chromadb.EphemeralClient(settings=settings, database=database)
+
+
+def _connect_server(where: str, settings: Settings, headers: Mapping[str, str] | None) -> Any:
+    url = urlsplit(where)
+    if not url.hostname:
+        raise StoreError(f"{where!r} names no host; write it as http://host:8000")
+    secure = url.scheme == "https"
+    return chromadb.HttpClient(
+        host=url.hostname,
+        port=url.port or (443 if secure else 8000),
+        ssl=secure,
+        headers=dict(headers or {}),
+        settings=settings,
+    )
+
+
+def _check_new_folder(folder: Path, create: bool) -> None:
+    """Make the folder of a new index, but never in the middle of somebody's files."""
+    if not create:
+        raise IndexNotFoundError(
+            f"no index at {folder}; make one with `metaembed index PATH --index {folder}`"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; name a folder for the index")
+    if folder.exists() and {path.name for path in folder.iterdir()} - OURS:
+        raise StoreError(
+            f"{folder} holds other files and no index; name a new or an empty folder for the index"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"the index folder {folder} cannot be made: {error.strerror}") from error
+
+
+@contextmanager
+def chroma_errors(where: str) -> Iterator[None]:
+    """Turn what Chroma raises into a sentence of ours.
+
+    Raises:
+        StoreError: Chroma failed, or refused what it was asked.
+    """
+    try:
+        yield
+    except ChromaError as error:
+        raise StoreError(f"Chroma at {where}: {_advice(error.message())}") from error
+    except httpx.HTTPError as error:
+        raise StoreError(f"the Chroma server at {where} does not answer: {error}") from error
+    except ValueError as error:
+        # Its client's checks (of a filter, of a server's address) raise plain ValueErrors.
+        raise StoreError(f"Chroma at {where}: {error}") from error
+
+
+def _advice(message: str) -> str:
+    """What Chroma said, and what to do where that is known."""
+    low = message.lower()
+    if "readonly" in low or "read-only" in low:
+        return f"{message}; Chroma writes when it opens: make the folder writable, or copy it"
+    if "not a database" in low or "malformed" in low:
+        return f"{message}; the index is damaged: index the files again into a new folder"
+    if "pickle" in low or "hnsw" in low or "deserializ" in low:
+        return (
+            f"{message}; the search graph is damaged: delete the folder with a long hexadecimal "
+            f"name inside the index (it is made again), or index into a new folder"
+        )
+    return message
