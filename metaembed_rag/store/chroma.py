@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import IndexLockedError, IndexNotFoundError, StoreError
+from metaembed_rag.options import normalize_where
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change, WriteLog
 from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_spelling
@@ -336,15 +337,6 @@ class ChromaStore:
             size += bytes_
         if start < len(metadatas):
             yield slice(start, len(metadatas))
-
-
-def normalize_where(where: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Chroma's filter from a friendlier one: several plain keys mean all of them."""
-    if not where:
-        return None
-    if len(where) == 1:
-        return dict(where)
-    return {"$and": [{key: value} for key, value in where.items()]}
 
 
 def _read(ids: Sequence[str], metadatas: Sequence[Any]) -> dict[str, Record]:
