@@ -101,7 +101,7 @@ def _search(given: argparse.Namespace) -> int:
     if hits.plan is not None and hits.plan.note:
         _say(f"metaembed: {hits.plan.note}")
     if given.html:
-        from metaembed_rag.html import hits_page
+        from metaembed_rag.hits import hits_page
 
         Path(given.html).write_text(hits_page(hits), encoding="utf-8")
         _say(f"wrote {given.html}")

@@ -9,7 +9,6 @@
     images.py   PNG, JPEG, WebP, TIFF -> pages
     texts.py    text and Markdown -> pages of about 1,800 characters
     counting.py how many pages files have, for progress bars
-    show.py     a page as HTML
     pictures.py any Pillow image -> RGB of a bounded size
 
 Reading PDFs is pypdfium2's alone: on 87 pages of Debian's LaTeX manuals its text layer took 2.2 ms
