@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from metaembed_rag.cost import Plan
+    from metaembed_rag.cost import IndexCost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Measure, and print a table or one JSON object."""
     from metaembed_rag.cli import _print_json
-    from metaembed_rag.cost import plan
+    from metaembed_rag.cost import index_cost
 
     shape = _shape(given.model)
-    found = plan(
+    found = index_cost(
         given.pages,
         dimension=given.dimension or shape["dimension"],
         vectors=given.vectors or shape["vectors"],
@@ -43,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
     if given.json:
         _print_json({"model": given.model, **found.to_dict()})
     else:
-        _print_plan(found)
+        _print_cost(found)
     return 0
 
 
@@ -65,7 +65,7 @@ def _shape(model: str) -> dict[str, int]:
     }
 
 
-def _print_plan(found: Plan) -> None:
+def _print_cost(found: IndexCost) -> None:
     print(
         f"{found.pages:,} pages, {found.vectors} vectors a page, {found.dimension} values a vector"
     )
