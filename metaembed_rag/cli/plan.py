@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from typing import TYPE_CHECKING
+
+from metaembed_rag.cli.options import add_model, positive
+from metaembed_rag.cli.output import print_json
+from metaembed_rag.errors import CheckpointError
 
 if TYPE_CHECKING:
     from metaembed_rag.cost import IndexCost
 
+SUMMARY = "say what an index will cost"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed plan``."""
-    from metaembed_rag.cli import _positive
-
     parser.epilog = (
         "Milliseconds are those of one thread of this machine; a search uses as many as torch does."
     )
-    parser.add_argument("--pages", type=_positive, required=True, metavar="N", help="pages")
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("METAEMBED_MODEL") or "mini",
-        help="mini, a folder, or a hub id: its dimension and numbers of vectors (default: mini)",
-    )
-    parser.add_argument("--dimension", type=_positive, metavar="D", help="values a vector")
-    parser.add_argument("--vectors", type=_positive, help="vectors stored a page")
+    parser.add_argument("--pages", type=positive, required=True, metavar="N", help="pages")
+    add_model(parser, "mini, a folder, or a hub id: its dimension and numbers of vectors", "mini")
+    parser.add_argument("--dimension", type=positive, metavar="D", help="values a vector")
+    parser.add_argument("--vectors", type=positive, help="vectors stored a page")
 
 
 def run(given: argparse.Namespace) -> int:
     """Measure, and print a table or one JSON object."""
-    from metaembed_rag.cli import _print_json
     from metaembed_rag.cost import index_cost
 
     shape = _shape(given.model)
@@ -41,7 +39,7 @@ def run(given: argparse.Namespace) -> int:
         query_vectors=shape["query_vectors"],
     )
     if given.json:
-        _print_json({"model": given.model, **found.to_dict()})
+        print_json({"model": given.model, **found.to_dict()})
     else:
         _print_cost(found)
     return 0
@@ -49,7 +47,6 @@ def run(given: argparse.Namespace) -> int:
 
 def _shape(model: str) -> dict[str, int]:
     """A checkpoint's numbers, read from its files: no weights, no torch."""
-    from metaembed_rag.errors import CheckpointError
     from metaembed_rag.model.checkpoints import CONFIG, find_checkpoint
 
     folder = find_checkpoint(model)
