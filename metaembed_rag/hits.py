@@ -8,8 +8,7 @@ from typing import Any
 
 from metaembed_rag import html
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.pages import Page
-from metaembed_rag.pages.page import page_card
+from metaembed_rag.pages.page import Page, page_card
 
 
 @dataclass(frozen=True)
