@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag import MetaEmbedEncoder, RetrievalBudget
-from metaembed_rag.cost import Plan, plan
+from metaembed_rag.cost import IndexCost, index_cost
 from metaembed_rag.evaluation import read_dataset
 from metaembed_rag.evaluation.metrics import measure, top_pages
 from metaembed_rag.vectors.formats import FORMATS
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = compare(dataset, queries, pages)
     if given.readme:
         shape = {"dimension": pages.shape[2], "vectors": pages.shape[1]}
-        costs = [plan(PAGES, **shape, query_vectors=queries.shape[1]) for _ in range(ROUNDS)]
+        costs = [index_cost(PAGES, **shape, query_vectors=queries.shape[1]) for _ in range(ROUNDS)]
         print(readme_table(rows, costs))
         return 0
     head = {"dataset": dataset.name, "queries": len(queries), "pages": len(pages)}
@@ -92,7 +92,7 @@ def compare(
     return rows
 
 
-def readme_table(rows: Sequence[dict[str, Any]], costs: Sequence[Plan]) -> str:
+def readme_table(rows: Sequence[dict[str, Any]], costs: Sequence[IndexCost]) -> str:
     """Markdown: a row a budget; bytes a page, nDCG@10 in percent and milliseconds a format."""
     ndcg = {(row["format"], tuple(row["budget"])): 100 * row["ndcg@10"] for row in rows}
     of_format = {one.format: one.budgets for one in costs[0].formats}
@@ -108,7 +108,7 @@ def readme_table(rows: Sequence[dict[str, Any]], costs: Sequence[Plan]) -> str:
     return "\n".join(lines)
 
 
-def _quickest(costs: Sequence[Plan], name: str, budget: tuple[int, int]) -> float:
+def _quickest(costs: Sequence[IndexCost], name: str, budget: tuple[int, int]) -> float:
     formats = [one for cost in costs for one in cost.formats if one.format == name]
     return min(b.exhaustive_ms for one in formats for b in one.budgets if b.budget == budget)
 

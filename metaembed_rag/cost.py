@@ -39,12 +39,12 @@ _PROCESS, _PROCESS_PAGE = 150_000_000, 400
 
 
 @dataclass(frozen=True)
-class BudgetPlan:
-    """One budget in one format.
+class BudgetCost:
+    """What a search at one budget costs in one format.
 
     Attributes:
         budget: (r_q, r_c).
-        bytes_per_page: That it reads.
+        bytes_per_page: Bytes of a page's vectors that the budget reads.
         exhaustive_ms: Estimated milliseconds to score every page for one query on one thread.
     """
 
@@ -54,17 +54,17 @@ class BudgetPlan:
 
 
 @dataclass(frozen=True)
-class FormatPlan:
-    """An index in one format.
+class FormatCost:
+    """What an index costs in one format.
 
     Attributes:
-        format: Its name.
-        bytes_per_page: Of a page's vectors.
-        vectors_bytes: Of all vectors: what the cache maps.
-        disk_bytes: Estimated size of the index: Chroma's files and the cache, without pictures.
-        memory_bytes: Estimated memory of its own of a process that searches, without the model.
-        mapped_bytes: More that it may have mapped, shared by all processes.
-        budgets: The paper's, as far as there are vectors.
+        format: Name of the format.
+        bytes_per_page: Bytes of a page's vectors.
+        vectors_bytes: Bytes of the vectors of all pages: what the cache maps.
+        disk_bytes: Estimated bytes of the index: Chroma's files and the cache, without pictures.
+        memory_bytes: Estimated bytes that a searching process has for itself, without the model.
+        mapped_bytes: Bytes that it may have mapped beside these, shared by all processes.
+        budgets: Costs of the paper's budgets that there are vectors for, and of all vectors.
     """
 
     format: str
@@ -73,40 +73,42 @@ class FormatPlan:
     disk_bytes: int
     memory_bytes: int
     mapped_bytes: int
-    budgets: tuple[BudgetPlan, ...]
+    budgets: tuple[BudgetCost, ...]
 
 
 @dataclass(frozen=True)
-class Plan:
+class IndexCost:
     """What an index of so many pages costs in each format.
 
     Attributes:
-        pages: N.
-        vectors: R, stored a page.
-        dimension: D.
-        measured_pages: Random pages that were scored for the milliseconds, by format.
-        formats: From exact to small.
+        pages: N, the number of pages.
+        vectors: R, the vectors stored a page.
+        dimension: D, the values of a vector.
+        measured_pages: For each format the random pages that were scored for the milliseconds.
+        formats: Costs of each format, from the exact one to the smallest.
     """
 
     pages: int
     vectors: int
     dimension: int
     measured_pages: dict[str, int]
-    formats: tuple[FormatPlan, ...]
+    formats: tuple[FormatCost, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The costs as one JSON object, as ``metaembed plan --json`` prints it."""
         return asdict(self)
 
 
-def plan(pages: int, *, dimension: int, vectors: int = 64, query_vectors: int = 16) -> Plan:
+def index_cost(
+    pages: int, *, dimension: int, vectors: int = 64, query_vectors: int = 16
+) -> IndexCost:
     """Say what an index costs; measures scoring on one thread for about a second.
 
     Args:
-        pages: N, at least 1.
-        dimension: D.
-        vectors: R, stored a page.
-        query_vectors: R_q that the model makes.
+        pages: N, the number of pages, at least 1.
+        dimension: D, the values of a vector.
+        vectors: R, the vectors stored a page.
+        query_vectors: R_q, the query vectors that the model makes.
 
     Raises:
         StoreError: A number is below 1.
@@ -120,8 +122,8 @@ def plan(pages: int, *, dimension: int, vectors: int = 64, query_vectors: int = 
     for format in FORMATS.values():
         block = _random_block(format, dimension, vectors)
         measured[format.name] = len(block[0])
-        found.append(_format_plan(block, pages, budgets))
-    return Plan(pages, vectors, dimension, measured, tuple(found))
+        found.append(_format_cost(block, pages, budgets))
+    return IndexCost(pages, vectors, dimension, measured, tuple(found))
 
 
 def _budgets(query_vectors: int, vectors: int) -> list[RetrievalBudget]:
@@ -130,11 +132,11 @@ def _budgets(query_vectors: int, vectors: int) -> list[RetrievalBudget]:
     return sorted({*fitting, RetrievalBudget(query_vectors, vectors)})
 
 
-def _format_plan(block: list[Encoded], pages: int, budgets: list[RetrievalBudget]) -> FormatPlan:
+def _format_cost(block: list[Encoded], pages: int, budgets: list[RetrievalBudget]) -> FormatCost:
     format, dimension = block[0].format, block[0].dimension
     size = format.bytes_per_vector(dimension)
     page = size * sum(level.values.shape[1] for level in block)
-    return FormatPlan(
+    return FormatCost(
         format.name,
         page,
         page * pages,
@@ -142,7 +144,7 @@ def _format_plan(block: list[Encoded], pages: int, budgets: list[RetrievalBudget
         _PROCESS + (_PROCESS_PAGE + _GRAPH + 4 * dimension) * pages,
         page * pages,
         tuple(
-            BudgetPlan(
+            BudgetCost(
                 (b.r_q, b.r_c), b.r_c * size, _milliseconds(block, b) * pages / len(block[0])
             )
             for b in budgets

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metaembed_rag import html
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.pages import Page
+from metaembed_rag.pages.page import Page, page_card
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,8 @@ class Hit:
     bm25: float | None = None
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from metaembed_rag.pages.show import page_card, wrap
-
-        card = page_card(self.page, score=f"{self.rank}. {self.score:.3f}", max_side=520)
-        return wrap(f'<div class="hits">{card}</div>')
+        """Show the hit's card in a notebook."""
+        return html.fragment(html.row([hit_card(self)]))
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,7 @@ class Hits(list[Hit]):
         }
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: pictures, scores, sources and the budget."""
-        from metaembed_rag.html import hits_html
-
+        """Show pictures, scores, sources and the budget in a notebook."""
         return hits_html(self)
 
 
@@ -144,3 +140,34 @@ def describe_query(query: Any) -> str | None:
         parts = [query.get("text") or "", "[image]" if query.get("image") is not None else ""]
         return " ".join(part for part in parts if part)
     return "[image]"
+
+
+def hit_card(hit: Hit, *, max_side: int = 520) -> str:
+    """Show a hit as a card of HTML: picture or text, rank, score, file and page number."""
+    return page_card(hit.page, score=f"{hit.rank}. {hit.score:.3f}", max_side=max_side)
+
+
+def hits_html(results: Hits | Sequence[Hits], *, max_side: int = 520) -> str:
+    """A fragment of HTML with each hit's picture (or text), score, source and the budget.
+
+    Args:
+        results: Hits of one search, or of several to be shown one below the other.
+        max_side: Pictures are shrunk to this many pixels and embedded, so the fragment needs no
+            other file.
+    """
+    several = [results] if isinstance(results, Hits) else list(results)
+    return html.fragment("".join(_section(hits, max_side) for hits in several))
+
+
+def hits_page(results: Hits | Sequence[Hits], *, max_side: int = 900) -> str:
+    """A whole HTML document with the hits, for ``metaembed search --html``."""
+    first = results if isinstance(results, Hits) else results[0]
+    title = describe_query(first.query) or "Search"
+    return html.document(title, hits_html(results, max_side=max_side))
+
+
+def _section(hits: Hits, max_side: int) -> str:
+    words = " · with BM25" if hits.scoring == "hybrid" else ""
+    about = f"budget ({hits.budget}){words} · {len(hits)} hits · {hits.seconds * 1000:.0f} ms"
+    cards = [hit_card(hit, max_side=max_side) for hit in hits]
+    return html.section(describe_query(hits.query) or "", about, cards)

@@ -1,47 +1,102 @@
-"""Hits as HTML: a document of its own, or a fragment for a notebook."""
+"""Cards as HTML, from plain values: what notebooks and ``metaembed search --html`` show.
+
+Pages and hits say themselves what stands on their cards; nothing here knows them.
+"""
 
 from __future__ import annotations
 
+import base64
 import html
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from metaembed_rag.hits import Hit, Hits, describe_query
-from metaembed_rag.pages.show import page_card, wrap
+if TYPE_CHECKING:
+    from PIL import Image
+
+STYLE = """
+.metaembed { font: 14px/1.45 system-ui, sans-serif; color: #1c2430; }
+.metaembed h2 { font-size: 17px; margin: 18px 0 2px; }
+.metaembed .about { color: #5b6675; margin: 0 0 10px; }
+.metaembed .hits { display: flex; flex-wrap: wrap; gap: 14px; }
+.metaembed .hit { width: 260px; border: 1px solid #d9dee6; border-radius: 8px; overflow: hidden;
+                  background: #fff; }
+.metaembed .hit img { display: block; width: 100%; height: 300px; object-fit: contain;
+                      background: #f3f5f8; }
+.metaembed .hit .text { height: 276px; padding: 12px; overflow: hidden; background: #f3f5f8;
+                        white-space: pre-wrap; font-size: 12px; }
+.metaembed .hit .said { padding: 8px 10px 10px; overflow-wrap: anywhere; }
+.metaembed .score { font-weight: 600; }
+"""
+"""The style sheet of everything of class ``metaembed``."""
+
+_TEXT_SHOWN = 600
+"""Characters of a text that fit on a card."""
 
 
-def hits_html(results: Hits | Sequence[Hits], *, max_side: int = 520) -> str:
-    """A fragment with each hit's picture (or text), score, source and the budget.
+def card(
+    *,
+    name: str,
+    number: int,
+    section: str = "",
+    score: str = "",
+    image: Image.Image | None = None,
+    text: str = "",
+    max_side: int,
+) -> str:
+    """Show one page: its picture, or the beginning of its text, and below it what the page is.
 
     Args:
-        results: Hits of one search, or of several to be shown one below the other.
-        max_side: Pictures are shrunk to this many pixels and embedded, so the fragment needs no
-            other file.
+        name: Of the file that the page is from.
+        number: Of the page, from 1.
+        section: Title of the section, on a line of its own.
+        score: Stands before the name; left out when it is ``""``.
+        image: The picture in a mode that JPEG takes (RGB, L), embedded in the card.
+        text: Shown where there is no picture.
+        max_side: Longest side of the embedded picture in pixels.
     """
-    several = [results] if isinstance(results, Hits) else list(results)
-    body = "".join(_section(hits, max_side) for hits in several)
-    return wrap(body)
-
-
-def hits_page(results: Hits | Sequence[Hits], *, max_side: int = 900) -> str:
-    """A whole HTML document with the hits, for ``metaembed search --html``."""
-    first = results if isinstance(results, Hits) else results[0]
-    title = html.escape(describe_query(first.query) or "Search")
+    shown = _text(text) if image is None else _picture(image, number, max_side)
+    said = f'<span class="score">{html.escape(score)}</span> · ' if score else ""
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title></head><body style='margin:24px;background:#fafbfc'>"
-        f"{hits_html(results, max_side=max_side)}</body></html>\n"
+        f'<div class="hit">{shown}<div class="said">'
+        f"{said}{html.escape(name)}, page {number}<br>{html.escape(section)}</div></div>"
     )
 
 
-def _section(hits: Hits, max_side: int) -> str:
-    query = html.escape(describe_query(hits.query) or "")
-    words = " · with BM25" if hits.scoring == "hybrid" else ""
-    about = f"budget ({hits.budget}){words} · {len(hits)} hits · {hits.seconds * 1000:.0f} ms"
-    cards = "".join(hit_card(hit, max_side=max_side) for hit in hits) or "<p>No page was found.</p>"
-    return f'<h2>{query}</h2><p class="about">{about}</p><div class="hits">{cards}</div>'
+def row(cards: Iterable[str]) -> str:
+    """Cards side by side."""
+    return f'<div class="hits">{"".join(cards)}</div>'
 
 
-def hit_card(hit: Hit, *, max_side: int) -> str:
-    """The card of one hit: picture or text, rank, score, source."""
-    return page_card(hit.page, score=f"{hit.rank}. {hit.score:.3f}", max_side=max_side)
+def section(heading: str, about: str, cards: Iterable[str]) -> str:
+    """A heading, a line below it, and a row of cards, or a sentence where there are none."""
+    shown = "".join(cards) or "<p>No page was found.</p>"
+    return f'<h2>{html.escape(heading)}</h2><p class="about">{html.escape(about)}</p>{row([shown])}'
+
+
+def fragment(body: str) -> str:
+    """``body`` with the style sheet that it needs, for a notebook or another document."""
+    return f'<style>{STYLE}</style><div class="metaembed">{body}</div>'
+
+
+def document(title: str, body: str) -> str:
+    """A whole HTML document around a :func:`fragment`."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title></head>"
+        f"<body style='margin:24px;background:#fafbfc'>{body}</body></html>\n"
+    )
+
+
+def _text(text: str) -> str:
+    return f'<div class="text">{html.escape(text[:_TEXT_SHOWN])}</div>'
+
+
+def _picture(image: Image.Image, number: int, max_side: int) -> str:
+    small = image.copy()
+    small.thumbnail((max_side, max_side))
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=80)
+    uri = "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+    return f'<img alt="page {number}" src="{uri}">'

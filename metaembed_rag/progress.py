@@ -19,12 +19,13 @@ __all__ = ["page_counter", "tqdm"]
 def page_counter(
     progress: Callable[[int], None] | None, *, shown: bool, total: Callable[[], int | None]
 ) -> Iterator[Callable[[int], None] | None]:
-    """A callback that is told how many pages were done, and moves a bar if one is shown.
+    """Give a callback that is told how many pages were done, and moves a bar if one is shown.
 
     Args:
-        progress: Is called with the same numbers.
-        shown: Without a bar the callback is ``progress`` itself.
-        total: Computes the length of the bar, None where it is unknown; not called without one.
+        progress: Called with each number of pages that the callback is told; may be None.
+        shown: Whether a bar is drawn; without one the callback is ``progress`` itself.
+        total: Computes the length of the bar in pages, None where it is unknown; called only when
+            a bar is drawn.
     """
     if not shown:
         yield progress

@@ -8,7 +8,7 @@ import pytest
 
 from metaembed_rag import cost as module
 from metaembed_rag.cli import main
-from metaembed_rag.cost import disk_bytes, plan
+from metaembed_rag.cost import disk_bytes, index_cost
 from metaembed_rag.errors import StoreError
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
@@ -22,7 +22,7 @@ def brief(monkeypatch):
 
 
 def test_bytes_are_those_of_the_formats():
-    found = plan(1000, dimension=128)
+    found = index_cost(1000, dimension=128)
     sizes = {one.format: one.bytes_per_page for one in found.formats}
     assert sizes == {"fp16": 64 * 256, "int8": 64 * 130, "int4": 64 * 66, "bits": 64 * 18}
     assert [one.vectors_bytes for one in found.formats] == [1000 * size for size in sizes.values()]
@@ -31,15 +31,15 @@ def test_bytes_are_those_of_the_formats():
 
 
 def test_budgets_are_those_that_there_are_vectors_for():
-    budgets = [b.budget for b in plan(10, dimension=16, vectors=12).formats[0].budgets]
+    budgets = [b.budget for b in index_cost(10, dimension=16, vectors=12).formats[0].budgets]
     assert budgets == [(1, 1), (2, 4), (4, 8), (16, 12)]
-    budgets = [b.budget for b in plan(10, dimension=16, vectors=1).formats[0].budgets]
+    budgets = [b.budget for b in index_cost(10, dimension=16, vectors=1).formats[0].budgets]
     assert budgets == [(1, 1), (16, 1)]
 
 
 def test_milliseconds_are_the_measured_ones_scaled(monkeypatch):
     monkeypatch.setattr(module, "_milliseconds", lambda block, budget: 3.0)
-    found = plan(1000, dimension=128)
+    found = index_cost(1000, dimension=128)
     for one in found.formats:
         measured = found.measured_pages[one.format]
         assert measured == 50_000 // one.bytes_per_page
@@ -47,7 +47,9 @@ def test_milliseconds_are_the_measured_ones_scaled(monkeypatch):
 
 
 def test_measuring_measures():
-    assert all(b.exhaustive_ms > 0 for one in plan(10, dimension=16).formats for b in one.budgets)
+    assert all(
+        b.exhaustive_ms > 0 for one in index_cost(10, dimension=16).formats for b in one.budgets
+    )
 
 
 def test_milliseconds_are_those_of_one_thread(monkeypatch, capsys):
@@ -74,7 +76,7 @@ def test_disk_grows_with_twice_the_base64_and_the_cache():
 def test_nonsense_is_a_sentence(name, given):
     pages, dimension, vectors = given
     with pytest.raises(StoreError, match=f"{name} must be at least 1, not 0"):
-        plan(pages, dimension=dimension, vectors=vectors)
+        index_cost(pages, dimension=dimension, vectors=vectors)
 
 
 def test_the_command_prints_one_object(capsys):
@@ -84,6 +86,22 @@ def test_the_command_prints_one_object(capsys):
     assert [one["format"] for one in found["formats"]] == list(FORMATS)
     assert found["formats"][1]["bytes_per_page"] == 64 * 258
     assert found["formats"][1]["budgets"][4]["budget"] == [16, 64]
+
+
+def test_the_object_has_the_keys_that_scripts_read(capsys):
+    assert main(["plan", "--pages", "10", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["model", "pages", "vectors", "dimension", "measured_pages", "formats"]
+    assert list(found["formats"][0]) == [
+        "format",
+        "bytes_per_page",
+        "vectors_bytes",
+        "disk_bytes",
+        "memory_bytes",
+        "mapped_bytes",
+        "budgets",
+    ]
+    assert list(found["formats"][0]["budgets"][0]) == ["budget", "bytes_per_page", "exhaustive_ms"]
 
 
 def test_the_command_says_what_is_estimated(capsys):

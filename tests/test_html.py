@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import base64
+import io
+import subprocess
+import sys
+from pathlib import Path
+
 from PIL import Image
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.hits import Hit, Hits
-from metaembed_rag.html import hits_html, hits_page
+from metaembed_rag.hits import Hit, Hits, hits_html, hits_page
 from metaembed_rag.pages import Page
 
 PICTURE = Page(
@@ -14,6 +19,8 @@ PICTURE = Page(
     metadata={"section": "Sales <2024>"},
 )
 NOTE = Page(source="note.md", text="red & blue " * 200)
+WRITTEN = Path(__file__).parent / "fixtures" / "hits.html"
+"""A document as commit 529cd06 wrote it, with a word in the place of the picture's base64."""
 
 
 def hits(*pages, query="a <b> c", seconds=0.0123):
@@ -67,3 +74,22 @@ def test_notebooks_show_hits_a_hit_and_a_page():
     assert "budget (4,8)" in hits(NOTE)._repr_html_()
     assert "1. 0.900" in hits(NOTE)[0]._repr_html_()
     assert "note.md, page 1" in NOTE._repr_html_()
+
+
+def test_a_document_is_byte_for_byte_what_it_was():
+    words = Hits([Hit(1, 0.5, NOTE, 0.4, 2.0)], None, RetrievalBudget(1, 1), 1.5, "hybrid")
+    picture = PICTURE.image.resize((90, 60))
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=80)
+    encoded = base64.b64encode(data.getvalue()).decode("ascii")
+    html = hits_page([hits(PICTURE, NOTE), words, hits()], max_side=90)
+    assert html == WRITTEN.read_text(encoding="utf-8").replace("PICTURE", encoded)
+
+
+def test_cards_need_nothing_but_the_standard_library():
+    code = "import sys, metaembed_rag.html; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(out.stdout.split())
+    ours = {name for name in loaded if name.partition(".")[0] == "metaembed_rag"}
+    assert ours == {"metaembed_rag", "metaembed_rag.html"}
+    assert not loaded & {"PIL", "numpy"}

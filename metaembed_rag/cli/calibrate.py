@@ -9,6 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaembed_rag.cli.options import add_device, add_place, open_index, positive, share
+from metaembed_rag.cli.output import print_json
+from metaembed_rag.errors import DatasetError
+
 if TYPE_CHECKING:
     from metaembed_rag.search.calibration import Calibration
     from metaembed_rag.search.plan import Plan
@@ -18,10 +22,8 @@ SUMMARY = "measure how many pages have to be scored, for search --budget auto"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed calibrate``."""
-    from metaembed_rag.cli import _device, _place, _positive, _share
-
-    _place(parser)
-    _device(parser)
+    add_place(parser)
+    add_device(parser)
     parser.add_argument(
         "--queries",
         metavar="FILE",
@@ -29,23 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--recall",
-        type=_share,
+        type=share,
         default=0.99,
         metavar="SHARE",
         help="of the exact best pages to be found (default: 0.99)",
     )
-    parser.add_argument("-k", type=_positive, default=10, help="best pages (default: 10)")
+    parser.add_argument("-k", type=positive, default=10, help="best pages (default: 10)")
 
 
 def run(given: argparse.Namespace) -> int:
     """Measure, keep it beside the index, and print a table or one JSON object."""
-    from metaembed_rag.cli import _open, _print_json
-
     queries = None if given.queries is None else read_queries(Path(given.queries))
-    index = _open(given, create=False)
+    index = open_index(given)
     found = index.calibrate(queries, k=given.k, recall=given.recall)
     if given.json:
-        _print_json({"index": given.index, **_as_dict(found)})
+        print_json({"index": given.index, **_as_dict(found)})
     else:
         _print_calibration(found)
     return 0
@@ -57,8 +57,6 @@ def read_queries(path: Path) -> list[str]:
     Raises:
         DatasetError: A line is no JSON object with a text, or the file is not UTF-8.
     """
-    from metaembed_rag.errors import DatasetError
-
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -70,8 +68,6 @@ def read_queries(path: Path) -> list[str]:
 
 
 def _text_of(path: Path, number: int, line: str) -> str:
-    from metaembed_rag.errors import DatasetError
-
     try:
         text = json.loads(line)["text"]
     except (ValueError, KeyError, TypeError):

@@ -4,52 +4,49 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from typing import TYPE_CHECKING
 
+from metaembed_rag.cli.options import add_model, positive
+from metaembed_rag.cli.output import print_json
+from metaembed_rag.errors import CheckpointError
+
 if TYPE_CHECKING:
-    from metaembed_rag.cost import Plan
+    from metaembed_rag.cost import IndexCost
+
+SUMMARY = "say what an index will cost"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed plan``."""
-    from metaembed_rag.cli import _positive
-
     parser.epilog = (
         "Milliseconds are those of one thread of this machine; a search uses as many as torch does."
     )
-    parser.add_argument("--pages", type=_positive, required=True, metavar="N", help="pages")
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("METAEMBED_MODEL") or "mini",
-        help="mini, a folder, or a hub id: its dimension and numbers of vectors (default: mini)",
-    )
-    parser.add_argument("--dimension", type=_positive, metavar="D", help="values a vector")
-    parser.add_argument("--vectors", type=_positive, help="vectors stored a page")
+    parser.add_argument("--pages", type=positive, required=True, metavar="N", help="pages")
+    add_model(parser, "mini, a folder, or a hub id: its dimension and numbers of vectors", "mini")
+    parser.add_argument("--dimension", type=positive, metavar="D", help="values a vector")
+    parser.add_argument("--vectors", type=positive, help="vectors stored a page")
 
 
 def run(given: argparse.Namespace) -> int:
     """Measure, and print a table or one JSON object."""
-    from metaembed_rag.cli import _print_json
-    from metaembed_rag.cost import plan
+    from metaembed_rag.cost import index_cost
 
     shape = _shape(given.model)
-    found = plan(
+    found = index_cost(
         given.pages,
         dimension=given.dimension or shape["dimension"],
         vectors=given.vectors or shape["vectors"],
         query_vectors=shape["query_vectors"],
     )
     if given.json:
-        _print_json({"model": given.model, **found.to_dict()})
+        print_json({"model": given.model, **found.to_dict()})
     else:
-        _print_plan(found)
+        _print_cost(found)
     return 0
 
 
 def _shape(model: str) -> dict[str, int]:
     """A checkpoint's numbers, read from its files: no weights, no torch."""
-    from metaembed_rag.errors import CheckpointError
     from metaembed_rag.model.checkpoints import CONFIG, find_checkpoint
 
     folder = find_checkpoint(model)
@@ -65,7 +62,7 @@ def _shape(model: str) -> dict[str, int]:
     }
 
 
-def _print_plan(found: Plan) -> None:
+def _print_cost(found: IndexCost) -> None:
     print(
         f"{found.pages:,} pages, {found.vectors} vectors a page, {found.dimension} values a vector"
     )

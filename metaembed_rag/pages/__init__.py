@@ -9,8 +9,8 @@
     images.py   PNG, JPEG, WebP, TIFF -> pages
     texts.py    text and Markdown -> pages of about 1,800 characters
     counting.py how many pages files have, for progress bars
-    show.py     a page as HTML
     pictures.py any Pillow image -> RGB of a bounded size
+    ocr.py      the text of a picture, by rapidocr, for models that read text only
 
 Reading PDFs is pypdfium2's alone: on 87 pages of Debian's LaTeX manuals its text layer took 2.2 ms
 a page where pypdf took 18 ms, and pypdf raised an error on the twelfth file.

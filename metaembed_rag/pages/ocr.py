@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.Image import Transpose
 
 from metaembed_rag.errors import require
+from metaembed_rag.pages.pictures import to_rgb
 
 MAX_SIDE = 2_000
 """Larger pictures are made smaller first: more pixels cost time and find no more text."""
@@ -54,7 +55,7 @@ def read_text(image: Image.Image) -> str:
     for each other. A page of 634 x 896 pixels takes about 2.3 s on one core, a chart 0.7 s.
 
     Args:
-        image: Of any size; RGB, or a mode that converts to it.
+        image: Of any size and mode; transparent parts are read as white.
 
     Returns:
         The text; ``""`` when none is found.
@@ -65,7 +66,7 @@ def read_text(image: Image.Image) -> str:
     if max(image.size) > MAX_SIDE:
         image = image.copy()
         image.thumbnail((MAX_SIDE, MAX_SIDE))
-    image = image.convert("RGB")
+    image = to_rgb(image)
     with _LOCK:
         found = _engine()(_pixels(image), use_det=True)
         if found.txts is None:

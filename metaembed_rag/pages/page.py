@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from metaembed_rag import html
 from metaembed_rag.errors import PageError
 from metaembed_rag.pages.pictures import open_picture, to_rgb
 
@@ -112,7 +113,31 @@ class Page:
         return open_picture(Path(self.image_path))
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from metaembed_rag.pages.show import page_html
+        """Show the page's card in a notebook."""
+        return html.fragment(html.row([page_card(self)]))
 
-        return page_html(self)
+
+def page_card(page: Page, *, score: str = "", max_side: int = 520) -> str:
+    """Show a page as a card of HTML: its picture or text, the file, the number, the section.
+
+    The whole path of the source is left out, so that a shared notebook says nothing of a disk.
+
+    Args:
+        page: The page; the text stands in for a kept picture that was deleted.
+        score: What stands before the name of the file; ``""`` for nothing.
+        max_side: Longest side of the embedded picture in pixels.
+    """
+    section = page.metadata.get("section") or page.metadata.get("title") or ""
+    try:
+        image = page.load_image()
+    except PageError:
+        image = None
+    return html.card(
+        name=Path(page.source).name or page.source,
+        number=page.number,
+        section=str(section),
+        score=score,
+        image=image,
+        text=page.text,
+        max_side=max_side,
+    )

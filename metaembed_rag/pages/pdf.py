@@ -219,7 +219,8 @@ def _render(page: pdfium.PdfPage, max_side: int, name: str) -> Image.Image:
     scale = min(max_side / max(width, height) * (1 - 1e-6), _MAX_SCALE)
     bitmap = page.render(scale=scale, may_draw_forms=True)
     try:
-        return bitmap.to_pil().convert("RGB")
+        picture: Image.Image = bitmap.to_pil()
+        return picture.convert("RGB")
     finally:
         bitmap.close()
 

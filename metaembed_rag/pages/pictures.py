@@ -31,7 +31,7 @@ DAMAGE = (
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Open one picture file as RGB, at its own size.
+    """Open one picture file as RGB, at its own size, turned upright as its EXIF data say.
 
     Raises:
         UnreadableFileError: It is missing or damaged.
@@ -63,9 +63,16 @@ def bounded(image: Image.Image, max_side: int) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode -> RGB: transparent parts on white, 16-bit and float greys scaled to 8."""
+    """Convert a picture of any Pillow mode to RGB.
+
+    Transparent parts become white, as paper is (Pillow alone would make them black); greys of 16
+    bits or floats are scaled to 8 bits.
+
+    Returns:
+        The same image when it is RGB without transparency, else a new one of the same size.
+    """
     if image.mode == "RGB" and not image.has_transparency_data:
-        return image.copy()
+        return image
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _grey_to_8_bits(image).convert("RGB")
     if image.has_transparency_data:

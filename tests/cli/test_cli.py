@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from PIL import Image
 
 import metaembed_rag.model
 from metaembed_rag import cli
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.index import PageIndex
 from metaembed_rag.testing import FakeEncoder
 
 
@@ -94,6 +98,29 @@ def test_search_prints_for_people(index, run):
 def test_every_budget_and_way_of_searching_finds_the_page(index, run, budget, way):
     out, _ = run("search", "whales", "--index", index, "--budget", budget, "--json", *way)
     assert json.loads(out)["hits"][0]["text"] == "blue whales swim"
+
+
+def test_every_option_of_a_search_reaches_the_index(index, run, monkeypatch):
+    search, seen = PageIndex.search, []
+
+    def watched(self, query, k, **keywords):
+        seen.append((query, k, keywords))
+        return search(self, query, k, **keywords)
+
+    monkeypatch.setattr(PageIndex, "search", watched)
+    options = ["-k", 2, "--budget", "2,4", "--candidates", 3, "--hybrid", "--where", "page=1"]
+    run("search", "whales", "--index", index, *options)
+    run("search", "whales", "--index", index, "--exhaustive")
+    run("search", "x", "--index", index, "--max-ms", 9, "--min-recall", 0.5, code=1)
+    nothing = {"budget": None, "candidates": None, "where": None, "exhaustive": False}
+    nothing |= {"hybrid": False, "max_ms": None, "min_recall": None}
+    page = {"$or": [{"page": "1"}, {"page": 1}]}
+    named = {"budget": RetrievalBudget(2, 4), "candidates": 3, "hybrid": True, "where": page}
+    assert seen == [
+        ("whales", 2, {**nothing, **named}),
+        ("whales", 5, {**nothing, "exhaustive": True}),
+        ("x", 5, {**nothing, "max_ms": 9.0, "min_recall": 0.5}),
+    ]
 
 
 def test_an_image_is_a_query_alone_and_with_text(index, files, run):
@@ -273,6 +300,16 @@ def test_each_name_that_matches_nothing_is_told(index, files, run):
     assert json.loads(out)["deleted"] == 1
     assert "nope.txt" in err
     assert "a.txt" not in err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in cli.COMMANDS)])
+def test_the_help_loads_nothing_heavy(arguments):
+    code = "import sys, atexit; from metaembed_rag.cli import main; "
+    code += "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: metaembed")
+    assert not {"torch", "chromadb", "numpy", "PIL", "tqdm"} & set(done.stderr.split())
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import fields
 import pytest
 
 from metaembed_rag import cli
-from metaembed_rag.cli import training
+from metaembed_rag.cli.train import flag_of
 from metaembed_rag.training.config import MANY, TABLES
 
 
@@ -57,12 +57,12 @@ def test_the_help_names_every_key(capsys):
     for table, kind in TABLES.items():
         for key in fields(kind):
             if table not in MANY:
-                assert training.flag_of(table, key.name) in text
+                assert flag_of(table, key.name) in text
 
 
 def test_no_two_keys_share_a_flag():
     flags = [
-        training.flag_of(table, key.name)
+        flag_of(table, key.name)
         for table, kind in TABLES.items()
         if table not in MANY
         for key in fields(kind)

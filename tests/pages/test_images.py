@@ -13,6 +13,7 @@ from PIL import Image
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
 from metaembed_rag.pages import Limits, Page, bounded, load_pages
+from metaembed_rag.pages.pictures import to_rgb
 from tests.support.files import picture, two_colors
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -96,6 +97,12 @@ def test_a_transparent_palette_colour_is_white(tmp_path: Path) -> None:
     image.save(tmp_path / "a.png", transparency=red)
     read = load(tmp_path / "a.png")
     assert (read.getpixel((5, 5)), read.getpixel((55, 5))) == (WHITE, BLUE)
+
+
+def test_a_picture_that_is_rgb_already_is_not_copied() -> None:
+    image = two_colors()
+    assert to_rgb(image) is image
+    assert to_rgb(image.convert("RGBA")).mode == "RGB"
 
 
 def test_sixteen_bit_grey_keeps_its_tones(tmp_path: Path) -> None:

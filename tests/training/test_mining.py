@@ -165,7 +165,7 @@ def test_settings_that_make_no_sense_are_refused(settings, said):
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_encoder", lambda given: AngleEncoder())
+    monkeypatch.setattr(cli.mine, "load_encoder", lambda given: AngleEncoder())
     lines = [{"query": f"q {n}", "positive": f"p {n}"} for n in (0, 40, 90)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 

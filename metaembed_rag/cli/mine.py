@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from metaembed_rag.cli.options import add_device, add_model, budget, load_encoder, positive
+from metaembed_rag.cli.output import print_json, say
 from metaembed_rag.errors import DatasetError
+
+SUMMARY = "add hard negatives to a training set"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed mine``."""
-    from metaembed_rag.cli import _budget, _device, _positive
-
     parser.add_argument("--data", required=True, help="training set: JSON lines or a BEIR folder")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON lines with negatives")
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("METAEMBED_MODEL") or None,
-        help="mini, a folder, or a hub id (default: mini)",
-    )
-    _device(parser)
+    add_model(parser, "mini, a folder, or a hub id")
+    add_device(parser)
     parser.add_argument(
         "--corpus",
         action="append",
@@ -30,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="more pages that may be negatives: a BEIR folder or its corpus.jsonl; repeatable",
     )
-    parser.add_argument("--negatives", type=_positive, default=4, help="a query (default: 4)")
+    parser.add_argument("--negatives", type=positive, default=4, help="a query (default: 4)")
     parser.add_argument(
         "--budget",
-        type=_budget,
+        type=budget,
         metavar="R_Q,R_C",
         help="vectors a side that rank the pages (default: all that the model makes)",
     )
@@ -46,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--skip", type=int, default=0, help="pass over the best N (default: 0)")
     parser.add_argument(
-        "--depth", type=_positive, default=50, help="pages looked at a query (default: 50)"
+        "--depth", type=positive, default=50, help="pages looked at a query (default: 50)"
     )
-    parser.add_argument("--limit", type=_positive, metavar="N", help="the first N examples only")
-    parser.add_argument("--batch-size", type=_positive, default=32, help="inputs at a time")
+    parser.add_argument("--limit", type=positive, metavar="N", help="the first N examples only")
+    parser.add_argument("--batch-size", type=positive, default=32, help="inputs at a time")
 
 
 def _check_out(given: argparse.Namespace) -> None:
@@ -67,7 +64,6 @@ def _check_out(given: argparse.Namespace) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Mine, write the new training set, and say what was done."""
-    from metaembed_rag.cli import _encoder, _print_json
     from metaembed_rag.training.data import read_corpus, read_training_set, write_training_set
     from metaembed_rag.training.mining import MiningSettings, mine
 
@@ -77,7 +73,7 @@ def run(given: argparse.Namespace) -> int:
     corpus = [page for path in given.corpus for page in read_corpus(path)]
     examples, report = mine(
         rows,
-        _encoder(given),
+        load_encoder(given),
         corpus=corpus,
         settings=settings,
         budget=given.budget,
@@ -86,15 +82,14 @@ def run(given: argparse.Namespace) -> int:
     )
     write_training_set(given.out, examples)
     if given.json:
-        _print_json({"data": given.data, "out": given.out, **asdict(report)})
+        print_json({"data": given.data, "out": given.out, **asdict(report)})
         return 0
     print(
         f"{report.mined} negatives for {report.examples} examples from {report.pages} pages,"
         f" in {given.out}"
     )
-    print(
+    say(
         f"{report.too_near} candidates were dropped (as near as the positive); {report.fewer}"
-        f" examples got fewer than {given.negatives}, {report.none} of them none",
-        file=sys.stderr,
+        f" examples got fewer than {given.negatives}, {report.none} of them none"
     )
     return 0

@@ -75,6 +75,7 @@ def run(given: argparse.Namespace) -> int:
     config = read_config(given.config, _flags(given))
     from metaembed_rag.progress import tqdm
     from metaembed_rag.training.fit import train
+    from metaembed_rag.training.sharing import is_main
 
     result = train(
         config,
@@ -82,7 +83,7 @@ def run(given: argparse.Namespace) -> int:
         say=None if given.quiet else lambda line: tqdm.write(line, file=sys.stderr),
         show_progress=not given.quiet and sys.stderr.isatty(),
     )
-    if _is_main():
+    if is_main():
         print(json.dumps(result) if given.json else _summary(config, result))
     return 0
 
@@ -186,12 +187,6 @@ def _evaluated(text: str, limit: int | None) -> dict[str, Any]:
 def _command(argv: list[str]) -> list[str]:
     """The arguments as they were typed, from ``train`` on."""
     return argv[argv.index("train") :] if "train" in argv else ["train"]
-
-
-def _is_main() -> bool:
-    from metaembed_rag.training.sharing import is_main
-
-    return is_main()
 
 
 def _summary(config: RunConfig, result: Mapping[str, Any]) -> str:

@@ -1,0 +1,34 @@
+"""``metaembed delete``: pages out of an index."""
+
+from __future__ import annotations
+
+import argparse
+
+from metaembed_rag.cli.options import add_place, open_index
+from metaembed_rag.cli.output import print_json, say
+
+SUMMARY = "delete pages by id or source"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``metaembed delete``."""
+    add_place(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--id", action="append", default=[], help="a page's id; may be repeated")
+    what.add_argument("--source", action="append", default=[], help="a file; may be repeated")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Delete, and say how much; the exit code is 1 when a name matched nothing."""
+    index = open_index(given)
+    removed = {id: index.delete(id) for id in given.id}
+    removed |= {source: index.delete(source=source) for source in given.source}
+    total = sum(removed.values())
+    if given.json:
+        print_json({"index": given.index, "deleted": total, "pages": len(index)})
+    else:
+        print(f"{total} pages deleted: {len(index)} pages in {given.index}")
+    unknown = [name for name, count in removed.items() if not count]
+    if unknown:
+        say(f"metaembed: nothing in the index matches {', '.join(unknown)}")
+    return 1 if unknown else 0

@@ -1,0 +1,70 @@
+"""``metaembed evaluate``: a model on a set in BEIR layout, at every budget."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from metaembed_rag.cli.options import add_encoding, budget, load_encoder, positive
+from metaembed_rag.cli.output import print_json, say
+
+SUMMARY = "measure a model on a BEIR set"
+
+_LISTED = 20
+"""Pages without anything to read that are named."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``metaembed evaluate``."""
+    parser.add_argument("dataset", metavar="DATASET", help="a folder in BEIR layout")
+    add_encoding(parser)
+    parser.add_argument(
+        "--budget",
+        action="append",
+        type=budget,
+        metavar="R_Q,R_C",
+        help="may be repeated (default: all five of the paper)",
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="the first N queries only")
+    parser.add_argument("--hybrid", action="store_true", help="fuse with BM25, as search --hybrid")
+    parser.add_argument("--cache", metavar="DIR", help="keep OCR texts here between runs")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure, and print a table or one JSON object."""
+    from metaembed_rag.evaluation import evaluate
+
+    report = evaluate(
+        given.dataset,
+        load_encoder(given),
+        mode=given.mode,
+        budgets=given.budget or None,
+        limit=given.limit,
+        batch_size=given.batch_size,
+        ocr=not given.no_ocr,
+        show_progress=not given.quiet,
+        cache_dir=given.cache,
+        hybrid=given.hybrid,
+    )
+    if given.json:
+        print_json(report.to_dict())
+    else:
+        _print_table(report.to_dict())
+    if report.skipped:
+        say(f"{len(report.skipped)} pages have nothing to read and cannot be found:")
+        for error in report.skipped[:_LISTED]:
+            say(f"  {error}")
+    return 0
+
+
+def _print_table(report: dict[str, Any]) -> None:
+    print(
+        f"{report['dataset']}: {report['queries']} queries, {report['pages']} pages, "
+        f"model {report['model']}, mode {report['mode']}"
+        + (", with BM25" if "hybrid" in report else "")
+    )
+    columns = [key for key in report["results"][0] if key != "budget"]
+    print("  ".join(["budget".ljust(8)] + [column.rjust(11) for column in columns]))
+    for result in report["results"]:
+        budget = "({},{})".format(*result["budget"])
+        print("  ".join([budget.ljust(8)] + [f"{result[c]:.4g}".rjust(11) for c in columns]))

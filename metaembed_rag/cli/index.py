@@ -1,0 +1,117 @@
+"""``metaembed index``: files and folders into an index, and what is gone out of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaembed_rag.cli.options import add_encoding, add_place, load_encoder, positive
+from metaembed_rag.cli.output import print_json, say
+from metaembed_rag.errors import PageError
+
+if TYPE_CHECKING:
+    from metaembed_rag.index import PageIndex
+    from metaembed_rag.ingest import AddReport
+
+SUMMARY = "index files and folders"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``metaembed index``."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, texts, folders")
+    add_place(parser)
+    add_encoding(parser)
+    parser.add_argument("--vectors", type=positive, help="vectors stored a page (default: 64)")
+    parser.add_argument(
+        "--format",
+        choices=("fp16", "int8", "int4", "bits"),
+        help="how a new index stores vectors (default: int8); see `metaembed plan`",
+    )
+    parser.add_argument(
+        "--dimension",
+        type=positive,
+        metavar="D",
+        help="values stored a vector, where the model was trained for it (default: all)",
+    )
+    parser.add_argument("--password", help="for encrypted PDFs")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Index, and say what was done; the exit code is 1 when something could not be read."""
+    _check_paths(given.paths)
+    from metaembed_rag.pages import list_files
+    from metaembed_rag.pages.counting import count_pages
+
+    index = _open(given)
+    with _bar(count_pages(list_files(given.paths)), given.quiet) as bar:
+        report = index.sync(
+            given.paths,
+            mode=given.mode,
+            batch_size=given.batch_size,
+            ocr=not given.no_ocr,
+            progress=bar.update,
+            password=given.password,
+        )
+    if given.json:
+        print_json(_as_dict(index, report))
+    else:
+        print(f"{report}: {len(index)} pages in {given.index}")
+    _list_skipped(report)
+    return 1 if report.skipped else 0
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    """Refuse at once when nothing that was named exists, before a model is loaded."""
+    if not any(Path(path).expanduser().exists() for path in paths):
+        raise PageError(", ".join(paths), "there is no such file or folder; check the path")
+
+
+def _open(given: argparse.Namespace) -> PageIndex:
+    from metaembed_rag.index import PageIndex
+
+    # Without a model named, the index loads its own when it needs one, or the default if it is new.
+    return PageIndex.open(
+        given.index,
+        None if given.model is None else load_encoder(given),
+        collection=given.collection,
+        vectors=given.vectors,
+        format=given.format,
+        dimension=given.dimension,
+        device=given.device,
+    )
+
+
+def _bar(total: int, quiet: bool) -> Any:
+    """A progress bar on standard error; in a log file it says something every ten seconds."""
+    from tqdm import tqdm
+
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(total=total, unit="page", disable=quiet, mininterval=pause)
+
+
+def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
+    return {
+        "index": index.info()["index"],
+        "model": index.info()["model"],
+        "pages": len(index),
+        "added": report.added,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "removed": report.removed,
+        "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
+        "ignored": [path.as_posix() for path in report.ignored],
+        "seconds": {key: round(value, 3) for key, value in report.seconds.items()},
+    }
+
+
+def _list_skipped(report: AddReport) -> None:
+    if report.ignored:
+        kinds = sorted({path.suffix.lower() or "(no suffix)" for path in report.ignored})
+        say(f"{len(report.ignored)} files of other kinds were left out: {', '.join(kinds)}")
+    if report.skipped:
+        say(f"{len(report.skipped)} could not be read (a damaged file keeps the pages it had):")
+        for error in report.skipped:
+            say(f"  {error}")

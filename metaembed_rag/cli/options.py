@@ -1,0 +1,142 @@
+"""Arguments that several commands share, the values that they take, and what they name."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
+from metaembed_rag.errors import BudgetError
+
+if TYPE_CHECKING:
+    from metaembed_rag.index import PageIndex
+
+# -- arguments -----------------------------------------------------------------------------
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every command takes: ``--json``, ``--quiet``, ``--debug``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Where the index is: ``--index`` and ``--collection``."""
+    default = os.environ.get("METAEMBED_INDEX") or None
+    parser.add_argument(
+        "--index",
+        metavar="DIR",
+        default=default,
+        required=default is None,
+        help="folder of the index, or http(s)://host:port of a Chroma server",
+    )
+    parser.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where a model computes: ``--device``."""
+    parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
+
+
+def add_model(parser: argparse.ArgumentParser, kinds: str, default: str | None = None) -> None:
+    """Which model: ``--model``, whose help names the ``kinds`` that the command takes."""
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("METAEMBED_MODEL") or default,
+        help=f"{kinds} (default: mini)",
+    )
+
+
+def add_encoding(parser: argparse.ArgumentParser) -> None:
+    """How pages are encoded: the model, what it is given of a page, how many at a time."""
+    add_device(parser)
+    add_model(parser, "mini, a folder, a hub id, or http://host:port#name of an encoding server")
+    parser.add_argument(
+        "--mode",
+        choices=("fused", "image", "text"),
+        default="fused",
+        help="what of a page is encoded: picture and text, the picture, or the text",
+    )
+    parser.add_argument("--no-ocr", action="store_true", help="do not read pictures by OCR")
+    parser.add_argument("--batch-size", type=positive, default=64, help="pages at a time")
+
+
+# -- values --------------------------------------------------------------------------------
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def limit(text: str) -> float:
+    """A finite number over 0."""
+    number = _number(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0")
+    return number
+
+
+def share(text: str) -> float:
+    """A number over 0 and at most 1."""
+    number = _number(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0 and at most 1")
+    return number
+
+
+def budget(text: str) -> RetrievalBudget:
+    """A budget: two numbers or the name of a preset."""
+    try:
+        return RetrievalBudget.parse(text)
+    except BudgetError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def budget_or_auto(text: str) -> RetrievalBudget | str:
+    """A budget, or ``auto`` for the one that the calibration chooses."""
+    return AUTO if is_auto(text) else budget(text)
+
+
+def _number(text: str) -> float:
+    """0, which no option takes, for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+# -- what the arguments name ---------------------------------------------------------------
+
+
+def open_index(given: argparse.Namespace) -> PageIndex:
+    """Open the index that is there, with the model that it was made with.
+
+    Raises:
+        StoreError: There is none, or it cannot be read.
+    """
+    from metaembed_rag.index import PageIndex
+
+    return PageIndex.open(
+        given.index,
+        collection=given.collection,
+        create=False,
+        device=getattr(given, "device", None),
+    )
+
+
+def load_encoder(given: argparse.Namespace) -> Any:
+    """Load the model that ``--model`` names, or the default one.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    from metaembed_rag.model import MetaEmbedEncoder
+    from metaembed_rag.opening import DEFAULT_MODEL
+
+    return MetaEmbedEncoder.from_pretrained(given.model or DEFAULT_MODEL, device=given.device)

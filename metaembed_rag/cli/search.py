@@ -1,0 +1,189 @@
+"""``metaembed search``: the pages that answer a text, an image or both."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaembed_rag.budget import AUTO, RetrievalBudget
+from metaembed_rag.cli.options import (
+    add_device,
+    add_place,
+    budget_or_auto,
+    limit,
+    open_index,
+    positive,
+    share,
+)
+from metaembed_rag.cli.output import print_json, say, wrong_usage
+from metaembed_rag.errors import PageError
+
+if TYPE_CHECKING:
+    from metaembed_rag.hits import Hits
+
+SUMMARY = "find pages by text, image or both"
+
+_KEYWORDS = ("budget", "candidates", "exhaustive", "hybrid", "max_ms", "min_recall")
+"""Options that :meth:`metaembed_rag.PageIndex.search` takes by the same names, as they are."""
+_SNIPPET = 200
+"""Characters of a page's text that are printed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``metaembed search``."""
+    parser.add_argument("query", nargs="?", default="", metavar="QUERY", help="text; - for stdin")
+    add_place(parser)
+    add_device(parser)
+    parser.add_argument("-k", type=positive, default=5, help="hits (default: 5)")
+    parser.add_argument(
+        "--budget",
+        type=budget_or_auto,
+        metavar="R_Q,R_C",
+        help="vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
+        "all that are stored); auto: what `metaembed calibrate` found",
+    )
+    parser.add_argument(
+        "--max-ms",
+        type=limit,
+        metavar="MS",
+        help="the best budget for so many milliseconds, by calibration",
+    )
+    parser.add_argument(
+        "--min-recall",
+        type=share,
+        metavar="SHARE",
+        help="the fastest budget that finds such a share (0.99) of the best pages, by calibration",
+    )
+    parser.add_argument("--image", metavar="FILE", help="an image as query, or with the text")
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE", help="only matching pages"
+    )
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--candidates", type=positive, metavar="M", help="pages reranked")
+    ways.add_argument("--exhaustive", action="store_true", help="score every page")
+    parser.add_argument(
+        "--hybrid", action="store_true", help="let the words of QUERY count too (BM25)"
+    )
+    parser.add_argument("--html", metavar="FILE", help="also write a page that shows the hits")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Search, and print the hits or one JSON object."""
+    _check_ways(given)
+    query = _query(given)
+    index = open_index(given)
+    hits = index.search(query, given.k, **_keywords(given))
+    if hits.plan is not None and hits.plan.note:
+        say(f"metaembed: {hits.plan.note}")
+    if given.html:
+        from metaembed_rag.hits import hits_page
+
+        Path(given.html).write_text(hits_page(hits), encoding="utf-8")
+        say(f"wrote {given.html}")
+    if given.json:
+        print_json(hits.to_dict())
+    else:
+        _print_hits(hits, len(index))
+    return 0
+
+
+def _check_ways(given: argparse.Namespace) -> None:
+    """Refuse at once what cannot go together, before a model is loaded."""
+    limited = given.max_ms is not None or given.min_recall is not None
+    if limited and isinstance(given.budget, RetrievalBudget):
+        raise wrong_usage(
+            "--max-ms and --min-recall choose the budget: leave out --budget, or say auto"
+        )
+    if (limited or given.budget == AUTO) and (given.candidates or given.exhaustive):
+        raise wrong_usage(
+            "the calibration chooses how many pages are scored: leave out --candidates and "
+            "--exhaustive, or name a budget"
+        )
+
+
+def _query(given: argparse.Namespace) -> Any:
+    text = sys.stdin.read().strip() if given.query == "-" else given.query
+    if given.image is None:
+        if not text:
+            raise wrong_usage("give a query, an --image, or both")
+        return text
+    image = _picture(given.image)
+    return {"text": text, "image": image} if text else image
+
+
+def _picture(path: str) -> Any:
+    """The picture of a query: an image, or the first page of a PDF."""
+    from metaembed_rag.pages import load_pages
+
+    if Path(path).expanduser().is_dir():
+        raise PageError(path, "is a folder; name one image with --image")
+    first = next(iter(load_pages(path)))
+    if first.image is None:
+        raise PageError(path, "is no image and no PDF; give a picture with --image")
+    if first.page_count != 1:
+        say(f"the query is page 1 of {path}")
+    return first.image
+
+
+def _keywords(given: argparse.Namespace) -> dict[str, Any]:
+    named = {name: getattr(given, name) for name in _KEYWORDS}
+    return {**named, "where": _where(given.where)}
+
+
+def _where(pairs: Sequence[str]) -> dict[str, Any] | None:
+    """Chroma's filter from KEY=VALUE pairs; a value that looks like a number matches both."""
+    conditions: list[dict[str, Any]] = []
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise wrong_usage(f"--where takes KEY=VALUE, not {pair!r}")
+        meanings = _meanings(value)
+        if key == "source" and Path(value).expanduser().exists():
+            meanings = [value, Path(value).expanduser().resolve().as_posix()]
+        options = [{key: meaning} for meaning in dict.fromkeys(meanings)]
+        conditions.append(options[0] if len(options) == 1 else {"$or": options})
+    if not conditions:
+        return None
+    return conditions[0] if len(conditions) == 1 else {"$and": conditions}
+
+
+def _meanings(value: str) -> list[Any]:
+    if value.lower() in ("true", "false"):
+        return [value, value.lower() == "true"]
+    for read in (int, float):
+        try:
+            number = read(value)
+        except ValueError:
+            continue
+        return [value, number] if math.isfinite(number) else [value]
+    return [value]
+
+
+def _print_hits(hits: Hits, pages: int) -> None:
+    hybrid = ", with BM25" if hits.scoring == "hybrid" else ""
+    found = f"{len(hits)} of {pages} pages, {hits.seconds * 1000:.0f} ms"
+    print(f"budget ({hits.budget}){hybrid}{_chosen(hits)}, {found}")
+    for hit in hits:
+        page = hit.page
+        section = page.metadata.get("section")
+        print(f"\n{hit.rank}. {hit.score:.3f}  {page.source}  page {page.number}")
+        if section:
+            print(f"   {section}")
+        text = " ".join(page.text.split())
+        if text:
+            print(textwrap.indent(textwrap.fill(textwrap.shorten(text, _SNIPPET), 92), "   "))
+        if page.image_path:
+            print(f"   picture: {page.image_path}")
+
+
+def _chosen(hits: Hits) -> str:
+    """What the calibration promised of the plan that it chose."""
+    plan = hits.plan
+    if plan is None or plan.way != "auto":
+        return ""
+    return f", chosen by the calibration (recall {plan.recall:.3f}, {plan.ms:.1f} ms expected)"
