@@ -16,7 +16,7 @@ from metaembed_rag.errors import StoreError
 from metaembed_rag.pages import Page
 from metaembed_rag.store import cache, chroma, level_writer, levels, places, records
 from metaembed_rag.store.cache import VectorCache
-from metaembed_rag.store.changes import Change, WriteLog
+from metaembed_rag.store.changes import Change, WriteLog, are_all_between
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.level_writer import CacheWriter
 from metaembed_rag.store.levels import CachedVectors, Header, level_ends
@@ -354,6 +354,63 @@ def test_it_follows_a_hundred_random_writes(tmp_path):
             put(store, names, seed)
         if random.random() < 0.5:
             assert_equal(store, kept.current())
+
+
+STEPS = ["put", "put", "put", "delete", "note", "other", "look", "lose", "give"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_handed_over_is_the_same_as_what_would_be_read(tmp_path, seed):
+    """At random: writes of ours and of others, hand-overs, lost ones, other readers' updates."""
+    random = np.random.default_rng(seed)
+    store, other = opened(tmp_path), opened(tmp_path)
+    kept, theirs = VectorCache.open(store), VectorCache.open(other)
+    ours: list[Change] = []
+    for number in range(60):
+        names = "".join(random.choice(list("abcdefgh"), size=random.integers(1, 5), replace=False))
+        step = random.choice(
+            ["put", "put", "put", "delete", "note", "other", "look", "lose", "give"]
+        )
+        if step == "put":
+            ours.append(put(store, names, number))
+        elif step == "delete":
+            ours.append(store.delete([f"{name}#1" for name in names]))
+        elif step == "note":
+            there = store.ids()[:1]
+            ours.append(store.update_metadata(there, [{"note": number}] * len(there)))
+        elif step == "other":
+            put(other, names, number)
+        elif step == "look":
+            theirs.current()
+        elif step == "lose":
+            ours.clear()
+        else:
+            assert_equal(store, kept.apply(ours))
+            ours.clear()
+    assert_equal(store, kept.current())
+
+
+def test_of_a_chain_of_marks_no_link_may_be_missing():
+    one, two = Change("a", "b"), Change("b", "c")
+    assert are_all_between([one, two], "a", "c")
+    assert not are_all_between([one, two], "", "c")  # somebody wrote before,
+    assert not are_all_between([one], "a", "c")  # since,
+    assert not are_all_between([one, Change("x", "c")], "a", "c")  # or between
+    assert not are_all_between([one, Change(None, "c")], "a", "c")
+    assert not are_all_between([one, Change("b", None)], "a", None)
+    with pytest.raises(ValueError, match="1 pages were written with 0 stamps"):
+        Change("a", "b", ids=["p"])
+
+
+@pytest.mark.parametrize("where", ["folder", places.MEMORY])
+def test_a_write_lies_between_two_marks_also_when_it_fails(tmp_path, where, monkeypatch):
+    store = opened(tmp_path if where == "folder" else where)
+    first, second = put(store, "ab"), store.delete(["a#1"])
+    assert first.after == second.before != second.after == store.mark()
+    monkeypatch.setattr(store, "_collection", None)
+    with pytest.raises(AttributeError):
+        store.delete(["b#1"])
+    assert store.mark() not in (None, second.after)
 
 
 def test_many_dead_rows_are_dropped(tmp_path, monkeypatch):

@@ -1,0 +1,278 @@
+"""The way in: vectors go from the encoder to Chroma and to the mapped copy, and never back."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chromadb.api.models.Collection import Collection
+
+from metaembed_rag import ingest
+from metaembed_rag.errors import ModelError, StoreError
+from metaembed_rag.index import PageIndex
+from metaembed_rag.ingest import AddOptions
+from metaembed_rag.pages import Page
+from metaembed_rag.store import places
+from metaembed_rag.store.cache import VectorCache
+from metaembed_rag.store.changes import Change
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.testing import FakeEncoder
+from metaembed_rag.vectors.formats import FORMATS
+
+
+def pages(numbers: Iterable[int], text: str = "whales", **metadata: int) -> list[Page]:
+    return [
+        Page("book", number=n + 1, text=f"{text} word{n}", metadata=metadata, id=f"book#{n}")
+        for n in numbers
+    ]
+
+
+def encoder() -> FakeEncoder:
+    return FakeEncoder(dimension=16, query_vectors=4, document_vectors=8)
+
+
+def assert_copied(index: PageIndex) -> None:
+    """The mapped copy holds what the records hold: one living row a page, of these very vectors."""
+    copy = index._searcher.vectors()
+    ids = index.ids()
+    rows = copy.rows(ids)
+    assert copy.pages == len(ids)
+    assert sorted(copy.ids[copy.alive].tolist()) == ids
+    assert np.array_equal(copy.take(rows, 8).decode(), index.vectors(ids))
+    for id, stamp in zip(ids, copy.stamps(rows), strict=True):
+        assert index._store.get([id])[id].stamp == stamp
+
+
+class Reads:
+    """What was read out of Chroma: ids of records that came with their metadata."""
+
+    def __init__(self) -> None:
+        self.records: list[str] = []
+        self.requests = 0
+        """For records; those that ask for ids only are not counted."""
+
+    def take(self) -> list[str]:
+        read, self.records, self.requests = sorted(self.records), [], 0
+        return read
+
+
+@pytest.fixture
+def reads(monkeypatch) -> Reads:
+    seen = Reads()
+    get = Collection.get
+
+    def spy(self, *given, **named):
+        found = get(self, *given, **named)
+        if "metadatas" in named.get("include", ["metadatas"]):
+            seen.requests += 1
+            seen.records += found["ids"]
+        return found
+
+    monkeypatch.setattr(Collection, "get", spy)
+    return seen
+
+
+@pytest.fixture(params=["folder", "memory", "server"])
+def where(request, tmp_path, monkeypatch) -> str:
+    if request.param != "server":
+        return str(tmp_path / "index") if request.param == "folder" else places.MEMORY
+    monkeypatch.setattr(places.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    return request.getfixturevalue("server")
+
+
+@pytest.fixture
+def index(where, request) -> PageIndex:
+    name = f"t{abs(hash(request.node.name))}"
+    return PageIndex.open(where, encoder(), collection=name)
+
+
+def test_no_record_that_was_just_written_is_read_again(index, reads):
+    index.add(pages(range(100)), batch_size=32)
+    assert (reads.requests, reads.take()) == (4, [])  # what is stored of each batch: nothing
+    hits = index.search("whales word7", k=3)
+    assert reads.take() == sorted(hit.page.id for hit in hits)
+    assert_copied(index)
+
+
+def test_of_changed_pages_each_record_is_read_once_before_it_is_replaced(index, reads):
+    index.add(pages(range(40)), batch_size=16)
+    reads.take()
+    again = pages(range(10)) + pages(range(10, 20), year=7) + pages(range(20, 50), "apples")
+    report = index.add(again, batch_size=16)
+    assert (report.added, report.updated, report.unchanged) == (10, 30, 10)
+    assert reads.take() == sorted(f"book#{n}" for n in range(40))
+    assert index.search("apples word30", k=1)[0].page.id == "book#30"
+    assert index.search("word15", k=1, where={"year": 7})[0].page.id == "book#15"
+    assert_copied(index)
+
+
+def test_deleted_pages_are_read_for_their_pictures_and_no_others(index, reads):
+    index.add(pages(range(20)))
+    reads.take()
+    index.delete(source="book", where=None)
+    assert len(reads.take()) == 20
+    index.add(pages(range(5), "pears"))
+    assert reads.take() == []
+    assert_copied(index)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_in_every_format_what_is_handed_over_is_what_is_stored(tmp_path, format, reads):
+    index = PageIndex.open(tmp_path, encoder(), format=format)
+    index.add(pages(range(20)), batch_size=8)
+    assert reads.take() == []
+    assert_copied(index)
+
+
+def test_what_gathers_is_handed_over_in_portions(index, monkeypatch, reads):
+    monkeypatch.setattr(ingest, "_HANDED_OVER_AT", 10_000)  # of 8 x 18 bytes a page, and its id
+    portions: list[int] = []
+    apply = VectorCache.apply
+
+    def spy(self, changes: list[Change]):
+        portions.append(sum(len(change.ids) for change in changes))
+        return apply(self, changes)
+
+    monkeypatch.setattr(VectorCache, "apply", spy)
+    index.add(pages(range(100)), batch_size=10)
+    assert portions == [30, 30, 30, 10]
+    assert reads.take() == []
+    assert_copied(index)
+
+
+@pytest.mark.parametrize("size", [1, 10**9])
+def test_a_page_that_comes_several_times_has_one_living_row(index, monkeypatch, size):
+    monkeypatch.setattr(ingest, "_HANDED_OVER_AT", size)
+    index.add(pages(range(8)) + pages(range(4, 12), "pears") + pages([5], "plums"), batch_size=3)
+    assert index.search("plums", k=1)[0].page.id == "book#5"
+    assert_copied(index)
+
+
+def test_a_page_that_cannot_be_read_any_more_has_no_row(index):
+    index.add(pages(range(8)))
+    blank = [Page(source="book", number=4, text=" ", id="book#3")]
+    assert index.add(pages([9]) + blank, batch_size=1).removed == 1
+    assert_copied(index)
+
+
+def test_after_a_failure_between_two_batches_the_next_search_reads_what_is_missing(index, reads):
+    def failing():
+        yield from pages(range(20))
+        raise RuntimeError("the disk was pulled out")
+
+    with pytest.raises(RuntimeError):
+        index.add(failing(), batch_size=8)
+    assert len(index) == 16
+    assert reads.take() == []
+    assert len(index.search("whales word3", k=16)) == 16
+    assert set(reads.take()) == {f"book#{n}" for n in range(16)}
+    index.add(pages(range(16, 24)))
+    assert reads.take() == []
+    assert_copied(index)
+
+
+def _add_until_killed(where: str, portions: int) -> None:
+    """Add pages; be killed when the last of so many portions is about to be handed over."""
+    ingest._HANDED_OVER_AT = 1
+    apply, handed = VectorCache.apply, [0]
+
+    def killed(self, changes):
+        handed[0] += 1
+        if handed[0] == portions:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return apply(self, changes)
+
+    VectorCache.apply = killed
+    index = PageIndex.open(where, encoder())
+    index.add(pages(range(4), "pears") + pages(range(40, 60)), batch_size=4)
+
+
+@pytest.mark.parametrize("portions", [1, 3])
+def test_a_kill_between_batch_and_hand_over_loses_nothing(tmp_path, reads, portions):
+    index = PageIndex.open(tmp_path, encoder())
+    index.add(pages(range(40)))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_add_until_killed, args=(str(tmp_path), portions)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    reads.take()
+    # The portions before were handed over; the batch of the last one is read.
+    late = (
+        [f"book#{n}" for n in range(4)] if portions == 1 else [f"book#{n}" for n in range(44, 48)]
+    )
+    for opened in (index, PageIndex.open(tmp_path, encoder())):
+        hits = opened.search("pears word1", k=1)
+        assert hits[0].page.id == "book#1"
+    read = reads.take()
+    read.remove("book#1")
+    read.remove("book#1")  # the hit, twice
+    assert read == late
+    assert_copied(index)
+    index.add(pages(range(40, 60)))
+    assert_copied(index)
+
+
+class Interloper:
+    """Writes to the same collection in the middle of somebody's ``add``, without its lock."""
+
+    def __init__(self, index: PageIndex, path: Path) -> None:
+        self.other = ChromaStore.open(index._store.where, None, collection=index._store.name)
+        self.index = PageIndex.open(path / "elsewhere", encoder())
+        self.calls = 0
+
+    def __call__(self, done: int) -> None:
+        self.calls += 1
+        if self.calls != 2:
+            return
+        self.index.add(pages([2, 90, 91], "strange"))
+        found = self.index._store._collection.get(
+            ids=["book#2", "book#90", "book#91"], include=["metadatas", "embeddings"]
+        )
+        first = np.array(found["embeddings"], dtype=np.float32)
+        self.other.upsert(found["ids"], first, found["metadatas"])
+        self.other.delete(["book#1"])
+
+
+@pytest.mark.parametrize("size", [1, 10**9])
+@pytest.mark.parametrize("where", ["folder", "server"], indirect=True)
+def test_another_writer_in_between_is_noticed(index, tmp_path, monkeypatch, reads, size):
+    monkeypatch.setattr(ingest, "_HANDED_OVER_AT", size)
+    interloper = Interloper(index, tmp_path)
+    index.add(pages(range(40)), batch_size=8, progress=interloper)
+    assert interloper.calls == 5
+    assert index.search("strange word2", k=1)[0].page.id == "book#2"
+    assert "book#1" not in {hit.page.id for hit in index.search("word1", k=99)}
+    assert {"book#90", "book#91"} < set(index.ids())
+    assert_copied(index)
+    index.add(pages(range(30, 50), "pears"), batch_size=8)
+    assert_copied(index)
+
+
+def test_another_reader_in_between_leaves_one_row_a_page(tmp_path, monkeypatch):
+    """Its process brings the same files up to date, with pages that are handed over later."""
+    monkeypatch.setattr(ingest, "_HANDED_OVER_AT", 6_000)
+    index = PageIndex.open(tmp_path, encoder())
+    reader = PageIndex.open(tmp_path, encoder())
+    index.add(
+        pages(range(40)) + pages(range(5), "pears"),
+        batch_size=8,
+        progress=lambda done: reader.search("whales", k=1),
+    )
+    assert_copied(index)
+    assert_copied(reader)
+    assert len(index._searcher.vectors()) <= 45  # five were replaced, none came twice
+
+
+@pytest.mark.parametrize(
+    ("options", "error"), [({"batch_size": 0}, StoreError), ({"mode": "sound"}, ModelError)]
+)
+def test_options_that_make_no_sense_are_refused_when_they_are_said(options, error):
+    with pytest.raises(error):
+        AddOptions(**options)
