@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AddReport": "metaembed_rag.index",
-    "Hit": "metaembed_rag.index",
-    "Hits": "metaembed_rag.index",
+    "AddReport": "metaembed_rag.ingest",
+    "Hit": "metaembed_rag.hits",
+    "Hits": "metaembed_rag.hits",
     "MetaEmbedEncoder": "metaembed_rag.model",
     "MetaEmbedError": "metaembed_rag.errors",
     "Page": "metaembed_rag.pages",
@@ -42,7 +42,9 @@ __all__ = [
 if TYPE_CHECKING:
     from metaembed_rag.budget import RetrievalBudget
     from metaembed_rag.errors import MetaEmbedError
-    from metaembed_rag.index import AddReport, Hit, Hits, PageIndex
+    from metaembed_rag.hits import Hit, Hits
+    from metaembed_rag.index import PageIndex
+    from metaembed_rag.ingest import AddReport
     from metaembed_rag.model import MetaEmbedEncoder
     from metaembed_rag.pages import Page, load_pages
 
