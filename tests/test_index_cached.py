@@ -20,6 +20,7 @@ from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.maxsim import maxsim
 from tests.support.calibrations import EXACT, FAST, GOOD, calibrated
+from tests.support.indexes import index_of
 
 SUBJECTS = ["whales", "apples", "grass", "stars", "rivers", "engines", "violins", "bread"]
 VERBS = ["swim", "grow", "shine", "turn", "sing", "rise", "fall"]
@@ -45,9 +46,7 @@ def encoder():
 
 @pytest.fixture
 def index(encoder):
-    index = PageIndex.open(":memory:", encoder)
-    index.add(pages())
-    return index
+    return index_of(pages(), encoder)
 
 
 def ranking(index, encoder, text, budget, ids=None) -> list[tuple[str, float]]:

@@ -490,6 +490,7 @@ _SECOND_PROCESS = """
 """
 
 
+@pytest.mark.integration
 def test_another_process_goes_on_where_this_one_stopped(encoder, tmp_path, red):
     store = MetaEmbedVectorStore(where=str(tmp_path / "index"), encoder=encoder)
     context = StorageContext.from_defaults(vector_store=store)

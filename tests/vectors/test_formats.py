@@ -263,6 +263,7 @@ def test_settings_keep_dimensions_and_files_without_them_stay_as_they_were():
         Settings(dimensions=(128, 64))
 
 
+@pytest.mark.integration
 def test_the_benchmark_compares_formats_on_a_set(script, tmp_path, monkeypatch, capsys):
     (tmp_path / "qrels").mkdir()
     write = {
