@@ -130,6 +130,18 @@ def test_the_public_names_are_those_that_the_documentation_promises():
         _ = metaembed_rag.nothing
 
 
+def test_the_version_is_the_same_wherever_it_stands():
+    def said(file: str, pattern: str) -> list[str]:
+        text = (house.ROOT / file).read_text(encoding="utf-8")
+        return re.findall(pattern, text, re.MULTILINE)
+
+    version = metaembed_rag.__version__
+    assert said("pyproject.toml", r'^version = "(.+)"$') == [version]
+    assert said("CITATION.cff", r"^version: (.+)$") == [version]
+    assert said("README.md", r"note += \{Version (.+)\}") == [version]
+    assert version in said("CHANGELOG.md", r"^## \[(\d.*?)\] - \d{4}-\d\d-\d\d$")
+
+
 def test_the_tree_of_errors_is_the_one_that_the_docstring_draws():
     def lines(cls: type, depth: int = 0) -> list[tuple[str, int]]:
         below = [line for child in cls.__subclasses__() for line in lines(child, depth + 1)]
