@@ -299,7 +299,8 @@ def test_pictures_are_kept_shown_replaced_and_deleted(tmp_path, encoder):
     index.add([Page(source="photo", image=Image.new("RGB", (20, 10), "red"))])
     path = Path(index.search(Image.new("RGB", (9, 9), "red"))[0].page.image_path)
     assert path.is_relative_to(folder)
-    assert Image.open(path).size == (20, 10)
+    with Image.open(path) as kept:
+        assert kept.size == (20, 10)
     index.add([Page(source="photo", image=Image.new("RGB", (20, 10), "blue"))])
     [now] = [p for p in folder.rglob("*") if p.is_file()]
     assert now != path

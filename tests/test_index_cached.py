@@ -373,6 +373,7 @@ def test_recall_measures_the_chosen_plan_against_everything(index):
 # -- the command line ------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 def test_the_command_calibrates_and_searches_by_it(tmp_path, encoder, loaded, run):
     place = tmp_path / "i"
     PageIndex.open(place, encoder).add(pages())
@@ -406,6 +407,7 @@ def test_queries_are_read_from_lines_and_from_json_lines(tmp_path):
 # -- real embeddings -------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 def test_on_real_embeddings_every_way_finds_what_the_exact_twin_finds(tmp_path):
     """Sentences about 60 subjects by the shipped checkpoint; 30 ask about one of them."""
     index = PageIndex.open(tmp_path / "i")

@@ -267,6 +267,7 @@ def test_dimensions_that_it_was_trained_for_can_be_stored(copied, tmp_path):
         PageIndex.open(tmp_path / "j", encoder, dimension=5)
 
 
+@pytest.mark.integration
 def test_the_command_line_indexes_and_searches_with_it(folders, tmp_path, capsys):
     make_pdf(tmp_path / "a.pdf", ["revenue by region", "the fox"])
     model = f"{folders['colqwen2_5']}?pooling=kmeans"
@@ -285,6 +286,7 @@ def test_the_command_line_indexes_and_searches_with_it(folders, tmp_path, capsys
         PageIndex.open(place, other)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("framework", ["llama_index", "langchain"])
 def test_the_first_program_of_each_framework_runs_with_it(
     folders, framework, tmp_path, monkeypatch
