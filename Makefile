@@ -8,7 +8,7 @@ INDEX := demo_index
 SPEC := pyproject.toml constraints.txt
 SEARCH = $(BIN)/metaembed search --index $(INDEX) -k 2
 
-.PHONY: help demo train test test-fast test-all check format hooks notebooks clean
+.PHONY: help demo train test test-all check format notebooks clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,8 @@ train: $(VENV)/.test  ## Train `mini` on Debian's manual pages, and measure befo
 	$(BIN)/metaembed evaluate $(MIX)/manpages_test --mode text --model runs/mini-manpages
 
 MIX = .data/mix
+
+.PHONY: test-fast hooks
 
 # Two processes share the tests; OPTIONS goes to pytest: make test OPTIONS="-x tests/store"
 WORKERS ?= 2

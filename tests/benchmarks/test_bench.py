@@ -33,7 +33,6 @@ def test_exact_contenders_find_the_page_whose_vectors_the_query_has(
     assert way.search(pages[17, :16], 10)[0] == 17
 
 
-@pytest.mark.integration
 def test_contenders_answer_in_processes_of_their_own(script, task):
     contenders = script("contenders")
     ways = (contenders.Ours, contenders.OursCandidates)
@@ -45,7 +44,6 @@ def test_contenders_answer_in_processes_of_their_own(script, task):
     assert exact["pages_per_second"] > 0
 
 
-@pytest.mark.integration
 def test_what_fails_at_a_size_is_listed_and_not_tried_at_the_next(script, task):
     contenders = script("contenders")
     ways = (contenders.Ours, contenders.Broken)
@@ -68,7 +66,6 @@ def test_what_two_sizes_show_to_be_hopeless_is_not_tried_at_the_third(script):
     assert late == {"slow": "would take about 1000 s to build 10,000 pages"}
 
 
-@pytest.mark.integration
 def test_what_takes_too_long_is_ended(script):
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()

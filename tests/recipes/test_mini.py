@@ -29,7 +29,6 @@ def test_its_meta_tokens_have_the_ids_that_training_used():
     assert [ids[name] for name in SPECIAL_TOKENS] == list(range(len(SPECIAL_TOKENS)))
 
 
-@pytest.mark.integration
 def test_importing_the_training_package_loads_no_torch():
     code = "import sys, metaembed_rag.training; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -59,7 +59,6 @@ def settings(steps):
     )
 
 
-@pytest.mark.integration
 def test_an_interrupted_run_ends_where_the_whole_run_ends(sampler, tmp_path):
     whole, objective = new_model()
     train(whole, sampler, settings(4), objective=objective)
@@ -81,7 +80,6 @@ def test_an_interrupted_run_ends_where_the_whole_run_ends(sampler, tmp_path):
         assert torch.equal(one, other)
 
 
-@pytest.mark.integration
 def test_training_lowers_the_loss_of_every_group(sampler):
     model, objective = new_model()
     seen = []
@@ -114,7 +112,6 @@ def test_the_teacher_adds_weighted_late_interaction_and_a_share_of_the_bag():
         assert score == pytest.approx(late + share * bag, abs=1e-2)  # bf16
 
 
-@pytest.mark.integration
 def test_the_bag_model_learns_to_find_a_text_by_one_of_its_words(sampler):
     losses = []
     vectors = train_bag(
