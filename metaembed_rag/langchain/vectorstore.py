@@ -444,4 +444,5 @@ def _unit_vectors(embedding: Any, dimension: int) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and lengths.all()):
         raise StoreError("the embedding holds a vector of zeros, or numbers that are not finite")
-    return vectors / lengths
+    unit: NDArray[np.float32] = vectors / lengths
+    return unit
