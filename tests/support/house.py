@@ -117,10 +117,18 @@ def imported_names(module: str) -> frozenset[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.module, f"{module}: a relative import"
-            assert not node.level, f"{module}: a relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names = (node.module or "", *(alias.name for alias in node.names))
+            base = ".".join(filter(None, (_package_above(module, node.level), names[0])))
+            found |= {f"{base}.{name}" for name in names[1:]}
     return frozenset(found)
+
+
+def _package_above(module: str, level: int) -> str:
+    """What the dots of a relative import stand for; nothing where there are none."""
+    if not level:
+        return ""
+    steps = level - (modules()[module].name == "__init__.py")
+    return module.rsplit(".", steps)[0] if steps else module
 
 
 def parameters(module: str) -> Iterator[tuple[str, int]]:
