@@ -29,6 +29,8 @@ from tests.support import tiny_backbones
 from tests.support import tiny_late_interaction as tiny
 from tests.support.files import make_pdf
 
+pytestmark = pytest.mark.integration  # with every layout that others' checkpoints have
+
 ROOT = Path(__file__).parents[2]
 RED, BLUE = (
     Image.new("RGB", size, color) for size, color in [((60, 90), "red"), ((90, 60), "blue")]
@@ -267,7 +269,6 @@ def test_dimensions_that_it_was_trained_for_can_be_stored(copied, tmp_path):
         PageIndex.open(tmp_path / "j", encoder, dimension=5)
 
 
-@pytest.mark.integration
 def test_the_command_line_indexes_and_searches_with_it(folders, tmp_path, capsys):
     make_pdf(tmp_path / "a.pdf", ["revenue by region", "the fox"])
     model = f"{folders['colqwen2_5']}?pooling=kmeans"
@@ -286,7 +287,6 @@ def test_the_command_line_indexes_and_searches_with_it(folders, tmp_path, capsys
         PageIndex.open(place, other)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("framework", ["llama_index", "langchain"])
 def test_the_first_program_of_each_framework_runs_with_it(
     folders, framework, tmp_path, monkeypatch

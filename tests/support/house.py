@@ -50,7 +50,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "sentence_transformers": frozenset({"model", "training"}),
     "Stemmer": frozenset({"search"}),
     "tokenizers": frozenset({"model", "training"}),
-    "torch": frozenset({"vectors", "model", "evaluation", "training"}),
+    "torch": frozenset({"vectors", "model", "testing", "evaluation", "training"}),
     "transformers": frozenset({"model", "training"}),
 }
 """Which parts of the package may import a heavy library; recipes and benchmarks may import any."""
