@@ -36,16 +36,30 @@ train: $(VENV)/.test  ## Train `mini` on Debian's manual pages, and measure befo
 
 MIX = .data/mix
 
-test: $(VENV)/.test  ## Run the tests (a few minutes on two cores)
-	$(BIN)/python -m pytest -q -m "not slow and not gpu and not network"
+.PHONY: test-fast hooks
+
+# Two processes share the tests; OPTIONS goes to pytest: make test OPTIONS="-x tests/store"
+WORKERS ?= 2
+OPTIONS ?=
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+test: $(VENV)/.test  ## Run the tests (under five minutes on two cores)
+	$(PYTEST) -m "not slow and not gpu and not network" $(OPTIONS)
+
+test-fast: $(VENV)/.test  ## Run the tests that are no whole programs (under a minute)
+	$(PYTEST) -m "not integration and not slow and not gpu and not network" $(OPTIONS)
 
 test-all: $(VENV)/.test  ## Run the slow tests too
-	$(BIN)/python -m pytest -q -m "not network"
+	$(PYTEST) -m "not network" $(OPTIONS)
 
-check: $(VENV)/.test  ## ruff and mypy
+check: $(VENV)/.test  ## ruff, mypy, pydoclint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	BIN=$(BIN) .ci/docstrings
+
+hooks: $(VENV)/.test  ## Check each commit before it is made (pre-commit)
+	$(BIN)/pre-commit install
 
 format: $(VENV)/.test  ## Let ruff format the code
 	$(BIN)/ruff format .

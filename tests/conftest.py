@@ -20,10 +20,25 @@ if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
     from metaembed_rag.testing import FakeEncoder
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many processes as cores run already. Said before torch is loaded, and to every child.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 for name in ("METAEMBED_INDEX", "METAEMBED_MODEL", "METAEMBED_BUDGET"):
     os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """``os.fsync`` does nothing in this process: what the tests read comes from memory.
+
+    An index in memory calls it 15 times when it is made, 1 to 5 ms each; processes that a test
+    starts and kills still wait for the disk.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -68,19 +83,16 @@ def index(encoder) -> PageIndex:
     with a blue one."""
     from PIL import Image
 
-    from metaembed_rag.index import PageIndex
     from metaembed_rag.pages import Page
+    from tests.support.indexes import index_of
 
     red, blue = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
-    index = PageIndex.open(":memory:", encoder)
-    index.add(
-        [
-            Page(source="fruit.pdf", number=1, text="red apples", image=red, metadata={"year": 1}),
-            Page(source="fruit.pdf", number=2, text="green pears", metadata={"year": 2}),
-            Page(source="sea.pdf", number=1, text="blue whales swim", image=blue),
-        ]
-    )
-    return index
+    pages = [
+        Page(source="fruit.pdf", number=1, text="red apples", image=red, metadata={"year": 1}),
+        Page(source="fruit.pdf", number=2, text="green pears", metadata={"year": 2}),
+        Page(source="sea.pdf", number=1, text="blue whales swim", image=blue),
+    ]
+    return index_of(pages, encoder)
 
 
 @pytest.fixture

@@ -118,6 +118,7 @@ def test_a_model_that_is_not_there_is_a_sentence(capsys):
     assert "no checkpoint 'none-such'" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_planning_loads_no_model():
     code = (
         "import sys; from metaembed_rag.cli import main; main(['plan', '--pages', '9', '--json']);"

@@ -1,101 +1,107 @@
-"""How the house is built: floors, homes, public names, the tree of errors."""
+"""How the house is built: floors, circles, homes, public names, the tree of errors."""
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import metaembed_rag
 from metaembed_rag import errors
+from tests.support import house
 
-PACKAGE = Path(metaembed_rag.__file__).parent
+README = (house.ROOT / "README.md").read_text(encoding="utf-8")
+HOUSE = README.partition("## How the house is built\n")[2].partition("\n## ")[0]
 
-FLOORS = [
-    {"errors", "budget", "progress"},
-    {"pages", "ocr", "multivector", "formats", "pooling", "phrases"},
-    {"maxsim", "model", "store", "testing", "hits", "lexical", "fusion", "display", "inputs"},
-    {"adding", "cascade"},
-    {"searching", "calibrating"},
-    {"index", "adapters", "plan"},
-    {"llama_index", "langchain", "training", "evaluation"},
-    {"cli"},
-]
-"""From the ground up; a module imports only from its own part and from floors below."""
-
-SAME_FLOOR = {("budget", "errors"), ("store", "hits"), ("store", "lexical"), ("ocr", "pages")}
-SAME_FLOOR |= {("formats", "multivector"), ("display", "hits"), ("hits", "display")}
-SAME_FLOOR |= {("training", "evaluation"), ("adapters", "index")}
-"""Neighbours that may use each other: the first imports the second."""
-
-HOMES = {
-    "chromadb": {"store"},
-    "pypdfium2": {"pages", "training"},
-    "rapidocr": {"ocr"},
-    "sentence_transformers": {"model", "training"},
-    "transformers": {"model", "training"},
-    "tokenizers": {"model", "training"},
-    "llama_index": {"llama_index"},
-    "langchain_core": {"langchain"},
-    "ir_measures": {"evaluation"},
-    "mteb": {"evaluation"},
-    "bm25s": {"lexical"},
-    "Stemmer": {"lexical"},
-}
-"""Which part may import a heavy library."""
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "examples/*.py", "notebooks/*.ipynb")
+    for path in house.ROOT.glob(pattern)
+)
 
 
-def part_of(path: Path) -> str:
-    relative = path.relative_to(PACKAGE)
-    return relative.parts[0].removesuffix(".py")
+def test_every_part_stands_on_one_floor_and_every_floor_has_only_parts_that_are_there():
+    table = [part for floor in house.FLOORS for part in floor]
+    assert len(table) == len(set(table))
+    here = {tree for tree in house.TREES[1:] if (house.ROOT / tree).is_dir()}
+    parts = {house.part_of(module) for module in house.modules()} - {house.FACADE}
+    assert parts == set(table) - (set(house.TREES[1:]) - here)
 
 
-def modules() -> list[Path]:
-    return [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+def test_a_file_imports_only_from_below_and_from_its_own_part():
+    def allowed(part: str, other: str) -> bool:
+        return part == other or house.floor_of(other) < house.floor_of(part)
+
+    up = [
+        f"{module} imports {other}"
+        for module in house.modules()
+        for other in sorted(house.imported_modules(module))
+        if not allowed(house.part_of(module), house.part_of(other))
+    ]
+    assert up == []
 
 
-def imported(path: Path) -> set[str]:
-    """Dotted names of all imports in a file, those inside functions too."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+def test_no_file_comes_back_to_itself_by_its_imports():
+    edges = {module: house.imported_modules(module) for module in house.modules()}
+    assert house.circles(edges) == []
 
 
-def floor(part: str) -> int:
-    return next(i for i, parts in enumerate(FLOORS) if part in parts)
+def test_a_circle_is_found_wherever_it_begins_and_a_diamond_is_none():
+    edges = {"a": ["b", "c"], "b": ["d"], "c": ["d"], "d": ["e"], "e": ["f"], "f": ["d"]}
+    assert house.circles(edges) == [["d", "e", "f"]]
+    assert house.circles({**edges, "f": []}) == []
 
 
-def test_every_module_stands_on_a_floor():
-    assert {part_of(path) for path in modules()} - {"checkpoints"} <= set().union(*FLOORS)
+def test_heavy_libraries_stay_at_home():
+    astray = [
+        f"{module} imports {name}"
+        for module in house.modules()
+        for name in sorted(house.imported_names(module))
+        if (part := house.part_of(module)) not in house.TREES[1:]
+        and part not in house.HOMES.get(name.partition(".")[0], {part})
+    ]
+    assert astray == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path):
-    part = part_of(path)
-    for name in imported(path):
-        if name.startswith("metaembed_rag."):
-            other = name.split(".")[1]
-            if other in {"__version__", part}:
-                continue
-            below = floor(other) < floor(part) or (part, other) in SAME_FLOOR
-            assert below, f"{part} imports {name}"
+def test_no_function_has_too_many_parameters():
+    assert [
+        f"{module}: {function} has {count}"
+        for module in house.modules()
+        for function, count in house.parameters(module)
+        if count > house.MOST_PARAMETERS
+    ] == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_heavy_libraries_stay_at_home(path):
-    for name in imported(path):
-        homes = HOMES.get(name.split(".")[0])
-        assert homes is None or part_of(path) in homes, f"{part_of(path)} imports {name}"
+def test_the_readme_draws_the_floors_of_the_table():
+    assert house.drawn_floors() in " ".join(HOUSE.split())
+
+
+def test_the_readme_says_of_every_part_what_it_is():
+    said = dict(re.findall(r"^(?:[├└]── )?([\w-]+)(?:\.py|/\S*)? +(\S.*)$", HOUSE, re.MULTILINE))
+    parts = [part for floor in house.FLOORS for part in floor]
+    assert [part for part in parts if not said.get(part)] == []
+    drawn = set(re.findall(r"^[├└]── (\w+)", HOUSE, re.MULTILINE))
+    assert drawn - set(parts) == {"__init__", "checkpoints"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_examples_and_notebooks_use_public_modules_only(path):
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    used = re.findall(r"^ *(?:from|import) (metaembed_rag[\w.]*)", text, re.MULTILINE)
+    used += re.findall(r"-m (metaembed_rag[\w.]*)", text)
+    assert set(used) - house.PUBLIC_MODULES == set()
+
+
+@pytest.mark.parametrize("name", sorted(house.PUBLIC_MODULES))
+def test_a_public_module_is_there(name):
+    assert house.exists(name)
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -122,6 +128,18 @@ def test_the_public_names_are_those_that_the_documentation_promises():
         assert getattr(metaembed_rag, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = metaembed_rag.nothing
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    def said(file: str, pattern: str) -> list[str]:
+        text = (house.ROOT / file).read_text(encoding="utf-8")
+        return re.findall(pattern, text, re.MULTILINE)
+
+    version = metaembed_rag.__version__
+    assert said("pyproject.toml", r'^version = "(.+)"$') == [version]
+    assert said("CITATION.cff", r"^version: (.+)$") == [version]
+    assert said("README.md", r"note += \{Version (.+)\}") == [version]
+    assert version in said("CHANGELOG.md", r"^## \[(\d.*?)\] - \d{4}-\d\d-\d\d$")
 
 
 def test_the_tree_of_errors_is_the_one_that_the_docstring_draws():

@@ -30,6 +30,7 @@ from metaembed_rag.model.inputs import page_input
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.maxsim import maxsim
+from tests.support.indexes import index_of
 
 TEXTS = ["red apples grow", "blue whales swim", "green grass fields", "apples and whales"]
 
@@ -42,15 +43,8 @@ def pages(texts=TEXTS, source="book", **more):
 
 
 @pytest.fixture
-def encoder():
-    return FakeEncoder()
-
-
-@pytest.fixture
 def index(encoder):
-    index = PageIndex.open(":memory:", encoder)
-    index.add(pages())
-    return index
+    return index_of(pages(), encoder)
 
 
 # -- search --------------------------------------------------------------------------------
@@ -305,7 +299,8 @@ def test_pictures_are_kept_shown_replaced_and_deleted(tmp_path, encoder):
     index.add([Page(source="photo", image=Image.new("RGB", (20, 10), "red"))])
     path = Path(index.search(Image.new("RGB", (9, 9), "red"))[0].page.image_path)
     assert path.is_relative_to(folder)
-    assert Image.open(path).size == (20, 10)
+    with Image.open(path) as kept:
+        assert kept.size == (20, 10)
     index.add([Page(source="photo", image=Image.new("RGB", (20, 10), "blue"))])
     [now] = [p for p in folder.rglob("*") if p.is_file()]
     assert now != path
@@ -328,6 +323,7 @@ def test_a_picture_whose_file_was_lost_comes_back(tmp_path, encoder):
     assert len(encoder.encoded) == before
 
 
+@pytest.mark.integration
 def test_an_index_can_be_moved(tmp_path, encoder):
     PageIndex.open(tmp_path / "i", encoder).add(
         [Page(source="photo", text="x", image=Image.new("RGB", (20, 10), "red"))]
@@ -647,6 +643,7 @@ index.add(pages, batch_size=5, progress=acknowledge)
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("acknowledged", [5, 60, 300])
 def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path, acknowledged):
     run = [sys.executable, "-c", ADD_SLOWLY, str(tmp_path / "i")]
@@ -683,6 +680,7 @@ index.delete("book#1")
 """
 
 
+@pytest.mark.integration
 def test_what_other_processes_write_is_found_without_opening_again(tmp_path, encoder):
     index = PageIndex.open(tmp_path / "i", encoder)
     index.add(pages())
@@ -705,6 +703,7 @@ def test_two_indexes_of_one_process_on_one_folder_see_each_other(tmp_path, encod
     assert "book#2" not in {hit.page.id for hit in two.search("whales swim", k=9)}
 
 
+@pytest.mark.integration
 def test_a_server_does_what_a_folder_does(server, tmp_path, encoder):
     def scenario(where, name):
         files = tmp_path / name
@@ -732,6 +731,7 @@ def test_a_server_that_does_not_answer_is_a_sentence(encoder):
         PageIndex.open("http://127.0.0.1:9", encoder)
 
 
+@pytest.mark.integration
 def test_large_batches_fit_a_servers_requests(server):
     encoder = FakeEncoder(dimension=1024)
     index = PageIndex.open(server, encoder, collection="large")
@@ -817,6 +817,7 @@ index.add([Page(source="new", text="apples everywhere")])
 """
 
 
+@pytest.mark.integration
 def test_hybrid_search_sees_what_another_process_wrote(tmp_path, encoder):
     index = PageIndex.open(tmp_path / "i", encoder)
     index.add(pages())
@@ -852,6 +853,7 @@ def test_a_plain_hybrid_search_compares_whole_words(tmp_path, encoder):
         assert any(hit.bm25 for hit in index.search("whale", hybrid=True)) == score
 
 
+@pytest.mark.integration
 def test_hybrid_search_on_a_server_keeps_words_in_the_users_cache(
     server, tmp_path, encoder, monkeypatch
 ):

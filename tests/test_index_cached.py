@@ -20,6 +20,7 @@ from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.maxsim import maxsim
 from tests.support.calibrations import EXACT, FAST, GOOD, calibrated
+from tests.support.indexes import index_of
 
 SUBJECTS = ["whales", "apples", "grass", "stars", "rivers", "engines", "violins", "bread"]
 VERBS = ["swim", "grow", "shine", "turn", "sing", "rise", "fall"]
@@ -45,9 +46,7 @@ def encoder():
 
 @pytest.fixture
 def index(encoder):
-    index = PageIndex.open(":memory:", encoder)
-    index.add(pages())
-    return index
+    return index_of(pages(), encoder)
 
 
 def ranking(index, encoder, text, budget, ids=None) -> list[tuple[str, float]]:
@@ -374,6 +373,7 @@ def test_recall_measures_the_chosen_plan_against_everything(index):
 # -- the command line ------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 def test_the_command_calibrates_and_searches_by_it(tmp_path, encoder, loaded, run):
     place = tmp_path / "i"
     PageIndex.open(place, encoder).add(pages())
@@ -407,6 +407,7 @@ def test_queries_are_read_from_lines_and_from_json_lines(tmp_path):
 # -- real embeddings -------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 def test_on_real_embeddings_every_way_finds_what_the_exact_twin_finds(tmp_path):
     """Sentences about 60 subjects by the shipped checkpoint; 30 ask about one of them."""
     index = PageIndex.open(tmp_path / "i")

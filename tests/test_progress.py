@@ -83,6 +83,7 @@ import tqdm.auto
 """
 
 
+@pytest.mark.integration
 def test_a_notebook_without_widgets_is_not_told_so():
     done = subprocess.run([sys.executable, "-c", IN_A_NOTEBOOK], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -187,7 +187,8 @@ class _Bar:
         self._shown = shown
 
     def __call__(self, items: Sequence[_T], label: str) -> Iterable[_T]:
-        return tqdm(items, desc=label, disable=not self._shown)
+        bar: Iterable[_T] = tqdm(items, desc=label, disable=not self._shown)
+        return bar
 
 
 class _Ranker:

@@ -234,7 +234,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
     ) -> list[Embedding]:
         """First vectors, encoding only those that the cache lacks."""
         if self._cache is None:
-            return [] if not inputs else encode(list(inputs))[:, 0].tolist()  # type: ignore[no-any-return]
+            return [] if not inputs else encode(list(inputs))[:, 0].tolist()
         keys = [_cache_key(self.encoder.fingerprint, side, value) for value in inputs]
         found = {key: self._cache.get(key, collection=_CACHE_COLLECTION) for key in set(keys)}
         known = {key: entry["embedding"] for key, entry in found.items() if entry is not None}

@@ -78,7 +78,7 @@ class MetaEmbedReader(BasePydanticReader):
         """The name under which LlamaIndex serialises it, without password and ``on_skip``."""
         return "MetaEmbedReader"
 
-    def lazy_load_data(  # type: ignore[override]
+    def lazy_load_data(
         self, paths: Paths, extra_info: Mapping[str, Any] | None = None, fs: Any = None
     ) -> Iterator[Document]:
         """Yield the documents of files and folders, one page in memory at a time.

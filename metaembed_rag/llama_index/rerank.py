@@ -46,11 +46,10 @@ class MetaEmbedRerank(BaseNodePostprocessor):
         top_n: At most so many nodes.
         budget: ``(r_q, r_c)``, ``"4,8"`` or a preset's name; else the environment variable
             ``METAEMBED_BUDGET``, else all vectors there are. A query's own budget comes first.
-        r_q: Query vectors that take part.
-        r_c: Page vectors that take part.
-        keep_retrieval_score: Keep the score before in the metadata, as ``retrieval_score``.
-        batch_size: Nodes encoded at a time.
-        **options: LlamaIndex's: ``callback_manager``.
+        **options: ``r_q`` and ``r_c``, the query and page vectors that take part;
+            ``keep_retrieval_score``, which keeps the score before in the metadata, as
+            ``retrieval_score``; ``batch_size``, the nodes encoded at a time; and LlamaIndex's
+            ``callback_manager``.
 
     Raises:
         BudgetError: On reranking, when the budget asks for more vectors than there are.

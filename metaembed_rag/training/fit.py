@@ -231,7 +231,7 @@ class _Run:
             self._say(line)
 
 
-class MetaEmbedTrainer(MultiVectorEncoderTrainer):  # type: ignore[misc]
+class MetaEmbedTrainer(MultiVectorEncoderTrainer):
     """sentence-transformers' trainer with batches by step, whole checkpoints and shared sums.
 
     Args:

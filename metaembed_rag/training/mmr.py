@@ -148,7 +148,8 @@ def group_scores(
     queries: Tensor, documents: Tensor, groups: Sequence[tuple[int, int]]
 ) -> list[Tensor]:
     """MaxSim sums ``(n, m)`` of every group, float32, from one product of all vectors."""
-    return list(_GroupScores.apply(queries, documents, tuple(groups)))
+    scores = _GroupScores.apply(queries, documents, tuple(groups))  # type: ignore[no-untyped-call]
+    return list(scores)
 
 
 class _GroupScores(torch.autograd.Function):

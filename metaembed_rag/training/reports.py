@@ -69,7 +69,7 @@ class Judge:
         return {str(one.budget): round(one.mean(METRIC), 4) for one in report.results}
 
 
-class Reporter(TrainerCallback):  # type: ignore[misc]
+class Reporter(TrainerCallback):
     """Tells, measures and asks for checkpoints at the steps that the configuration names.
 
     Args:

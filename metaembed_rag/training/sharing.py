@@ -22,7 +22,10 @@ def devices() -> int:
 
 def gather(vectors: Tensor) -> Tensor:
     """Rows of all devices in their order, with gradients: (n, r, D) -> (all, r, D)."""
-    return vectors if devices() == 1 else _Gather.apply(vectors)
+    if devices() == 1:
+        return vectors
+    gathered: Tensor = _Gather.apply(vectors)  # type: ignore[no-untyped-call]
+    return gathered
 
 
 class _Gather(torch.autograd.Function):
@@ -41,10 +44,11 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:n] for part, n in zip(parts, ctx.counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         whole = gradient.contiguous()
         distributed.all_reduce(whole)
-        return whole.split(ctx.counts)[distributed.get_rank()]
+        own: Tensor = whole.split(ctx.counts)[distributed.get_rank()]
+        return own
 
 
 @torch.no_grad()

@@ -169,4 +169,5 @@ def meta_rows(encoder: MetaEmbedEncoder) -> list[int]:
 def embedding_name(model: Any) -> str:
     """The full name of the module that holds the input embeddings."""
     wanted = model.get_input_embeddings()
-    return next(name for name, module in model.named_modules() if module is wanted)
+    name: str = next(name for name, module in model.named_modules() if module is wanted)
+    return name

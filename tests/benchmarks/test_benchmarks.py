@@ -54,6 +54,7 @@ def test_bm25_gives_no_points_for_a_query_of_stop_words(script):
     assert scores.tolist() == [[0]]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "pages", "queries", "plain", "stemmed"),
     [

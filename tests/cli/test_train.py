@@ -103,6 +103,7 @@ def test_a_failure_is_one_sentence_and_exit_code_1(arguments, message, capsys):
     assert len(printed.err.splitlines()) == 1
 
 
+@pytest.mark.integration
 def test_wrong_keys_are_refused_before_torch_is_loaded(tmp_path):
     (tmp_path / "run.toml").write_text('out = "a"\n[train]\nstpes = 3\n')
     code = "import sys; from metaembed_rag.cli import main; main(sys.argv[1:]); "
@@ -116,6 +117,7 @@ def test_wrong_keys_are_refused_before_torch_is_loaded(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("module", ["accelerate", "datasets"])
 def test_a_missing_library_is_named_with_its_extra(module, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"query": "a", "positive": "b"}\n')

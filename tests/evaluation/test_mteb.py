@@ -26,6 +26,8 @@ mteb = pytest.importorskip("mteb", reason="needs the extra mteb")
 
 from metaembed_rag.evaluation.mteb import MTEBEncoder, MTEBIndex, as_task  # noqa: E402
 
+pytestmark = pytest.mark.integration
+
 SECOND = 1 / math.log2(3)
 """nDCG where the only relevant page stands in the second place."""
 

@@ -13,9 +13,12 @@ from metaembed_rag.model import shipped_checkpoints
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-pytestmark = pytest.mark.skipif(
-    "mini" not in shipped_checkpoints(), reason="the shipped checkpoint mini is not there"
-)
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        "mini" not in shipped_checkpoints(), reason="the shipped checkpoint mini is not there"
+    ),
+]
 
 
 @pytest.fixture

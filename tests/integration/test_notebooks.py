@@ -33,6 +33,7 @@ SAYS = {
 needs_mini = pytest.mark.skipif(
     "mini" not in shipped_checkpoints(), reason="the shipped checkpoint mini is not there"
 )
+pytestmark = pytest.mark.integration
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "langchain.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(
     "mini" not in shipped_checkpoints(), reason="the shipped checkpoint mini is not there"
 )

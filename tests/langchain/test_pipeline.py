@@ -186,12 +186,13 @@ def test_every_kind_of_file_becomes_documents(folder, tmp_path):
     assert page.page_content.strip() == "pears"
     assert page.metadata["source"] == f"{folder}/report.pdf"
     assert (page.metadata["page"], page.metadata["title"]) == (2, "Fruit")
-    assert Image.open(page.metadata["image_path"]).format == "JPEG"
+    with Image.open(page.metadata["image_path"]) as kept:
+        assert kept.format == "JPEG"
     assert page.metadata["mime_type"] == "image/jpeg"
     assert found[f"{folder}/kite.png#1"].metadata["image_path"] == f"{folder}/kite.png"
     assert found[f"{folder}/kite.png#1"].metadata["mime_type"] == "image/png"
-    frame = Image.open(found[f"{folder}/scan.tiff#2"].metadata["image_path"])
-    assert frame.getpixel((0, 0))[2] > 200
+    with Image.open(found[f"{folder}/scan.tiff#2"].metadata["image_path"]) as frame:
+        assert frame.getpixel((0, 0))[2] > 200
     assert "image_path" not in found[f"{folder}/notes.txt#1"].metadata
     assert run(loader.aload()) == loader.load()
 

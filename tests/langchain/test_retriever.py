@@ -51,7 +51,8 @@ def test_a_document_keeps_text_picture_metadata_and_score(index):
     first = MetaEmbedRetriever(index=index).invoke("red apples")[0]
     path = first.metadata["image_path"]
     assert first.page_content == "red apples"
-    assert Image.open(path).size == (40, 30)
+    with Image.open(path) as kept:
+        assert kept.size == (40, 30)
     assert len(first.metadata.pop("content_hash")) == 32
     assert first.metadata == {
         "year": 1,

@@ -33,7 +33,7 @@ def no_network():
     pytest_socket.enable_socket()
 
 
-class TestEmbeddingsUnit(EmbeddingsUnitTests):
+class OurEmbeddings:
     @property
     def embeddings_class(self) -> type[Embeddings]:
         return MetaEmbedEmbeddings
@@ -43,14 +43,12 @@ class TestEmbeddingsUnit(EmbeddingsUnitTests):
         return {"encoder": FakeEncoder()}
 
 
-class TestEmbeddingsIntegration(EmbeddingsIntegrationTests):
-    @property
-    def embeddings_class(self) -> type[Embeddings]:
-        return MetaEmbedEmbeddings
+class TestEmbeddingsUnit(OurEmbeddings, EmbeddingsUnitTests):
+    pass
 
-    @property
-    def embedding_model_params(self) -> dict[str, Any]:
-        return {"encoder": FakeEncoder()}
+
+class TestEmbeddingsIntegration(OurEmbeddings, EmbeddingsIntegrationTests):
+    pass
 
 
 class TestRetriever(RetrieversIntegrationTests):

@@ -101,7 +101,8 @@ def test_a_picture_is_encoded_kept_and_hashed(store, encoder, tmp_path):
     (found,) = store.similarity_search({"image": Image.new("RGB", (9, 9), "red")})
     assert set(found.metadata) == {"image_path", "mime_type", "content_hash"}
     assert found.metadata["mime_type"] == "image/jpeg"
-    assert Image.open(found.metadata["image_path"]).size == (40, 30)
+    with Image.open(found.metadata["image_path"]) as kept:
+        assert kept.size == (40, 30)
 
 
 def test_a_large_picture_is_scaled_down(encoder, tmp_path):
@@ -519,7 +520,8 @@ def test_the_indexing_api_sees_changed_files(
     blue = Image.new("RGB", (9, 9), "blue")
     (found,) = store.similarity_search({"image": blue}, k=1)
     assert found.metadata["source"] == str(folder / "kite.png")
-    assert Image.open(found.metadata["image_path"]).getpixel((0, 0))[2] > 200
+    with Image.open(found.metadata["image_path"]) as kept:
+        assert kept.getpixel((0, 0))[2] > 200
 
     make_pdf(folder / "report.pdf", ["apples"])  # lost a page
     (folder / "notes.txt").unlink()

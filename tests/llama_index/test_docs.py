@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "llama_index.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.integration
 @pytest.mark.skipif("mini" not in shipped_checkpoints(), reason="mini is not there")
 def test_the_programs_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -18,21 +18,19 @@ from metaembed_rag.llama_index import (
     MetaEmbedVectorStore,
 )
 from metaembed_rag.pages import Page
+from tests.support.indexes import index_of
 
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (40, 30), "blue")
 
 
 @pytest.fixture
 def index(encoder) -> PageIndex:
-    index = PageIndex.open(":memory:", encoder)
-    index.add(
-        [
-            Page(source="a", text="red apples"),
-            Page(source="b", text="green pears"),
-            Page(source="c", text="blue whales swim", image=BLUE),
-        ]
-    )
-    return index
+    pages = [
+        Page(source="a", text="red apples"),
+        Page(source="b", text="green pears"),
+        Page(source="c", text="blue whales swim", image=BLUE),
+    ]
+    return index_of(pages, encoder)
 
 
 def given(*texts: str) -> list[NodeWithScore]:

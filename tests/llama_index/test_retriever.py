@@ -397,7 +397,8 @@ def node(index) -> PageNode:
 def test_a_node_keeps_text_picture_metadata_and_source(index, node):
     assert isinstance(node, ImageNode)
     assert node.text == "red apples"
-    assert Image.open(node.image_path).size == (40, 30)
+    with Image.open(node.image_path) as kept:
+        assert kept.size == (40, 30)
     assert node.ref_doc_id == "fruit.pdf"
     assert {key: node.metadata[key] for key in ("year", "source", "page", "image_path")} == {
         "year": 1,

@@ -490,6 +490,7 @@ _SECOND_PROCESS = """
 """
 
 
+@pytest.mark.integration
 def test_another_process_goes_on_where_this_one_stopped(encoder, tmp_path, red):
     store = MetaEmbedVectorStore(where=str(tmp_path / "index"), encoder=encoder)
     context = StorageContext.from_defaults(vector_store=store)
@@ -552,7 +553,8 @@ def test_upserts_see_a_changed_file_at_the_same_path(store, encoder, folder, rea
     blue = store.query(VectorStoreQuery(), image=BLUE)
     assert blue.ids == [f"{folder}/square.png#1"]
     assert blue.similarities[0] > 0.99
-    assert Image.open(blue.nodes[0].image_path).getpixel((5, 5))[2] > 200
+    with Image.open(blue.nodes[0].image_path) as kept:
+        assert kept.getpixel((5, 5))[2] > 200
 
 
 def test_a_cached_pipeline_sees_changed_pixels_too(store, folder, reader):
@@ -595,7 +597,8 @@ def test_a_document_has_text_picture_and_what_the_file_says(tmp_path):
     assert [document.id_ for document in documents] == [f"{path}#1", f"{path}#2"]
     assert [document.text.strip() for document in documents] == ["apples", "pears"]
     second = documents[1]
-    assert Image.open(second.image_resource.path).size[1] == 896
+    with Image.open(second.image_resource.path) as kept:
+        assert kept.size[1] == 896
     expected = {"title": "Fruit", "author": "Anna", "source": str(path), "page": 2}
     assert {key: second.metadata[key] for key in expected} == expected
     assert second.ref_doc_id is None  # a pipeline compares documents by their own ids

@@ -13,6 +13,8 @@ from PIL import Image
 from metaembed_rag.model import MetaEmbedEncoder
 from tests.support import tiny_backbones
 
+pytestmark = pytest.mark.integration  # with the seven architectures of transformers
+
 TEXTS = [
     "the fox",
     "revenue by region grew in the second quarter while costs fell",

@@ -29,6 +29,8 @@ from tests.support import tiny_backbones
 from tests.support import tiny_late_interaction as tiny
 from tests.support.files import make_pdf
 
+pytestmark = pytest.mark.integration  # with every layout that others' checkpoints have
+
 ROOT = Path(__file__).parents[2]
 RED, BLUE = (
     Image.new("RGB", size, color) for size, color in [((60, 90), "red"), ((90, 60), "blue")]

@@ -91,6 +91,7 @@ def test_a_kept_picture_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
         Page("a", image_path=str(tmp_path / "gone.png")).load_image()
 
 
+@pytest.mark.integration
 def test_importing_pages_loads_neither_pdfium_nor_torch() -> None:
     code = "import sys, metaembed_rag.pages; print({'pypdfium2', 'torch'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -63,6 +63,7 @@ def test_without_the_extra_the_error_is_the_line_to_install_it(
         ocr._engine.cache_clear()
 
 
+@pytest.mark.integration
 def test_text_is_read_from_a_picture_and_a_vertical_label_too(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

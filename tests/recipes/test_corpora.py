@@ -214,6 +214,7 @@ def test_wordnet_is_read_out_of_a_debian_package(tmp_path):
     ]
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not REAL.exists(), reason=f"no data at {REAL}; set METAEMBED_DATA")
 def test_the_real_training_lists_share_no_package_and_no_text_with_the_evaluation_sets():
     leaks = EvaluationText(REAL)

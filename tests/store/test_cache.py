@@ -496,6 +496,7 @@ def _sync_until_killed(where: str) -> None:
     VectorCache.open(store).current()
 
 
+@pytest.mark.integration
 def test_a_cache_whose_writer_was_killed_is_never_read_half(tmp_path):
     store = opened(tmp_path)
     put(store, "abcdef")
@@ -526,6 +527,7 @@ def _sync(where: str, barrier) -> None:
     verify(found)
 
 
+@pytest.mark.integration
 def test_two_processes_may_bring_it_up_to_date_at_once(tmp_path):
     store = opened(tmp_path)
     for number in range(10):
@@ -546,6 +548,7 @@ def test_two_processes_may_bring_it_up_to_date_at_once(tmp_path):
 # -- a server's collection -----------------------------------------------------------------
 
 
+@pytest.mark.integration
 def test_a_servers_collection_is_copied_into_the_users_cache(server, tmp_path, monkeypatch, spied):
     monkeypatch.setattr(places.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     store, other = opened(server, name="one"), opened(server, name="two")
@@ -563,6 +566,7 @@ def test_a_servers_collection_is_copied_into_the_users_cache(server, tmp_path, m
     assert_equal(store, VectorCache.open(opened(server, name="one")).current())
 
 
+@pytest.mark.integration
 def test_a_server_is_asked_for_late_records_and_once_a_minute_for_all(
     server, tmp_path, monkeypatch
 ):

@@ -255,6 +255,7 @@ def hold_lock(folder, held, done):
         done.wait(30)
 
 
+@pytest.mark.integration
 def test_a_second_writing_process_is_told_to_wait(tmp_path):
     context = multiprocessing.get_context("spawn")
     held, done = context.Event(), context.Event()
@@ -273,6 +274,7 @@ def test_a_second_writing_process_is_told_to_wait(tmp_path):
         pass
 
 
+@pytest.mark.integration
 def test_a_lock_of_a_killed_process_is_free(tmp_path):
     context = multiprocessing.get_context("spawn")
     held, done = context.Event(), context.Event()
@@ -316,6 +318,7 @@ def test_the_revision_of_a_folder_changes_with_writes_and_not_with_reads(tmp_pat
     assert store.revision() not in (None, first)
 
 
+@pytest.mark.integration
 def test_a_page_that_another_process_deleted_is_left_out_of_the_candidates(tmp_path):
     store = ChromaStore.open(tmp_path / "i", lambda: ABOUT)
     put(store, [Page(source="a"), Page(source="b")], vectors(2))

@@ -25,6 +25,8 @@ from metaembed_rag.training.config import read_config  # noqa: E402
 from metaembed_rag.training.weights import AllWeights, meta_rows  # noqa: E402
 from tests.support import tiny_backbones as tiny  # noqa: E402
 
+pytestmark = pytest.mark.integration
+
 WORDS = ["revenue", "region", "quarter", "costs", "chart", "bars"]
 WORDS += ["legend", "years", "fox", "dog", "page", "shows"]
 

@@ -22,6 +22,7 @@ from metaembed_rag.training.mmr import (  # noqa: E402
     page_to_query_loss,
 )
 from tests.support import tiny_backbones as tiny  # noqa: E402
+from tests.support.tensors import unit_tensor  # noqa: E402
 
 ONE = MMRSettings(((1, 1),), (1.0,), (1.0,), teacher_weights=(0.0,))
 SETTINGS = MMRSettings(
@@ -31,11 +32,6 @@ SETTINGS = MMRSettings(
     score="sum",
     teacher_weights=(0.0, 1.0),
 )
-
-
-def unit(*shape, seed):
-    vectors = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
-    return torch.nn.functional.normalize(vectors, dim=-1).requires_grad_()
 
 
 def slow_loss(queries, documents, negatives, owners, settings):
@@ -62,8 +58,8 @@ def slow_loss(queries, documents, negatives, owners, settings):
 @pytest.mark.parametrize("owners", [[0, 0, 2], [1], [0, 1, 2], []])
 def test_hard_negatives_join_only_their_own_query_as_in_the_definition(score, owners):
     settings = replace(SETTINGS, score=score)
-    queries, documents = unit(3, 2, 8, seed=1), unit(3, 3, 8, seed=2)
-    negatives = unit(len(owners), 3, 8, seed=3)
+    queries, documents = unit_tensor(3, 2, 8, seed=1), unit_tensor(3, 3, 8, seed=2)
+    negatives = unit_tensor(len(owners), 3, 8, seed=3)
     hard = HardNegatives(negatives, torch.tensor(owners, dtype=torch.int64))
     ours = mmr_loss(queries, documents, settings, negatives=hard).total
     slow = slow_loss(queries, documents, negatives, owners, settings)
@@ -92,7 +88,7 @@ def test_the_other_direction_asks_pages_for_their_query():
 
 
 def test_documents_of_other_devices_stand_before_the_own_ones():
-    queries, documents = unit(4, 2, 8, seed=1), unit(4, 3, 8, seed=2)
+    queries, documents = unit_tensor(4, 2, 8, seed=1), unit_tensor(4, 3, 8, seed=2)
     whole = mmr_loss(queries, documents, SETTINGS).total
     parts = [mmr_loss(queries[i : i + 2], documents, SETTINGS, first=i).total / 2 for i in (0, 2)]
     assert sum(parts).item() == pytest.approx(whole.item(), abs=1e-6)

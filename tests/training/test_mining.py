@@ -211,6 +211,7 @@ def test_the_command_says_what_is_wrong_in_one_sentence(command, tmp_path):
     )
 
 
+@pytest.mark.integration
 def test_the_help_loads_no_torch():
     code = "import sys, metaembed_rag.cli as c; c._parser(); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

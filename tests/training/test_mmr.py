@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 from metaembed_rag.training.collapse import measure_collapse  # noqa: E402
 from metaembed_rag.training.mmr import MMRSettings, group_scores, mmr_loss  # noqa: E402
+from tests.support.tensors import unit_tensor  # noqa: E402
 
 
 def slow_loss(queries, documents, settings):
@@ -30,11 +31,6 @@ def slow_loss(queries, documents, settings):
     return total
 
 
-def unit(*shape, seed):
-    vectors = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
-    return torch.nn.functional.normalize(vectors, dim=-1).requires_grad_()
-
-
 SETTINGS = MMRSettings(
     groups=((1, 1), (2, 3), (4, 5)),
     weights=(1.0, 2.0, 1.0),
@@ -46,7 +42,7 @@ SETTINGS = MMRSettings(
 @pytest.mark.parametrize("score", ["mean", "sum"])
 def test_loss_and_gradients_equal_the_definition(score):
     settings = replace(SETTINGS, score=score)
-    queries, documents = unit(3, 4, 8, seed=1), unit(5, 5, 8, seed=2)
+    queries, documents = unit_tensor(3, 4, 8, seed=1), unit_tensor(5, 5, 8, seed=2)
     ours = mmr_loss(queries, documents, settings).total
     slow = slow_loss(queries, documents, settings)
     assert ours.item() == pytest.approx(slow.item(), abs=1e-6)
@@ -72,7 +68,7 @@ def test_two_equal_documents_cost_log_two():
 
 
 def test_a_teacher_that_agrees_adds_nothing_and_one_that_disagrees_adds():
-    queries, documents = unit(3, 4, 8, seed=1), unit(3, 5, 8, seed=2)
+    queries, documents = unit_tensor(3, 4, 8, seed=1), unit_tensor(3, 5, 8, seed=2)
     settings = MMRSettings(((2, 3),), (1.0,), (0.01,), teacher_weights=(1.0,))
     agreed = (group_scores(queries, documents, settings.groups)[0] / 2 / 0.01).log_softmax(1)
     plain = mmr_loss(queries, documents, settings).total.item()

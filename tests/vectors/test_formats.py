@@ -19,14 +19,10 @@ from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS, cut_dimension, pack, unpack, vector_format
 from metaembed_rag.vectors.maxsim import maxsim
+from tests.support.vectors import unit_vectors
 
 FLOATS = st.floats(-1, 1, width=32)
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 19))
-
-
-def unit_vectors(pages=5, vectors=4, dimension=8, seed=0):
-    values = np.random.default_rng(seed).standard_normal((pages, vectors, dimension))
-    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def one(name: str, values: list[float]) -> list[float]:
@@ -95,7 +91,7 @@ def test_zeros_stay_zeros(name):
 
 
 def test_signs_and_mean_are_the_nearest_of_all_scaled_signs():
-    vectors = unit_vectors(dimension=32)
+    vectors = unit_vectors(5, 4, 32)
     decoded = vector_format("bits").encode(vectors).decode()
     error = ((vectors - decoded) ** 2).sum(-1)
     for factor in (0.9, 1.1):
@@ -130,7 +126,7 @@ def test_the_layout_of_a_packed_vector():
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("dimension", [8, 5])
 def test_a_prefix_is_a_slice_of_the_stored_bytes(name, count, dimension):
-    encoded = vector_format(name).encode(unit_vectors(dimension=dimension))
+    encoded = vector_format(name).encode(unit_vectors(5, 4, dimension))
     payloads = pack(encoded)
     prefix = unpack(payloads, encoded.format, dimension, count)
     assert np.array_equal(prefix.values, encoded.values[:, :count])
@@ -142,7 +138,7 @@ def test_a_prefix_is_a_slice_of_the_stored_bytes(name, count, dimension):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_asking_for_more_vectors_than_are_packed_is_refused(name):
-    encoded = vector_format(name).encode(unit_vectors())
+    encoded = vector_format(name).encode(unit_vectors(5, 4, 8))
     with pytest.raises(ValueError, match="fewer than 5 vectors"):
         unpack(pack(encoded), encoded.format, dimension=8, vectors=5)
 
@@ -157,7 +153,7 @@ def test_whole_number_formats_are_int8_without_loss(name, vectors):
 
 def test_fp16_is_no_int8():
     with pytest.raises(ValueError, match="decode them"):
-        vector_format("fp16").encode(unit_vectors()).as_int8()
+        vector_format("fp16").encode(unit_vectors(5, 4, 8)).as_int8()
 
 
 def test_an_unknown_format_is_a_sentence():
@@ -169,7 +165,7 @@ def test_a_cut_dimension_is_at_length_1_again():
     assert cut_dimension(np.array([3.0, 4.0, 12.0], np.float32), 2).tolist() == pytest.approx(
         [0.6, 0.8]
     )
-    whole = unit_vectors()
+    whole = unit_vectors(5, 4, 8)
     assert cut_dimension(whole, 8) is whole
     assert not cut_dimension(np.array([0, 0, 1], np.float32), 2).any()
 

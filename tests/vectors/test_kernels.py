@@ -16,14 +16,10 @@ from metaembed_rag.vectors.integers import (
     quantize_queries,
 )
 from metaembed_rag.vectors.maxsim import maxsim_quantized
+from tests.support.vectors import unit_vectors
 
 COUNTS = ([1], [1, 3, 4], [17], [1, 3, 4, 8, 48], [70])
 """Vectors a level: fewer than a tile of 16, just as many, more, and more than 64 at once."""
-
-
-def unit_vectors(*shape, seed=0):
-    values = np.random.default_rng(seed).standard_normal(shape)
-    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def definition(queries, levels):

@@ -10,16 +10,12 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.vectors import maxsim as module
 from metaembed_rag.vectors.formats import quantize
 from metaembed_rag.vectors.maxsim import maxsim, maxsim_batch, maxsim_quantized
+from tests.support.vectors import unit_vectors
 
 
 def definition(query, page):
     """MaxSim as the paper writes it: slow and obvious."""
     return sum(max(float(np.dot(q, c)) for c in page) for q in query)
-
-
-def unit_vectors(*shape, seed=0):
-    values = np.random.default_rng(seed).standard_normal(shape)
-    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def test_a_score_that_a_reader_can_compute():

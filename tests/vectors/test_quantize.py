@@ -4,16 +4,12 @@ import numpy as np
 import pytest
 
 from metaembed_rag.vectors.formats import quantize
-
-
-def unit_vectors(pages=5, vectors=4, dimension=8, seed=0):
-    values = np.random.default_rng(seed).standard_normal((pages, vectors, dimension))
-    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
+from tests.support.vectors import unit_vectors
 
 
 @pytest.mark.parametrize("dimension", [8, 128, 2048])
 def test_no_value_is_further_off_than_half_a_scale(dimension):
-    vectors = unit_vectors(dimension=dimension)
+    vectors = unit_vectors(5, 4, dimension)
     quantized = quantize(vectors)
     bound = quantized.scales.astype(np.float32)[..., None] / 2
     assert np.all(np.abs(quantized.dequantize() - vectors) <= bound * (1 + 1e-5))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from os import PathLike
@@ -188,9 +190,7 @@ class MTEBIndex:
     def _place(self, task: str, ids: Sequence[str]) -> Path:
         """The folder of one corpus: pages of another one can never be found in it."""
         if self._folder is None:
-            self._temporary = tempfile.TemporaryDirectory(
-                prefix="metaembed_mteb_", ignore_cleanup_errors=True
-            )
-            self._folder = Path(self._temporary.name)
+            self._folder = Path(tempfile.mkdtemp(prefix="metaembed_mteb_"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         corpus = hashlib.blake2b(repr(sorted(ids)).encode(), digest_size=8).hexdigest()
         return self._folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', task)}_{corpus}"

@@ -47,10 +47,11 @@ def as_task(
             "main_score": main_score,
         }
     )
-    task = type("LocalTask", (AbsTaskRetrieval,), {"metadata": metadata})()
+    task: Any = type("LocalTask", (AbsTaskRetrieval,), {"metadata": metadata})()
     task.dataset = {"default": {"test": _split(dataset, sides)}}
     task.data_loaded = True
-    return task
+    named: AbsTaskRetrieval = task
+    return named
 
 
 def _kinds(items: Sequence[Page] | Sequence[Query]) -> str:
