@@ -223,8 +223,8 @@ def test_kept_ocr_texts_are_not_read_again(pictures, read, tmp_path):
 def test_hybrid_lets_words_decide_and_says_so():
     # Every page gets the same vectors, so only the words can tell them apart.
     class Blind(FakeEncoder):
-        def _encode(self, inputs, vectors):
-            return super()._encode(["same"] * len(inputs), vectors)
+        def _words(self, item):
+            return ["same"]
 
     pages = tuple(Page(source=name, text=name) for name in ("apples", "pears", "quinces"))
     queries = tuple(Query(page.source, page.source) for page in pages)
