@@ -71,7 +71,7 @@ class Backbone(InputModule):
         processor: ProcessorMixin | PreTrainedTokenizerBase,
         settings: Settings,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.model: Any = model
         self.processor: Any = processor
         self.settings = settings
@@ -286,7 +286,8 @@ class Backbone(InputModule):
 
 def tokenizer_of(processor: Any) -> PreTrainedTokenizerBase:
     """The tokenizer: the processor's own, or the thing itself."""
-    return getattr(processor, "tokenizer", processor)
+    tokenizer: PreTrainedTokenizerBase = getattr(processor, "tokenizer", processor)
+    return tokenizer
 
 
 def control_tokens(processor: Any) -> list[str]:
@@ -351,7 +352,8 @@ def load_processor(
     """The tokenizer of a text model, or the processor of a vision-language one, without video."""
     if getattr(config, "vision_config", None) is None:
         return AutoTokenizer.from_pretrained(name_or_path, **hub)
-    return processor_class(config).from_pretrained(name_or_path, **hub)
+    processor: ProcessorMixin = processor_class(config).from_pretrained(name_or_path, **hub)
+    return processor
 
 
 def processor_class(config: PreTrainedConfig) -> Any:
@@ -362,12 +364,11 @@ def processor_class(config: PreTrainedConfig) -> Any:
 
 
 @functools.cache
-def image_only(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
+def image_only(kind: Any) -> type[ProcessorMixin]:
     """The processor class without its video part, which needs torchvision.
 
     It keeps its name, so that what it saves is loaded elsewhere by the stock class.
     """
-
     wanted = [part for part in kind.get_attributes() if part != "video_processor"]
     members = {"get_attributes": classmethod(lambda cls: wanted), "__module__": kind.__module__}
     return type(kind.__name__, (kind,), members)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -28,60 +28,7 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """What loads it again: a shipped name, a folder or a hub id."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when the vectors would."""
-
-    @property
-    def dimension(self) -> int:
-        """D."""
-
-    @property
-    def query_vectors(self) -> int:
-        """R_q."""
-
-    @property
-    def document_vectors(self) -> int:
-        """R_c."""
-
-    @property
-    def modalities(self) -> frozenset[str]:
-        """Of ``"text"``, ``"image"`` and ``"fused"`` (both in one input), what it reads."""
-
-    def encode_query(
-        self, queries: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
-    ) -> NDArray[np.float32]:
-        """Float32 unit vectors, shape (queries, R_q, D)."""
-
-    def encode_document(
-        self, documents: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
-    ) -> NDArray[np.float32]:
-        """Float32 unit vectors, shape (documents, R_c, D)."""
-
-
-def dimensions(encoder: Encoder) -> tuple[int, ...]:
-    """The numbers of leading values with which an encoder's vectors work, the last one D.
-
-    An encoder that was trained so (Kusupati et al., Matryoshka Representation Learning, NeurIPS
-    2022) says it by an attribute ``dimensions``; one without it has D only.
-    """
-    return tuple(getattr(encoder, "dimensions", ())) or (encoder.dimension,)
-
-
-class OrderedEncoder(ABC):
-    """Texts, images and both together into ordered unit vectors.
-
-    A subclass says what it is by its properties and computes one batch in :meth:`_encode_batch`.
-    Everything else happens here: inputs are checked, put into batches and back into their order,
-    progress is shown, and the vectors' shape and finiteness are checked.
-
-    Attributes:
-        name: What loads it again: a shipped name, a folder, a hub id or an address.
-    """
-
-    name: str
+        """What loads it again: a shipped name, a folder, a hub id or an address."""
 
     @property
     @abstractmethod
@@ -107,6 +54,39 @@ class OrderedEncoder(ABC):
     @abstractmethod
     def modalities(self) -> frozenset[str]:
         """Of ``"text"``, ``"image"`` and ``"fused"`` (both in one input), what it reads."""
+
+    def encode_query(
+        self, queries: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
+    ) -> NDArray[np.float32]:
+        """Float32 unit vectors, shape (queries, R_q, D)."""
+
+    def encode_document(
+        self, documents: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
+    ) -> NDArray[np.float32]:
+        """Float32 unit vectors, shape (documents, R_c, D)."""
+
+
+def dimensions(encoder: Encoder) -> tuple[int, ...]:
+    """The numbers of leading values with which an encoder's vectors work, the last one D.
+
+    An encoder that was trained so (Kusupati et al., Matryoshka Representation Learning, NeurIPS
+    2022) says it by an attribute ``dimensions``; one without it has D only.
+    """
+    return tuple(getattr(encoder, "dimensions", ())) or (encoder.dimension,)
+
+
+class OrderedEncoder(Encoder):
+    """Texts, images and both together into ordered unit vectors.
+
+    A subclass says what it is by its properties and computes one batch in :meth:`_encode_batch`.
+    Everything else happens here: inputs are checked, put into batches and back into their order,
+    progress is shown, and the vectors' shape and finiteness are checked.
+
+    Attributes:
+        name: What loads it again: a shipped name, a folder, a hub id or an address.
+    """
+
+    name: str = ""
 
     @property
     def dimensions(self) -> tuple[int, ...]:

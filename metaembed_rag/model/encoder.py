@@ -96,7 +96,8 @@ class MetaEmbedEncoder(OrderedEncoder):
         rounds = wanted not in (torch.float32, backbone.model.dtype)
         rounded_from = fingerprint(backbone) if rounds else ""
         cast(backbone.model, wanted)
-        modules: list[torch.nn.Module] = [backbone, MetaTokens(), Normalize("token_embeddings")]
+        meta_tokens = MetaTokens()  # type: ignore[no-untyped-call]
+        modules: list[torch.nn.Module] = [backbone, meta_tokens, Normalize("token_embeddings")]
         with quiet():
             self.model = MultiVectorEncoder(modules=modules, device=str(target))
         self.model.eval()

@@ -73,14 +73,14 @@ def query_input(query: Input, modalities: frozenset[str]) -> Input:
         read = _read_by_ocr(Page(source="the query's picture"), image, ocr=True)
     except NothingToReadError as error:
         if text.strip():
-            return text
+            return str(text)
         raise ModalityError(f"the model reads text only: {error}") from error
     return f"{text}\n{read}".strip()
 
 
 def query_text(query: Input) -> str:
     """The words of a query; none where it is a picture."""
-    return _parts(query)[0]
+    return str(_parts(query)[0])
 
 
 def check_query(query: Input) -> None:

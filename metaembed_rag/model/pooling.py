@@ -171,7 +171,8 @@ def _coverage(tokens: Vectors, vectors: int) -> Vectors:
 
 def _distinctness(means: Vectors, page: Vectors) -> Vectors:
     """Weights of clusters, 1 - cosine: what all tokens of a page share tells it from no other."""
-    return np.maximum(1 - means @ page, _LEAST_WEIGHT)
+    weights: Vectors = np.maximum(1 - means @ page, _LEAST_WEIGHT)
+    return weights
 
 
 class _Greedy:
@@ -287,7 +288,8 @@ def _checked(tokens: NDArray[np.floating], vectors: int) -> Vectors:
     lengths = np.linalg.norm(tokens, axis=1, keepdims=True)
     if not lengths.all():
         raise ModelError("there are token vectors of length 0; leave out padding")
-    return tokens / lengths
+    unit: Vectors = tokens / lengths
+    return unit
 
 
 def _unit(vectors: NDArray[np.floating], *, otherwise: Vectors) -> Vectors:

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import numpy as np
 
 from metaembed_rag.errors import CheckpointError, ModelError
 from metaembed_rag.model.base import PooledEncoder
+from metaembed_rag.model.checkpoints import join_name, read_options
 from metaembed_rag.model.inputs import Item
 from metaembed_rag.model.pooling import Pooling, Vectors
 
@@ -168,14 +169,15 @@ class RemoteEncoder(PooledEncoder):
             ModelError: The server does not answer.
         """
         base, model, options = _split(address)
-        own = {field.name for field in fields(RemoteSettings)}
-        remote = RemoteSettings.from_options({k: v for k, v in options.items() if k in own})
-        chosen = Pooling.chosen(pooling, {k: v for k, v in options.items() if k not in own})
-        options = {k: v for k, v in options.items() if k in own} | chosen.options()
-        encoder = cls(base, model, name="", pooling=chosen, remote=remote, client=client,
-                      sleep=sleep)  # fmt: skip
+        names = {field.name for field in fields(RemoteSettings)}
+        own = {name: value for name, value in options.items() if name in names}
+        others = {name: value for name, value in options.items() if name not in names}
+        remote, chosen = RemoteSettings.from_options(own), Pooling.chosen(pooling, others)
+        encoder = cls(
+            base, model, name="", pooling=chosen, remote=remote, client=client, sleep=sleep
+        )
         encoder._find_model()
-        encoder.name = _join(base, encoder.model, options)
+        encoder.name = join_name(f"{base}#{encoder.model}", own | chosen.options())
         return encoder
 
     @property
@@ -306,24 +308,10 @@ def _split(address: str) -> tuple[str, str, dict[str, str]]:
             f"{parts.scheme}://{parts.hostname or ''} is no address of a model; write "
             f"http://host:port#model, and a key into the environment variable {KEY_VARIABLE}"
         )
-    try:
-        options = [
-            pair
-            for text in (parts.query, late)
-            if text
-            for pair in parse_qsl(text, keep_blank_values=True, strict_parsing=True)
-        ]
-    except ValueError:
-        raise CheckpointError(
-            f"{address!r} has options that cannot be read; write ?key=value&key=value"
-        ) from None
+    problem = f"{address!r} has options that cannot be read; write "
+    options = read_options(parts.query, problem) | read_options(late, problem)
     base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
-    return base.removesuffix("/v1"), model, dict(options)
-
-
-def _join(base: str, model: str, options: Mapping[str, str]) -> str:
-    tail = "?" + urlencode(options, safe=",/", quote_via=quote) if options else ""
-    return f"{base}#{model}{tail}"
+    return base.removesuffix("/v1"), model, options
 
 
 def _decoded(answer: httpx.Response) -> dict[str, Any]:
