@@ -123,6 +123,8 @@ def test_a_budget_beyond_the_model_is_refused_before_anything_is_encoded():
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ModelError, match="'both' is not one of fused, image, text"):
         evaluate(small_set(), FakeEncoder(), mode="both")
+    with pytest.raises(TypeError, match="'modes'"):
+        evaluate(small_set(), FakeEncoder(), modes="text")
 
 
 def test_a_folder_serves_as_a_set(tmp_path):

@@ -18,7 +18,6 @@ from mteb.types import PromptType
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import StoreError
 from metaembed_rag.evaluation.mteb.inputs import (
-    chunks,
     encode_options,
     page_of,
     query_of,
@@ -26,6 +25,7 @@ from metaembed_rag.evaluation.mteb.inputs import (
     warn_of_skipped,
 )
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
+from metaembed_rag.evaluation.reading import chunks
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.base import Encoder
