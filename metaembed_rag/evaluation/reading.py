@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 from typing import TypedDict, TypeVar, get_args
 
@@ -41,7 +42,7 @@ class ReadingOptions(TypedDict, total=False):
 
     mode: Mode
     ocr: bool
-    cache_dir: str | os.PathLike[str] | None
+    cache_dir: str | PathLike[str] | None
 
 
 class PageReader:
@@ -63,7 +64,7 @@ class PageReader:
         *,
         mode: Mode = "fused",
         ocr: bool = True,
-        cache_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | PathLike[str] | None = None,
     ) -> None:
         if mode not in get_args(Mode):
             raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
