@@ -24,12 +24,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pooling_references import METHODS, NESTED
 
 from metaembed_rag import MetaEmbedEncoder
 from metaembed_rag.evaluation import bootstrap_interval, measure, read_dataset, top_pages
 from metaembed_rag.evaluation.datasets import Dataset
 from metaembed_rag.evaluation.reading import PageReader
-from metaembed_rag.model.pooling import METHODS, NESTED, nested_pooling_batch
+from metaembed_rag.model.pooling import nested_pooling_batch
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 QUERY_SIZES = (1, 2, 4, 8, 16, 32)
@@ -88,7 +89,7 @@ def measure_set(encoder: Any, folder: Path, given: argparse.Namespace) -> dict[s
         seconds[method] = (time.process_time() - start) / len(pages)
         scores = scores_at_each_size(queries, pooled)
         rows[method] = {str(size): row(quality(scores[size]), everything) for size in SIZES}
-        kept = pooled[max(SIZES)] if method == METHODS[0] else kept
+        kept = pooled[max(SIZES)] if kept is None else kept  # the default comes first
         print(folder.name, method, [rows[method][str(size)]["mean"] for size in SIZES], flush=True)
     assert kept is not None
     return {
@@ -126,7 +127,7 @@ def row(values: NDArray[np.float64], everything: NDArray[np.float64]) -> dict[st
 def pool_at_each_size(pages: list[Vectors], method: str) -> dict[int, Vectors]:
     """Size -> (pages, size, D): of a nested method the largest only, whose prefixes are used."""
     sizes = (max(SIZES),) if method in NESTED else SIZES
-    return {size: nested_pooling_batch(pages, size, method) for size in sizes}
+    return {size: nested_pooling_batch(pages, size, METHODS[method]) for size in sizes}
 
 
 def scores_at_each_size(queries: list[Vectors], pooled: dict[int, Vectors]) -> dict[int, Vectors]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from metaembed_rag.model.base import OrderedEncoder
+from metaembed_rag.model.inputs import Input, Item, as_inputs
+from metaembed_rag.model.pooling import Vectors
+
+if TYPE_CHECKING:
+    import torch
 
 
-class FakeEncoder:
+class FakeEncoder(OrderedEncoder):
     """An encoder that hashes words: texts that share words are near, others are not.
 
     Vector 0 is the sum of all word vectors; vector j > 0 is the sum of those words that hash to
@@ -25,7 +31,17 @@ class FakeEncoder:
         modalities: What it claims to read.
         seed: Another seed is another "model", with another fingerprint.
         dimensions: Numbers of leading values that it claims to be trained for; D by default.
+
+    Attributes:
+        encoded: Every document that was encoded, in order: tests look here for needless work.
     """
+
+    dimension = 64
+    dimensions: tuple[int, ...] = ()
+    query_vectors = 16
+    document_vectors = 64
+    modalities: frozenset[str] = frozenset()
+    device: torch.device | None = None
 
     def __init__(
         self,
@@ -44,7 +60,6 @@ class FakeEncoder:
         self.modalities = frozenset(modalities)
         self.seed = seed
         self.encoded: list[Any] = []
-        """Every document that was encoded, in order: tests look here for needless work."""
 
     @property
     def fingerprint(self) -> str:
@@ -52,25 +67,27 @@ class FakeEncoder:
         shape = (self.seed, self.dimension, self.query_vectors, self.document_vectors)
         return hashlib.blake2b(repr(shape).encode(), digest_size=16).hexdigest()
 
-    def encode_query(
-        self, queries: Sequence[Any], *, batch_size: int = 32, show_progress: bool = False
-    ) -> NDArray[np.float32]:
-        """Float32 unit vectors of shape (queries, R_q, D)."""
-        return self._encode(queries, self.query_vectors)
-
     def encode_document(
-        self, documents: Sequence[Any], *, batch_size: int = 32, show_progress: bool = False
-    ) -> NDArray[np.float32]:
-        """Float32 unit vectors of shape (documents, R_c, D)."""
-        self.encoded.extend(documents)
-        return self._encode(documents, self.document_vectors)
+        self,
+        documents: Input | Sequence[Input],
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+        vectors: int | None = None,
+    ) -> Vectors:
+        """As every encoder does; what was encoded is noted in :attr:`encoded`."""
+        inputs = as_inputs(documents)
+        self.encoded.extend(inputs)
+        return super().encode_document(
+            inputs, batch_size=batch_size, show_progress=show_progress, vectors=vectors
+        )
 
-    def _encode(self, inputs: Sequence[Any], vectors: int) -> NDArray[np.float32]:
-        out = np.empty((len(inputs), vectors, self.dimension), dtype=np.float32)
-        for row, value in zip(out, inputs, strict=True):
-            words = _words(value)
+    def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
+        vectors = self._vectors_of(side)
+        out = np.empty((len(items), vectors, self.dimension), dtype=np.float32)
+        for row, item in zip(out, items, strict=True):
             slots = np.zeros_like(row)
-            for word in words:
+            for word in self._words(item):
                 digest = hashlib.blake2b(f"{self.seed}{word}".encode(), digest_size=8).digest()
                 number = int.from_bytes(digest, "little")
                 vector = np.random.default_rng(number).standard_normal(self.dimension)
@@ -79,13 +96,12 @@ class FakeEncoder:
                     slots[1 + number % (vectors - 1)] += vector
             slots[~slots.any(axis=1)] = slots[0]
             row[:] = slots / np.linalg.norm(slots, axis=1, keepdims=True)
-        return out
+        return out[:, :count]
 
-
-def _words(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return re.findall(r"\w+", value.lower()) or ["<empty>"]
-    if isinstance(value, Mapping):
-        return [word for part in value.values() if part is not None for word in _words(part)]
-    colour = np.asarray(value.convert("RGB").resize((1, 1))).reshape(3) // 32
-    return [f"<colour {colour.tolist()}>"]
+    def _words(self, item: Item) -> list[str]:
+        """The words of an input's text, and its picture's mean colour."""
+        words = re.findall(r"\w+", item.text.lower())
+        if item.image is not None:
+            pixel = np.asarray(item.image.convert("RGB").resize((1, 1))).reshape(3)
+            words.append(f"<colour {(pixel // 32).tolist()}>")
+        return words or ["<empty>"]

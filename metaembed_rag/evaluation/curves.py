@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from os import PathLike
-from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import DatasetError, ModelError, PageError
+from metaembed_rag.errors import DatasetError, PageError
 from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
 from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measure, top_pages
-from metaembed_rag.evaluation.reading import PageReader
+from metaembed_rag.evaluation.reading import BATCHES_READ, PageReader, ReadingOptions, chunks
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Mode
 from metaembed_rag.options import Fusion, HybridLike
 from metaembed_rag.pages import Page
 from metaembed_rag.progress import tqdm
@@ -29,13 +27,9 @@ from metaembed_rag.search.words import LexicalIndex
 from metaembed_rag.vectors.formats import Quantized, quantize
 from metaembed_rag.vectors.maxsim import maxsim_batch, maxsim_quantized
 
-_T = TypeVar("_T")
-
 _QUERIES_AT_ONCE = 32
 _BLOCK_BYTES = 64_000_000
 """Dequantised page vectors that exist at one time."""
-_BATCHES_READ = 4
-"""Batches of pages in memory at one time: enough to sort by length, few enough for pictures."""
 _TIMED_QUERIES = 16
 
 
@@ -115,14 +109,12 @@ def evaluate(
     dataset: Dataset | str | PathLike[str],
     encoder: Encoder,
     *,
-    mode: Mode = "fused",
     budgets: Sequence[BudgetLike] | None = None,
     limit: int | None = None,
     batch_size: int = 32,
-    ocr: bool = True,
     show_progress: bool = False,
-    cache_dir: str | PathLike[str] | None = None,
     hybrid: HybridLike = False,
+    **reading: Unpack[ReadingOptions],
 ) -> EvaluationReport:
     """Measure a model at retrieval budgets, as its users would meet it.
 
@@ -132,20 +124,20 @@ def evaluate(
     Args:
         dataset: An evaluation set, or its folder in BEIR layout.
         encoder: The model.
-        mode: What of a page is encoded: ``fused``, ``image`` or ``text``, as in an index.
         budgets: The paper's five without them, as far as the model makes so many vectors.
         limit: Ask only the first so many queries. All pages stay, so a figure is comparable with
             that of the whole set up to the choice of queries.
         batch_size: Inputs that the encoder takes at once.
-        ocr: Read pictures by OCR where the model reads no pictures (1 to 3 seconds each).
         show_progress: Progress bars on standard error, or in the notebook.
-        cache_dir: Keep OCR texts in this folder, so that a second run does not read again.
         hybrid: Fuse MaxSim with BM25 of the queries' texts, as a hybrid search does.
+        **reading: ``mode``, ``ocr`` and ``cache_dir``: see
+            :class:`~metaembed_rag.evaluation.reading.ReadingOptions`.
 
     Raises:
         DatasetError: The set is malformed, or none of its pages can be read.
         BudgetError: A budget makes no sense or asks for more vectors than the model makes.
         ModalityError: The model does not read what the mode or a query gives it.
+        ModelError: There is no such mode.
         MissingExtraError: The extra ``eval`` is not installed, or ``ocr`` or ``hybrid`` where it
             is needed.
     """
@@ -155,40 +147,25 @@ def evaluate(
         dataset = dataset.first(limit)
     chosen = _choose_budgets(budgets, encoder)
     fusion = Fusion.parse(hybrid)
-    if mode not in get_args(Mode):
-        raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
-    reader = PageReader(
-        encoder, mode=mode, ocr=ocr, cache_dir=None if cache_dir is None else Path(cache_dir)
-    )
-    bar = _Bar(show_progress)
-    pages = _encode_pages(encoder, reader, bar(dataset.pages, "pages"), batch_size)
+    reader = PageReader(encoder, **reading)
+    bar = functools.partial(tqdm, disable=not show_progress)
+    pages = _encode_pages(encoder, reader, bar(dataset.pages, desc="pages"), batch_size)
     if not len(pages):
         raise DatasetError(f"{dataset.name}: no page can be read; the first: {reader.skipped[0]}")
-    queries = _encode_queries(encoder, bar(dataset.queries, "queries"), batch_size)
+    queries = _encode_queries(encoder, bar(dataset.queries, desc="queries"), batch_size)
     ids, texts = reader.read_ids, reader.read_texts
     words = None if fusion is None else LexicalIndex.build(ids, texts)
     rank = _Ranker(dataset, queries, pages, tuple(ids), fusion, words)
     return EvaluationReport(
         dataset=dataset.name,
         model=encoder.name,
-        mode=mode,
+        mode=reader.mode,
         queries=len(dataset.queries),
         pages=len(dataset.pages),
-        results=tuple(rank.at(budget) for budget in bar(chosen, "budgets")),
+        results=tuple(rank.at(budget) for budget in bar(chosen, desc="budgets")),
         skipped=tuple(reader.skipped),
         hybrid=None if fusion is None else fusion.name,
     )
-
-
-class _Bar:
-    """Progress bars, or none."""
-
-    def __init__(self, shown: bool) -> None:
-        self._shown = shown
-
-    def __call__(self, items: Sequence[_T], label: str) -> Iterable[_T]:
-        bar: Iterable[_T] = tqdm(items, desc=label, disable=not self._shown)
-        return bar
 
 
 class _Ranker:
@@ -285,7 +262,7 @@ def _encode_pages(
     """The stored form of all pages that can be read."""
     parts = [
         quantize(encoder.encode_document(some, batch_size=batch_size))
-        for some in _chunks(reader.read(pages), _BATCHES_READ * batch_size)
+        for some in chunks(reader.read(pages), BATCHES_READ * batch_size)
     ]
     if not parts:
         return Quantized(np.empty((0, 0, 0), np.int8), np.empty((0, 0), np.float16))
@@ -303,13 +280,6 @@ def _encode_queries(
     return np.concatenate(
         [
             encoder.encode_query(some, batch_size=batch_size)
-            for some in _chunks(inputs, _BATCHES_READ * batch_size)
+            for some in chunks(inputs, BATCHES_READ * batch_size)
         ]
     )
-
-
-def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Lists of at most ``size`` items: no more pictures than these are open at a time."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -5,13 +5,44 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from importlib import metadata
+from itertools import islice
+from os import PathLike
 from pathlib import Path
+from typing import TypedDict, TypeVar, get_args
 
-from metaembed_rag.errors import NothingToReadError, PageError
+from metaembed_rag.errors import ModelError, NothingToReadError, PageError
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page
 from metaembed_rag.store.places import replace_file
+
+_T = TypeVar("_T")
+
+BATCHES_READ = 4
+"""Batches of inputs in memory at one time: enough to sort by length, few enough for pictures."""
+
+
+def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Lists of at most ``size`` items: no more pictures than these are open at a time."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+class ReadingOptions(TypedDict, total=False):
+    """How pages are read for an encoder.
+
+    Attributes:
+        mode: What of a page is encoded: ``fused`` (the default), ``image`` or ``text``, as in an
+            index.
+        ocr: Read pictures by OCR where the model reads no pictures (the default; 1 to 3 seconds
+            each).
+        cache_dir: Keep OCR texts in this folder, so that a second run does not read again.
+    """
+
+    mode: Mode
+    ocr: bool
+    cache_dir: str | PathLike[str] | None
 
 
 class PageReader:
@@ -19,9 +50,12 @@ class PageReader:
 
     Args:
         encoder: Whose modalities decide what a page becomes; see :func:`page_input`.
-        mode: ``fused``, ``image`` or ``text``.
-        ocr: Read pictures by OCR where the model needs their text.
-        cache_dir: Keep OCR texts in this folder.
+        mode: See :class:`ReadingOptions`, as the following.
+        ocr: As there.
+        cache_dir: As there.
+
+    Raises:
+        ModelError: There is no such mode.
     """
 
     def __init__(
@@ -30,12 +64,14 @@ class PageReader:
         *,
         mode: Mode = "fused",
         ocr: bool = True,
-        cache_dir: Path | None = None,
+        cache_dir: str | PathLike[str] | None = None,
     ) -> None:
+        if mode not in get_args(Mode):
+            raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
         self._modalities = encoder.modalities
-        self._mode: Mode = mode
+        self.mode: Mode = mode
         self._ocr = ocr
-        self._cache_dir = cache_dir
+        self._cache_dir = None if cache_dir is None else Path(cache_dir)
         self.read_ids: list[str] = []
         """Ids of the pages that were yielded, in their order."""
         self.read_texts: list[str] = []
@@ -58,7 +94,7 @@ class PageReader:
     def _read(self, page: Page) -> tuple[str, Input]:
         """The page's text and the encoder's input."""
         try:
-            page, value = page_input(page, self._mode, self._modalities, ocr=False)
+            page, value = page_input(page, self.mode, self._modalities, ocr=False)
             return page.text, value
         except NothingToReadError:
             # Without OCR there is nothing: either OCR is what the index would do, or it is off.

@@ -16,6 +16,7 @@ import metaembed_rag.progress  # noqa: F401
 
 if TYPE_CHECKING:
     from metaembed_rag.model.backbones import Backbone
+    from metaembed_rag.model.base import OrderedEncoder
     from metaembed_rag.model.checkpoints import shipped_checkpoints
     from metaembed_rag.model.encoder import MetaEmbedEncoder
     from metaembed_rag.model.inputs import Input
@@ -30,6 +31,7 @@ _HOMES = {
     "LateInteractionEncoder": "late_interaction",
     "MetaEmbedEncoder": "encoder",
     "MetaTokens": "meta_tokens",
+    "OrderedEncoder": "base",
     "RemoteEncoder": "remote",
     "Template": "template",
     "shipped_checkpoints": "checkpoints",
@@ -41,6 +43,7 @@ __all__ = [
     "LateInteractionEncoder",
     "MetaEmbedEncoder",
     "MetaTokens",
+    "OrderedEncoder",
     "RemoteEncoder",
     "Template",
     "shipped_checkpoints",

@@ -71,7 +71,7 @@ class Backbone(InputModule):
         processor: ProcessorMixin | PreTrainedTokenizerBase,
         settings: Settings,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.model: Any = model
         self.processor: Any = processor
         self.settings = settings
@@ -81,7 +81,7 @@ class Backbone(InputModule):
             side: meta_token_ids(self.tokenizer, side, settings.vectors(side)) for side in SIDES
         }
         self._forward_names = set(inspect.signature(model.forward).parameters)
-        self._harmless = functools.partial(break_tokens, token_pattern(self._control_tokens()))
+        self._harmless = functools.partial(break_tokens, token_pattern(control_tokens(processor)))
         self._check_room()
 
     @property
@@ -146,10 +146,9 @@ class Backbone(InputModule):
         if self.settings.template is None:
             features = self._tokenize(texts, max_length=limit + self._special_tokens)
         else:
-            prompts = [
-                self.settings.template.render(modality, text) for text in self._cut(texts, limit)
-            ]
-            features = self._process(prompts, images)
+            template = self.settings.template
+            cut = cut_texts(self.tokenizer, texts, limit)
+            features = self._process([template.render(modality, text) for text in cut], images)
         return self._append_meta_tokens(features, self.meta_ids[side][:vectors])
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -214,12 +213,6 @@ class Backbone(InputModule):
         reads = frozenset({"text", "image", "fused"} if self.reads_images else {"text"})
         return read_input(value, modalities=reads, where=f"input {position}")
 
-    def _control_tokens(self) -> list[str]:
-        """Special tokens; others that were added (Gemma's runs of newlines) are ordinary text."""
-        added = self.tokenizer.added_tokens_decoder.values()
-        tokens = [token.content for token in added if token.special]
-        return [*tokens, str(getattr(self.processor, "image_token", ""))]
-
     @property
     def _is_prefix(self) -> bool:
         return self.model.config.model_type in _PREFIX
@@ -252,25 +245,6 @@ class Backbone(InputModule):
             return_tensors="pt",
         )
         return dict(batch)
-
-    def _cut(self, texts: list[str], limit: int) -> list[str]:
-        """Each text's first ``limit`` tokens as text, so that template and image stay whole."""
-        # A token covers at least one byte: shorter texts need no look.
-        long = [i for i, text in enumerate(texts) if len(text.encode()) > limit]
-        if not long:
-            return texts
-        batch = self.tokenizer(
-            [texts[i] for i in long],
-            add_special_tokens=False,
-            truncation=True,
-            max_length=limit,
-            return_offsets_mapping=True,
-        )
-        cut = list(texts)
-        for i, offsets in zip(long, batch["offset_mapping"], strict=True):
-            if len(offsets) == limit:
-                cut[i] = cut[i][: offsets[-1][1]]
-        return cut
 
     def _append_meta_tokens(self, features: dict[str, Any], ids: list[int]) -> dict[str, Any]:
         mask: Tensor = features["attention_mask"]
@@ -312,7 +286,38 @@ class Backbone(InputModule):
 
 def tokenizer_of(processor: Any) -> PreTrainedTokenizerBase:
     """The tokenizer: the processor's own, or the thing itself."""
-    return getattr(processor, "tokenizer", processor)
+    tokenizer: PreTrainedTokenizerBase = getattr(processor, "tokenizer", processor)
+    return tokenizer
+
+
+def control_tokens(processor: Any) -> list[str]:
+    """What must not be read as such in a text: special tokens, and the image placeholder.
+
+    Other tokens that were added (Gemma's runs of newlines) are ordinary text.
+    """
+    added = getattr(tokenizer_of(processor), "added_tokens_decoder", {}).values()
+    tokens = [token.content for token in added if token.special]
+    return [*tokens, str(getattr(processor, "image_token", ""))]
+
+
+def cut_texts(tokenizer: Any, texts: list[str], limit: int) -> list[str]:
+    """Each text's first ``limit`` tokens as text, so that what stands around it stays whole."""
+    # A token covers at least one byte: shorter texts need no look.
+    long = [i for i, text in enumerate(texts) if len(text.encode()) > limit]
+    if not long:
+        return texts
+    batch = tokenizer(
+        [texts[i] for i in long],
+        add_special_tokens=False,
+        truncation=True,
+        max_length=limit,
+        return_offsets_mapping=True,
+    )
+    cut = list(texts)
+    for i, offsets in zip(long, batch["offset_mapping"], strict=True):
+        if len(offsets) == limit:
+            cut[i] = cut[i][: offsets[-1][1]]
+    return cut
 
 
 def load_model(name_or_path: str, *, hub: dict[str, Any], **options: Any) -> tuple[Any, Any]:
@@ -347,19 +352,23 @@ def load_processor(
     """The tokenizer of a text model, or the processor of a vision-language one, without video."""
     if getattr(config, "vision_config", None) is None:
         return AutoTokenizer.from_pretrained(name_or_path, **hub)
+    processor: ProcessorMixin = processor_class(config).from_pretrained(name_or_path, **hub)
+    return processor
+
+
+def processor_class(config: PreTrainedConfig) -> Any:
+    """What loads the processor of such a model: where that has a video part, without it."""
     kind: Any = PROCESSOR_MAPPING.get(type(config), None)
-    if kind is not None and "video_processor" in kind.get_attributes():
-        return image_only(kind).from_pretrained(name_or_path, **hub)
-    return AutoProcessor.from_pretrained(name_or_path, **hub)
+    has_video = kind is not None and "video_processor" in kind.get_attributes()
+    return image_only(kind) if has_video else AutoProcessor
 
 
 @functools.cache
-def image_only(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
+def image_only(kind: Any) -> type[ProcessorMixin]:
     """The processor class without its video part, which needs torchvision.
 
     It keeps its name, so that what it saves is loaded elsewhere by the stock class.
     """
-
     wanted = [part for part in kind.get_attributes() if part != "video_processor"]
     members = {"get_attributes": classmethod(lambda cls: wanted), "__module__": kind.__module__}
     return type(kind.__name__, (kind,), members)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.model.inputs import Input
+from metaembed_rag.errors import ModalityError, ModelError
+from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
+from metaembed_rag.model.pooling import Pooling, Vectors, nested_pooling
+from metaembed_rag.progress import tqdm
+
+if TYPE_CHECKING:
+    import torch
+
+_T = TypeVar("_T")
+
+_CPU_BATCH = 8
+"""Larger batches leave a CPU's cache: 30 pages a second at 4 to 8, 24 at 32 (D = 256)."""
 
 
 class Encoder(Protocol):
@@ -16,25 +28,30 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """What loads it again: a shipped name, a folder or a hub id."""
+        """What loads it again: a shipped name, a folder, a hub id or an address."""
 
     @property
+    @abstractmethod
     def fingerprint(self) -> str:
-        """Changes when the vectors would."""
+        """Hex digest that changes when the vectors would."""
 
     @property
+    @abstractmethod
     def dimension(self) -> int:
-        """D."""
+        """D, the length of a vector."""
 
     @property
+    @abstractmethod
     def query_vectors(self) -> int:
-        """R_q."""
+        """R_q, vectors of a query."""
 
     @property
+    @abstractmethod
     def document_vectors(self) -> int:
-        """R_c."""
+        """R_c, vectors of a candidate."""
 
     @property
+    @abstractmethod
     def modalities(self) -> frozenset[str]:
         """Of ``"text"``, ``"image"`` and ``"fused"`` (both in one input), what it reads."""
 
@@ -56,3 +73,270 @@ def dimensions(encoder: Encoder) -> tuple[int, ...]:
     2022) says it by an attribute ``dimensions``; one without it has D only.
     """
     return tuple(getattr(encoder, "dimensions", ())) or (encoder.dimension,)
+
+
+class OrderedEncoder(Encoder):
+    """Texts, images and both together into ordered unit vectors.
+
+    A subclass says what it is by its properties and computes one batch in :meth:`_encode_batch`.
+    Everything else happens here: inputs are checked, put into batches and back into their order,
+    progress is shown, and the vectors' shape and finiteness are checked.
+
+    Attributes:
+        name: What loads it again: a shipped name, a folder, a hub id or an address.
+    """
+
+    name: str = ""
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Numbers of leading values with which a vector works, ascending; the last one is D."""
+        shorter = {one for one in self._trained_dimensions if one < self.dimension}
+        return (*sorted(shorter), self.dimension)
+
+    @property
+    def pooling(self) -> str:
+        """The method that makes the vectors of tokens; empty where the model makes them itself."""
+        return ""
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the weights are; None where there are none on this machine."""
+        return None
+
+    def encode_query(
+        self,
+        queries: Input | Sequence[Input],
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+        vectors: int | None = None,
+    ) -> Vectors:
+        """Ordered unit vectors of queries: text, images, or both fused.
+
+        Args:
+            queries: Each a str, a PIL image, or ``{"text": ..., "image": ...}``; a single one is
+                accepted and counts as a list of one. A str is always text, never a path.
+            batch_size: Inputs computed at a time, on a CPU at most 8; a server is sent as many as
+                its address says. Results do not depend on it.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            vectors: Only the first r ones; all by default. They are equal to the first r of all
+                of them. A causal backbone with Meta Tokens computes no more than these; any
+                other (``mini`` is bidirectional) computes all and drops the rest.
+
+        Returns:
+            float32 (n, r, D), rows in the order given, each vector of length 1. Where vectors are
+            pooled from fewer tokens than r, they are repeated in their order.
+
+        Raises:
+            ModalityError: An input is empty, or of a kind that the model does not read.
+            ModelError: The model gave numbers that are not finite, or its server does not answer.
+            ValueError: ``batch_size`` or ``vectors`` is less than 1, or ``vectors`` is more than
+                there are.
+        """
+        return self._encode_side("query", queries, batch_size, show_progress, vectors)
+
+    def encode_document(
+        self,
+        documents: Input | Sequence[Input],
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+        vectors: int | None = None,
+    ) -> Vectors:
+        """Ordered unit vectors of candidates: text, images, or both fused.
+
+        Arguments, result and errors are those of :meth:`encode_query`, with the candidate side's
+        number of vectors and longest text.
+        """
+        return self._encode_side("document", documents, batch_size, show_progress, vectors)
+
+    @abstractmethod
+    def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
+        """The first ``count`` unit vectors of inputs of one modality: float32 (n, count, D)."""
+
+    @property
+    def _trained_dimensions(self) -> Sequence[int]:
+        """Numbers of leading values with which vectors were trained to work too."""
+        return ()
+
+    @property
+    def _spoken_name(self) -> str:
+        """How messages call the model."""
+        return self.name
+
+    @property
+    def _remedy(self) -> str:
+        """How the sentence goes on that says of vectors that they are not finite numbers."""
+        return ""
+
+    def _encode_side(
+        self,
+        side: str,
+        given: Input | Sequence[Input],
+        batch_size: int,
+        show_progress: bool,
+        vectors: int | None,
+    ) -> Vectors:
+        inputs, most = as_inputs(given), self._vectors_of(side)
+        count = most if vectors is None else vectors
+        if not 1 <= count <= most:
+            raise ValueError(f"vectors must be between 1 and {most} for a {side}, not {vectors}")
+
+        def encode(items: Sequence[Item]) -> Vectors:
+            return self._encode_batch(items, side, count)
+
+        # Made late, because a server tells D with its first answer.
+        result: Vectors | None = None
+        for rows, found in self._in_batches(encode, inputs, side, batch_size, show_progress):
+            if result is None:
+                result = np.empty((len(inputs), count, self.dimension), np.float32)
+            result[rows] = self._checked(found, (len(rows), *result.shape[1:]))
+        return np.empty((0, count, self.dimension), np.float32) if result is None else result
+
+    def _in_batches(
+        self,
+        compute: Callable[[Sequence[Item]], _T],
+        inputs: Sequence[Input],
+        side: str,
+        batch_size: int,
+        show_progress: bool,
+    ) -> Iterator[tuple[list[int], _T]]:
+        """The places of some inputs, and what ``compute`` makes of them, batch by batch."""
+        reads, name = self.modalities, self._spoken_name
+        items = [
+            read_input(value, modalities=reads, where=f"{side} {i}", name=name)
+            for i, value in enumerate(inputs)
+        ]
+        batches = self._batches(items, batch_size)
+        what = "queries" if side == "query" else "documents"
+        with tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar:
+            found = self._map(compute, [[items[i] for i in rows] for rows in batches])
+            for rows, some in zip(batches, found, strict=True):
+                yield rows, some
+                bar.update(len(rows))
+
+    def _batches(self, items: Sequence[Item], batch_size: int) -> list[list[int]]:
+        """Places of inputs: one modality a batch, the longest first (memory then fails at once)."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        found = []
+        for modality in ("text", "image", "fused"):
+            rows = [i for i, item in enumerate(items) if item.modality == modality]
+            rows.sort(key=lambda i: -items[i].length)
+            size = self._batch_size(batch_size, modality)
+            found += [rows[start : start + size] for start in range(0, len(rows), size)]
+        return found
+
+    def _batch_size(self, asked: int, modality: str) -> int:
+        """How many inputs of a modality are computed at a time."""
+        on_cpu = self.device is not None and self.device.type == "cpu"
+        return min(asked, _CPU_BATCH) if on_cpu else asked
+
+    def _map(
+        self, compute: Callable[[Sequence[Item]], _T], batches: Iterable[Sequence[Item]]
+    ) -> Iterator[_T]:
+        """What ``compute`` makes of each batch, in their order."""
+        return map(compute, batches)
+
+    def _vectors_of(self, side: str) -> int:
+        return self.query_vectors if side == "query" else self.document_vectors
+
+    def _checked(self, vectors: Vectors, shape: tuple[int, ...]) -> Vectors:
+        """The vectors, if they have this shape and are finite numbers."""
+        if vectors.shape != shape:
+            raise ModelError(
+                f"{self._spoken_name} gave vectors of shape {vectors.shape}, not {shape}"
+            )
+        if not np.isfinite(vectors).all():
+            raise ModelError(
+                f"{self._spoken_name} gave vectors that are not finite numbers{self._remedy}"
+            )
+        return vectors
+
+
+class PooledEncoder(OrderedEncoder):
+    """An encoder of token vectors in no useful order, which are pooled into ordered ones.
+
+    A subclass computes the tokens of one batch in :meth:`_tokens`.
+
+    Attributes:
+        settings: How token vectors are pooled.
+    """
+
+    settings: Pooling
+
+    @property
+    def pooling(self) -> str:
+        """The name of the pooling method."""
+        return self.settings.method
+
+    @property
+    def query_vectors(self) -> int:
+        """R_q, vectors of a query."""
+        return self.settings.query_vectors
+
+    @property
+    def document_vectors(self) -> int:
+        """R_c, vectors of a candidate."""
+        return self.settings.document_vectors
+
+    def encode_tokens(
+        self,
+        inputs: Sequence[Input],
+        side: str,
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+    ) -> list[Vectors]:
+        """All vectors that the model scores of each input, before pooling.
+
+        Padding, and what a checkpoint's mask leaves out, are not among them; its query expansion
+        is.
+
+        Args:
+            inputs: As for :meth:`encode_query`.
+            side: ``"query"`` or ``"document"``.
+            batch_size: As there.
+            show_progress: As there.
+
+        Returns:
+            Of each input float32 (tokens, D).
+
+        Raises:
+            ModalityError: As there, or nothing of an input is scored.
+            ModelError: As there.
+        """
+        found: list[Vectors] = [np.empty((0, 0), np.float32)] * len(inputs)
+
+        def encode(items: Sequence[Item]) -> list[Vectors]:
+            return self._checked_tokens(items, side)
+
+        for rows, some in self._in_batches(encode, inputs, side, batch_size, show_progress):
+            for row, tokens in zip(rows, some, strict=True):
+                found[row] = tokens
+        return found
+
+    @abstractmethod
+    def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
+        """The token vectors of inputs of one modality: of each float32 (tokens, D)."""
+
+    @property
+    def _trained_dimensions(self) -> Sequence[int]:
+        return self.settings.dimensions
+
+    def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
+        most = self._vectors_of(side)
+        tokens = self._checked_tokens(items, side)
+        return np.stack([nested_pooling(one, most, self.settings.method)[:count] for one in tokens])
+
+    def _checked_tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
+        found = self._tokens(items, side)
+        for item, tokens in zip(items, found, strict=True):
+            if not len(tokens):
+                raise ModalityError(
+                    f"{item.where} has no token that {self._spoken_name} scores; its mask may keep "
+                    f"image tokens only"
+                )
+            self._checked(tokens, (len(tokens), self.dimension))
+        return found

@@ -47,12 +47,20 @@ def split_name(name: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
     bare, mark, options = whole.partition("?")
     if not mark or Path(whole).expanduser().is_dir():
         return whole, {}
+    return bare, read_options(options, f"{whole!r} has options that cannot be read; write NAME")
+
+
+def read_options(text: str, otherwise: str) -> dict[str, str]:
+    """The options of a name: what stands after its ``?``.
+
+    Raises:
+        CheckpointError: They are not of the form ``key=value&key=value``; it begins with
+            ``otherwise``.
+    """
     try:
-        return bare, dict(parse_qsl(options, keep_blank_values=True, strict_parsing=True))
+        return dict(parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text)))
     except ValueError:
-        raise CheckpointError(
-            f"{whole!r} has options that cannot be read; write NAME?key=value&key=value"
-        ) from None
+        raise CheckpointError(f"{otherwise}?key=value&key=value") from None
 
 
 def join_name(name: str, options: Mapping[str, str]) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
-import numpy as np
 import torch
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize
 
-from metaembed_rag.errors import CheckpointError, ModelError
+from metaembed_rag.errors import CheckpointError
 from metaembed_rag.model.backbones import Backbone, load_model, tokenizer_of
+from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.checkpoints import (
     check_backbone_folder,
     find_checkpoint,
@@ -24,27 +25,41 @@ from metaembed_rag.model.checkpoints import (
     split_name,
 )
 from metaembed_rag.model.fingerprint import fingerprint, weights_state
-from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
+from metaembed_rag.model.inputs import Item
 from metaembed_rag.model.loading import (
     DType,
     as_dtype,
-    batches,
     best_device,
-    bounded_batch_size,
     cast,
-    checked_count,
     explained,
+    on_device,
     quiet,
     weights,
+    weights_dtype,
 )
 from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
-from metaembed_rag.model.pooling import Pooling
+from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import Template, template_of
-from metaembed_rag.progress import tqdm
 
 
-class MetaEmbedEncoder:
+class BackboneOptions(TypedDict, total=False):
+    """What :meth:`MetaEmbedEncoder.from_backbone` leaves to the backbone and the machine.
+
+    Attributes:
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
+        dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
+            elsewhere.
+        template: What stands around an input; None takes the backbone's chat template, and
+            without one the tokenizer's special tokens (``[CLS] text [SEP]``).
+    """
+
+    device: str | None
+    dtype: DType
+    template: Template | Mapping[str, str] | None
+
+
+class MetaEmbedEncoder(OrderedEncoder):
     """A backbone with Meta Tokens, made by :meth:`from_pretrained` or :meth:`from_backbone`.
 
     It may be shared between threads: one lock lets one batch at a time onto the device.
@@ -75,13 +90,14 @@ class MetaEmbedEncoder:
         self.name = name
         self._lock = threading.RLock()
         target = torch.device(device or best_device())
-        wanted = as_dtype(dtype) or (torch.bfloat16 if target.type == "cuda" else torch.float32)
+        wanted = weights_dtype(dtype, target)
         self._fingerprint = ""
         self._fingerprint_of = ""
         rounds = wanted not in (torch.float32, backbone.model.dtype)
         rounded_from = fingerprint(backbone) if rounds else ""
         cast(backbone.model, wanted)
-        modules: list[torch.nn.Module] = [backbone, MetaTokens(), Normalize("token_embeddings")]
+        meta_tokens = MetaTokens()  # type: ignore[no-untyped-call]
+        modules: list[torch.nn.Module] = [backbone, meta_tokens, Normalize("token_embeddings")]
         with quiet():
             self.model = MultiVectorEncoder(modules=modules, device=str(target))
         self.model.eval()
@@ -98,7 +114,7 @@ class MetaEmbedEncoder:
         max_pixels: int | None = None,
         pooling: Pooling | str | None = None,
         trust_remote_code: bool = False,
-    ) -> Any:
+    ) -> OrderedEncoder:
         """Load a checkpoint: the one door for every kind of encoder.
 
         Args:
@@ -150,7 +166,7 @@ class MetaEmbedEncoder:
         with quiet(), explained(folder):
             backbone = Backbone.load(str(folder), local_files_only=True)
         if max_pixels is not None:
-            backbone.settings = _replace(backbone.settings, max_pixels=max_pixels)
+            backbone.settings = replace(backbone.settings, max_pixels=max_pixels)
         return cls(backbone, name=os.fspath(name_or_path), device=device, dtype=dtype)
 
     @classmethod
@@ -160,14 +176,12 @@ class MetaEmbedEncoder:
         r_q: int = 16,
         r_c: int = 64,
         *,
-        device: str | None = None,
-        dtype: DType = None,
         max_query_tokens: int = 128,
         max_document_tokens: int = 512,
         max_pixels: int = 1024 * 28 * 28,
-        template: Template | Mapping[str, str] | None = None,
         dimensions: Sequence[int] = (),
         seed: int = 0,
+        **options: Unpack[BackboneOptions],
     ) -> MetaEmbedEncoder:
         """Put Meta Tokens on a backbone, to be trained afterwards.
 
@@ -178,23 +192,36 @@ class MetaEmbedEncoder:
             name_or_path: A folder or hub id of a text-only or vision-language model.
             r_q: Meta Tokens for queries.
             r_c: Meta Tokens for candidates.
-            device: See :class:`MetaEmbedEncoder`.
-            dtype: See :class:`MetaEmbedEncoder`.
             max_query_tokens: Longest text of a query; more is cut off, Meta Tokens never.
             max_document_tokens: Longest text of a candidate.
             max_pixels: Larger images are scaled down to it.
-            template: What stands around an input; None takes the backbone's chat template, and
-                without one the tokenizer's special tokens (``[CLS] text [SEP]``).
+            dimensions: Numbers of leading values with which vectors are to be trained to work
+                too, ascending.
             seed: For the new embedding rows.
+            **options: ``device``, ``dtype`` and ``template``: see :class:`BackboneOptions`.
 
         Raises:
             CheckpointError: The backbone cannot be loaded, or has no room for such inputs.
+            TypeError: An unknown keyword.
         """
-        name = os.fspath(name_or_path)
+        limits = (max_query_tokens, max_document_tokens, max_pixels)
+        settings = Settings(r_q, r_c, *limits, dimensions=tuple(dimensions))
+        return cls._on_backbone(name_or_path, settings, seed, **options)
+
+    @classmethod
+    def _on_backbone(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        settings: Settings,
+        seed: int,
+        *,
+        device: str | None = None,
+        dtype: DType = None,
+        template: Template | Mapping[str, str] | None = None,
+    ) -> MetaEmbedEncoder:
         if isinstance(template, Mapping):
             template = Template.from_dict(template)
-        limits = (max_query_tokens, max_document_tokens, max_pixels)
-        settings = Settings(r_q, r_c, *limits, template, tuple(dimensions))
+        name = os.fspath(name_or_path)
         folder = Path(name).expanduser()
         if folder.is_dir():
             check_backbone_folder(folder)
@@ -205,13 +232,13 @@ class MetaEmbedEncoder:
                 torch.manual_seed(seed)
                 model, processor = load_model(str(name_or_path), hub=hub, dtype="auto")
             tokenizer = tokenizer_of(processor)
-            add_meta_tokens(model, tokenizer, r_q, r_c, seed=seed)
+            sides = (settings.query_vectors, settings.document_vectors)
+            add_meta_tokens(model, tokenizer, *sides, seed=seed)
             if template is None:
                 images = hasattr(processor, "image_processor")
                 kind = model.config.model_type
-                found = template_of(processor, tokenizer, images=images, model_type=kind)
-                settings = _replace(settings, template=found)
-            backbone = Backbone(model, processor, settings)
+                template = template_of(processor, tokenizer, images=images, model_type=kind)
+            backbone = Backbone(model, processor, replace(settings, template=template))
         return cls(backbone, name=name, device=device, dtype=dtype)
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: DType = None) -> Path:
@@ -240,49 +267,6 @@ class MetaEmbedEncoder:
                     tensor.data = kept[name]
         return folder
 
-    def encode_query(
-        self,
-        queries: Input | Sequence[Input],
-        *,
-        batch_size: int = 32,
-        show_progress: bool = False,
-        vectors: int | None = None,
-    ) -> np.ndarray:
-        """Ordered unit vectors of queries: text, images, or both fused.
-
-        Args:
-            queries: Each a str, a PIL image, or ``{"text": ..., "image": ...}``; a single one is
-                accepted and counts as a list of one. A str is always text, never a path.
-            batch_size: Inputs computed at a time, on a CPU at most 8. Results do not depend on it.
-            show_progress: Draw a bar: on standard error, or in the notebook.
-            vectors: Only the first r ones. Where the backbone is causal they are equal to the
-                first r of all of them and cost r tokens; where it is bidirectional (ModernBERT,
-                and so ``mini``) all are computed and the rest is dropped.
-
-        Returns:
-            float32 (n, r, D), rows in the order given, each vector of length 1.
-
-        Raises:
-            ModalityError: An input is empty, or of a kind that the model does not read.
-            ModelError: The model gave numbers that are not finite.
-        """
-        return self._encode(as_inputs(queries), "query", batch_size, show_progress, vectors)
-
-    def encode_document(
-        self,
-        documents: Input | Sequence[Input],
-        *,
-        batch_size: int = 32,
-        show_progress: bool = False,
-        vectors: int | None = None,
-    ) -> np.ndarray:
-        """Ordered unit vectors of candidates: text, images, or both fused.
-
-        Arguments, result and errors are those of :meth:`encode_query`, with the candidate side's
-        Meta Tokens and longest text.
-        """
-        return self._encode(as_inputs(documents), "document", batch_size, show_progress, vectors)
-
     @property
     def backbone(self) -> Backbone:
         """The first module: transformers model, processor, settings."""
@@ -294,12 +278,6 @@ class MetaEmbedEncoder:
     def dimension(self) -> int:
         """D, the length of a vector: the backbone's hidden size."""
         return self.backbone.get_embedding_dimension()
-
-    @property
-    def dimensions(self) -> tuple[int, ...]:
-        """Numbers of leading values with which a vector works, ascending; the last one is D."""
-        trained = self.backbone.settings.dimensions
-        return (*(one for one in trained if one < self.dimension), self.dimension)
 
     @property
     def query_vectors(self) -> int:
@@ -342,44 +320,22 @@ class MetaEmbedEncoder:
             f"device={str(self.device)!r})"
         )
 
-    def _encode(
-        self,
-        inputs: list[Input],
-        side: str,
-        batch_size: int,
-        show_progress: bool,
-        vectors: int | None,
-    ) -> np.ndarray:
-        count = checked_count(vectors, self.backbone.settings.vectors(side), side)
-        items = [self._read(value, f"{side} {i}") for i, value in enumerate(inputs)]
-        result = np.empty((len(items), count, self.dimension), np.float32)
-        what = "queries" if side == "query" else "documents"
-        with tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar:
-            for rows in batches(items, bounded_batch_size(batch_size, self.device)):
-                result[rows] = self._encode_batch([items[i] for i in rows], side, count)
-                bar.update(len(rows))
-        if not np.isfinite(result).all():
-            raise ModelError(
-                f"{self.name} gave vectors that are not finite numbers in {self.model.dtype}; "
-                f"load it with dtype='float32' (or 'bfloat16'), and check the training run"
-            )
-        return result
+    @property
+    def _trained_dimensions(self) -> Sequence[int]:
+        return self.backbone.settings.dimensions
 
-    def _encode_batch(self, items: list[Item], side: str, count: int) -> np.ndarray:
+    @property
+    def _remedy(self) -> str:
+        return (
+            f" in {self.model.dtype}; load it with dtype='float32' (or 'bfloat16'), and check the "
+            f"training run"
+        )
+
+    def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
         appended = count if self.backbone.is_causal else None
         with self._lock, torch.inference_mode():
             self.model.eval()  # a trainer leaves dropout switched on
             features = self.backbone.preprocess(items, task=side, vectors=appended)
-            features = {
-                name: value.to(self.device) if isinstance(value, torch.Tensor) else value
-                for name, value in features.items()
-            }
-            unit = self.model(features, task=side)["token_embeddings"]  # (batch, r, D)
-            return unit[:, :count].cpu().numpy()
-
-    def _read(self, value: Input, where: str) -> Item:
-        return read_input(value, modalities=self.modalities, where=where, name=self.name)
-
-
-def _replace(settings: Settings, **changes: Any) -> Settings:
-    return Settings(**{**vars(settings), **changes})
+            found = self.model(on_device(features, self.device), task=side)
+            unit: Vectors = found["token_embeddings"][:, :count].cpu().numpy()  # (batch, r, D)
+        return unit

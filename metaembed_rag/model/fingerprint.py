@@ -25,9 +25,7 @@ def fingerprint(backbone: Backbone) -> str:
     million weights, each tensor gives at most 65,536 evenly spaced values (any training step
     changes nearly all of them); the Meta Tokens' rows are always hashed whole.
     """
-    weights = backbone.model.state_dict().values()
-    whole = sum(tensor.numel() for tensor in weights) <= _WHOLE
-    return _digest(backbone, None if whole else _SAMPLE)
+    return _digest(backbone, _sample_of(backbone.model))
 
 
 def weights_state(backbone: Backbone) -> str:
@@ -40,16 +38,23 @@ def weights_state(backbone: Backbone) -> str:
 
 def digest_weights(model: torch.nn.Module) -> str:
     """One line over the weights of any model, by content, as :func:`fingerprint` takes them."""
-    tensors = [tensor.detach() for tensor in model.state_dict().values()]
-    whole = sum(tensor.numel() for tensor in tensors) <= _WHOLE
-    return "\n".join(
-        sorted({_digest_values(tensor, None if whole else _SAMPLE) for tensor in tensors})
-    )
+    return "\n".join(_tensor_digests(model, _sample_of(model)))
+
+
+def _sample_of(model: torch.nn.Module) -> int | None:
+    """How many values of each tensor are hashed; None for all."""
+    whole = sum(tensor.numel() for tensor in model.state_dict().values()) <= _WHOLE
+    return None if whole else _SAMPLE
+
+
+def _tensor_digests(model: torch.nn.Module, sample: int | None) -> list[str]:
+    """Of each different tensor, in the order of the digests."""
+    tensors = model.state_dict().values()
+    return sorted({_digest_values(tensor.detach(), sample) for tensor in tensors})
 
 
 def _digest(backbone: Backbone, sample: int | None) -> str:
-    tensors = [tensor.detach() for tensor in backbone.model.state_dict().values()]
-    parts = sorted({_digest_values(tensor, sample) for tensor in tensors})
+    parts = _tensor_digests(backbone.model, sample)
     rows = backbone.model.get_input_embeddings().weight.detach()
     parts += [_digest_values(rows[ids], None) for ids in backbone.meta_ids.values()]
     described = {**backbone.settings.to_dict(), "format": None, "meta_ids": backbone.meta_ids}

@@ -1,4 +1,8 @@
-"""What an encoder is given of a page or of a query: text, an image, or both; checked once, here."""
+"""What an encoder is given of a page or of a query: text, a picture, or both; checked once, here.
+
+In the order of the way: a page or a query becomes an input that a model of certain modalities
+reads (:func:`page_input`, :func:`query_input`), and the encoder reads it as an :class:`Item`.
+"""
 
 from __future__ import annotations
 
@@ -10,111 +14,14 @@ from PIL import Image
 
 from metaembed_rag.errors import MissingExtraError, ModalityError, ModelError, NothingToReadError
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.pictures import to_rgb
 
 Mode = Literal["fused", "image", "text"]
 """What of a page is encoded: picture and text in one input, the picture, or the text."""
 Input = str | Image.Image | Mapping[str, Any]
 """Text, an image, or ``{"text": ..., "image": ...}`` with either key absent or empty."""
 
-
-@dataclass(frozen=True)
-class Item:
-    """One input after checking: never empty, and of a modality that the model reads."""
-
-    text: str
-    image: Image.Image | None
-
-    @property
-    def modality(self) -> str:
-        """``"text"``, ``"image"`` or ``"fused"``."""
-        if self.image is None:
-            return "text"
-        return "fused" if self.text else "image"
-
-    @property
-    def length(self) -> int:
-        """A cheap stand-in for the number of tokens, to sort by: characters and pixels / 28²."""
-        pixels = 0 if self.image is None else self.image.width * self.image.height
-        return len(self.text) + pixels // 784
-
-    def prepare_image(self, max_pixels: int) -> Image.Image | None:
-        """The image as RGB and of at most ``max_pixels`` pixels; made late, to save memory."""
-        return None if self.image is None else bound_pixels(flatten(self.image), max_pixels)
-
-
-def as_inputs(inputs: Input | Sequence[Input]) -> list[Input]:
-    """A list of inputs; a single text, image or dictionary becomes a list of one."""
-    if isinstance(inputs, str | Image.Image | Mapping):
-        return [inputs]
-    return list(inputs)
-
-
-def read_input(
-    value: Input,
-    *,
-    modalities: frozenset[str],
-    where: str = "the input",
-    name: str = "this model",
-) -> Item:
-    """Check one input against what a model reads.
-
-    Args:
-        value: Text, an image, or a dictionary with ``text`` and/or ``image``.
-        modalities: What the model reads: a subset of ``{"text", "image", "fused"}``.
-        where: How to call the input in a message, such as ``"document 3"``.
-        name: How to call the model in a message.
-
-    Raises:
-        ModalityError: It is empty, of an unknown kind, or of a kind that the model does not read.
-    """
-    text, image = _split(value, where)
-    if image is None and not text.strip():
-        raise ModalityError(
-            f"{where} has neither text nor an image, so there is nothing to encode; "
-            f"leave it out, or read its text first (a scan needs OCR)"
-        )
-    if image is not None and "image" not in modalities:
-        raise ModalityError(
-            f"{where} is an image, but {name} reads text only; turn images into text with OCR "
-            f"(pip install 'metaembed-rag[ocr]'), or use a vision-language checkpoint"
-        )
-    return Item(text if text.strip() else "", image)
-
-
-def _split(value: Input, where: str) -> tuple[str, Image.Image | None]:
-    if isinstance(value, str):
-        return value, None
-    if isinstance(value, Image.Image):
-        return "", value
-    if isinstance(value, Mapping) and set(value) <= {"text", "image"}:
-        text, image = value.get("text") or "", value.get("image")
-        if isinstance(text, str) and (image is None or isinstance(image, Image.Image)):
-            return text, image
-    kind = f"a dictionary with {sorted(value)}" if isinstance(value, Mapping) else type(value)
-    raise ModalityError(
-        f"{where} is {kind}; give a str, a PIL image, or a dictionary with a str under 'text' "
-        f"and a PIL image under 'image' (open a file with PIL.Image.open)"
-    )
-
-
-def flatten(image: Image.Image) -> Image.Image:
-    """The image as RGB; transparent parts become white, as paper is (PIL would make them black)."""
-    if image.mode == "RGB":
-        return image
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def bound_pixels(image: Image.Image, max_pixels: int) -> Image.Image:
-    """The image with at most ``max_pixels`` pixels, in its own aspect ratio."""
-    pixels = image.width * image.height
-    if pixels <= max_pixels:
-        return image
-    scale = (max_pixels / pixels) ** 0.5
-    size = max(1, int(image.width * scale)), max(1, int(image.height * scale))
-    return image.resize(size, Image.Resampling.LANCZOS)
+_KEYS = frozenset({"text", "image"})
 
 
 def page_input(
@@ -151,6 +58,62 @@ def page_input(
     return (page, read) if text else (replace(page, text=read, text_from_ocr=True), read)
 
 
+def query_input(query: Input, modalities: frozenset[str]) -> Input:
+    """What an encoder of these modalities is given of a query.
+
+    A picture is read by OCR where the model reads text only, as pages are.
+
+    Raises:
+        ModalityError: There is no text on the picture, or OCR is not installed.
+    """
+    text, image = _parts(query)
+    if image is None or "image" in modalities:
+        return query
+    try:
+        read = _read_by_ocr(Page(source="the query's picture"), image, ocr=True)
+    except NothingToReadError as error:
+        if text.strip():
+            return str(text)
+        raise ModalityError(f"the model reads text only: {error}") from error
+    return f"{text}\n{read}".strip()
+
+
+def query_text(query: Input) -> str:
+    """The words of a query; none where it is a picture."""
+    return str(_parts(query)[0])
+
+
+def check_query(query: Input) -> None:
+    """Refuse a query that is empty or of an unknown form.
+
+    Raises:
+        ModelError: It says what a query is.
+    """
+    text, image = _parts(query)
+    for part, kind in ((text, str), (image, Image.Image)):
+        if part is not None and not isinstance(part, kind):
+            raise ModelError(
+                f'a query is text, a PIL image, or {{"text": …, "image": …}}, not a '
+                f"{type(part).__name__}"
+            )
+    if isinstance(query, Mapping) and (unknown := set(query) - _KEYS):
+        raise ModelError(f'a query has the keys "text" and "image", not {sorted(unknown)}')
+    try:
+        (text or "").encode("utf-8")
+    except UnicodeEncodeError:
+        raise ModelError("the query is not valid Unicode text; check its encoding") from None
+    if image is None and not (text or "").strip():
+        raise ModelError("the query is empty; give some text or an image")
+
+
+def _parts(value: Input | None) -> tuple[Any, Any]:
+    """The text (``""`` where there is none) and the image (None where there is none)."""
+    if isinstance(value, Mapping):
+        text = value.get("text")
+        return "" if text is None else text, value.get("image")
+    return ("", value) if isinstance(value, Image.Image) else (value, None)
+
+
 def _read_by_ocr(page: Page, image: Image.Image, ocr: bool) -> str:
     if not ocr:
         raise NothingToReadError(page.id, "the page is a picture without text, and OCR is off")
@@ -167,60 +130,89 @@ def _read_by_ocr(page: Page, image: Image.Image, ocr: bool) -> str:
     return text
 
 
-def query_input(query: Input, modalities: frozenset[str]) -> Input:
-    """What an encoder of these modalities is given of a query.
+@dataclass(frozen=True)
+class Item:
+    """One input as an encoder reads it: never empty, and of a modality that the model reads.
 
-    A picture is read by OCR where the model reads text only, as pages are.
+    Attributes:
+        text: ``""`` where there is none.
+        image: In any of PIL's modes; None where there is none.
+        where: How messages call the input, such as ``"document 3"``.
+    """
+
+    text: str
+    image: Image.Image | None
+    where: str = "the input"
+
+    @property
+    def modality(self) -> str:
+        """``"text"``, ``"image"`` or ``"fused"``."""
+        if self.image is None:
+            return "text"
+        return "fused" if self.text else "image"
+
+    @property
+    def length(self) -> int:
+        """A cheap stand-in for the number of tokens, to sort by: characters and pixels / 28²."""
+        pixels = 0 if self.image is None else self.image.width * self.image.height
+        return len(self.text) + pixels // 784
+
+    def prepare_image(self, max_pixels: int) -> Image.Image | None:
+        """The image as RGB and of at most ``max_pixels`` pixels; made late, to save memory."""
+        return None if self.image is None else bound_pixels(to_rgb(self.image), max_pixels)
+
+
+def as_inputs(inputs: Input | Sequence[Input]) -> list[Input]:
+    """A list of inputs; a single text, image or dictionary becomes a list of one."""
+    if isinstance(inputs, str | Image.Image | Mapping):
+        return [inputs]
+    return list(inputs)
+
+
+def read_input(
+    value: Input,
+    *,
+    modalities: frozenset[str],
+    where: str = "the input",
+    name: str = "this model",
+) -> Item:
+    """Check one input against what a model reads.
+
+    Args:
+        value: Text, an image, or a dictionary with ``text`` and/or ``image``.
+        modalities: What the model reads: a subset of ``{"text", "image", "fused"}``.
+        where: How to call the input in a message, such as ``"document 3"``.
+        name: How to call the model in a message.
 
     Raises:
-        ModalityError: There is no text on the picture, or OCR is not installed.
+        ModalityError: It is empty, of an unknown kind, or of a kind that the model does not read.
     """
-    image = query.get("image") if isinstance(query, Mapping) else query
-    if image is None or isinstance(image, str) or "image" in modalities:
-        return query
-    text = query.get("text") or "" if isinstance(query, Mapping) else ""
-    try:
-        read = _read_by_ocr(Page(source="the query's picture"), image, ocr=True)
-    except NothingToReadError as error:
-        if text.strip():
-            return text
-        raise ModalityError(f"the model reads text only: {error}") from error
-    return f"{text}\n{read}".strip()
+    text, image = _parts(value)
+    known = isinstance(text, str) and isinstance(image, Image.Image | None)
+    if not known or (isinstance(value, Mapping) and not set(value) <= _KEYS):
+        kind = f"a dictionary with {sorted(value)}" if isinstance(value, Mapping) else type(value)
+        raise ModalityError(
+            f"{where} is {kind}; give a str, a PIL image, or a dictionary with a str under 'text' "
+            f"and a PIL image under 'image' (open a file with PIL.Image.open)"
+        )
+    if image is None and not text.strip():
+        raise ModalityError(
+            f"{where} has neither text nor an image, so there is nothing to encode; "
+            f"leave it out, or read its text first (a scan needs OCR)"
+        )
+    if image is not None and "image" not in modalities:
+        raise ModalityError(
+            f"{where} is an image, but {name} reads text only; turn images into text with OCR "
+            f"(pip install 'metaembed-rag[ocr]'), or use a vision-language checkpoint"
+        )
+    return Item(text if text.strip() else "", image, where)
 
 
-def query_text(query: Input) -> str:
-    """The words of a query; none where it is a picture."""
-    text = query.get("text") if isinstance(query, Mapping) else query
-    return text if isinstance(text, str) else ""
-
-
-def check_query(query: Input) -> None:
-    """Refuse a query that is empty or of an unknown form.
-
-    Raises:
-        ModelError: It says what a query is.
-    """
-    parts = [query.get("text"), query.get("image")] if isinstance(query, Mapping) else [query]
-    for part in parts:
-        if isinstance(part, str):
-            _check_unicode(part)
-        elif part is not None and not hasattr(part, "convert"):
-            raise ModelError(
-                f'a query is text, a PIL image, or {{"text": …, "image": …}}, not a '
-                f"{type(part).__name__}"
-            )
-    empty = (isinstance(query, str) and not query.strip()) or query is None
-    if isinstance(query, Mapping):
-        unknown = set(query) - {"text", "image"}
-        if unknown:
-            raise ModelError(f'a query has the keys "text" and "image", not {sorted(unknown)}')
-        empty = not (query.get("text") or "").strip() and query.get("image") is None
-    if empty:
-        raise ModelError("the query is empty; give some text or an image")
-
-
-def _check_unicode(text: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ModelError("the query is not valid Unicode text; check its encoding") from None
+def bound_pixels(image: Image.Image, max_pixels: int) -> Image.Image:
+    """The image with at most ``max_pixels`` pixels, in its own aspect ratio."""
+    pixels = image.width * image.height
+    if pixels <= max_pixels:
+        return image
+    scale = (max_pixels / pixels) ** 0.5
+    size = max(1, int(image.width * scale)), max(1, int(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS)

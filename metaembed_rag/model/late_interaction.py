@@ -19,36 +19,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import safe_open
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import transformer as transformer_module
-from transformers import AutoConfig, AutoProcessor
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers import AutoConfig
 
-from metaembed_rag.errors import CheckpointError, ModalityError, ModelError
-from metaembed_rag.model.backbones import image_only
+from metaembed_rag.errors import CheckpointError
+from metaembed_rag.model.backbones import control_tokens, cut_texts, processor_class
+from metaembed_rag.model.base import PooledEncoder
 from metaembed_rag.model.checkpoints import read_json
 from metaembed_rag.model.fingerprint import digest_weights
-from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
+from metaembed_rag.model.inputs import Item
 from metaembed_rag.model.loading import (
     DType,
-    as_dtype,
-    batches,
     best_device,
-    bounded_batch_size,
     cast,
-    checked_count,
     explained,
+    on_device,
     quiet,
     weights,
+    weights_dtype,
 )
-from metaembed_rag.model.pooled import PooledEncoder
-from metaembed_rag.model.pooling import Pooling, Vectors, nested_pooling
+from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.template import break_tokens, token_pattern
-from metaembed_rag.progress import tqdm
 
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _TRAINED_DIMENSIONS = ("matryoshka_dims", "matryoshka_dimensions")
@@ -94,10 +88,10 @@ class LateInteractionEncoder(PooledEncoder):
         self._max_pixels = max_pixels
         self._fingerprint = self._digest()
         target = torch.device(device or best_device())
-        cast(model, as_dtype(dtype) or _usual_dtype(target))
+        cast(model, weights_dtype(dtype, target))
         self.model.to(target)
         self.model.eval()
-        self._control = token_pattern(_control_tokens(self._transformer.processor))
+        self._control = token_pattern(control_tokens(self._transformer.processor))
 
     @classmethod
     def load(
@@ -144,76 +138,6 @@ class LateInteractionEncoder(PooledEncoder):
             model, name=name, pooling=pooling, device=device, dtype=dtype, max_pixels=max_pixels
         )
 
-    def encode_query(
-        self,
-        queries: Input | Sequence[Input],
-        *,
-        batch_size: int = 32,
-        show_progress: bool = False,
-        vectors: int | None = None,
-    ) -> NDArray[np.float32]:
-        """Ordered unit vectors of queries, pooled from their tokens.
-
-        Args:
-            queries: Each a str, a PIL image, or ``{"text": ..., "image": ...}``; a single one is
-                accepted and counts as a list of one.
-            batch_size: Inputs computed at a time, on a CPU at most 8.
-            show_progress: Draw a bar: on standard error, or in the notebook.
-            vectors: Only the first r ones; all by default.
-
-        Returns:
-            float32 (n, r, D), rows in the order given, each vector of length 1. Where a query has
-            fewer tokens, its vectors are repeated in their order.
-
-        Raises:
-            ModalityError: An input is empty, or of a kind that the model does not read.
-            ModelError: The model gave numbers that are not finite.
-        """
-        return self._pooled(as_inputs(queries), "query", batch_size, show_progress, vectors)
-
-    def encode_document(
-        self,
-        documents: Input | Sequence[Input],
-        *,
-        batch_size: int = 32,
-        show_progress: bool = False,
-        vectors: int | None = None,
-    ) -> NDArray[np.float32]:
-        """Ordered unit vectors of candidates, pooled from their tokens; see :meth:`encode_query`.
-
-        Models in transformers' own layout were trained on page images; a text is encoded by them
-        as a query would be.
-        """
-        return self._pooled(as_inputs(documents), "document", batch_size, show_progress, vectors)
-
-    def encode_tokens(
-        self,
-        inputs: Sequence[Input],
-        side: str,
-        *,
-        batch_size: int = 32,
-        show_progress: bool = False,
-    ) -> list[Vectors]:
-        """All vectors that the checkpoint scores of each input, before pooling.
-
-        Padding, and what the checkpoint's mask leaves out, are not among them; its query
-        expansion is.
-
-        Args:
-            inputs: As for :meth:`encode_query`.
-            side: ``"query"`` or ``"document"``.
-            batch_size: As there.
-            show_progress: As there.
-
-        Returns:
-            Of each input float32 (tokens, D).
-        """
-        found: list[Vectors] = [np.empty((0, self.dimension), np.float32)] * len(inputs)
-        for rows, some in self._token_batches(list(inputs), side, batch_size, show_progress):
-            for row, tokens in zip(rows, some, strict=True):
-                found[row] = tokens
-        return found
-
     @property
     def dimension(self) -> int:
         """D, the length of a vector."""
@@ -248,52 +172,19 @@ class LateInteractionEncoder(PooledEncoder):
     def _transformer(self) -> Any:
         return self.model[0]
 
-    def _pooled(
-        self,
-        inputs: list[Input],
-        side: str,
-        batch_size: int,
-        show_progress: bool,
-        vectors: int | None,
-    ) -> NDArray[np.float32]:
-        most = self._most(side)
-        count = checked_count(vectors, most, side)
-        result = np.empty((len(inputs), count, self.dimension), np.float32)
-        for rows, some in self._token_batches(inputs, side, batch_size, show_progress):
-            for row, tokens in zip(rows, some, strict=True):
-                result[row] = nested_pooling(tokens, most, self.settings.method)[:count]
-        return result
+    @property
+    def _remedy(self) -> str:
+        return f" in {self.model.dtype}; load it with dtype='float32' (or 'bfloat16')"
 
-    def _token_batches(
-        self, inputs: list[Input], side: str, batch_size: int, show_progress: bool
-    ) -> Iterator[tuple[list[int], list[Vectors]]]:
-        """The tokens of some inputs at a time, with their places."""
-        items = [
-            read_input(value, modalities=self.modalities, where=f"{side} {i}", name=self.name)
-            for i, value in enumerate(inputs)
-        ]
-        what = "queries" if side == "query" else "documents"
-        with tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar:
-            for rows in batches(items, bounded_batch_size(batch_size, self.device)):
-                some = self._tokens([items[i] for i in rows], side)
-                for row, tokens in zip(rows, some, strict=True):
-                    self._check(tokens, f"{side} {row}")
-                yield rows, some
-                bar.update(len(rows))
-
-    def _tokens(self, items: list[Item], side: str) -> list[Vectors]:
+    def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
         with self._lock, torch.inference_mode(), quiet():
             self.model.eval()
-            features = {
-                name: value.to(self.device) if isinstance(value, torch.Tensor) else value
-                for name, value in self._features(items, side).items()
-            }
-            features = self.model(features, task=side)
+            features = self.model(on_device(self._features(items, side), self.device), task=side)
             tokens = features["token_embeddings"].float().cpu().numpy()  # (batch, length, D)
             kept = features["attention_mask"].bool().cpu().numpy()
         return [one[mask] for one, mask in zip(tokens, kept, strict=True)]
 
-    def _features(self, items: list[Item], side: str) -> dict[str, Any]:
+    def _features(self, items: Sequence[Item], side: str) -> dict[str, Any]:
         """Token ids and pixels of a batch of one modality."""
         processor = self._transformer.processor
         images = [self._prepared(item) for item in items]
@@ -318,34 +209,13 @@ class LateInteractionEncoder(PooledEncoder):
     def _prepared(self, item: Item) -> Any:
         return item.prepare_image(self._max_pixels or 2**62)
 
-    def _texts(self, items: list[Item]) -> list[str]:
+    def _texts(self, items: Sequence[Item]) -> list[str]:
         """Texts as they are for a text model; cut, and free of control tokens, beside images."""
         texts = [item.text for item in items]
         if "image" not in self.modalities:
             return texts
-        texts = [break_tokens(self._control, text) for text in texts]
-        batch = self._transformer.tokenizer(
-            texts,
-            add_special_tokens=False,
-            truncation=True,
-            max_length=_MAX_TEXT,
-            return_offsets_mapping=True,
-        )
-        return [
-            text[: offsets[-1][1]] if len(offsets) == _MAX_TEXT else text
-            for text, offsets in zip(texts, batch["offset_mapping"], strict=True)
-        ]
-
-    def _check(self, tokens: Vectors, where: str) -> None:
-        if not len(tokens):
-            raise ModalityError(
-                f"{where} has no token that {self.name} scores; its mask may keep image tokens only"
-            )
-        if not np.isfinite(tokens).all():
-            raise ModelError(
-                f"{self.name} gave vectors that are not finite numbers in {self.model.dtype}; "
-                f"load it with dtype='float32' (or 'bfloat16')"
-            )
+        harmless = [break_tokens(self._control, text) for text in texts]
+        return cut_texts(self._transformer.tokenizer, harmless, _MAX_TEXT)
 
     def _digest(self) -> str:
         described = {
@@ -363,17 +233,6 @@ def _described(module: Any) -> dict[str, Any]:
     values = {"class": type(module).__name__}
     values |= {key: getattr(module, key, None) for key in getattr(module, "config_keys", [])}
     return {key: value for key, value in values.items() if "path" not in key}
-
-
-def _usual_dtype(device: torch.device) -> torch.dtype:
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
-
-
-def _control_tokens(processor: Any) -> list[str]:
-    tokenizer = getattr(processor, "tokenizer", processor)
-    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    tokens = [token.content for token in added if token.special]
-    return [*tokens, str(getattr(processor, "image_token", ""))]
 
 
 def _trained_dimensions(folder: Path) -> tuple[int, ...]:
@@ -408,12 +267,7 @@ class _ImageProcessor:
     def from_pretrained(name_or_path: str, **options: Any) -> Any:
         """What ``AutoProcessor`` gives; where that has a video part, without it."""
         config = AutoConfig.from_pretrained(name_or_path, **options)
-        kind: Any = PROCESSOR_MAPPING.get(type(config), None)
-        if kind is not None and "video_processor" in kind.get_attributes():
-            kind = image_only(kind)
-        else:
-            kind = AutoProcessor
-        return kind.from_pretrained(name_or_path, **options)
+        return processor_class(config).from_pretrained(name_or_path, **options)
 
 
 def _refuse_random_weights(model: MultiVectorEncoder, folder: Path, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from transformers.utils import logging as transformers_logging
 
 from metaembed_rag.errors import CheckpointError
 from metaembed_rag.model.checkpoints import shipped_checkpoints
-from metaembed_rag.model.inputs import Item
 
 DType = str | torch.dtype | None
 
@@ -39,6 +38,23 @@ def as_dtype(dtype: DType) -> torch.dtype | None:
     return found
 
 
+def weights_dtype(asked: DType, device: torch.device) -> torch.dtype:
+    """The dtype of that name; without one bfloat16 on CUDA and float32 elsewhere.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    return as_dtype(asked) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+
+
+def on_device(features: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """A batch of features with its tensors on a device."""
+    return {
+        name: value.to(device) if isinstance(value, torch.Tensor) else value
+        for name, value in features.items()
+    }
+
+
 def weights(model: Any) -> dict[str, torch.Tensor]:
     """What is stored in a checkpoint, by name."""
     return model.state_dict(keep_vars=True)  # type: ignore[no-any-return]
@@ -49,40 +65,6 @@ def cast(model: Any, dtype: torch.dtype) -> None:
     for tensor in weights(model).values():
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(dtype)
-
-
-def batches(items: list[Item], batch_size: int) -> Iterator[list[int]]:
-    """Indices of batches: one modality each, longest first (a lack of memory shows at once)."""
-    for modality in ("text", "image", "fused"):
-        rows = [i for i, item in enumerate(items) if item.modality == modality]
-        rows.sort(key=lambda i: -items[i].length)
-        for start in range(0, len(rows), batch_size):
-            yield rows[start : start + batch_size]
-
-
-def bounded_batch_size(asked: int, device: torch.device) -> int:
-    """How many inputs at a time: as asked, on a CPU at most 8.
-
-    Raises:
-        ValueError: Fewer than 1 were asked for.
-    """
-    if asked < 1:
-        raise ValueError(f"batch_size must be at least 1, not {asked}")
-    # Larger batches leave a CPU's cache: 30 pages a second at 4 to 8, 24 at 32 (D = 256).
-    return min(asked, 8) if device.type == "cpu" else asked
-
-
-def checked_count(asked: int | None, most: int, side: str) -> int:
-    """How many vectors of a side: all without a wish.
-
-    Raises:
-        ValueError: More were asked for than there are, or fewer than 1.
-    """
-    if asked is None:
-        return most
-    if not 1 <= asked <= most:
-        raise ValueError(f"vectors must be between 1 and {most} for a {side}, not {asked}")
-    return asked
 
 
 @contextlib.contextmanager

@@ -9,11 +9,9 @@ a coarser representation of the same page, so that a retrieval budget is a slice
   and submodular, so greedy selection reaches at least 1 − 1/e of the best set (Nemhauser, Wolsey
   and Fisher, 1978). Tokens far from the page's mean count more, as rare words do. What was added
   is then moved to the mean of the tokens that it serves best.
-- ``tree``: one Ward tree from the root down; each split adds the child less like its parent.
 - ``kmeans``: spherical k-means of 1, 2, 4, … clusters, in which the earlier centres stay.
 - ``ward``: Ward's clusters at exactly this size (Clavié et al., "Token Pooling", 2024; ColPali's
   hierarchical pooling). Better than a nested order at its own size, but a prefix means little.
-- ``first`` and ``random``: tokens as they come; what any method must beat.
 """
 
 from __future__ import annotations
@@ -28,6 +26,8 @@ from numpy.typing import NDArray
 from metaembed_rag.errors import ModelError
 
 Vectors = NDArray[np.float32]
+Method = Callable[[Vectors, int], Vectors]
+"""Unit vectors of a page's tokens (n, D) and a number -> unit vectors, at most so many."""
 
 _LEAVES_PER_VECTOR = 4
 """Coverage is computed on this many Ward clusters a vector: 64 of 1,000 tokens in a third of the
@@ -40,28 +40,33 @@ _SAME = 1e-5
 
 
 def nested_pooling(
-    tokens: NDArray[np.floating], vectors: int = 64, method: str = "coverage"
+    tokens: NDArray[np.floating], vectors: int = 64, method: str | Method = "coverage"
 ) -> Vectors:
     """Ordered unit vectors that stand for a page's or a query's tokens.
 
     Args:
         tokens: Shape (n, D), n at least 1, without padding; normalised here.
         vectors: How many to make.
-        method: One of :data:`METHODS`.
+        method: One of :data:`METHODS`, or a function to compare with them.
 
     Returns:
         float32 (vectors, D), each of length 1. Where the method finds fewer, as with few tokens,
-        they are repeated from the first on, which changes no maximum. With ``coverage``, ``ward``
-        and ``first`` each token itself is among them where there are fewer tokens than vectors.
+        they are repeated from the first on, which changes no maximum. With ``coverage`` and
+        ``ward`` each token itself is among them where there are fewer tokens than vectors.
 
     Raises:
         ModelError: No tokens, a shape or numbers that are none, or an unknown method.
     """
-    return _filled(_method(method)(_checked(tokens, vectors), vectors), vectors)
+    if isinstance(method, str):
+        if method not in _METHODS:
+            raise ModelError(f"pooling {method!r} is unknown; use one of {', '.join(METHODS)}")
+        method = _METHODS[method]
+    found = method(_checked(tokens, vectors), vectors)
+    return found[np.arange(vectors) % len(found)]
 
 
 def nested_pooling_batch(
-    pages: Sequence[NDArray[np.floating]], vectors: int = 64, method: str = "coverage"
+    pages: Sequence[NDArray[np.floating]], vectors: int = 64, method: str | Method = "coverage"
 ) -> Vectors:
     """:func:`nested_pooling` of each of several pages of any lengths: float32 (pages, vectors, D).
 
@@ -82,7 +87,7 @@ def ward(tokens: NDArray[np.floating], k: int) -> Vectors:
 
 
 @dataclass(frozen=True)
-class _Tree:
+class WardTree:
     """Ward's tree of n tokens: nodes 0 to n-1 are tokens, n + i is the i-th merge, the root last.
 
     Attributes:
@@ -99,6 +104,7 @@ class _Tree:
 
     @property
     def tokens(self) -> int:
+        """n."""
         return len(self.children) + 1
 
     def cut(self, clusters: int) -> NDArray[np.intp]:
@@ -115,9 +121,10 @@ class _Tree:
         return np.arange(len(self.sizes) - merges, len(self.sizes))
 
 
-def _grow(tokens: Vectors) -> _Tree:
+def ward_tree(tokens: Vectors) -> WardTree:
+    """Ward's tree of unit vectors (n, D)."""
     if len(tokens) == 1:
-        return _Tree(np.empty((0, 2), np.intp), np.ones(1, np.intp), tokens, tokens)
+        return WardTree(np.empty((0, 2), np.intp), np.ones(1, np.intp), tokens, tokens)
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
@@ -127,7 +134,7 @@ def _grow(tokens: Vectors) -> _Tree:
     merges = linkage(distances, "ward")
     children = merges[:, :2].astype(np.intp)
     sizes = np.concatenate([np.ones(len(tokens), np.intp), merges[:, 3].astype(np.intp)])
-    return _Tree(children, sizes, *_sums_and_means(tokens, children, sizes))
+    return WardTree(children, sizes, *_sums_and_means(tokens, children, sizes))
 
 
 def _sums_and_means(
@@ -148,7 +155,7 @@ def _sums_and_means(
 
 
 def _coverage(tokens: Vectors, vectors: int) -> Vectors:
-    tree = _grow(tokens)
+    tree = ward_tree(tokens)
     leaves = tree.cut(_LEAVES_PER_VECTOR * vectors)
     candidates = np.concatenate([leaves, tree.inner(_LEAVES_PER_VECTOR * vectors)])
     weights = _distinctness(tree.means[leaves], tree.means[-1])
@@ -164,7 +171,8 @@ def _coverage(tokens: Vectors, vectors: int) -> Vectors:
 
 def _distinctness(means: Vectors, page: Vectors) -> Vectors:
     """Weights of clusters, 1 - cosine: what all tokens of a page share tells it from no other."""
-    return np.maximum(1 - means @ page, _LEAST_WEIGHT)
+    weights: Vectors = np.maximum(1 - means @ page, _LEAST_WEIGHT)
+    return weights
 
 
 class _Greedy:
@@ -215,20 +223,10 @@ class _Greedy:
             old[block] = False
 
 
-def _tree_levels(tokens: Vectors, vectors: int) -> Vectors:
-    tree = _grow(tokens)
-    order = [len(tree.sizes) - 1]
-    for merge in range(tree.tokens - 2, max(tree.tokens - 1 - vectors, -1), -1):
-        children = tree.children[merge]
-        alike = tree.means[children] @ tree.means[tree.tokens + merge]
-        order.append(children[alike.argmin()])
-    return tree.means[order]
-
-
 def _ward(tokens: Vectors, vectors: int) -> Vectors:
     if len(tokens) <= vectors:
         return tokens
-    tree = _grow(tokens)
+    tree = ward_tree(tokens)
     nodes = tree.cut(vectors)
     return tree.means[nodes[np.argsort(-tree.sizes[nodes], kind="stable")]]
 
@@ -270,36 +268,12 @@ def _by_gain(tokens: Vectors, centres: Vectors, best: Vectors) -> Vectors:
     return centres[np.argsort(-gains, kind="stable")]
 
 
-def _first(tokens: Vectors, vectors: int) -> Vectors:
-    return tokens[:vectors]
-
-
-def _random(tokens: Vectors, vectors: int) -> Vectors:
-    return tokens[np.random.default_rng(0).permutation(len(tokens))[:vectors]]
-
-
-_METHODS: dict[str, Callable[[Vectors, int], Vectors]] = {
-    "coverage": _coverage,
-    "tree": _tree_levels,
-    "kmeans": _kmeans,
-    "ward": _ward,
-    "first": _first,
-    "random": _random,
-}
+_METHODS: dict[str, Method] = {"coverage": _coverage, "kmeans": _kmeans, "ward": _ward}
 METHODS = tuple(_METHODS)
-"""The names of the methods, the default first."""
-CHOICES = ("coverage", "kmeans", "ward")
-"""What an index may be made with; the others are references of ``benchmarks/pooling.py``: ``tree``
-was behind ``coverage`` and ``ward`` nearly everywhere (docs/checkpoints.md)."""
+"""The names of the methods, the default first: what an index may be made with."""
 
-NESTED = ("coverage", "tree", "kmeans", "first", "random")
+NESTED = ("coverage", "kmeans")
 """Those whose prefixes are the answer for fewer vectors."""
-
-
-def _method(name: str) -> Callable[[Vectors, int], Vectors]:
-    if name not in _METHODS:
-        raise ModelError(f"pooling {name!r} is unknown; use one of {', '.join(METHODS)}")
-    return _METHODS[name]
 
 
 def _checked(tokens: NDArray[np.floating], vectors: int) -> Vectors:
@@ -314,7 +288,8 @@ def _checked(tokens: NDArray[np.floating], vectors: int) -> Vectors:
     lengths = np.linalg.norm(tokens, axis=1, keepdims=True)
     if not lengths.all():
         raise ModelError("there are token vectors of length 0; leave out padding")
-    return tokens / lengths
+    unit: Vectors = tokens / lengths
+    return unit
 
 
 def _unit(vectors: NDArray[np.floating], *, otherwise: Vectors) -> Vectors:
@@ -324,16 +299,12 @@ def _unit(vectors: NDArray[np.floating], *, otherwise: Vectors) -> Vectors:
     return np.where(lengths > _SAME, unit, otherwise).astype(np.float32)
 
 
-def _filled(found: Vectors, vectors: int) -> Vectors:
-    return found[np.arange(vectors) % len(found)]
-
-
 @dataclass(frozen=True)
 class Pooling:
     """How an encoder of unordered token vectors makes ordered ones.
 
     Args:
-        method: One of :data:`CHOICES`.
+        method: One of :data:`METHODS`.
         query_vectors: R_q, how many it makes of a query.
         document_vectors: R_c, how many of a page.
         dimensions: Numbers of leading values with which the checkpoint's vectors were trained to
@@ -343,15 +314,15 @@ class Pooling:
         ModelError: An unknown method, or a number that is not a whole number of at least 1.
     """
 
-    method: str = CHOICES[0]
+    method: str = METHODS[0]
     query_vectors: int = 16
     document_vectors: int = 64
     dimensions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.method not in CHOICES:
+        if self.method not in METHODS:
             raise ModelError(
-                f"pooling {self.method!r} is no choice; use one of {', '.join(CHOICES)}"
+                f"pooling {self.method!r} is no choice; use one of {', '.join(METHODS)}"
             )
         for value in (self.query_vectors, self.document_vectors, *self.dimensions):
             if type(value) is not int or value < 1:

@@ -7,28 +7,27 @@ texts and images, pools what comes back (:mod:`metaembed_rag.model.pooling`), st
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import numpy as np
-from numpy.typing import NDArray
 
 from metaembed_rag.errors import CheckpointError, ModelError
-from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
-from metaembed_rag.model.loading import checked_count
-from metaembed_rag.model.pooled import PooledEncoder
-from metaembed_rag.model.pooling import Pooling, Vectors, nested_pooling
-from metaembed_rag.progress import tqdm
+from metaembed_rag.model.base import PooledEncoder
+from metaembed_rag.model.checkpoints import join_name, read_options
+from metaembed_rag.model.inputs import Item
+from metaembed_rag.model.pooling import Pooling, Vectors
+
+_T = TypeVar("_T")
 
 KEY_VARIABLE = "METAEMBED_API_KEY"
 """The environment variable of a server's key."""
@@ -144,6 +143,7 @@ class RemoteEncoder(PooledEncoder):
         self._client = client or _client(self.remote.timeout)
         self._sleep = sleep
         self._root = model
+        self._dimension = 0
 
     @classmethod
     def connect(
@@ -169,91 +169,23 @@ class RemoteEncoder(PooledEncoder):
             ModelError: The server does not answer.
         """
         base, model, options = _split(address)
-        own = {field.name for field in fields(RemoteSettings)}
-        remote = RemoteSettings.from_options({k: v for k, v in options.items() if k in own})
-        chosen = Pooling.chosen(pooling, {k: v for k, v in options.items() if k not in own})
-        options = {k: v for k, v in options.items() if k in own} | chosen.options()
-        encoder = cls(base, model, name="", pooling=chosen, remote=remote, client=client,
-                      sleep=sleep)  # fmt: skip
+        names = {field.name for field in fields(RemoteSettings)}
+        own = {name: value for name, value in options.items() if name in names}
+        others = {name: value for name, value in options.items() if name not in names}
+        remote, chosen = RemoteSettings.from_options(own), Pooling.chosen(pooling, others)
+        encoder = cls(
+            base, model, name="", pooling=chosen, remote=remote, client=client, sleep=sleep
+        )
         encoder._find_model()
-        encoder.name = _join(base, encoder.model, options)
+        encoder.name = join_name(f"{base}#{encoder.model}", own | chosen.options())
         return encoder
 
-    def encode_query(
-        self,
-        queries: Input | Sequence[Input],
-        *,
-        batch_size: int = 32,
-        show_progress: bool = False,
-        vectors: int | None = None,
-    ) -> NDArray[np.float32]:
-        """Ordered unit vectors of queries, pooled from the server's token vectors.
-
-        Args:
-            queries: Each a str, a PIL image, or ``{"text": ..., "image": ...}``; a single one is
-                accepted and counts as a list of one.
-            batch_size: Not used: how many texts a request holds is the address's ``batch_size``.
-            show_progress: Draw a bar: on standard error, or in the notebook.
-            vectors: Only the first r ones; all by default.
-
-        Returns:
-            float32 (n, r, D), rows in the order given, each vector of length 1.
-
-        Raises:
-            ModalityError: An input is empty, or of a kind that the model does not read.
-            ModelError: The server refuses, does not answer, or answers something else.
-        """
-        return self._pooled(as_inputs(queries), "query", show_progress, vectors)
-
-    def encode_document(
-        self,
-        documents: Input | Sequence[Input],
-        *,
-        batch_size: int = 32,
-        show_progress: bool = False,
-        vectors: int | None = None,
-    ) -> NDArray[np.float32]:
-        """Ordered unit vectors of candidates; see :meth:`encode_query`."""
-        return self._pooled(as_inputs(documents), "document", show_progress, vectors)
-
-    def encode_tokens(
-        self,
-        inputs: Sequence[Input],
-        side: str,
-        *,
-        batch_size: int = 32,
-        show_progress: bool = False,
-    ) -> list[Vectors]:
-        """All vectors that the server gives of each input: float32 (tokens, D), before pooling.
-
-        Args:
-            inputs: As for :meth:`encode_query`.
-            side: ``"query"`` or ``"document"``.
-            batch_size: Not used, as there.
-            show_progress: As there.
-        """
-        items = [
-            read_input(value, modalities=self.modalities, where=f"{side} {i}", name=self.model)
-            for i, value in enumerate(inputs)
-        ]
-        requests = list(self._requests(items, side))
-        found: list[Any] = [None] * len(items)
-        what = "queries" if side == "query" else "documents"
-        with (
-            ThreadPoolExecutor(self.remote.connections) as pool,
-            tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar,
-        ):
-            answers = pool.map(lambda request: self._tokens(*request), requests)
-            for (rows, _), some in zip(requests, answers, strict=True):
-                for row, tokens in zip(rows, some, strict=True):
-                    found[row] = tokens
-                bar.update(len(rows))
-        return found
-
-    @functools.cached_property
+    @property
     def dimension(self) -> int:
-        """D, the length of a vector; the server is asked once."""
-        return int(self.encode_tokens(["dimension"], "query")[0].shape[1])
+        """D, the length of a vector; asked of the server where no answer has shown it yet."""
+        if not self._dimension:
+            self.encode_tokens(["dimension"], "query")
+        return self._dimension
 
     @property
     def modalities(self) -> frozenset[str]:
@@ -276,29 +208,18 @@ class RemoteEncoder(PooledEncoder):
             f"pooling={str(self.settings)!r})"
         )
 
-    def _pooled(
-        self, inputs: list[Input], side: str, show_progress: bool, vectors: int | None
-    ) -> NDArray[np.float32]:
-        most = self._most(side)
-        count = checked_count(vectors, most, side)
-        if not inputs:
-            return np.empty((0, count, self.dimension), np.float32)
-        tokens = self.encode_tokens(inputs, side, show_progress=show_progress)
-        pooled = [nested_pooling(one, most, self.settings.method)[:count] for one in tokens]
-        return np.stack(pooled)
+    @property
+    def _spoken_name(self) -> str:
+        return self.model
 
-    def _requests(
-        self, items: Sequence[Item], side: str
-    ) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        """Bodies of requests, with the places of the inputs in them."""
-        prompt = self.remote.query_prompt if side == "query" else self.remote.document_prompt
-        texts = [i for i, item in enumerate(items) if item.image is None]
-        for start in range(0, len(texts), self.remote.batch_size):
-            rows = texts[start : start + self.remote.batch_size]
-            yield rows, {"input": [prompt + items[i].text for i in rows]}
-        for i, item in enumerate(items):
-            if item.image is not None:
-                yield [i], {"messages": [self._message(item)]}
+    def _batch_size(self, asked: int, modality: str) -> int:
+        return self.remote.batch_size if modality == "text" else 1
+
+    def _map(
+        self, compute: Callable[[Sequence[Item]], _T], batches: Iterable[Sequence[Item]]
+    ) -> Iterator[_T]:
+        with ThreadPoolExecutor(self.remote.connections) as pool:
+            yield from pool.map(compute, batches)
 
     def _message(self, item: Item) -> dict[str, Any]:
         image = item.prepare_image(self.remote.max_pixels)
@@ -312,15 +233,23 @@ class RemoteEncoder(PooledEncoder):
         ]
         return {"role": "user", "content": content}
 
-    def _tokens(self, rows: Sequence[int], body: Mapping[str, Any]) -> list[Vectors]:
-        fixed = {
+    def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
+        """One request: of texts, or of one image."""
+        prompt = self.remote.query_prompt if side == "query" else self.remote.document_prompt
+        body: dict[str, Any] = {
             "model": self.model,
             "task": "token_embed",
             "encoding_format": "float",
             "truncate_prompt_tokens": -1,
         }
-        answer = self._ask("POST", "/pooling", {**fixed, **body})
-        return _read_tokens(answer, len(rows), self._base)
+        if items[0].image is None:
+            body["input"] = [prompt + item.text for item in items]
+        else:
+            (item,) = items
+            body["messages"] = [self._message(item)]
+        found = _read_tokens(self._ask("POST", "/pooling", body), len(items), self._base)
+        self._dimension = self._dimension or found[0].shape[1]
+        return found
 
     def _find_model(self) -> None:
         """Check that the server has the model, or take its only one."""
@@ -379,24 +308,10 @@ def _split(address: str) -> tuple[str, str, dict[str, str]]:
             f"{parts.scheme}://{parts.hostname or ''} is no address of a model; write "
             f"http://host:port#model, and a key into the environment variable {KEY_VARIABLE}"
         )
-    try:
-        options = [
-            pair
-            for text in (parts.query, late)
-            if text
-            for pair in parse_qsl(text, keep_blank_values=True, strict_parsing=True)
-        ]
-    except ValueError:
-        raise CheckpointError(
-            f"{address!r} has options that cannot be read; write ?key=value&key=value"
-        ) from None
+    problem = f"{address!r} has options that cannot be read; write "
+    options = read_options(parts.query, problem) | read_options(late, problem)
     base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
-    return base.removesuffix("/v1"), model, dict(options)
-
-
-def _join(base: str, model: str, options: Mapping[str, str]) -> str:
-    tail = "?" + urlencode(options, safe=",/", quote_via=quote) if options else ""
-    return f"{base}#{model}{tail}"
+    return base.removesuffix("/v1"), model, options
 
 
 def _decoded(answer: httpx.Response) -> dict[str, Any]:

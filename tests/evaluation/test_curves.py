@@ -123,6 +123,8 @@ def test_a_budget_beyond_the_model_is_refused_before_anything_is_encoded():
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ModelError, match="'both' is not one of fused, image, text"):
         evaluate(small_set(), FakeEncoder(), mode="both")
+    with pytest.raises(TypeError, match="'modes'"):
+        evaluate(small_set(), FakeEncoder(), modes="text")
 
 
 def test_a_folder_serves_as_a_set(tmp_path):
@@ -223,8 +225,8 @@ def test_kept_ocr_texts_are_not_read_again(pictures, read, tmp_path):
 def test_hybrid_lets_words_decide_and_says_so():
     # Every page gets the same vectors, so only the words can tell them apart.
     class Blind(FakeEncoder):
-        def _encode(self, inputs, vectors):
-            return super()._encode(["same"] * len(inputs), vectors)
+        def _words(self, item):
+            return ["same"]
 
     pages = tuple(Page(source=name, text=name) for name in ("apples", "pears", "quinces"))
     queries = tuple(Query(page.source, page.source) for page in pages)

@@ -46,15 +46,11 @@ TEXTS = Dataset(
 class SeesColours(FakeEncoder):
     """To it a picture is the name of its colour."""
 
-    def _encode(self, inputs, vectors):
-        return super()._encode([self._words_of(value) for value in inputs], vectors)
-
-    def _words_of(self, value):
-        if isinstance(value, dict):
-            return {key: self._words_of(part) for key, part in value.items() if part is not None}
-        if isinstance(value, str):
-            return value
-        return ["red", "green", "blue"][int(np.argmax(value.getpixel((0, 0))))]
+    def _words(self, item):
+        words = item.text.split()
+        if item.image is not None:
+            words.append(["red", "green", "blue"][int(np.argmax(item.image.getpixel((0, 0))))])
+        return words
 
 
 @pytest.fixture

@@ -105,6 +105,8 @@ def test_impossible_numbers_are_refused(encoder: MetaEmbedEncoder, plain: Path) 
         MetaEmbedEncoder.from_backbone(plain, 0)
     with pytest.raises(ValueError, match="no dtype"):
         MetaEmbedEncoder.from_backbone(plain, dtype="float99")
+    with pytest.raises(TypeError, match="'colour'"):
+        MetaEmbedEncoder.from_backbone(plain, colour="red")
 
 
 def test_a_length_beyond_the_backbones_positions_is_refused(plain: Path) -> None:

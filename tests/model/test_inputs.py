@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from metaembed_rag.errors import CheckpointError, ModalityError
-from metaembed_rag.model.inputs import as_inputs, bound_pixels, flatten, read_input
+from metaembed_rag.model.inputs import as_inputs, bound_pixels, read_input
 from metaembed_rag.model.template import Template, break_tokens, token_pattern
 
 ALL = frozenset({"text", "image", "fused"})
@@ -38,9 +38,13 @@ def test_a_list_stays_and_anything_single_becomes_one() -> None:
 def test_transparent_paper_is_white() -> None:
     clear = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
     half = Image.new("RGBA", (1, 1), (0, 0, 0, 51))  # a fifth of black over white
-    assert flatten(clear).getpixel((0, 0)) == (255, 255, 255)
-    assert flatten(half).getpixel((0, 0)) == (204, 204, 204)
-    assert flatten(Image.new("L", (1, 1), 7)).getpixel((0, 0)) == (7, 7, 7)
+    for image, colour in [
+        (clear, (255, 255, 255)),
+        (half, (204, 204, 204)),
+        (Image.new("L", (1, 1), 7), (7, 7, 7)),
+    ]:
+        shown = read_input(image, modalities=ALL).prepare_image(100)
+        assert shown is not None and shown.getpixel((0, 0)) == colour
 
 
 def test_large_images_shrink_in_their_own_ratio() -> None:

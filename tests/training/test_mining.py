@@ -24,8 +24,8 @@ class AngleEncoder(FakeEncoder):
     def __init__(self, modalities=("text",)):
         super().__init__(2, 1, 1, modalities)
 
-    def _encode(self, inputs, vectors):
-        angles = np.radians([float(value.split()[1]) for value in inputs])
+    def _encode_batch(self, items, side, count):
+        angles = np.radians([float(item.text.split()[1]) for item in items])
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)[:, None].astype(np.float32)
 
 

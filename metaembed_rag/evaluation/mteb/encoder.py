@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.evaluation.mteb.inputs import (
-    BATCHES_READ,
     Row,
-    chunks,
     encode_options,
     page_of,
     query_of,
@@ -25,7 +22,7 @@ from metaembed_rag.evaluation.mteb.inputs import (
     warn_of_skipped,
 )
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
-from metaembed_rag.evaluation.reading import PageReader
+from metaembed_rag.evaluation.reading import BATCHES_READ, PageReader, chunks
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page
@@ -80,7 +77,7 @@ class MTEBEncoder:
         self.budget = choose_budget(budget, encoder)
         self._mode: Mode = mode
         self._ocr = ocr
-        self._cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._cache_dir = cache_dir
         choices = {"budget": str(self.budget), "mode": mode, "ocr": ocr}
         self.mteb_model_meta = model_meta(encoder, choices, about)
 
@@ -122,7 +119,7 @@ class MTEBEncoder:
         Returns:
             Raw sums, float32 (n, m), on the CPU; computed on the encoder's device.
         """
-        device = getattr(self.encoder, "device", "cpu")
+        device = getattr(self.encoder, "device", None) or "cpu"
         queries = _as_multivectors(embeddings1).to(device)  # (n, r_q, D)
         pages = _as_multivectors(embeddings2)  # (m, r_c, D)
         blocks = pages.split(_PAGES_SCORED)

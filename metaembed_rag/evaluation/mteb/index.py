@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from mteb._create_dataloaders import create_dataloader
 from mteb.abstasks.task_metadata import TaskMetadata
@@ -20,7 +20,6 @@ from mteb.types import PromptType
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import StoreError
 from metaembed_rag.evaluation.mteb.inputs import (
-    chunks,
     encode_options,
     page_of,
     query_of,
@@ -28,12 +27,21 @@ from metaembed_rag.evaluation.mteb.inputs import (
     warn_of_skipped,
 )
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
+from metaembed_rag.evaluation.reading import chunks
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode
+from metaembed_rag.opening import OpenSettings
 from metaembed_rag.options import HybridLike
 from metaembed_rag.progress import tqdm
+
+
+class IndexOptions(OpenSettings, total=False):
+    """How pages are stored, and how they are searched."""
+
+    exhaustive: bool
+    hybrid: HybridLike
 
 
 class MTEBIndex:
@@ -47,9 +55,6 @@ class MTEBIndex:
         budget: Without one, that of ``METAEMBED_BUDGET``, or else all vectors that there are.
         candidates: Pages that the nearest-neighbour search hands to the ranking. At most so many
             can be found, so metrics deeper than that (such as recall@1000) stay low.
-        exhaustive: Score every page instead. Each query reads the whole index: for thousands of
-            pages :class:`MTEBEncoder` is faster.
-        hybrid: Let words count, by BM25; see :meth:`PageIndex.search`.
         mode: What of a page is encoded.
         ocr: Read pictures by OCR where the model reads none.
         folder: Keep the indexes here, one for each task and set of page ids: a second run, at
@@ -57,7 +62,10 @@ class MTEBIndex:
             serves as long as this object lives. In both, languages that ask about the same pages
             (ViDoRe v2 and v3) share them.
         about: As for :class:`MTEBEncoder`.
-        **open_options: Passed to :meth:`PageIndex.open`, such as ``vectors=16``.
+        **options: ``exhaustive`` scores every page instead of candidates; each query then reads the
+            whole index, and for thousands of pages :class:`MTEBEncoder` is faster. ``hybrid`` lets
+            words count, as :class:`metaembed_rag.options.SearchOptions` explains it. The rest is
+            for :meth:`PageIndex.open`, such as ``vectors=16``.
 
     Attributes:
         mteb_model_meta: What mteb records; see :class:`MTEBEncoder`.
@@ -69,20 +77,21 @@ class MTEBIndex:
         *,
         budget: BudgetLike | None = None,
         candidates: int = 200,
-        exhaustive: bool = False,
-        hybrid: HybridLike = False,
         mode: Mode = "fused",
         ocr: bool = True,
         folder: str | PathLike[str] | None = None,
         about: Mapping[str, Any] | None = None,
-        **open_options: Any,
+        **options: Unpack[IndexOptions],
     ) -> None:
+        open_options: dict[str, Any] = {**options}
+        hybrid: HybridLike = open_options.pop("hybrid", None) or False
+        exhaustive = open_options.pop("exhaustive", None)
         if candidates < 1:
             raise StoreError(f"candidates must be at least 1, not {candidates}")
         self.encoder = encoder
         self.budget = choose_budget(budget, encoder)
         self._candidates = None if exhaustive else candidates
-        self._hybrid: HybridLike = hybrid
+        self._hybrid = hybrid
         self._mode: Mode = mode
         self._ocr = ocr
         self._folder = None if folder is None else Path(folder)

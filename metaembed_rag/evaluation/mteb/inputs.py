@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metaembed_rag.errors import ModalityError, ModelError, PageError
 from metaembed_rag.model.base import Encoder
@@ -14,11 +13,6 @@ from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:
     from PIL import Image
-
-_T = TypeVar("_T")
-
-BATCHES_READ = 4
-"""Batches in memory at one time: enough to sort by length, few enough for pictures."""
 
 
 class Row(NamedTuple):
@@ -64,13 +58,6 @@ def query_of(row: Row, encoder: Encoder) -> Input:
     query = text if image is None else {"text": text, "image": image} if text.strip() else image
     check_query(query)
     return query_input(query, encoder.modalities)
-
-
-def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Lists of at most ``size`` items: no more pictures than these are open at a time."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 def encode_options(given: Mapping[str, Any]) -> tuple[int, bool]:

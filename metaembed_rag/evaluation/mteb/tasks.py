@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets as hf_datasets
 from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
@@ -47,7 +48,7 @@ def as_task(
             "main_score": main_score,
         }
     )
-    task: Any = type("LocalTask", (AbsTaskRetrieval,), {"metadata": metadata})()
+    task: AbsTaskRetrieval = type("LocalTask", (AbsTaskRetrieval,), {"metadata": metadata})()
     task.dataset = {"default": {"test": _split(dataset, sides)}}
     task.data_loaded = True
     named: AbsTaskRetrieval = task
@@ -61,8 +62,7 @@ def _kinds(items: Sequence[Page] | Sequence[Query]) -> str:
     return "i" * pictures + "t" * texts
 
 
-def _split(dataset: Dataset, sides: tuple[str, str]) -> dict[str, Any]:
-    """mteb's ``RetrievalSplitData``."""
+def _split(dataset: Dataset, sides: tuple[str, str]) -> RetrievalSplitData:
     return {
         "queries": _table(dataset.queries, sides[0]),
         "corpus": _table(dataset.pages, sides[1]),
