@@ -40,21 +40,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     for _ in range(given.runs):
         for package, runs in zip(packages, found, strict=True):
             runs.append(run(package, given.pages))
-    rows = [
-        {"package": str(package), **summary(runs)}
-        for package, runs in zip(packages, found, strict=True)
-    ]
+    medians = [summary(runs) for runs in found]
     keys = ("seconds", "without_encoding")
-    ratio = {key: round(rows[-1][key] / rows[0][key], 3) for key in keys}
+    ratio = {key: round(medians[-1][key] / medians[0][key], 3) for key in keys}
     if given.json:
-        print(json.dumps({"pages": given.pages, "runs": found, "medians": rows, "ratio": ratio}))
+        names = [str(package) for package in packages]
+        answer = {"pages": given.pages, "packages": names, "runs": found, "medians": medians}
+        print(json.dumps({**answer, "ratio": ratio}))
         return
-    for row in rows:
-        print(
-            f"{row['seconds']:7.2f} s, {row['without_encoding']:.2f} s aside from the encoder: ",
-            end="",
-        )
-        print(row["package"])
+    for package, row in zip(packages, medians, strict=True):
+        seconds, aside = row["seconds"], row["without_encoding"]
+        print(f"{seconds:7.2f} s, {aside:.2f} s aside from the encoder: {package}")
     print(f"ratio {ratio['seconds']}, {ratio['without_encoding']} aside from the encoder")
 
 

@@ -121,6 +121,16 @@ def test_deleted_pages_are_read_for_their_pictures_and_no_others(index, reads):
     assert_copied(index)
 
 
+@pytest.mark.parametrize("where", ["folder", "memory"], indirect=True)
+def test_who_writes_alone_looks_for_nothing(index, monkeypatch):
+    index.add(pages(range(20)))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(ChromaStore, "written_since", None)
+        index.add(pages(range(5), year=7) + pages(range(5, 30), "pears"), batch_size=8)
+        index.delete(["book#4", "book#6"])
+    assert_copied(index)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_in_every_format_what_is_handed_over_is_what_is_stored(tmp_path, format, reads):
     index = PageIndex.open(tmp_path, encoder(), format=format)

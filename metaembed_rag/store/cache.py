@@ -280,23 +280,12 @@ class _Update:
             places.setdefault(number, []).append(place)
         for number, chosen in sorted(places.items()):
             change = self.changes[number]
-            taken = self._not_there(change, sorted(chosen))
-            wanted = [change.ids[place] for place in taken]
+            wanted = [change.ids[place] for place in chosen]
             if change.vectors is None:
                 self._read_all(wanted)
-            elif taken:
-                whole = len(taken) == len(change.ids)
-                vectors = change.vectors if whole else change.vectors.pages(taken)
-                stamps = [change.stamps[place] for place in taken]
-                self._append(wanted, stamps, vectors, change.written)
-
-    def _not_there(self, change: Change, places: Sequence[int]) -> list[int]:
-        """Those that no other process has read from Chroma and added already."""
-        if self.before is None:
-            return list(places)
-        rows = self.before.rows(change.ids[place] for place in places)
-        pairs = zip(places, rows, self.before.stamps(rows), strict=True)
-        return [place for place, row, stamp in pairs if row < 0 or stamp != change.stamps[place]]
+            else:
+                stamps = [change.stamps[place] for place in chosen]
+                self._append(wanted, stamps, change.vectors.pages(chosen), change.written)
 
     def _append(
         self, ids: Sequence[str], stamps: Sequence[str], vectors: Encoded, written: int

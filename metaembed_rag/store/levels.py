@@ -191,8 +191,8 @@ class CachedVectors:
         return np.array([self._places.get(id, -1) for id in ids], dtype=np.int64)
 
     def stamps(self, rows: NDArray[np.int64]) -> list[str]:
-        """The stamp of each row, ``""`` for a row of -1."""
-        numbers = np.where(rows < 0, -1, self._row_stamps[rows] if len(self) else -1).tolist()
+        """The stamp of each row."""
+        numbers = self._row_stamps[rows].tolist()
         return ["" if number < 0 else self.every_stamp[number] for number in numbers]
 
     def known_stamps(self) -> set[str]:

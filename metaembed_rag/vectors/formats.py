@@ -129,7 +129,7 @@ class Encoded:
     """Vectors of pages in a format.
 
     Attributes:
-        format: Which.
+        format: In which they are held.
         dimension: D.
         values: As the format stores them, shape (pages, R, width).
         scales: float16, shape (pages, R); all 1 for fp16.

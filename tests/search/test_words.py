@@ -298,7 +298,7 @@ def test_pages_of_a_request_that_others_changed_later_are_no_reason_to_build_aga
 
 def test_pages_without_a_stamp_are_read_each_time(store):
     store.cheap = False
-    store.pages["a"] = replace(store.pages["a"], stamp="", stamped=1)
+    store.pages["a"] = replace(store.pages["a"], stamp="", request_size=1)
     cache = LexicalCache(store, None)
     assert found(cache, "apples") == ["a"]
     store.pages["a"] = replace(store.pages["a"], text="green pears")
