@@ -34,7 +34,7 @@ from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.records import Record
-from metaembed_rag.vectors.formats import cut_dimension, pack, vector_format
+from metaembed_rag.vectors.formats import pack, vector_format
 
 _HANDED_OVER_AT = 64_000_000
 """Bytes of changes that are gathered before they are handed over, so that memory stays bounded."""
@@ -401,16 +401,10 @@ class _AddRun:
             vectors = self.encoder().encode_document(inputs)
         replaced = {page.id: stored[page.id] for page in readable if page.id in stored}
         readable = [replace(page, image_hash=pictures[page.id]) for page in readable]
-        self._writing = self._writer.submit(
-            self._put, readable, self._stored(vectors), hashes, replaced
-        )
+        vectors = self.store.about.cut(vectors)
+        self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
         self.report.updated += len(replaced)
         self.report.added += len(readable) - len(replaced)
-
-    def _stored(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of the model's vectors, what the index stores; shape (pages, R, dimension)."""
-        about = self.store.about
-        return cut_dimension(vectors[:, : about.vectors], about.dimension)
 
     def _put(
         self,

@@ -9,7 +9,7 @@ from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
-from metaembed_rag.vectors.formats import Encoded, cut_dimension, vector_format
+from metaembed_rag.vectors.formats import Encoded, vector_format
 
 
 def split_stored(
@@ -72,5 +72,4 @@ def encoded_as_stored(
     if not readable:
         return [], None
     vectors = encoder.encode_document(inputs, batch_size=batch_size)
-    cut = cut_dimension(vectors[:, : about.vectors], about.dimension)
-    return readable, vector_format(about.format).encode(cut)
+    return readable, vector_format(about.format).encode(about.cut(vectors))

@@ -65,6 +65,13 @@ class CollectionModel:
     format: str = formats.DEFAULT
     pooling: str = ""
 
+    def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of a model's vectors, float32 (pages, R, D), those values that the collection holds.
+
+        They are unit vectors again, and not yet rounded to the format.
+        """
+        return formats.cut_dimension(vectors[:, : self.vectors], self.dimension)
+
 
 class ChromaStore:
     """One collection of pages. Use :meth:`open`.
