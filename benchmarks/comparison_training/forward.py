@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recipes.mini.functional_init import side_ids
-from recipes.mini.tokenizer import CLS, SEP
+from recipes.mini.tokenizer import CLS, DOCUMENT_IDS, QUERY_IDS, SEP
 
 if TYPE_CHECKING:
     from transformers import ModernBertModel
@@ -40,6 +39,11 @@ class Tokens:
         return Tokens(
             self.ids.to(device), self.mask.to(device), self.position.to(device), self.meta
         )
+
+
+def side_ids(query: bool) -> Sequence[int]:
+    """The Meta Tokens of one side, in order."""
+    return QUERY_IDS if query else DOCUMENT_IDS
 
 
 def pad(

@@ -9,23 +9,25 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("benchmarks.comparison_training")
 
-from metaembed_rag.training.collapse import diversity_penalty, evenness_penalty  # noqa: E402
-from metaembed_rag.training.mmr import MMRSettings  # noqa: E402
-from recipes.mini import forward  # noqa: E402
-from recipes.mini.batches import Batch  # noqa: E402
-from recipes.mini.forward import encode_tokens, pad  # noqa: E402
-from recipes.mini.functional_init import build_model, functional_init  # noqa: E402
-from recipes.mini.objectives import (  # noqa: E402
+from benchmarks.comparison_training import forward  # noqa: E402
+from benchmarks.comparison_training.batches import TokenPairs  # noqa: E402
+from benchmarks.comparison_training.forward import encode_tokens, pad  # noqa: E402
+from benchmarks.comparison_training.objectives import (  # noqa: E402
     MeanVectorLoss,
     MetaTokenLoss,
     TokenLoss,
+    diversity_penalty,
     mean_vectors,
     plain,
     token_vectors,
 )
+from benchmarks.comparison_training.settings import TrainSettings  # noqa: E402
+from metaembed_rag.training.collapse import evenness_penalty  # noqa: E402
+from metaembed_rag.training.mmr import MMRSettings  # noqa: E402
+from recipes.mini.functional_init import build_model, functional_init  # noqa: E402
 from recipes.mini.tokenizer import FIRST_TEXT_ID  # noqa: E402
-from recipes.mini.trainer import TrainSettings  # noqa: E402
 
 VOCABULARY = FIRST_TEXT_ID + 60
 SETTINGS = TrainSettings(steps=1, mmr=MMRSettings(temperatures=(0.1,) * 5))
@@ -43,7 +45,7 @@ def model():
 def batch():
     random = np.random.default_rng(1)
     draw = lambda n: random.integers(FIRST_TEXT_ID, VOCABULARY, n).astype(np.uint16)  # noqa: E731
-    return Batch("toy", [draw(2), draw(5), draw(3)], [draw(9), draw(4), draw(7)])
+    return TokenPairs("toy", [draw(2), draw(5), draw(3)], [draw(9), draw(4), draw(7)])
 
 
 def alone(model, text):
