@@ -96,7 +96,8 @@ def _states(model: ModernBertModel, tokens: Tokens, wanted: int, causal: bool) -
     for layer in model.layers[:-1]:
         states = _layer(layer, states, states.shape[1], cosine, sine, bias)
     states = _layer(model.layers[-1], states, wanted, cosine, sine, bias[:, :, :wanted])
-    return model.final_norm(states).float()
+    final: Tensor = model.final_norm(states)
+    return final.float()
 
 
 def _layer(
@@ -110,13 +111,15 @@ def _layer(
     key = _rotate(_heads(F.linear(normed, to_key)), cosine, sine)
     value = _heads(F.linear(normed, to_value))
     pooled = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
-    out = states[:, :wanted] + layer.attn.Wo(pooled.transpose(1, 2).flatten(2))
-    return out + layer.mlp(layer.mlp_norm(out))
+    out: Tensor = states[:, :wanted] + layer.attn.Wo(pooled.transpose(1, 2).flatten(2))
+    mixed: Tensor = layer.mlp(layer.mlp_norm(out))
+    return out + mixed
 
 
 def _heads(states: Tensor) -> Tensor:
     """``(batch, length, hidden)`` to ``(batch, heads, length, 64)``."""
-    return states.unflatten(-1, (-1, 64)).transpose(1, 2)
+    heads: Tensor = states.unflatten(-1, (-1, 64))
+    return heads.transpose(1, 2)
 
 
 def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from metaembed_rag.training.data import Mixture, TrainingSet
+from metaembed_rag.training.examples import TrainingSet
+from metaembed_rag.training.mixture import Mixture
 from recipes.mini.tokenizer import UNK, encode
 
 if TYPE_CHECKING:

@@ -298,7 +298,7 @@ def _wave_parts(plan: AttentionPlan) -> Tensor:
 def _content_axes(plan: AttentionPlan) -> Tensor:
     """Orthonormal axes of what the directions span, ``(43 at most, hidden)``."""
     directed = plan.directions[plan.directions.norm(dim=1) > 0.5]
-    _, _, axes = torch.linalg.svd(directed, full_matrices=False)
+    axes: Tensor = torch.linalg.svd(directed, full_matrices=False)[2]
     return axes[: len(_SLOW)]
 
 
@@ -310,7 +310,7 @@ def _wave_axes(plan: AttentionPlan) -> Tensor:
     hidden = plan.directions.shape[1]
     taken = torch.cat([_content_axes(plan), torch.eye(hidden)[:2], torch.ones(1, hidden)])
     drawn = torch.randn(2 * len(_TURNING), hidden, generator=torch.Generator().manual_seed(0))
-    basis, _ = torch.linalg.qr(torch.cat([taken, drawn]).T)
+    basis: Tensor = torch.linalg.qr(torch.cat([taken, drawn]).T)[0]
     return basis.T[len(taken) :]
 
 
