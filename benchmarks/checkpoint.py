@@ -195,11 +195,11 @@ def load_single(folder: Path, work: Path, cache: Path) -> Any:
 def export_arm(state: Path, work: Path, folder: Path) -> None:
     """Write an arm's state as a checkpoint."""
     import torch
+    from comparison_training.trainer import load_state
 
     from recipes.mini.export import export
     from recipes.mini.functional_init import build_model
     from recipes.mini.tokenizer import load_tokenizer
-    from recipes.mini.trainer import load_state
 
     weights = torch.load(state, map_location="cpu")["model"]
     vocabulary, hidden = weights["embeddings.tok_embeddings.weight"].shape

@@ -1,6 +1,6 @@
 """Meta Tokens against what else fits into the same bytes, everything trained alike.
 
-    python -m recipes.mini.mini prepare tokenizer bag     # once: text and token vectors
+    python -m recipes.mini prepare pairs tokenizer bag     # once: text and token vectors
     python benchmarks/comparison.py ../shared/data opencqa400 --steps 400 --seeds 0 1
 
 Each arm starts from the same functional initialisation, sees the same batches (they depend on seed
@@ -36,24 +36,10 @@ from typing import Any
 import numpy as np
 import torch
 from bm25 import bm25_scores
-from encoded import kept
-from numpy.typing import NDArray
-from torch.nn import functional as F
-
-from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.evaluation import bootstrap_interval, measure, read_dataset, top_pages
-from metaembed_rag.evaluation.reading import PageReader
-from metaembed_rag.model.pooling import ward
-from metaembed_rag.training.collapse import measure_collapse
-from metaembed_rag.training.mmr import MMRSettings
-from metaembed_rag.vectors.formats import quantize
-from recipes.mini import corpora
-from recipes.mini.batches import Sampler, TokenisedSources
-from recipes.mini.export import DOCUMENT_TOKENS, QUERY_TOKENS
-from recipes.mini.forward import encode_tokens
-from recipes.mini.functional_init import InitSettings, build_model, functional_init
-from recipes.mini.mini import token_counts
-from recipes.mini.objectives import (
+from comparison_training.batches import Sampler, load_sources
+from comparison_training.curve import budget_curve
+from comparison_training.forward import encode_tokens
+from comparison_training.objectives import (
     MeanVectorLoss,
     MetaTokenLoss,
     Objective,
@@ -63,14 +49,29 @@ from recipes.mini.objectives import (
     plain,
     token_vectors,
 )
-from recipes.mini.retrieval import budget_curve
-from recipes.mini.teacher import TokenTeacher
+from comparison_training.settings import TrainSettings
+from comparison_training.teacher import TokenTeacher
+from comparison_training.trainer import Progress, load_state, train
+from encoded import kept
+from numpy.typing import NDArray
+
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.evaluation import bootstrap_interval, measure, read_dataset, top_pages
+from metaembed_rag.evaluation.reading import PageReader
+from metaembed_rag.model.pooling import ward
+from metaembed_rag.training.collapse import measure_collapse
+from metaembed_rag.training.mmr import MMRSettings
+from metaembed_rag.vectors.formats import quantize
+from recipes.mini.bag import Bag
+from recipes.mini.data.corpora import read_sources
+from recipes.mini.data.validation import validation_sets
+from recipes.mini.export import DOCUMENT_TOKENS, QUERY_TOKENS
+from recipes.mini.functional_init import InitSettings, build_model, functional_init
 from recipes.mini.tokenizer import (
     encode,
     load_tokenizer,
     save_pretrained_tokenizer,
 )
-from recipes.mini.trainer import Progress, TrainSettings, load_state, train
 
 logger = logging.getLogger("comparison")
 
@@ -141,18 +142,17 @@ TRIALS: dict[str, Arm] = {
 class Start:
     """The text, the token vectors and the initialised backbone that all arms share."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, data: Path) -> None:
         self.work = work
-        self.sources = TokenisedSources.load(work / "sources.npz")
-        self.vectors = torch.load(work / "bag.pt")
-        self.counts = token_counts(self.sources, len(self.vectors))
+        self.sources = load_sources(work, data)
+        self.bag = Bag.load(work / "bag.safetensors")
 
     def model(self, seed: int) -> Any:
         """The backbone before training."""
         torch.manual_seed(seed)
-        hidden = self.vectors.shape[1]
-        model = build_model(len(self.vectors), hidden, layers=1, intermediate=384)
-        functional_init(model, self.vectors, self.counts, InitSettings(seed=seed))
+        vocabulary, hidden = self.bag.vectors.shape
+        model = build_model(vocabulary, hidden, layers=1, intermediate=384)
+        functional_init(model, self.bag.vectors, self.bag.counts, InitSettings(seed=seed))
         return model
 
 
@@ -172,7 +172,7 @@ def train_arm(start: Start, name: str, arm: Arm, seed: int, steps: int, folder: 
         model,
         Sampler(start.sources, seed=seed + 7),
         settings,
-        objective=arm.objective(TokenTeacher(start.vectors)),
+        objective=arm.objective(TokenTeacher(start.bag.vectors)),
         state=state,
         on_progress=progressed,
     )
@@ -379,22 +379,20 @@ def evaluate_bm25(data: TextSet) -> list[dict[str, Any]]:
 
 def report_trial(start: Start, name: str, arm: Arm, model: Any, data: Path) -> dict[str, Any]:
     """nDCG@5 on the validation sets at the five budgets, and the measures of collapse."""
-    part = corpora.read_sources(start.work, data, part="validation")
+    part = read_sources(start.work, data, part="validation")
     tokenizer, found = load_tokenizer(start.work), {}
     options = {"causal": bool((arm.options or {}).get("causal"))}
-    for task in corpora.validation_sets(part):
-        queries, documents = encode(tokenizer, task.queries), encode(tokenizer, task.corpus)
+    for task in validation_sets(part):
+        queries = encode(tokenizer, [query.text for query in task.queries])
+        documents = encode(tokenizer, [page.text for page in task.pages])
         asked = encode_tokens(model, queries, query=True, max_tokens=QUERY_TOKENS, **options)
         held = encode_tokens(model, documents, query=False, max_tokens=DOCUMENT_TOKENS, **options)
-        own = torch.tensor([next(iter(gains)) for gains in task.relevant])
+        place = {page.id: index for index, page in enumerate(task.pages)}
+        own = torch.tensor([place[next(iter(task.qrels[query.id]))] for query in task.queries])
         found[task.name] = {
             f"D={size}": {
                 budget: round(value, 4)
-                for budget, value in budget_curve(
-                    F.normalize(asked[..., :size], dim=-1),
-                    F.normalize(held[..., :size], dim=-1),
-                    task.relevant,
-                ).items()
+                for budget, value in budget_curve(asked, held, task, size).items()
             }
             for size in (256, 64)
         } | {"collapse": vars(measure_collapse(asked[:300], held[own[:300]]))}
@@ -561,7 +559,7 @@ def sets_of(data: Path, charts: Path | None, cache: Path) -> list[TextSet]:
 
 def compare(options: argparse.Namespace) -> None:
     """Train, evaluate and report all arms and seeds."""
-    start, out = Start(options.work), options.out
+    start, out = Start(options.work, options.data), options.out
     sets, tokenizer = (
         sets_of(options.data, options.charts, options.cache),
         load_tokenizer(start.work),
@@ -591,7 +589,7 @@ def compare(options: argparse.Namespace) -> None:
 
 def try_out(options: argparse.Namespace) -> None:
     """Train the trials and ``meta`` with the first seed; a JSON line each."""
-    start, seed = Start(options.work), options.seeds[0]
+    start, seed = Start(options.work, options.data), options.seeds[0]
     arms = {"meta": ARMS["meta"], "meta-distil": ARMS["meta-distil"], **TRIALS}
     for name in options.arms or arms:
         folder = options.out / f"{name}-seed{seed}"

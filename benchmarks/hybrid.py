@@ -60,7 +60,9 @@ from metaembed_rag.pages import Page
 from metaembed_rag.search.fusion import Fusion
 from metaembed_rag.search.words import PAIR_WEIGHT, LexicalIndex
 from metaembed_rag.vectors.formats import Quantized, quantize
-from recipes.mini import corpora
+from recipes.mini.data import corpora
+from recipes.mini.data.rows import read_jsonl
+from recipes.mini.data.validation import validation_sets
 
 Fuse = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
@@ -290,7 +292,7 @@ def development_charts(source: Path, without: Sequence[Dataset]) -> Dataset:
     pictures = (page.image_path for dataset in without for page in dataset.pages)
     taken = {Path(picture).stem for picture in pictures if picture}
     asked = defaultdict(list)
-    for row in corpora.read_jsonl(source / "val.jsonl"):
+    for row in read_jsonl(source / "val.jsonl"):
         asked[Path(row["image"]).stem].append(row["text"])
     left = sorted(asked.keys() - taken)
     charts = sorted(random.Random(1).sample(left, min(len(left), CHARTS)))
@@ -313,17 +315,8 @@ def without_queries(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
 def validation_datasets(data: Path, prepared: Path) -> Iterator[Dataset]:
     """The validation sets of the shipped checkpoint's training, as evaluation sets."""
     sources = corpora.read_sources(prepared, data, part="validation")
-    for task in corpora.validation_sets(sources):
-        pages = [Page(task.name, number=n, text=t) for n, t in enumerate(task.corpus, 1)]
-        yield Dataset(
-            name=f"validation {task.name}",
-            pages=tuple(pages),
-            queries=tuple(Query(str(n), text) for n, text in enumerate(task.queries)),
-            qrels={
-                str(n): {pages[i].id: 1 for i in relevant}
-                for n, relevant in enumerate(task.relevant)
-            },
-        )
+    for dataset in validation_sets(sources):
+        yield replace(dataset, name=f"validation {dataset.name}")
 
 
 def speed(pages: int, searches: int = 30) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What the functional initialisation of ``mini`` is worth before any training.
 
-    python -m recipes.mini.mini prepare tokenizer bag
+    python -m recipes.mini prepare pairs tokenizer bag
     python benchmarks/mini_start.py
 
 nDCG@5 in percent of the untrained model on the validation sets (no evaluation set is read), with
@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from comparison_training.curve import budget_curve
+from comparison_training.forward import encode_tokens
 
-from recipes.mini import corpora
-from recipes.mini.batches import TokenisedSources
+from metaembed_rag.evaluation import Dataset
+from recipes.mini.bag import Bag
+from recipes.mini.data.corpora import read_sources
+from recipes.mini.data.validation import validation_sets
 from recipes.mini.export import DOCUMENT_TOKENS, QUERY_TOKENS
-from recipes.mini.forward import encode_tokens
 from recipes.mini.functional_init import (
     PAGE_BLOCKS,
     InitSettings,
@@ -30,8 +31,6 @@ from recipes.mini.functional_init import (
     build_model,
     functional_init,
 )
-from recipes.mini.mini import token_counts
-from recipes.mini.retrieval import budget_curve
 from recipes.mini.tokenizer import encode, load_tokenizer
 
 BLOCKS: dict[str, tuple[int | Windows, ...]] = {
@@ -44,23 +43,19 @@ BLOCKS: dict[str, tuple[int | Windows, ...]] = {
 
 
 def curves(
-    model: torch.nn.Module, tasks: list[corpora.RetrievalSet], work: Path
+    model: torch.nn.Module, tasks: list[Dataset], work: Path
 ) -> Iterator[tuple[str, list[float]]]:
     """Name of a set; nDCG@5 at each budget, then of the longest at 128 and 64 dimensions."""
     tokenizer = load_tokenizer(work)
     for task in tasks:
-        queries, pages = encode(tokenizer, task.queries), encode(tokenizer, task.corpus)
+        queries = encode(tokenizer, [query.text for query in task.queries])
+        pages = encode(tokenizer, [page.text for page in task.pages])
         asked = encode_tokens(model, queries, query=True, max_tokens=QUERY_TOKENS)  # type: ignore[arg-type]
         held = encode_tokens(model, pages, query=False, max_tokens=DOCUMENT_TOKENS)  # type: ignore[arg-type]
-        found = list(budget_curve(asked, held, task.relevant).values())
+        found = list(budget_curve(asked, held, task).values())
         for size in (128, 64):
-            cut = (_cut(asked, size), _cut(held, size))
-            found.append(list(budget_curve(*cut, task.relevant).values())[-1])
+            found.append(list(budget_curve(asked, held, task, size).values())[-1])
         yield task.name, found
-
-
-def _cut(vectors: Tensor, size: int) -> Tensor:
-    return F.normalize(vectors[..., :size], dim=-1)
 
 
 def main() -> None:
@@ -71,19 +66,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(data), help="folder of the data sets")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    sources, vectors = (
-        TokenisedSources.load(given.work / "sources.npz"),
-        torch.load(given.work / "bag.pt"),
-    )
-    part = corpora.read_sources(given.work, given.data, part="validation")
-    tasks = corpora.validation_sets(part)
+    bag = Bag.load(given.work / "bag.safetensors")
+    vocabulary, hidden = bag.vectors.shape
+    tasks = validation_sets(read_sources(given.work, given.data, part="validation"))
     print("| start | set | (1,1) | (2,4) | (4,8) | (8,16) | (16,64) | 128 dim. | 64 dim. |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, blocks in BLOCKS.items():
         torch.manual_seed(0)
-        model = build_model(len(vectors), vectors.shape[1], layers=1, intermediate=384).eval()
-        counts = token_counts(sources, len(vectors))
-        functional_init(model, vectors, counts, InitSettings(blocks=blocks))
+        model = build_model(vocabulary, hidden, layers=1, intermediate=384).eval()
+        functional_init(model, bag.vectors, bag.counts, InitSettings(blocks=blocks))
         for task, found in curves(model, tasks, given.work):
             print(f"| {name} | {task} | " + " | ".join(f"{100 * one:.1f}" for one in found) + " |")
 

@@ -1,6 +1,6 @@
 """Encode real manual pages and their headings, for ``search_speed.py --vectors``.
 
-    python -m recipes.mini.mini prepare           # once: pages of TeX documentation
+    python -m recipes.mini prepare           # once: pages of TeX documentation
     python benchmarks/tex_vectors.py --pages 10000 --out .data/tex10k.npz
     python benchmarks/search_speed.py --vectors .data/tex10k.npz --searches 100
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from metaembed_rag import MetaEmbedEncoder
 from metaembed_rag.vectors.formats import quantize
-from recipes.mini import corpora
+from recipes.mini.data import corpora
 
 QUERIES = 300
 

@@ -20,7 +20,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import sys
 import tarfile
 from collections import Counter
@@ -32,14 +31,13 @@ from typing import Any
 from metaembed_rag.errors import DatasetError
 from metaembed_rag.training.data import Example, Side, read_training_set, write_training_set
 from metaembed_rag.training.examples import normalise
-from recipes.mini import corpora, manuals
-from recipes.mini.corpora import EvaluationText, read_jsonl
-from recipes.mini.descriptions import read_descriptions
+from recipes.mini.data import corpora, debian, manuals
+from recipes.mini.data.descriptions import read_descriptions
+from recipes.mini.data.leaks import EvaluationText
+from recipes.mini.data.rows import read_jsonl
+from recipes.mini.pairs import title_page
 
 logger = logging.getLogger(__name__)
-
-_TITLE_REMOVED = 77
-"""Of 256 TeX titles, by hash: those that are removed from their page (MINI.md found 30 %)."""
 
 
 @dataclass
@@ -224,7 +222,7 @@ def _manpages(workshop: Workshop) -> list[Example]:
     debs, absent = [], {}
     for package in manuals.PACKAGES:
         try:
-            debs.append(corpora.download(package, workshop.work / "debs"))
+            debs.append(debian.download(package, workshop.work / "debs"))
         except DatasetError as error:
             absent[package] = str(error)
     if not debs:
@@ -244,7 +242,7 @@ def _manpages(workshop: Workshop) -> list[Example]:
 
 
 def _wordnet(workshop: Workshop) -> list[Example]:
-    deb = corpora.download(corpora.WORDNET_PACKAGE, workshop.work / "debs")
+    deb = debian.download(corpora.WORDNET_PACKAGE, workshop.work / "debs")
     workshop.notes["origin"] = deb.name
     return _text_examples(corpora.read_wordnet(deb))
 
@@ -263,16 +261,6 @@ def _tex(workshop: Workshop) -> list[Example]:
             else:
                 pairs += [(title, title_page(title, row["text"])) for title in row["titles"]]
     return _text_examples(pairs)
-
-
-def title_page(title: str, text: str) -> str:
-    """The page's text, for 30 % of the titles without the title, by hash of both."""
-    if hashlib.sha256(f"{title}\n{text}".encode()).digest()[0] >= _TITLE_REMOVED:
-        return text
-    words = re.findall(r"[^\W_]+", title)
-    pattern = r"\b" + r"[\W_]+".join(map(re.escape, words)) + r"\b"
-    shorter = re.sub(pattern, "", text, flags=re.IGNORECASE) if words else text
-    return " ".join(shorter.split()) or text
 
 
 def _charts(workshop: Workshop) -> list[Example]:

@@ -77,11 +77,3 @@ def evenness_penalty(queries: Tensor, documents: Tensor, *, temperature: float =
     share = ((queries @ documents.transpose(1, 2)) / temperature).softmax(-1).mean((0, 1))
     entropy = -(share * share.clamp(min=1e-12).log()).sum()
     return 1 - entropy / math.log(documents.shape[1])
-
-
-def diversity_penalty(documents: Tensor) -> Tensor:
-    """Mean squared cosine of two vectors of one input, slots centred; a scalar in [0, 1]."""
-    centred = F.normalize(documents - documents.mean(0), dim=-1)
-    cosines = centred @ centred.transpose(1, 2)  # (n, R_c, R_c)
-    apart = ~torch.eye(documents.shape[1], dtype=torch.bool, device=documents.device)
-    return cosines[:, apart].square().mean()

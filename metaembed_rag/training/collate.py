@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from metaembed_rag.errors import DatasetError, MetaEmbedError, TrainingError
 from metaembed_rag.model.backbones import Backbone
 from metaembed_rag.model.inputs import Item, read_input
-from metaembed_rag.training.data import Example, Mixture, Side, TrainingSet
+from metaembed_rag.training.config import TrainConfig
+from metaembed_rag.training.examples import Example, Side, TrainingSet
+from metaembed_rag.training.mixture import Mixture
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,8 @@ class Batches(Dataset[Any]):
     Args:
         backbone: Turns inputs into features.
         sets: Training sets.
-        batch_size: Queries of a batch on each device.
-        steps: How many there are.
-        seed: Of the order.
-        negatives: At most so many explicit negatives a query.
-        mini_batch: Largest chunk; 0 makes one chunk of each modality.
+        config: How many steps and queries a batch, the seed of their order, the most explicit
+            negatives a query, the largest chunk (0 makes one chunk of each modality).
         device: Which of ``devices`` takes this part of each step.
         devices: Over how many devices a step is divided; all take rows of the same set.
     """
@@ -72,18 +71,14 @@ class Batches(Dataset[Any]):
         self,
         backbone: Backbone,
         sets: Sequence[TrainingSet],
+        config: TrainConfig,
         *,
-        batch_size: int,
-        steps: int,
-        seed: int = 0,
-        negatives: int = 1,
-        mini_batch: int = 0,
         device: int = 0,
         devices: int = 1,
     ) -> None:
-        self._backbone, self._sets, self._steps = backbone, sets, steps
-        self._mixture = Mixture(sets, batch_size * devices, seed)
-        self._negatives, self._mini_batch = negatives, mini_batch
+        self._backbone, self._sets, self._steps = backbone, sets, config.steps
+        self._mixture = Mixture(sets, config.batch_size * devices, config.seed)
+        self._negatives, self._mini_batch = config.negatives, config.mini_batch
         self._device, self._devices = device, devices
         reads = {"text", "image", "fused"} if backbone.reads_images else {"text"}
         self._modalities = frozenset(reads)
@@ -185,12 +180,13 @@ def load_batches(batches: Batches, first: int = 0, workers: int = 0) -> DataLoad
         batch_size=None,
         sampler=_From(first, len(batches)),
         num_workers=workers,
-        collate_fn=_same,
+        collate_fn=unchanged,
         generator=torch.Generator(),
     )
 
 
-def _same(value: Any) -> Any:
+def unchanged(value: Any) -> Any:
+    """The value itself: batches come ready, and libraries would collate them."""
     return value
 
 

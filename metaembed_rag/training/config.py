@@ -196,10 +196,6 @@ class RunConfig:
         """Plain values for JSON."""
         return asdict(self)
 
-    def to_toml(self) -> str:
-        """The file that asks for this run; defaults are left out."""
-        return _to_toml(self)
-
 
 TABLES: dict[str, type] = {
     "model": ModelConfig,
@@ -490,38 +486,3 @@ def _check_groups(loss: LossConfig) -> None:
                 f"loss.{name} has {len(values)} numbers for {len(loss.groups)} groups; "
                 f"give one for each"
             )
-
-
-# -- writing ---------------------------------------------------------------------------------
-
-
-def _to_toml(config: RunConfig) -> str:
-    lines = [f"out = {_toml(config.out)}"]
-    for table in TABLES:
-        found = getattr(config, table)
-        for one in found if isinstance(found, tuple) else (found,):
-            if one is None:
-                continue
-            given = [key for key in fields(one) if getattr(one, key.name) != default_of(key)]
-            if given or table in MANY or table == "lora":
-                lines += ["", f"[[{table}]]" if table in MANY else f"[{table}]"]
-                lines += [f"{key.name} = {_toml(getattr(one, key.name))}" for key in given]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + "".join(_escaped(letter) for letter in value) + '"'
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(_toml(one) for one in value)}]"
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
-    return repr(value)
-
-
-def _escaped(letter: str) -> str:
-    if letter in '"\\':
-        return "\\" + letter
-    return letter if letter.isprintable() else f"\\u{ord(letter):04x}"

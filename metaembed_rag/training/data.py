@@ -31,11 +31,9 @@ from metaembed_rag.evaluation.datasets import read_dataset
 from metaembed_rag.pages import Page
 from metaembed_rag.store.places import replacing
 from metaembed_rag.training.examples import Example, Side, TrainingSet, picture_bytes
-from metaembed_rag.training.mixture import Mixture
 
 __all__ = [
     "Example",
-    "Mixture",
     "Side",
     "TrainingSet",
     "read_corpus",

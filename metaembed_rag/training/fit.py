@@ -25,7 +25,12 @@ from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from metaembed_rag.model import MetaEmbedEncoder  # noqa: E402
 from metaembed_rag.training.card import write_card  # noqa: E402
-from metaembed_rag.training.collate import Batches, check_modalities, load_batches  # noqa: E402
+from metaembed_rag.training.collate import (  # noqa: E402
+    Batches,
+    check_modalities,
+    load_batches,
+    unchanged,
+)
 from metaembed_rag.training.config import RunConfig  # noqa: E402
 from metaembed_rag.training.loss import MMRObjective  # noqa: E402
 from metaembed_rag.training.reports import Judge, Reporter, Say  # noqa: E402
@@ -107,7 +112,13 @@ class _Run:
         check_modalities(self._sets, self._encoder.modalities, config.model.backbone)
         self._settings = mmr_settings(config.loss, self._encoder)
         train_dimensions(config.loss, self._encoder)
-        self._batches = self._make_batches()
+        self._batches = Batches(
+            self._encoder.backbone,
+            self._sets,
+            config.train,
+            device=self._arguments.process_index,
+            devices=devices(),
+        )
         self._batches.check()
 
     def go(self) -> dict[str, Any]:
@@ -125,42 +136,12 @@ class _Run:
     def _train(self) -> dict[str, Any]:
         config, start = self._config, time.monotonic()
         checkpoint = self._folder.last_checkpoint()
-        if checkpoint is not None:
-            self._tell(f"going on from step {step_of(checkpoint)} of {config.train.steps}")
-        if config.warm_up >= config.train.steps:
-            self._tell(
-                f"train.warm_up takes {config.warm_up} of {config.train.steps} steps: the learning "
-                f"rate never reaches its peak"
-            )
+        self._tell_beginning(checkpoint)
         if config.train.gradient_checkpointing:
             save_memory(self._encoder)
         weights = _weights(config, self._encoder)
-        objective = MMRObjective(
-            self._encoder.model,
-            self._settings,
-            cached=config.train.mini_batch > 0,
-            dimensions=self._encoder.backbone.settings.dimensions,
-            both_directions=config.loss.both_directions,
-            evenness=config.loss.evenness,
-            distill=config.loss.distill,
-            autocast=self._autocast,
-        )
-        judge = Judge(
-            self._encoder,
-            self._judged,
-            self._settings.groups,
-            cache=self._folder.checkpoints / "ocr",
-        )
-        reporter = Reporter(
-            config,
-            self._folder,
-            objective,
-            judge if self._judged else None,
-            weights,
-            say=self._say,
-            shown=self._shown,
-            main=self._main,
-        )
+        objective = self._objective()
+        reporter = self._reporter(objective, weights)
         self._arguments.learning_rate_mapping = weights.rates
         trainer = MetaEmbedTrainer(
             self._encoder, self._batches, self._arguments, objective, weights, self._folder
@@ -177,6 +158,43 @@ class _Run:
         finally:
             reporter.close()
         return self._finish(reporter, weights, time.monotonic() - start)
+
+    def _tell_beginning(self, checkpoint: Path | None) -> None:
+        config = self._config
+        if checkpoint is not None:
+            self._tell(f"going on from step {step_of(checkpoint)} of {config.train.steps}")
+        if config.warm_up >= config.train.steps:
+            self._tell(
+                f"train.warm_up takes {config.warm_up} of {config.train.steps} steps: the learning "
+                f"rate never reaches its peak"
+            )
+
+    def _objective(self) -> MMRObjective:
+        loss = self._config.loss
+        return MMRObjective(
+            self._encoder.model,
+            self._settings,
+            cached=self._config.train.mini_batch > 0,
+            dimensions=self._encoder.backbone.settings.dimensions,
+            both_directions=loss.both_directions,
+            evenness=loss.evenness,
+            distill=loss.distill,
+            autocast=self._autocast,
+        )
+
+    def _reporter(self, objective: MMRObjective, weights: Weights) -> Reporter:
+        cache = self._folder.checkpoints / "ocr"
+        judge = Judge(self._encoder, self._judged, self._settings.groups, cache=cache)
+        return Reporter(
+            self._config,
+            self._folder,
+            objective,
+            judge if self._judged else None,
+            weights,
+            say=self._say,
+            shown=self._shown,
+            main=self._main,
+        )
 
     def _finish(self, reporter: Reporter, weights: Weights, seconds: float) -> dict[str, Any]:
         """Write the best weights as the model."""
@@ -195,20 +213,6 @@ class _Run:
             self._folder.finish(result)
         wait()
         return result
-
-    def _make_batches(self) -> Batches:
-        train = self._config.train
-        return Batches(
-            self._encoder.backbone,
-            self._sets,
-            batch_size=train.batch_size,
-            steps=train.steps,
-            seed=train.seed,
-            negatives=train.negatives,
-            mini_batch=train.mini_batch,
-            device=self._arguments.process_index,
-            devices=devices(),
-        )
 
     def _asked(self) -> dict[str, Any]:
         asked = {
@@ -259,7 +263,7 @@ class MetaEmbedTrainer(MultiVectorEncoderTrainer):
             args=arguments,
             train_dataset=batches,
             loss=objective,
-            data_collator=_same,  # type: ignore[arg-type]
+            data_collator=unchanged,  # type: ignore[arg-type]
         )
         self.remove_callback(PrinterCallback)
 
@@ -328,10 +332,6 @@ class MetaEmbedTrainer(MultiVectorEncoderTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._weights.load(Path(resume_from_checkpoint))
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _weights(config: RunConfig, encoder: MetaEmbedEncoder) -> Weights:

@@ -129,7 +129,7 @@ class _Order:
 
     def _take(self, waiting: deque[int], size: int) -> list[int]:
         """Move at most ``size`` rows that do not answer each other out of ``waiting``."""
-        batch, refused = _Batch(self._known), list[int]()
+        batch, refused = _RowsApart(self._known), list[int]()
         for _ in range(min(len(waiting), _LOOK_AHEAD * size)):
             row = waiting.popleft()
             if not batch.take(row):
@@ -153,7 +153,7 @@ class _Answers:
         self.pages = [pages[query] for query in queries]
 
 
-class _Batch:
+class _RowsApart:
     """Rows of which no page answers another's query."""
 
     def __init__(self, known: _Answers) -> None:

@@ -152,7 +152,8 @@ class RunFolder:
         kind = name.partition("-")[0]
         for older in self.checkpoints.glob(f"{kind}-*"):
             if older != place:
-                shutil.rmtree(older)
+                older.replace(old)  # a process killed while it removes files leaves no half
+                shutil.rmtree(old)
         return place
 
     # -- log -------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import CheckpointError, ModelError, TrainingError
+from metaembed_rag.errors import ModelError, TrainingError
 from metaembed_rag.evaluation import Dataset, read_dataset
 from metaembed_rag.evaluation.datasets import Query
 from metaembed_rag.model import MetaEmbedEncoder, Template
@@ -70,7 +70,8 @@ def load_encoder(config: ModelConfig, *, device: str, seed: int) -> MetaEmbedEnc
 
     Raises:
         CheckpointError: There is no such model.
-        TrainingError: The checkpoint has other numbers of vectors than asked for.
+        TrainingError: The checkpoint has other numbers of vectors than asked for, or none of its
+            own.
     """
     given = {"max_query_tokens", "max_document_tokens", "max_pixels"}
     sizes = {name: getattr(config, name) for name in given if getattr(config, name) is not None}
@@ -109,9 +110,9 @@ def is_checkpoint(name: str) -> bool:
 def _load_checkpoint(config: ModelConfig, device: str, sizes: dict[str, int]) -> MetaEmbedEncoder:
     encoder = MetaEmbedEncoder.from_pretrained(config.backbone, device=device, dtype=config.dtype)
     if not isinstance(encoder, MetaEmbedEncoder):
-        raise CheckpointError(
-            f"{config.backbone} holds no MetaEmbed checkpoint, so there are no Meta Tokens to "
-            f"train; start from a checkpoint with {CONFIG} or from a plain backbone"
+        raise TrainingError(
+            f"{config.backbone} has no Meta Tokens that could be trained; start from a MetaEmbed "
+            f"checkpoint or from a plain backbone"
         )
     for name, has in (("r_q", encoder.query_vectors), ("r_c", encoder.document_vectors)):
         asked = getattr(config, name)

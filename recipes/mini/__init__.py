@@ -1,1 +1,1 @@
-"""The making of the checkpoint ``mini``."""
+"""The making of the checkpoint ``mini``: ``python -m recipes.mini STAGE ...``."""

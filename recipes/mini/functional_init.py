@@ -18,7 +18,6 @@ that holds one place's words meets a query as a passage does.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,6 @@ from torch.nn import functional as F
 
 from recipes.mini.tokenizer import (
     CLS,
-    DOCUMENT_IDS,
     DOCUMENT_VECTORS,
     FIRST_TEXT_ID,
     PAD,
@@ -116,7 +114,7 @@ class InitSettings:
 
 
 @dataclass(frozen=True)
-class Pooling:
+class AttentionPlan:
     """What each of the 16 + 64 Meta Tokens attends to.
 
     Args:
@@ -175,13 +173,13 @@ def functional_init(
     weight = token_vectors.norm(dim=1).clamp(min=1e-3)
     importance = (token_counts + 1).log() * weight
     direction = _by_importance(token_vectors / weight[:, None], importance)
-    pooling = plan_pooling(direction, importance, settings)
+    plan = plan_attention(direction, importance, settings)
     rows = model.embeddings.tok_embeddings.weight
     rows.copy_(_token_rows(direction, weight, token_counts))
-    rows[:FIRST_TEXT_ID] = _special_rows(pooling, settings, noise)
+    rows[:FIRST_TEXT_ID] = _special_rows(plan, settings, noise)
     model.final_norm.weight[[WEIGHT, CONSTANT]] = 0.0
     meta = model.embeddings.norm(rows[QUERY_IDS[0] : FIRST_TEXT_ID])
-    _write_attention(model, pooling, meta, settings, noise)
+    _write_attention(model, plan, meta, settings, noise)
     layer: Any
     for layer in model.layers:  # near the identity: random weights would only blur
         layer.mlp.Wo.weight.mul_(0.1)
@@ -211,7 +209,7 @@ def _token_rows(direction: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
     return rows
 
 
-def plan_pooling(direction: Tensor, importance: Tensor, settings: InitSettings) -> Pooling:
+def plan_attention(direction: Tensor, importance: Tensor, settings: InitSettings) -> AttentionPlan:
     """Clusters and windows in blocks that match the nesting of the budgets.
 
     Of the documents' 64 Meta Tokens the first reads the whole text, then come
@@ -237,7 +235,7 @@ def plan_pooling(direction: Tensor, importance: Tensor, settings: InitSettings) 
         raise ValueError(f"blocks must hold {DOCUMENT_VECTORS - 1} Meta Tokens")
     sharpness = torch.full((len(directions),), settings.sharpness)
     sharpness[:QUERY_VECTORS] = settings.query_sharpness
-    return Pooling(directions, sharpness, torch.cat(waves))
+    return AttentionPlan(directions, sharpness, torch.cat(waves))
 
 
 def window_waves(block: Windows, begun: int) -> Tensor:
@@ -278,13 +276,13 @@ def kmeans(points: Tensor, importance: Tensor, k: int, seed: int, rounds: int = 
     return centroids
 
 
-def _special_rows(pooling: Pooling, settings: InitSettings, noise: torch.Generator) -> Tensor:
+def _special_rows(plan: AttentionPlan, settings: InitSettings, noise: torch.Generator) -> Tensor:
     """Rows of ids below 85: coordinate 0 negative, so that nobody attends to them."""
-    hidden = pooling.directions.shape[1]
-    meta = pooling.directions * (pooling.sharpness[:, None] / 20)
+    hidden = plan.directions.shape[1]
+    meta = plan.directions * (plan.sharpness[:, None] / 20)
     meta = meta + 0.005 * torch.randn(meta.shape, generator=noise)
-    axes = _wave_axes(pooling)
-    meta = meta + (_wave_parts(pooling) / 20 - meta @ axes.T) @ axes  # noise is no place
+    axes = _wave_axes(plan)
+    meta = meta + (_wave_parts(plan) / 20 - meta @ axes.T) @ axes  # noise is no place
     meta[:, WEIGHT], meta[:, CONSTANT] = -2.0, 0.0
     meta = (meta - meta.mean(1, keepdim=True)) * settings.meta_scale
     plain = 0.01 * torch.randn(QUERY_IDS[0], hidden, generator=noise)
@@ -292,33 +290,33 @@ def _special_rows(pooling: Pooling, settings: InitSettings, noise: torch.Generat
     return torch.cat([plain, meta])
 
 
-def _wave_parts(pooling: Pooling) -> Tensor:
+def _wave_parts(plan: AttentionPlan) -> Tensor:
     """Real and imaginary parts of the waves, ``(80, 2 * pairs)``."""
-    return torch.cat([pooling.waves.real, pooling.waves.imag], dim=1)
+    return torch.cat([plan.waves.real, plan.waves.imag], dim=1)
 
 
-def _content_axes(pooling: Pooling) -> Tensor:
+def _content_axes(plan: AttentionPlan) -> Tensor:
     """Orthonormal axes of what the directions span, ``(43 at most, hidden)``."""
-    directed = pooling.directions[pooling.directions.norm(dim=1) > 0.5]
-    _, _, axes = torch.linalg.svd(directed, full_matrices=False)
+    directed = plan.directions[plan.directions.norm(dim=1) > 0.5]
+    axes: Tensor = torch.linalg.svd(directed, full_matrices=False)[2]
     return axes[: len(_SLOW)]
 
 
-def _wave_axes(pooling: Pooling) -> Tensor:
+def _wave_axes(plan: AttentionPlan) -> Tensor:
     """Orthonormal axes of a Meta Token's row that hold its waves, ``(2 * pairs, hidden)``.
 
     They touch neither the content axes, nor coordinates 0 and 1, nor a row's mean.
     """
-    hidden = pooling.directions.shape[1]
-    taken = torch.cat([_content_axes(pooling), torch.eye(hidden)[:2], torch.ones(1, hidden)])
+    hidden = plan.directions.shape[1]
+    taken = torch.cat([_content_axes(plan), torch.eye(hidden)[:2], torch.ones(1, hidden)])
     drawn = torch.randn(2 * len(_TURNING), hidden, generator=torch.Generator().manual_seed(0))
-    basis, _ = torch.linalg.qr(torch.cat([taken, drawn]).T)
+    basis: Tensor = torch.linalg.qr(torch.cat([taken, drawn]).T)[0]
     return basis.T[len(taken) :]
 
 
 def _write_attention(
     model: ModernBertModel,
-    pooling: Pooling,
+    plan: AttentionPlan,
     meta: Tensor,
     settings: InitSettings,
     noise: torch.Generator,
@@ -329,12 +327,12 @@ def _write_attention(
     (up to the share of the cosine that the projection keeps) ``+ waves`` in its distance. Keys are
     as large as queries: Adam moves every entry alike, and would wipe out small ones in ten steps.
     """
-    hidden = pooling.directions.shape[1]
+    hidden = plan.directions.shape[1]
     first: Any = model.layers[0]
     attention, root = first.attn, math.sqrt(HEAD_SIZE)
-    axes, wave_axes = _content_axes(pooling), _wave_axes(pooling)
-    directed = pooling.directions.norm(dim=1) > 0.5
-    along = (meta * pooling.directions).sum(1)[directed] / pooling.sharpness[directed]
+    axes, wave_axes = _content_axes(plan), _wave_axes(plan)
+    directed = plan.directions.norm(dim=1) > 0.5
+    along = (meta * plan.directions).sum(1)[directed] / plan.sharpness[directed]
     queries, keys, values = attention.Wqkv.weight.view(3, hidden, hidden)
     for matrix in (queries, keys):
         matrix.normal_(std=settings.noise, generator=noise)
@@ -347,7 +345,7 @@ def _write_attention(
         keys[at + _WEIGHT, WEIGHT] = 1
         queries[slow] = axes * (root / along.mean() / math.sqrt(hidden))
         keys[slow] = axes
-        queries[turning] = wave_axes * (root * _wave_gain(pooling, meta, wave_axes) / _LEVEL)
+        queries[turning] = wave_axes * (root * _wave_gain(plan, meta, wave_axes) / _LEVEL)
         keys[turning] = 0
         keys[turning[: len(_TURNING)], CONSTANT] = 1
         queries[slow, :2], keys[slow, :2] = 0, 0
@@ -358,13 +356,8 @@ def _write_attention(
     attention.Wo.weight.copy_(settings.output_scale * blurred)
 
 
-def _wave_gain(pooling: Pooling, meta: Tensor, axes: Tensor) -> float:
+def _wave_gain(plan: AttentionPlan, meta: Tensor, axes: Tensor) -> float:
     """What brings the waves back to their size after the embedding's LayerNorm; 0 without any."""
-    wanted = _wave_parts(pooling)
+    wanted = _wave_parts(plan)
     found = ((meta @ axes.T) * wanted).sum()
     return float((wanted * wanted).sum() / found) if wanted.any() else 0.0
-
-
-def side_ids(query: bool) -> Sequence[int]:
-    """The Meta Tokens of one side, in order."""
-    return QUERY_IDS if query else DOCUMENT_IDS

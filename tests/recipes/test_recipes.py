@@ -54,3 +54,10 @@ def test_every_number_of_a_large_recipe_says_whose_it_is(path):
         key = line.partition(" = ")[0]
         if table in ("model", "lora", "loss", "train") and key.isidentifier() and key != "device":
             assert "[paper]" in line or "[ours]" in line, line
+
+
+def test_the_page_of_the_recipes_names_every_file():
+    folder = Path(__file__).resolve().parents[2] / "recipes"
+    told = (folder / "README.md").read_text(encoding="utf-8")
+    files = [path for kind in ("*.py", "*.toml") for path in folder.rglob(kind)]
+    assert not [path.name for path in files if path.name != "__init__.py" and path.name not in told]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ for module in ("accelerate", "datasets", "peft"):
 
 from metaembed_rag.errors import DatasetError, TrainingError  # noqa: E402
 from metaembed_rag.model import MetaEmbedEncoder  # noqa: E402
-from metaembed_rag.training import fit  # noqa: E402
+from metaembed_rag.testing import FakeEncoder  # noqa: E402
+from metaembed_rag.training import fit, run_folder  # noqa: E402
 from metaembed_rag.training.config import read_config  # noqa: E402
 from metaembed_rag.training.weights import AllWeights, meta_rows  # noqa: E402
 from tests.support import tiny_backbones as tiny  # noqa: E402
@@ -54,7 +56,8 @@ def write(path, lines):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
-def config(place, out, data="pairs.jsonl", lora=None, loss=None, model=None, **train):
+def flags_of(place, out, data="pairs.jsonl", lora=None, loss=None, model=None, **train):
+    """A short run on the tiny text backbone, as `read_config` takes it."""
     small = {"r_q": 2, "r_c": 3, "max_query_tokens": 16, "max_document_tokens": 32}
     flags = {
         "out": str(out),
@@ -67,7 +70,23 @@ def config(place, out, data="pairs.jsonl", lora=None, loss=None, model=None, **t
     }
     if lora is not None:
         flags["lora"] = lora
-    return read_config(None, flags)
+    return flags
+
+
+def config(place, out, evaluate=(), **options):
+    sets = [{"path": str(one), "mode": "text"} for one in evaluate]
+    return read_config(None, {**flags_of(place, out, **options), "evaluate": sets})
+
+
+def write_toml(path, flags):
+    """The same run as a file: texts, numbers and lists of JSON are those of TOML."""
+    lines = [f"out = {json.dumps(flags['out'])}"]
+    for table in ("model", "loss", "train"):
+        lines += [f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in flags[table].items())]
+    for one in flags["data"]:
+        lines += ["[[data]]", f"path = {json.dumps(one['path'])}"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
 
 
 def vectors(folder):
@@ -127,8 +146,8 @@ def test_a_killed_run_ends_in_exactly_the_same_numbers(place, tmp_path):
     """SIGKILL in a process of its own, wherever it happens to be."""
     whole = fit.train(config(place, tmp_path / "whole", steps=40))
     asked = config(place, tmp_path / "cut", steps=40)
-    (tmp_path / "run.toml").write_text(asked.to_toml(), encoding="utf-8")
-    command = [sys.executable, "-m", "metaembed_rag.cli", "train", str(tmp_path / "run.toml")]
+    file = write_toml(tmp_path / "run.toml", flags_of(place, tmp_path / "cut", steps=40))
+    command = [sys.executable, "-m", "metaembed_rag.cli", "train", file]
     for _ in range(2):
         before = sorted((tmp_path / "cut/checkpoints").glob("checkpoint-*"))
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -209,10 +228,9 @@ def test_lora_on_a_vision_language_backbone_reads_pictures_and_ends_as_a_whole_m
 
 def test_the_best_weights_are_the_model_and_scores_stand_in_the_card(place, tmp_path):
     folder = beir(tmp_path / "beir")
-    asked = config(place, tmp_path / "out", evaluate_every=2)
-    flags = {"evaluate": [{"path": str(folder), "mode": "text", "limit": 5}]}
-    (tmp_path / "run.toml").write_text(asked.to_toml(), encoding="utf-8")
-    result = fit.train(read_config(tmp_path / "run.toml", flags))
+    flags = flags_of(place, tmp_path / "out", evaluate_every=2)
+    flags["evaluate"] = [{"path": str(folder), "mode": "text", "limit": 5}]
+    result = fit.train(read_config(None, flags))
     lines = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
     scores = {line["step"]: line["scores"]["beir"]["2,3"] for line in lines if "scores" in line}
     assert list(scores) == [0, 2, 4, 6]
@@ -296,18 +314,15 @@ def test_a_run_that_was_killed_while_its_folder_was_made_starts(place, tmp_path)
 
 
 def test_evaluation_sets_of_one_name_are_told_apart_and_must_not_change(place, tmp_path):
-    asked = config(place, tmp_path / "out", evaluate_every=6)
-    (tmp_path / "run.toml").write_text(asked.to_toml(), encoding="utf-8")
     sets = [beir(tmp_path / "a/set"), beir(tmp_path / "b/set", WORDS[:3])]
-    flags = {"evaluate": [{"path": str(one), "mode": "text"} for one in sets]}
-    asked = read_config(tmp_path / "run.toml", flags)
+    asked = config(place, tmp_path / "out", sets, evaluate_every=6)
     interrupted(asked, step=4)
     beir(sets[1], WORDS[:4])
     with pytest.raises(TrainingError, match=r"evaluated\.2\.digest"):
         fit.train(asked)
     beir(sets[1], WORDS[:3])
     assert list(fit.train(asked)["after"]) == [f"{one}, text" for one in sets]
-    twice = read_config(tmp_path / "run.toml", {"evaluate": [flags["evaluate"][0]] * 2})
+    twice = config(place, tmp_path / "out", [sets[0]] * 2, evaluate_every=6)
     with pytest.raises(TrainingError, match="given twice"):
         fit.train(twice)
 
@@ -316,11 +331,8 @@ def test_pages_that_an_evaluation_cannot_read_are_told_once(place, tmp_path):
     folder = beir(tmp_path / "set")
     with (folder / "corpus.jsonl").open("a") as file:
         file.write(json.dumps({"_id": "empty", "text": ""}) + "\n")
-    asked = config(place, tmp_path / "out", steps=2)
-    (tmp_path / "run.toml").write_text(asked.to_toml(), encoding="utf-8")
     told = []
-    flags = {"evaluate": [{"path": str(folder), "mode": "text"}]}
-    fit.train(read_config(tmp_path / "run.toml", flags), say=told.append)
+    fit.train(config(place, tmp_path / "out", [folder], steps=2), say=told.append)
     assert [line.partition(":")[0] for line in told].count("set") == 1
     assert told[0].startswith("set: 1 of 13 pages cannot be read")
 
@@ -330,7 +342,7 @@ def test_a_set_in_which_no_page_stands_against_another_is_refused(place, tmp_pat
     write(tmp_path / "same.jsonl", lines)
     bert = {"backbone": str(place / "bert")}
     with pytest.raises(DatasetError, match=r"same\.jsonl: no two of its 12 rows"):
-        fit.train(config(tmp_path, tmp_path / "out", "same.jsonl", model=bert))
+        fit.train(config(tmp_path, tmp_path / "out", data="same.jsonl", model=bert))
     assert not (tmp_path / "out").exists()
 
 
@@ -368,7 +380,9 @@ def test_a_damaged_picture_is_named_with_its_line_also_by_workers(place, tmp_pat
     write(tmp_path / "bad.jsonl", lines)
     qwen = {"backbone": str(place / "qwen")}
     for workers in (0, 1):
-        asked = config(tmp_path, tmp_path / f"{workers}", "bad.jsonl", model=qwen, workers=workers)
+        asked = config(
+            tmp_path, tmp_path / f"{workers}", data="bad.jsonl", model=qwen, workers=workers
+        )
         with pytest.raises(DatasetError, match=r"bad\.jsonl, line \d: .*bad\.png"):
             fit.train(asked)
 
@@ -390,10 +404,9 @@ def test_what_cannot_work_is_one_sentence(place, tmp_path, changes, message):
 @pytest.mark.slow
 def test_two_processes_train_as_one_does_on_their_batches_together(place, tmp_path):
     alone = fit.train(config(place, tmp_path / "one", batch_size=8))
-    asked = config(place, tmp_path / "two", batch_size=4)
-    (tmp_path / "run.toml").write_text(asked.to_toml(), encoding="utf-8")
+    file = write_toml(tmp_path / "run.toml", flags_of(place, tmp_path / "two", batch_size=4))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["-m", "metaembed_rag.cli", "train", str(tmp_path / "run.toml"), "--json"]
+    command += ["-m", "metaembed_rag.cli", "train", file, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -410,3 +423,27 @@ def test_a_model_trained_in_dimension_prefixes_says_so(place, tmp_path):
 def test_a_prefix_longer_than_the_vectors_is_refused(place, tmp_path):
     with pytest.raises(TrainingError, match="64 values a vector, but the model's have 32"):
         fit.train(config(place, tmp_path / "m", loss={"dimensions": [8, 64]}))
+
+
+def test_an_encoder_without_meta_tokens_of_its_own_cannot_be_trained(place, tmp_path, monkeypatch):
+    fake = classmethod(lambda cls, name, **options: FakeEncoder(8, 2, 3))
+    monkeypatch.setattr(MetaEmbedEncoder, "from_pretrained", fake)
+    with pytest.raises(TrainingError, match="mini has no Meta Tokens that could be trained"):
+        fit.train(config(place, tmp_path / "out", model={"backbone": "mini"}))
+
+
+def test_a_run_killed_while_it_removes_a_checkpoint_leaves_no_half(place, tmp_path, monkeypatch):
+    real = shutil.rmtree
+
+    def killed(path, *options, **keywords):
+        if Path(path).is_dir() and (Path(path) / "trainer_state.json").exists():
+            next(Path(path).iterdir()).unlink()
+            raise Stop
+        real(path, *options, **keywords)
+
+    monkeypatch.setattr(run_folder.shutil, "rmtree", killed)
+    with pytest.raises(Stop):
+        fit.train(config(place, tmp_path / "out"))
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "out/checkpoints").glob("ch*")] == ["checkpoint-4"]
+    assert fit.train(config(place, tmp_path / "out"))["steps"] == 6

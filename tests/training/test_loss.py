@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 
 from metaembed_rag.model import MetaEmbedEncoder  # noqa: E402
 from metaembed_rag.training import loss as loss_module  # noqa: E402
-from metaembed_rag.training.collapse import collapse_at  # noqa: E402
 from metaembed_rag.training.collate import Batches  # noqa: E402
+from metaembed_rag.training.config import TrainConfig  # noqa: E402
 from metaembed_rag.training.data import Example, Side, TrainingSet  # noqa: E402
 from metaembed_rag.training.loss import MMRObjective, token_scores  # noqa: E402
 from metaembed_rag.training.mmr import (  # noqa: E402
@@ -101,14 +101,6 @@ def test_token_scores_are_the_mean_of_the_best_matches():
     assert scores.tolist() == [[pytest.approx(0.9), pytest.approx(-0.5)]]
 
 
-def test_collapse_is_measured_at_each_budget_that_has_two_page_vectors():
-    same = torch.nn.functional.normalize(torch.randn(4, 1, 8), dim=-1).expand(4, 3, 8)
-    found = collapse_at(same[:, :2], same, [(1, 1), (1, 2), (2, 3)])
-    assert list(found) == ["1,2", "2,3"]
-    assert found["2,3"].centred_cosine == pytest.approx(1, abs=1e-5)
-    assert found["2,3"].effective_rank == pytest.approx(1, abs=1e-3)
-
-
 # -- on a model --------------------------------------------------------------------------------
 
 
@@ -140,14 +132,8 @@ def encoder(tmp_path_factory):
 
 def gradients(encoder, mini_batch, **options):
     """Loss and gradients of the same batch of four, computed so many inputs at a time."""
-    batches = Batches(
-        encoder.backbone,
-        [examples([1, 0, 3, 2])],
-        batch_size=4,
-        steps=1,
-        negatives=3,
-        mini_batch=mini_batch,
-    )
+    config = TrainConfig(steps=1, batch_size=4, negatives=3, mini_batch=mini_batch)
+    batches = Batches(encoder.backbone, [examples([1, 0, 3, 2])], config)
     settings = replace(SETTINGS, temperatures=(0.3, 0.8))
     objective = MMRObjective(encoder.model, settings, cached=mini_batch > 0, **options)
     encoder.model.zero_grad()
@@ -179,9 +165,8 @@ def test_gradient_caching_is_exact_with_hard_negatives_and_unequal_sizes(
 
 
 def test_a_batch_knows_whose_negatives_it_holds_and_takes_at_most_so_many(encoder):
-    batches = Batches(
-        encoder.backbone, [examples([1, 0, 3, 2])], batch_size=4, steps=1, negatives=2
-    )
+    config = TrainConfig(steps=1, batch_size=4, negatives=2)
+    batches = Batches(encoder.backbone, [examples([1, 0, 3, 2])], config)
     batch = batches.batch(0)
     assert sorted(torch.bincount(batch.owners, minlength=4).tolist()) == [0, 1, 2, 2]
     assert sum(len(chunk.rows) for chunk in batch.documents) == 4 + 5

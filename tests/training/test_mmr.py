@@ -9,7 +9,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from metaembed_rag.training.collapse import measure_collapse  # noqa: E402
 from metaembed_rag.training.mmr import MMRSettings, group_scores, mmr_loss  # noqa: E402
 from tests.support.tensors import unit_tensor  # noqa: E402
 
@@ -81,15 +80,3 @@ def test_a_teacher_that_agrees_adds_nothing_and_one_that_disagrees_adds():
 def test_settings_refuse_groups_without_weights():
     with pytest.raises(ValueError, match="equally many"):
         MMRSettings(groups=((1, 1),), weights=(1.0, 1.0), temperatures=(0.05,))
-
-
-def test_collapse_is_seen_where_the_raw_cosine_hides_it():
-    """Each slot adds its own constant to one vector of the text: all slots say the same."""
-    generator = torch.Generator().manual_seed(0)
-    slots = 5 * torch.eye(8)[None]
-    text = torch.randn(20, 1, 8, generator=generator)
-    collapsed = torch.nn.functional.normalize(slots + text, dim=-1)
-    diverse = torch.nn.functional.normalize(torch.randn(20, 8, 8, generator=generator), dim=-1)
-    assert measure_collapse(collapsed, collapsed).centred_cosine > 0.4
-    assert abs(measure_collapse(diverse, diverse).centred_cosine) < 0.1
-    assert measure_collapse(diverse[:, :1], diverse).evenness < 0.3

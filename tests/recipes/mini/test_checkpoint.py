@@ -1,13 +1,9 @@
-"""The shipped checkpoint's folder, and the command that makes it."""
+"""The shipped checkpoint's folder."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 import metaembed_rag
 from recipes.mini.tokenizer import SPECIAL_TOKENS
@@ -27,18 +23,3 @@ def test_its_meta_tokens_have_the_ids_that_training_used():
     added = json.loads((MINI / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
     ids = {token["content"]: token["id"] for token in added}
     assert [ids[name] for name in SPECIAL_TOKENS] == list(range(len(SPECIAL_TOKENS)))
-
-
-def test_importing_the_training_package_loads_no_torch():
-    code = "import sys, metaembed_rag.training; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
-def test_an_unknown_stage_is_refused_with_the_names_of_the_stages(capsys):
-    from recipes.mini.mini import STAGES, parser
-
-    with pytest.raises(SystemExit):
-        parser().parse_args(["bake"])
-    message = capsys.readouterr().err
-    assert all(stage in message for stage in STAGES)

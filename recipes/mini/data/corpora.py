@@ -1,31 +1,28 @@
-"""The text that the shipped checkpoint learns from, and the checks that keep evaluation text out.
+"""The text that the shipped checkpoint learns from, without any text of the evaluation sets.
 
 Sources (all real, none of them made by this project): pages of Debian's TeX documentation with the
 titles of their PDF outlines, Debian package descriptions, WordNet glosses, and the human questions
 and answers of OpenCQA's training split. Everything is cached in one folder and made again by
-``python -m recipes.mini.mini prepare``.
+``python -m recipes.mini prepare``.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import logging
 import random
 import re
-import shutil
-import subprocess
-import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from metaembed_rag.errors import DatasetError, PageError
 from metaembed_rag.pages import page_texts
-from metaembed_rag.training.examples import normalise
+from recipes.mini.data.debian import deb_files, download
+from recipes.mini.data.leaks import EvaluationText, LeakCheck, find_leaks
+from recipes.mini.data.rows import read_jsonl, write_jsonl
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +44,6 @@ TEX_PACKAGES = tuple(
 """The Debian packages that the outline titles of ``texdoc_pages`` were collected from."""
 
 WORDNET_PACKAGE = "wordnet-base"
-EVALUATION_SETS = ("texdoc_pages", "debian_packages", "cranfield", "openmoji")
-"""Never trained on, never used to choose a setting."""
-
 _MAX_CHARACTERS = 3000
 _MIN_CHARACTERS = 120
 _RANDOM_PAGES = 25
@@ -98,90 +92,13 @@ class TextSources:
                 yield text
 
 
-@dataclass(frozen=True)
-class RetrievalSet:
-    """A small retrieval task: ``relevant[q]`` maps indices of ``corpus`` to gains above 0."""
-
-    name: str
-    corpus: list[str]
-    queries: list[str]
-    relevant: list[dict[int, float]] = field(repr=False)
-
-
 def tex_package(path: str) -> str:
     """The TeX package of a path in a ``texlive-*-doc`` package, e.g. ``latex/limap``."""
     match = re.search(r"/texlive-doc/([^/]+)/([^/]+)", path)
     return f"{match[1]}/{match[2]}" if match else str(PurePosixPath(path).parent)
 
 
-# ---------------------------------------------------------------------------------------- leaks
-
-
-class EvaluationText:
-    """Hashes of every document and query of the evaluation sets, to keep them out of training.
-
-    Args:
-        data: The folder that holds the evaluation sets; sets that are absent are left out.
-    """
-
-    def __init__(self, data: Path) -> None:
-        self._documents: set[str] = set()
-        self._queries: set[str] = set()
-        self.sets = [name for name in EVALUATION_SETS if (data / name / "corpus.jsonl").exists()]
-        for name in self.sets:
-            for row in read_jsonl(data / name / "corpus.jsonl"):
-                self._documents.add(_digest(row.get("text") or ""))
-            for row in read_jsonl(data / name / "queries.jsonl"):
-                self._queries.add(_digest(row["text"]))
-        self._documents.discard(_digest(""))
-
-    def holds_document(self, text: str) -> bool:
-        """Whether ``text`` is a document of an evaluation set, up to case and punctuation."""
-        return _digest(text) in self._documents
-
-    def holds_query(self, text: str) -> bool:
-        """Whether ``text`` is a query of an evaluation set, up to case and punctuation."""
-        return _digest(text) in self._queries
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(normalise(text).encode()).hexdigest()
-
-
-# ------------------------------------------------------------------------------------ downloads
-
-
-def download(package: str, folder: Path) -> Path:
-    """The ``.deb`` of a Debian package in ``folder``, fetched with ``apt-get download`` if absent.
-
-    Raises:
-        DatasetError: apt-get is missing or does not know the package.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    found = sorted(folder.glob(f"{package}_*.deb"))
-    if found:
-        return found[-1]
-    if shutil.which("apt-get") is None:
-        raise DatasetError("the training text comes from Debian packages: run this on Debian")
-    done = subprocess.run(
-        ["apt-get", "download", package], cwd=folder, capture_output=True, text=True, check=False
-    )
-    found = sorted(folder.glob(f"{package}_*.deb"))
-    if done.returncode or not found:
-        raise DatasetError(f"apt-get download {package} failed: {done.stderr.strip()[-300:]}")
-    return found[-1]
-
-
-def deb_files(deb: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """The files of a ``.deb`` whose path ends in ``suffix``, with their bytes, in archive order."""
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as tar:
-        assert tar.stdout is not None
-        with tarfile.open(fileobj=tar.stdout, mode="r|") as archive:
-            for member in archive:
-                if member.isfile() and member.name.endswith(suffix):
-                    opened = archive.extractfile(member)
-                    assert opened is not None
-                    yield "/" + member.name.lstrip("./"), opened.read()
+# ----------------------------------------------------------------------------------- extracting
 
 
 def prepare(folder: Path, data: Path) -> None:
@@ -284,6 +201,38 @@ def read_sources(folder: Path, data: Path, *, part: str) -> TextSources:
     return TextSources(tex, debian, opencqa, wordnet, handbooks)
 
 
+def read_training_text(folder: Path, data: Path) -> TextSources:
+    """The training part without near-duplicates of evaluation text, which the log counts.
+
+    Raises:
+        DatasetError: Something is missing; run ``prepare`` first.
+    """
+    kept, left_out = without_near_duplicates(
+        read_sources(folder, data, part="train"), LeakCheck.of_sets(data)
+    )
+    logger.info("left out as near-duplicates of evaluation text: %s", left_out)
+    return kept
+
+
+def without_near_duplicates(
+    sources: TextSources, check: LeakCheck
+) -> tuple[TextSources, dict[str, int]]:
+    """The sources without near-duplicates of evaluation text, and how many were left out of each.
+
+    A page that nearly equals an evaluation document goes, and so does a pair with either leak.
+    """
+    kept: dict[str, Any] = {}
+    left_out: dict[str, int] = {}
+    for source in fields(sources):
+        held = getattr(sources, source.name)
+        pages = source.name in ("tex", "handbooks")
+        texts = [("", one.text) for one in held] if pages else held
+        leaks = {position for position, _ in find_leaks(check, texts)}
+        kept[source.name] = [one for i, one in enumerate(held) if i not in leaks]
+        left_out[source.name] = len(held) - len(kept[source.name])
+    return TextSources(**kept), left_out
+
+
 def read_handbooks(folder: Path, leaks: EvaluationText) -> list[TexPage]:
     """The sections in ``folder`` (one file a Debian package), for training only.
 
@@ -342,91 +291,3 @@ def _synset(line: str) -> Pair:
     parts = fields.split()
     words = [parts[4 + 2 * i].replace("_", " ").split("(")[0] for i in range(int(parts[3], 16))]
     return ", ".join(words), gloss.strip()
-
-
-def validation_sets(sources: TextSources, *, seed: int = 0) -> list[RetrievalSet]:
-    """Three retrieval tasks from the validation part: TeX titles, Debian, OpenCQA answers.
-
-    At most 1,200 documents and 600 queries each, drawn with ``seed``; a title that names pages of
-    several documents is left out, as in ``texdoc_pages``.
-    """
-    rng = random.Random(seed)
-    return [
-        _title_task(sources.tex, rng),
-        _pair_task("debian", sources.debian, rng),
-        _pair_task("opencqa", sources.opencqa, rng),
-    ]
-
-
-def _title_task(pages: Sequence[TexPage], rng: random.Random) -> RetrievalSet:
-    titled = [page for page in pages if page.titles]
-    corpus = rng.sample(titled, min(len(titled), 600))
-    named: dict[str, set[int]] = defaultdict(set)
-    for index, page in enumerate(corpus):
-        for title in page.titles:
-            if normalise(title) in normalise(page.text):
-                named[title].add(index)
-    queries = [title for title, where in named.items() if len(where) == 1 and len(title) > 4]
-    queries = rng.sample(queries, min(len(queries), 600))
-    relevant = [dict.fromkeys(named[title], 1.0) for title in queries]
-    return RetrievalSet("tex titles", [page.text for page in corpus], queries, relevant)
-
-
-def _pair_task(name: str, pairs: Sequence[Pair], rng: random.Random) -> RetrievalSet:
-    chosen = rng.sample(list(pairs), min(len(pairs), 1200))
-    asked = range(min(len(chosen), 600))
-    return RetrievalSet(
-        name,
-        [text for _, text in chosen],
-        [chosen[i][0] for i in asked],
-        [{i: 1.0} for i in asked],
-    )
-
-
-def read_evaluation_set(folder: Path) -> RetrievalSet:
-    """A folder in BEIR layout as text: title and text of each document joined.
-
-    Raises:
-        DatasetError: A file is missing.
-    """
-    rows = list(read_jsonl(folder / "corpus.jsonl"))
-    place = {row["_id"]: index for index, row in enumerate(rows)}
-    gains: dict[str, dict[int, float]] = defaultdict(dict)
-    for line in (folder / "qrels" / "test.tsv").read_text().splitlines()[1:]:
-        query, document, gain = line.split("\t")
-        if float(gain) > 0:
-            gains[query][place[document]] = float(gain)
-    asked = [row for row in read_jsonl(folder / "queries.jsonl") if row["_id"] in gains]
-    return RetrievalSet(
-        folder.name,
-        [f"{row.get('title') or ''} {row.get('text') or ''}".strip() for row in rows],
-        [row["text"] for row in asked],
-        [gains[row["_id"]] for row in asked],
-    )
-
-
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON Lines file, gzip-compressed if its name says so.
-
-    Raises:
-        DatasetError: The file is missing, or a line is not JSON.
-    """
-    if not path.exists():
-        raise DatasetError(f"{path} is missing; run the prepare step first or name its folder")
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DatasetError(f"{path}, line {number}: not JSON ({error.msg})") from error
-
-
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write ``rows`` to ``path`` whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as lines:
-        for row in rows:
-            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-    part.rename(path)

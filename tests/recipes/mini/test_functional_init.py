@@ -1,4 +1,4 @@
-"""The forward pass at the Meta Tokens, and what the functional initialisation makes of a text."""
+"""What the functional initialisation makes of a text before any training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from recipes.mini.forward import encode_tokens, meta_vectors, pad  # noqa: E402
+
 from recipes.mini.functional_init import (  # noqa: E402
     HEAD_SIZE,
     PAGE_BLOCKS,
@@ -34,39 +34,12 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def random_model(layers: int):
-    torch.manual_seed(0)
-    model = build_model(VOCABULARY, 128, layers=layers, intermediate=96).eval()
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.2)
-    return model
-
-
-def stock_vectors(model, text):
+@torch.no_grad()
+def page_vectors(model, text):
     """The definition: [CLS] text [SEP] Meta Tokens through the stock class, read at the end."""
     ids = torch.tensor([[CLS, *text.tolist(), SEP, *DOCUMENT_IDS]])
     states = model(input_ids=ids).last_hidden_state[0, -len(DOCUMENT_IDS) :]
     return torch.nn.functional.normalize(states, dim=-1)
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-@torch.no_grad()
-def test_vectors_equal_the_stock_forward_for_texts_of_unequal_length(layers):
-    model, random = random_model(layers), np.random.default_rng(0)
-    texts = [random.integers(FIRST_TEXT_ID, VOCABULARY, n).astype(np.uint16) for n in (3, 40, 17)]
-    ours = meta_vectors(model, pad(texts, query=False, max_tokens=64))
-    for vectors, text in zip(ours, texts, strict=True):
-        assert (vectors - stock_vectors(model, text)).abs().max() < 1e-5
-
-
-def test_encode_tokens_keeps_the_order_of_its_texts():
-    model, random = random_model(1), np.random.default_rng(1)
-    texts = [random.integers(FIRST_TEXT_ID, VOCABULARY, n).astype(np.uint16) for n in (9, 2, 30)]
-    together = encode_tokens(model, texts, query=True, max_tokens=20, batch_size=2)
-    for vectors, text in zip(together, texts, strict=True):
-        alone = encode_tokens(model, [text], query=True, max_tokens=20)[0]
-        assert (vectors - alone).abs().max() < 1e-5
 
 
 def initialised(**settings):
@@ -90,14 +63,14 @@ def weighted_mean(model, text):
 def test_before_training_the_first_vector_is_the_weighted_mean_of_the_tokens():
     model = initialised(noise=0.0)
     text = np.arange(FIRST_TEXT_ID, FIRST_TEXT_ID + 12).astype(np.uint16)
-    first = encode_tokens(model, [text], query=False, max_tokens=64)[0, 0]
+    first = page_vectors(model, text)[0]
     assert first @ weighted_mean(model, text) > 0.95
 
 
 def test_before_training_a_window_reads_the_words_around_its_place():
     model, block = initialised(noise=0.0), PAGE_BLOCKS[-1]
     text = np.random.default_rng(0).integers(FIRST_TEXT_ID, VOCABULARY, 300).astype(np.uint16)
-    vectors = encode_tokens(model, [text], query=False, max_tokens=512)[0, -block.count :]
+    vectors = page_vectors(model, text)[-block.count :]
     for window, centre in zip(vectors[:20], block.centres, strict=False):
         at = 300 - round(centre)
         near = text[max(0, at - 10) : at + 10]
@@ -130,14 +103,14 @@ def test_the_first_dimensions_keep_most_of_a_cosine():
     model = build_model(VOCABULARY, 128, layers=1, intermediate=96).eval()
     functional_init(model, vectors, torch.ones(VOCABULARY))
     text = np.arange(FIRST_TEXT_ID, FIRST_TEXT_ID + 40).astype(np.uint16)
-    vectors = encode_tokens(model, [text], query=False, max_tokens=64)[0]
+    vectors = page_vectors(model, text)
     assert vectors[:, :64].norm(dim=1).median() > 0.9  # half of any 128 dimensions: 0.71
 
 
 def test_before_training_the_other_vectors_differ_from_the_first_and_from_each_other():
     model = initialised()
     text = np.arange(FIRST_TEXT_ID, FIRST_TEXT_ID + 60).astype(np.uint16)
-    vectors = encode_tokens(model, [text], query=False, max_tokens=64)[0]
+    vectors = page_vectors(model, text)
     cosines = (vectors @ vectors.T)[~torch.eye(64, dtype=torch.bool)]
     assert cosines.mean() < 0.6
 

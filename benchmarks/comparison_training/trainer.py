@@ -1,4 +1,4 @@
-"""The training loop of the small checkpoint: MMR, distillation from token-level late interaction.
+"""The training loop: MMR, distillation from token-level late interaction.
 
 Runs on a CPU (bf16 products where the processor has them) and on a GPU; saves itself and resumes.
 """
@@ -8,48 +8,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from metaembed_rag.training.mmr import MMRSettings
-from recipes.mini.batches import Sampler
-from recipes.mini.objectives import MetaTokenLoss, Objective
 from recipes.mini.tokenizer import FIRST_TEXT_ID
+
+from .batches import Sampler
+from .objectives import MetaTokenLoss, Objective
+from .settings import TrainSettings
 
 if TYPE_CHECKING:
     from transformers import ModernBertModel
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """What one training run does.
-
-    Args:
-        steps: Batches in all; the learning rate follows a cosine over them.
-        shapes: (batch size, document tokens) of the steps, taken in turn.
-        learning_rate: Of the layers; ``token_learning_rate`` of the token rows.
-        meta_share: Share of the update that special tokens' rows take: at the full rate (1, 1)
-            is destroyed within a few steps.
-        teacher_weight: Weight of the divergence from token-level late interaction of the bag
-            vectors, plus the bag's own score, at ``teacher_temperature``; 0 leaves it out.
-    """
-
-    steps: int
-    shapes: tuple[tuple[int, int], ...] = ((128, 128), (64, 512), (64, 256), (64, 768))
-    query_tokens: int = 32
-    learning_rate: float = 2e-4
-    token_learning_rate: float = 1e-3
-    meta_share: float = 0.005
-    warm_up: float = 0.05
-    clip: float = 1.0
-    teacher_weight: float = 0.0
-    teacher_temperature: float = 0.06
-    seed: int = 0
-    mmr: MMRSettings = field(default_factory=MMRSettings)
 
 
 @dataclass(frozen=True)
@@ -82,7 +56,6 @@ def train(
     """
     torch.manual_seed(settings.seed)
     objective = objective or MetaTokenLoss()
-    rows = model.embeddings.tok_embeddings.weight
     optimizer = _optimizer(model, settings)
     first = load_state(state, model, optimizer) if state and state.exists() else 0
     start, pairs = time.monotonic(), 0
@@ -93,13 +66,7 @@ def train(
         batch = sampler.draw(step, size, tokens)
         with torch.autocast(model.device.type, torch.bfloat16):
             loss = objective(model, batch, tokens, settings)
-        optimizer.zero_grad()
-        loss.total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        special = rows.detach()[:FIRST_TEXT_ID].clone()
-        optimizer.step()
-        with torch.no_grad():
-            rows[:FIRST_TEXT_ID].lerp_(special, 1 - settings.meta_share)
+        _update(model, optimizer, loss.total, settings)
         pairs += len(batch.queries)
         losses.append([loss.total.item(), *(group.item() for group in loss.groups)])
         done = step + 1
@@ -110,6 +77,20 @@ def train(
                 mean = np.mean(losses, axis=0).tolist()
                 on_progress(Progress(done, pairs, time.monotonic() - start, mean[0], mean[1:]))
             losses.clear()
+
+
+def _update(
+    model: ModernBertModel, optimizer: torch.optim.Optimizer, loss: Tensor, settings: TrainSettings
+) -> None:
+    """One step down the gradient; special tokens' rows take a share of theirs."""
+    rows = model.embeddings.tok_embeddings.weight
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    special = rows.detach()[:FIRST_TEXT_ID].clone()
+    optimizer.step()
+    with torch.no_grad():
+        rows[:FIRST_TEXT_ID].lerp_(special, 1 - settings.meta_share)
 
 
 def _optimizer(model: ModernBertModel, settings: TrainSettings) -> torch.optim.AdamW:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-import shutil
-import subprocess
 from itertools import product
 from pathlib import Path
 from string import ascii_lowercase
@@ -14,34 +10,26 @@ from string import ascii_lowercase
 import pytest
 
 from metaembed_rag.errors import DatasetError
-from recipes.mini import corpora
-from recipes.mini.corpora import (
-    EvaluationText,
+from recipes.mini.data import corpora
+from recipes.mini.data.corpora import (
     Outlines,
-    deb_files,
     in_validation,
-    read_evaluation_set,
-    read_jsonl,
     read_sources,
     read_wordnet,
     tex_package,
-    validation_sets,
     without_leaks,
-    write_jsonl,
 )
+from recipes.mini.data.debian import deb_files
+from recipes.mini.data.leaks import EVALUATION_SETS, EvaluationText
+from recipes.mini.data.rows import read_jsonl, write_jsonl
+from recipes.mini.data.validation import validation_sets
+from tests.recipes.builders import deb, dpkg, jsonl
 
 TEX = "/usr/share/doc/texlive-doc/latex/{}/{}.pdf"
-REAL = Path(os.environ.get("METAEMBED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+REAL = Path(os.environ.get("METAEMBED_DATA", Path(__file__).parents[5] / "shared" / "data"))
 WORDNET_LINE = (
     "02084071 05 n 03 dog 0 domestic_dog 0 Canis_familiaris 0 000 | a member of the genus Canis\n"
 )
-
-
-def jsonl(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def beir(folder, documents, queries):
@@ -160,8 +148,9 @@ def test_a_validation_title_that_names_two_pages_is_not_asked(data, work):
     page = corpora.TexPage("a", 1, ("Usage of it", "First words"), "Usage of it. First words")
     other = corpora.TexPage("b", 1, ("Usage of it",), "Usage of it again")
     titles = validation_sets(corpora.TextSources([page, other], [], [], []))[0]
-    assert titles.queries == ["First words"]
-    assert titles.corpus[next(iter(titles.relevant[0]))] == page.text
+    assert [query.text for query in titles.queries] == ["First words"]
+    texts = {page.id: page.text for page in titles.pages}
+    assert [texts[id] for id in titles.qrels[titles.queries[0].id]] == [page.text]
 
 
 def test_missing_files_and_bad_lines_are_named(tmp_path):
@@ -185,31 +174,14 @@ def test_an_interrupted_extraction_leaves_no_file(tmp_path):
     assert list(read_jsonl(tmp_path / "out.jsonl")) == [{"a": 1}]
 
 
-def test_an_evaluation_set_joins_title_and_text_and_keeps_graded_gains(tmp_path):
-    rows = [{"_id": "a", "title": "T", "text": "x"}, {"_id": "b", "text": "y"}]
-    jsonl(tmp_path / "corpus.jsonl", rows)
-    jsonl(tmp_path / "queries.jsonl", [{"_id": "q", "text": "Q"}, {"_id": "unjudged", "text": "U"}])
-    (tmp_path / "qrels").mkdir()
-    (tmp_path / "qrels" / "test.tsv").write_text("query\tdoc\tscore\nq\ta\t0\nq\tb\t2\n")
-    task = read_evaluation_set(tmp_path)
-    assert (task.corpus, task.queries, task.relevant) == (["T x", "y"], ["Q"], [{1: 2.0}])
-
-
-@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is not installed")
+@dpkg
 def test_wordnet_is_read_out_of_a_debian_package(tmp_path):
-    root = tmp_path / "root"
-    (root / "DEBIAN").mkdir(parents=True)
-    (root / "DEBIAN" / "control").write_text(
-        "Package: w\nVersion: 1\nArchitecture: all\nMaintainer: m <m@example.org>\nDescription: d\n"
-    )
-    folder = root / "usr" / "share" / "wordnet"
-    folder.mkdir(parents=True)
-    (folder / "data.noun").write_text("  1 licence text | with a bar\n" + WORDNET_LINE)
-    subprocess.run(["dpkg-deb", "-b", root, tmp_path / "w.deb"], check=True, capture_output=True)
-    assert [path for path, _ in deb_files(tmp_path / "w.deb", "noun")] == [
+    text = "  1 licence text | with a bar\n" + WORDNET_LINE
+    deb(tmp_path, "w", {"usr/share/wordnet/data.noun": text})
+    assert [path for path, _ in deb_files(tmp_path / "w_1_all.deb", "noun")] == [
         "/usr/share/wordnet/data.noun"
     ]
-    assert read_wordnet(tmp_path / "w.deb") == [
+    assert read_wordnet(tmp_path / "w_1_all.deb") == [
         ("dog, domestic dog, Canis familiaris", "a member of the genus Canis")
     ]
 
@@ -218,7 +190,7 @@ def test_wordnet_is_read_out_of_a_debian_package(tmp_path):
 @pytest.mark.skipif(not REAL.exists(), reason=f"no data at {REAL}; set METAEMBED_DATA")
 def test_the_real_training_lists_share_no_package_and_no_text_with_the_evaluation_sets():
     leaks = EvaluationText(REAL)
-    assert leaks.sets == list(corpora.EVALUATION_SETS)
+    assert leaks.sets == list(EVALUATION_SETS)
     lists = [
         {tex_package(row["path"]) for row in read_jsonl(REAL / "texdoc_pages" / name)}
         for name in ("tex_train_pairs.jsonl.gz", "tex_heldout_pairs.jsonl.gz")

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recipes.mini.functional_init import side_ids
-from recipes.mini.tokenizer import CLS, SEP
+from recipes.mini.tokenizer import CLS, DOCUMENT_IDS, QUERY_IDS, SEP
 
 if TYPE_CHECKING:
     from transformers import ModernBertModel
@@ -40,6 +39,11 @@ class Tokens:
         return Tokens(
             self.ids.to(device), self.mask.to(device), self.position.to(device), self.meta
         )
+
+
+def side_ids(query: bool) -> Sequence[int]:
+    """The Meta Tokens of one side, in order."""
+    return QUERY_IDS if query else DOCUMENT_IDS
 
 
 def pad(
@@ -92,7 +96,8 @@ def _states(model: ModernBertModel, tokens: Tokens, wanted: int, causal: bool) -
     for layer in model.layers[:-1]:
         states = _layer(layer, states, states.shape[1], cosine, sine, bias)
     states = _layer(model.layers[-1], states, wanted, cosine, sine, bias[:, :, :wanted])
-    return model.final_norm(states).float()
+    final: Tensor = model.final_norm(states)
+    return final.float()
 
 
 def _layer(
@@ -106,13 +111,15 @@ def _layer(
     key = _rotate(_heads(F.linear(normed, to_key)), cosine, sine)
     value = _heads(F.linear(normed, to_value))
     pooled = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
-    out = states[:, :wanted] + layer.attn.Wo(pooled.transpose(1, 2).flatten(2))
-    return out + layer.mlp(layer.mlp_norm(out))
+    out: Tensor = states[:, :wanted] + layer.attn.Wo(pooled.transpose(1, 2).flatten(2))
+    mixed: Tensor = layer.mlp(layer.mlp_norm(out))
+    return out + mixed
 
 
 def _heads(states: Tensor) -> Tensor:
     """``(batch, length, hidden)`` to ``(batch, heads, length, 64)``."""
-    return states.unflatten(-1, (-1, 64)).transpose(1, 2)
+    heads: Tensor = states.unflatten(-1, (-1, 64))
+    return heads.transpose(1, 2)
 
 
 def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

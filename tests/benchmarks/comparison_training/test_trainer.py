@@ -1,4 +1,4 @@
-"""The training loop on a toy, the teacher and the metric on numbers computed by hand."""
+"""The comparison's training loop on a toy, and the teacher on numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("benchmarks.comparison_training")
 
-from recipes.mini.bag import embed, train_bag  # noqa: E402
-from recipes.mini.batches import Ragged, Sampler, TokenisedSources  # noqa: E402
+from benchmarks.comparison_training.batches import Ragged, Sampler, TokenisedSources  # noqa: E402
+from benchmarks.comparison_training.objectives import MetaTokenLoss  # noqa: E402
+from benchmarks.comparison_training.settings import TrainSettings  # noqa: E402
+from benchmarks.comparison_training.teacher import TokenTeacher  # noqa: E402
+from benchmarks.comparison_training.trainer import train  # noqa: E402
 from recipes.mini.functional_init import build_model, functional_init  # noqa: E402
-from recipes.mini.objectives import MetaTokenLoss  # noqa: E402
-from recipes.mini.retrieval import budget_curve, ndcg  # noqa: E402
-from recipes.mini.teacher import TokenTeacher  # noqa: E402
 from recipes.mini.tokenizer import FIRST_TEXT_ID  # noqa: E402
-from recipes.mini.trainer import TrainSettings, train  # noqa: E402
 
 VOCABULARY = FIRST_TEXT_ID + 120
 
@@ -110,36 +110,3 @@ def test_the_teacher_adds_weighted_late_interaction_and_a_share_of_the_bag():
     for share in (0.0, 0.5):
         score = TokenTeacher(vectors, bag_share=share).scores(query, document).item()
         assert score == pytest.approx(late + share * bag, abs=1e-2)  # bf16
-
-
-def test_the_bag_model_learns_to_find_a_text_by_one_of_its_words(sampler):
-    losses = []
-    vectors = train_bag(
-        sampler, VOCABULARY, 32, steps=200, batch_size=32,
-        on_step=lambda step, loss, _: losses.append(loss),
-    )  # fmt: skip
-    assert vectors.shape == (VOCABULARY, 32)
-    assert losses[-1] < 0.5 * math.log(32)  # guessing costs log 32
-
-
-def test_an_empty_text_has_a_vector_in_the_bag_model():
-    bag = torch.nn.EmbeddingBag.from_pretrained(torch.ones(10, 4), mode="mean")
-    assert embed(bag, [np.array([], np.uint16)]).tolist() == [[0.5, 0.5, 0.5, 0.5]]
-
-
-def test_ndcg_of_a_ranking_computed_by_hand():
-    """Gains 2 and 1; the document of gain 2 comes second, the other one fourth."""
-    scores = np.array([[0.4, 0.9, 0.7, 0.5]])
-    expected = (2 / math.log2(3) + 1 / math.log2(5)) / (2 / math.log2(2) + 1 / math.log2(3))
-    assert ndcg(scores, [{2: 2.0, 0: 1.0}]) == pytest.approx(expected)
-    assert ndcg(scores, [{2: 2.0, 0: 1.0}], k=1) == 0
-
-
-def test_the_curve_uses_only_the_prefix_of_each_budget():
-    """The right page matches in its fifth vector only: found from (4, 8) on."""
-    query = torch.tensor([[[1.0, 0.0]] * 16])
-    wrong, right = torch.zeros(2, 64, 2)
-    wrong[:, 0], right[4, 0] = 0.5, 1.0
-    curve = budget_curve(query, torch.stack([wrong, right]), [{1: 1.0}])
-    found = {budget for budget, value in curve.items() if value == 1.0}
-    assert found == {"4,8", "8,16", "16,64"}

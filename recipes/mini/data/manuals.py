@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaembed_rag.errors import DatasetError
+from metaembed_rag.evaluation import Dataset, Query
+from metaembed_rag.pages import Page
 from metaembed_rag.training.examples import normalise
-from recipes.mini.corpora import deb_files, write_jsonl
-from recipes.mini.roff import ManualPage, read_manual_page
+from recipes.mini.data.debian import deb_files
+from recipes.mini.data.roff import ManualPage, read_manual_page
+from recipes.mini.data.rows import write_dataset
 
 PACKAGES = (
     "btrfs-progs", "coreutils", "cryptsetup-bin", "debhelper", "dpkg", "dpkg-dev", "e2fsprogs",
@@ -163,14 +166,12 @@ def write_test_set(folder: Path, manuals: Sequence[Manual]) -> Mapping[str, int]
     asking: dict[str, list[Manual]] = {}
     for manual in manuals:
         asking.setdefault(normalise(manual.query), []).append(manual)
-    write_jsonl(folder / "corpus.jsonl", ({"_id": m.id, "text": m.text} for m in manuals))
     groups = list(asking.values())
-    write_jsonl(
-        folder / "queries.jsonl", ({"_id": f"q-{g[0].id}", "text": g[0].query} for g in groups)
+    dataset = Dataset(
+        folder.name,
+        tuple(Page(manual.id, text=manual.text, id=manual.id) for manual in manuals),
+        tuple(Query(f"q-{group[0].id}", group[0].query) for group in groups),
+        {f"q-{group[0].id}": {manual.id: 1 for manual in group} for group in groups},
     )
-    judged = [f"q-{group[0].id}\t{manual.id}\t1\n" for group in groups for manual in group]
-    (folder / "qrels").mkdir(exist_ok=True)
-    (folder / "qrels" / "test.tsv").write_text(
-        "query-id\tcorpus-id\tscore\n" + "".join(judged), encoding="utf-8"
-    )
+    write_dataset(folder, dataset)
     return {"pages": len(manuals), "queries": len(groups)}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("tokenizers")
+pytest.importorskip("benchmarks.comparison_training")
 
-from recipes.mini.batches import Ragged, Sampler, TokenisedSources, find, tokenise
-from recipes.mini.corpora import TexPage, TextSources
+from benchmarks.comparison_training.batches import Ragged, Sampler, TokenisedSources, find, tokenise
+from recipes.mini.data.corpora import TexPage, TextSources
 from recipes.mini.tokenizer import (
     DOCUMENT_IDS,
     FIRST_TEXT_ID,

@@ -1,4 +1,6 @@
-"""Near-duplicates of evaluation documents among training texts, by shingles of eight words.
+"""Copies and near-duplicates of evaluation text among training texts.
+
+Copies are equal up to case and punctuation. Near-duplicates are found by shingles of eight words:
 
 Two texts are near-duplicates when most of one stands word for word in the other: of the runs of
 eight words (shingles; case, punctuation and numbers aside) of either text, more than half are in
@@ -10,6 +12,7 @@ a library for the Haskell programming language"): they belong to no document and
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from metaembed_rag.training.examples import normalise
-from recipes.mini.corpora import EVALUATION_SETS, read_jsonl
+from recipes.mini.data.rows import read_jsonl
+
+EVALUATION_SETS = ("texdoc_pages", "debian_packages", "cranfield", "openmoji")
+"""Never trained on, never used to choose a setting."""
 
 WORDS = 8
 """Words of a shingle."""
@@ -34,6 +40,37 @@ _START = np.uint64(64 - 22)
 _MULTIPLIERS = np.array(
     [0x9E3779B97F4A7C15 ** (i + 1) % 2**64 | 1 for i in range(WORDS)], np.uint64
 )
+
+
+class EvaluationText:
+    """Hashes of every document and query of the evaluation sets, to keep them out of training.
+
+    Args:
+        data: The folder that holds the evaluation sets; sets that are absent are left out.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._documents: set[str] = set()
+        self._queries: set[str] = set()
+        self.sets = [name for name in EVALUATION_SETS if (data / name / "corpus.jsonl").exists()]
+        for name in self.sets:
+            for row in read_jsonl(data / name / "corpus.jsonl"):
+                self._documents.add(_digest(row.get("text") or ""))
+            for row in read_jsonl(data / name / "queries.jsonl"):
+                self._queries.add(_digest(row["text"]))
+        self._documents.discard(_digest(""))
+
+    def holds_document(self, text: str) -> bool:
+        """Whether ``text`` is a document of an evaluation set, up to case and punctuation."""
+        return _digest(text) in self._documents
+
+    def holds_query(self, text: str) -> bool:
+        """Whether ``text`` is a query of an evaluation set, up to case and punctuation."""
+        return _digest(text) in self._queries
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(normalise(text).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recipes.mini.corpora import Pair, TextSources
-from recipes.mini.tokenizer import encode, starts_word
+from recipes.mini.data.corpora import Pair, TextSources, read_training_text
+from recipes.mini.tokenizer import encode, load_tokenizer, starts_word
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -102,6 +102,20 @@ class TokenisedSources:
         )
 
 
+def load_sources(work: Path, data: Path) -> TokenisedSources:
+    """The training text as token ids, from ``work/sources.npz``, which is made where it is absent.
+
+    Args:
+        work: The working folder of ``python -m recipes.mini``, with its text and tokenizer.
+        data: The folder of the data sets.
+    """
+    path = work / "sources.npz"
+    if not path.exists():
+        text = read_training_text(work, data)
+        tokenise(text, load_tokenizer(work)).save(path)
+    return TokenisedSources.load(path)
+
+
 def tokenise(sources: TextSources, tokenizer: Tokenizer) -> TokenisedSources:
     """Encode every text of ``sources`` once and find each title in its page."""
     held = [*sources.tex, *sources.handbooks]
@@ -142,7 +156,7 @@ def find(text: np.ndarray, part: np.ndarray) -> int:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TokenPairs:
     """``queries[i]`` is answered by ``texts[i]``: lists of uint16 arrays without special tokens."""
 
     source: str
@@ -183,7 +197,7 @@ class Sampler:
             for pages in [titled if name in ("title", "section") else every]
         }
 
-    def draw(self, step: int, size: int, max_tokens: int) -> Batch:
+    def draw(self, step: int, size: int, max_tokens: int) -> TokenPairs:
         """The batch of a step: ``size`` pairs (fewer from a smaller source).
 
         It depends on the seed and ``step`` alone, so that a resumed run sees the same batches.
@@ -196,7 +210,7 @@ class Sampler:
             pairs = [self._span_pair(page, max_tokens) for page in self._page_groups(size, name)]
         else:
             pairs = self._stored_pairs(name, size, max_tokens)
-        return Batch(name, [query for query, _ in pairs], [text for _, text in pairs])
+        return TokenPairs(name, [query for query, _ in pairs], [text for _, text in pairs])
 
     def _stored_pairs(
         self, name: str, size: int, max_tokens: int

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.mini import corpora
-from recipes.mini.leaks import (
+from recipes.mini.data import corpora
+from recipes.mini.data.leaks import (
     BOILERPLATE,
     THRESHOLD,
     Leak,
@@ -110,15 +110,11 @@ def test_sets_are_read_with_their_titles(tmp_path):
 
 @pytest.mark.slow
 def test_the_training_text_of_mini_holds_no_evaluation_text(data):
-    """Runs on the work folder of ``python -m recipes.mini.mini``: METAEMBED_MINI_WORK."""
+    """Runs on the work folder of ``python -m recipes.mini``: METAEMBED_MINI_WORK."""
     work = os.environ.get("METAEMBED_MINI_WORK")
     if not work:
         pytest.skip("METAEMBED_MINI_WORK does not name a prepared work folder")
-    from recipes.mini.mini import without_near_duplicates
-
-    sources = corpora.read_sources(Path(work), data, part="train")
-    check = LeakCheck.of_sets(data)
-    kept, _ = without_near_duplicates(sources, check)
+    check, kept = LeakCheck.of_sets(data), corpora.read_training_text(Path(work), data)
     pages = [(title, page.text) for page in (*kept.tex, *kept.handbooks) for title in page.titles]
     pairs = [*kept.debian, *kept.opencqa, *kept.wordnet]
     assert list(find_leaks(check, [*pages, *pairs])) == []

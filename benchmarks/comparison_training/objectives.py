@@ -15,24 +15,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metaembed_rag.training.collapse import diversity_penalty, evenness_penalty
+from metaembed_rag.training.collapse import evenness_penalty
 from metaembed_rag.training.mmr import MMRLoss, MMRSettings, mmr_loss
-from recipes.mini.batches import Batch
-from recipes.mini.forward import Tokens, meta_vectors, pad, token_states
-from recipes.mini.teacher import TokenTeacher
 from recipes.mini.tokenizer import FIRST_TEXT_ID, UNK
+
+from .batches import TokenPairs
+from .forward import Tokens, meta_vectors, pad, token_states
+from .settings import TrainSettings
+from .teacher import TokenTeacher
 
 if TYPE_CHECKING:
     from transformers import ModernBertModel
-
-    from recipes.mini.trainer import TrainSettings
 
 
 class Objective(Protocol):
     """The loss of one batch; ``max_tokens`` cuts the documents."""
 
     def __call__(
-        self, model: ModernBertModel, batch: Batch, max_tokens: int, settings: TrainSettings
+        self, model: ModernBertModel, batch: TokenPairs, max_tokens: int, settings: TrainSettings
     ) -> MMRLoss:
         """Total and each group's cross-entropy."""
         ...
@@ -45,7 +45,7 @@ class MetaTokenLoss:
     Args:
         teacher: Also draw the scores to this teacher's, by ``settings.teacher_weight``.
         evenness: Weight of :func:`~metaembed_rag.training.collapse.evenness_penalty`.
-        diversity: Weight of :func:`~metaembed_rag.training.collapse.diversity_penalty`.
+        diversity: Weight of :func:`diversity_penalty`.
         dimensions: Prefixes of the vectors' dimensions that are trained together, each by its own
             MMR loss on the renormalised prefix, averaged; empty trains all dimensions only.
         causal: A Meta Token does not see the later ones.
@@ -58,7 +58,7 @@ class MetaTokenLoss:
     causal: bool = False
 
     def __call__(
-        self, model: ModernBertModel, batch: Batch, max_tokens: int, settings: TrainSettings
+        self, model: ModernBertModel, batch: TokenPairs, max_tokens: int, settings: TrainSettings
     ) -> MMRLoss:
         """MMR loss of a batch."""
         read = _filled(batch.queries)
@@ -97,12 +97,20 @@ class MetaTokenLoss:
         return (scores / settings.teacher_temperature).log_softmax(1)
 
 
+def diversity_penalty(documents: Tensor) -> Tensor:
+    """Mean squared cosine of two vectors of one input, slots centred; a scalar in [0, 1]."""
+    centred = F.normalize(documents - documents.mean(0), dim=-1)
+    cosines = centred @ centred.transpose(1, 2)  # (n, R_c, R_c)
+    apart = ~torch.eye(documents.shape[1], dtype=torch.bool, device=documents.device)
+    return cosines[:, apart].square().mean()
+
+
 @dataclass(frozen=True)
 class MeanVectorLoss:
     """One vector a text: the mean of its tokens' last hidden states."""
 
     def __call__(
-        self, model: ModernBertModel, batch: Batch, max_tokens: int, settings: TrainSettings
+        self, model: ModernBertModel, batch: TokenPairs, max_tokens: int, settings: TrainSettings
     ) -> MMRLoss:
         """InfoNCE of a batch."""
         asked, answered = (
@@ -120,7 +128,7 @@ class TokenLoss:
     """Late interaction over all tokens (ColBERT, arXiv 2004.12832), mean over the query's."""
 
     def __call__(
-        self, model: ModernBertModel, batch: Batch, max_tokens: int, settings: TrainSettings
+        self, model: ModernBertModel, batch: TokenPairs, max_tokens: int, settings: TrainSettings
     ) -> MMRLoss:
         """InfoNCE of a batch."""
         read = plain(batch.queries, settings.query_tokens).to(model.device)

@@ -18,9 +18,10 @@ from typing import Any
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.training.examples import normalise
-from recipes.mini.corpora import deb_files, download, write_jsonl
-from recipes.mini.leaks import LeakCheck
-from recipes.mini.sections import Texts, read_sections
+from recipes.mini.data.debian import deb_files, download
+from recipes.mini.data.leaks import LeakCheck
+from recipes.mini.data.rows import write_jsonl
+from recipes.mini.data.sections import Texts, read_sections
 
 PACKAGES = (
     "apbs-doc", "asymptote-doc", "calculix-ccx-doc", "crrcsim-doc", "debian-reference-en",

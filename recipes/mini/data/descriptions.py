@@ -10,7 +10,7 @@ from pathlib import Path
 
 from metaembed_rag.errors import DatasetError
 from metaembed_rag.training.examples import normalise
-from recipes.mini.corpora import Pair
+from recipes.mini.data.corpora import Pair
 
 _HELPER = "/usr/lib/apt/apt-helper"
 _LISTS = Path("/var/lib/apt/lists")

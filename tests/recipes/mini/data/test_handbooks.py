@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-import subprocess
 from collections import Counter
 
 import pytest
 
-from recipes.mini import manuals
-from recipes.mini.handbooks import (
+from recipes.mini.data import manuals
+from recipes.mini.data.handbooks import (
     MAX_CHARACTERS,
     PACKAGES,
     extract_sections,
@@ -19,8 +17,9 @@ from recipes.mini.handbooks import (
     prepare_handbooks,
     split_text,
 )
-from recipes.mini.leaks import LeakCheck
-from recipes.mini.sections import dictionary_entries, html_sections, read_sections
+from recipes.mini.data.leaks import LeakCheck
+from recipes.mini.data.sections import dictionary_entries, html_sections, read_sections
+from tests.recipes.builders import deb, dpkg
 
 LIFT = (
     "The lift of a wing is the force that is normal to the flow of the air. It depends on the"
@@ -118,31 +117,14 @@ def test_split_texts_lose_no_word_and_are_never_too_long():
 
 
 @pytest.fixture
-def deb(tmp_path):
+def make_deb(tmp_path):
     """Makes a package of documentation from paths and contents."""
-    if shutil.which("dpkg-deb") is None:
-        pytest.skip("dpkg-deb is needed to make a package")
-
-    def make(files, name="wing-doc"):
-        root = tmp_path / "root"
-        shutil.rmtree(root, ignore_errors=True)
-        (root / "DEBIAN").mkdir(parents=True)
-        control = f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: b\n"
-        (root / "DEBIAN" / "control").write_text(control)
-        for path, text in files.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text)
-        made = tmp_path / "debs" / f"{name}_1_all.deb"
-        made.parent.mkdir(exist_ok=True)
-        command = ["dpkg-deb", "-Znone", "--root-owner-group", "--build", root, made]
-        subprocess.run(command, check=True, capture_output=True)
-        return made
-
-    return make
+    return lambda files, name="wing-doc": deb(tmp_path / "debs", name, files)
 
 
-def test_files_of_a_folder_are_pages_of_one_document(deb):
-    package = deb(
+@dpkg
+def test_files_of_a_folder_are_pages_of_one_document(make_deb):
+    package = make_deb(
         {
             "usr/share/doc/wing/a.html": f"<h1>Lift of wings</h1>{LIFT}",
             "usr/share/doc/wing/b.html": f"<h1>Drag of wings</h1>{DRAG}",
@@ -160,21 +142,24 @@ def test_files_of_a_folder_are_pages_of_one_document(deb):
     assert removed == {"a file of another kind or language": 1}
 
 
-def test_a_heading_of_several_sections_is_no_title(deb):
-    package = deb({"usr/share/doc/w/a.html": f"<h1>Forces</h1>{LIFT}<h1>Forces</h1>{DRAG}"})
+@dpkg
+def test_a_heading_of_several_sections_is_no_title(make_deb):
+    package = make_deb({"usr/share/doc/w/a.html": f"<h1>Forces</h1>{LIFT}<h1>Forces</h1>{DRAG}"})
     rows = extract_sections("wing-doc", package, NOTHING, Counter())
     assert [row["titles"] for row in rows] == [[], []]
 
 
-def test_a_name_is_replaced_by_the_sentence_that_explains_it(deb):
+@dpkg
+def test_a_name_is_replaced_by_the_sentence_that_explains_it(make_deb):
     text = f"wing.lift(speed)[source] Computes the lift of a wing. {LIFT}"
-    package = deb({"usr/share/doc/w/a.html": f"<h1>wing.lift</h1>{text}"})
+    package = make_deb({"usr/share/doc/w/a.html": f"<h1>wing.lift</h1>{text}"})
     (row,) = extract_sections("wing-doc", package, NOTHING, Counter())
     assert (row["titles"], row["text"]) == (["Computes the lift of a wing"], LIFT)
 
 
-def test_evaluation_text_and_repeated_text_stay_out(deb):
-    package = deb(
+@dpkg
+def test_evaluation_text_and_repeated_text_stay_out(make_deb):
+    package = make_deb(
         {
             "usr/share/doc/w/a.html": f"<h1>Lift</h1>{LIFT}<h1>Again</h1>{LIFT.upper()}"
             f"<h1>Drag of wings</h1>{DRAG}"
@@ -187,8 +172,9 @@ def test_evaluation_text_and_repeated_text_stay_out(deb):
     assert removed == {"text of an evaluation set": 1, "a text like another": 1}
 
 
-def test_prepare_keeps_what_is_there_and_reports_the_rest(deb, tmp_path):
-    deb({"usr/share/doc/w/a.html": f"<h1>Lift of wings</h1>{LIFT}<h1>Short</h1>Too short."})
+@dpkg
+def test_prepare_keeps_what_is_there_and_reports_the_rest(make_deb, tmp_path):
+    make_deb({"usr/share/doc/w/a.html": f"<h1>Lift of wings</h1>{LIFT}<h1>Short</h1>Too short."})
     reports = prepare_handbooks(tmp_path, tmp_path / "no data", ["wing-doc"])
     assert reports == {"wing-doc": {"kept": 1, "too short": 1}}
     (line,) = (tmp_path / "handbooks" / "wing-doc.jsonl").read_text().splitlines()
