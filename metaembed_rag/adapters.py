@@ -87,7 +87,11 @@ def plan_fields(hits: Hits) -> dict[str, str]:
 def query_vectors(
     encoder: Encoder, queries: Sequence[Input], batch_size: int, budget: BudgetLike | None
 ) -> NDArray[np.float32]:
-    """Ordered unit vectors of queries, float32 of shape (queries, r_q, D); all without a budget."""
+    """Ordered unit vectors of queries: texts, PIL images, or both under "text" and "image".
+
+    Returns:
+        float32, shape (queries, r_q, D); all vectors of each without a budget.
+    """
     vectors = encoder.encode_query(queries, batch_size=batch_size)
     return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_q]
 

@@ -108,23 +108,13 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
     def get_query_vectors(
         self, queries: Sequence[Input], budget: BudgetLike | None = None
     ) -> NDArray[np.float32]:
-        """Ordered unit vectors of queries, float32 of shape (queries, r_q, D).
-
-        Args:
-            queries: Texts, PIL images, or dictionaries of ``"text"`` and ``"image"``.
-            budget: Only the first ``r_q`` vectors; all of them without one.
-        """
+        """Ordered unit vectors, float32 of shape (queries, r_q, D); all without a budget."""
         return query_vectors(self.encoder, queries, self.embed_batch_size, budget)
 
     def get_document_vectors(
         self, documents: Sequence[Input], budget: BudgetLike | None = None
     ) -> NDArray[np.float32]:
-        """Ordered unit vectors of documents, float32 of shape (documents, r_c, D).
-
-        Args:
-            documents: Texts, PIL images, or dictionaries of ``"text"`` and ``"image"``.
-            budget: Only the first ``r_c`` vectors; all of them without one.
-        """
+        """Ordered unit vectors, float32 of shape (documents, r_c, D); all without a budget."""
         return document_vectors(self.encoder, documents, self.embed_batch_size, budget)
 
     async def aget_query_vectors(

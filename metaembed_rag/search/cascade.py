@@ -129,19 +129,9 @@ def search_exact(
     copy of the vectors) excluded not one page of 10,000 real ones, because fine vectors point far
     away from coarse ones; so all are scored.
 
-    Args:
-        queries: As for :func:`search`, and so are the following but ``elsewhere``.
-        levels: As there.
-        budget: As there.
-        k: As there.
-        elsewhere: The same pages on another device, which scores them instead, to the same bits.
-        allowed: As there.
-        ties: As there.
-        threads: As there.
-
-    Returns:
-        As :func:`search`; the last number of ``read`` counts the pages that were ranked in float,
-        the one before it those scored in int8.
+    The arguments are those of :func:`search`. ``elsewhere`` holds the same pages on another device,
+    which then scores them to the same bits. The last number of ``read`` counts the pages that were
+    ranked in float, the one before it those that were scored in int8.
     """
     rows = allowed_rows(allowed)
     ready = quantize_queries(queries).first(budget.r_q)
@@ -202,8 +192,8 @@ def descend(
         k: Pages wanted.
         rows: The pages that are scored, ascending; None for all.
         scores: float32, shape (rows,): theirs by the first stage's vectors.
-        ties: As for :func:`search`, and so is ``threads``.
-        threads: As there.
+        ties: Also the pages beyond k that score as the k-th does.
+        threads: As many as torch uses, by default.
     """
     pages, read = len(scores), [len(scores)]
     best, scored = np.empty(0, dtype=np.float32), 0  # similarities in the first `scored` vectors

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError
@@ -125,20 +124,26 @@ class QueryPlan:
         way: ``"cascade"``, ``"candidates"``, ``"exhaustive"`` or ``"auto"`` (a calibrated cascade),
             as :class:`metaembed_rag.hits.SearchPlan` reports it.
         plan: Stages and budget; without stages every page is scored, and the top k is exact.
-        k: Hits wanted.
+        options: What was asked for, with the filter and how words count.
         candidates: Pages that Chroma hands over where there is no cache; None for all pages.
-        where: A Chroma filter.
-        fusion: How words count; None where they do not.
         note: What is doubtful about a calibrated plan.
     """
 
     way: str
     plan: Plan
-    k: int
+    options: SearchOptions
     candidates: int | None = None
-    where: Mapping[str, Any] | None = None
-    fusion: Fusion | None = None
     note: str = ""
+
+    @property
+    def k(self) -> int:
+        """Hits wanted."""
+        return DEFAULT_K if self.options.k is None else self.options.k
+
+    @property
+    def fusion(self) -> Fusion | None:
+        """How words count; None where they do not."""
+        return Fusion.parse(self.options.hybrid)
 
     @property
     def budget(self) -> RetrievalBudget:
@@ -176,20 +181,19 @@ def plan_query(
         BudgetError: The budget asks for more vectors than there are, or ``"auto"`` for a
             calibration that there is not, or for more than it can give.
     """
-    k = DEFAULT_K if options.k is None else options.k
-    where, fusion = options.where, Fusion.parse(options.hybrid)
     if options.is_auto:
         plan, note = calibrated(options)
         check_budget(plan.budget, most)
-        return QueryPlan("auto", plan, k, None, where, fusion, note)
+        return QueryPlan("auto", plan, options, note=note)
     budget = options.resolved(most)
     check_budget(budget, most)
     if options.exhaustive:
-        return QueryPlan("exhaustive", Plan(budget), k, None, where, fusion)
+        return QueryPlan("exhaustive", Plan(budget), options)
     if options.candidates is not None:
         plan = candidates_plan(budget, options.candidates)
-        return QueryPlan("candidates", plan, k, options.candidates, where, fusion)
-    return QueryPlan("cascade", safe_plan(budget), k, max(CANDIDATES, 4 * k), where, fusion)
+        return QueryPlan("candidates", plan, options, options.candidates)
+    handed_over = max(CANDIDATES, 4 * (options.k or DEFAULT_K))
+    return QueryPlan("cascade", safe_plan(budget), options, handed_over)
 
 
 def check_budget(budget: RetrievalBudget, most: RetrievalBudget) -> None:

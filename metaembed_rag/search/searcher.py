@@ -172,28 +172,34 @@ class PageSearcher:
     def _scored(
         self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
     ) -> tuple[list[Scored], str]:
-        source = self._source(plan.where)
-        worded = [plan.fusion is not None and bool(text.strip()) for text in texts]
+        source = self._source(plan.options.where)
+        fusion = plan.fusion
+        worded = [fusion is not None and bool(text.strip()) for text in texts]
         plain = iter(source.best(queries[~np.array(worded, dtype=bool)], plan, plan.k))
         scored = [
-            self._fused(source, query, text, plan) if has_words else next(plain)
+            self._fused(source, query, text, plan, fusion) if fusion and has_words else next(plain)
             for query, text, has_words in zip(queries, texts, worded, strict=True)
         ]
         return scored, source.source
 
     def _fused(
-        self, source: PageVectors, query: NDArray[np.float32], text: str, plan: QueryPlan
+        self,
+        source: PageVectors,
+        query: NDArray[np.float32],
+        text: str,
+        plan: QueryPlan,
+        fusion: Fusion,
     ) -> Scored:
         """The pages that are near, and those that have the words, by both."""
         [near] = source.best(query[None], plan, plan.pool)
-        words = self._words(text, plan.where)
+        words = self._words(text, plan.options.where)
         wanted = [] if plan.pool is None else words.best(plan.pool)
         more = [id for id in wanted if id not in near.maxsim]
         maxsim = {id: near.maxsim[id] for id in near.ids} | source.scores(query, more, plan.budget)
         ids = list(maxsim)
         bm25 = dict(zip(ids, words.of(ids).tolist(), strict=True))
         both = (np.array([one[id] for id in ids]) for one in (maxsim, bm25))
-        fused = dict(zip(ids, fuse(plan.fusion or Fusion(), *both).tolist(), strict=True))
+        fused = dict(zip(ids, fuse(fusion, *both).tolist(), strict=True))
         best = heapq.nsmallest(plan.k, ids, key=lambda id: (-fused[id], id))
         return Scored(best, maxsim, near.stages, fused, bm25)
 
