@@ -58,11 +58,11 @@ notebooks: $(VENV)/.test  ## Run the notebooks again and keep their outputs
 BENCH := .data/bench-venv
 SIZES ?= 1000 10000 100000
 LIMITS ?= --build-seconds 120 --search-seconds 30
-COMPARE = $(BENCH)/bin/python benchmarks/bench.py --sizes $(SIZES) $(LIMITS) --scratch .data
+COMPARE = $(BENCH)/bin/python -m benchmarks.peers.bench --sizes $(SIZES) $(LIMITS) --scratch .data
 
 bench: $(BENCH)/.done  ## Compare with peers at several sizes (an hour on a busy machine): tables, plots
 	$(COMPARE) --json .data/bench_random.json --plot docs/bench_scaling.svg
-	@test -e .data/real/manifest.json || echo "no .data/real: see benchmarks/real_embeddings.py"
+	@test -e .data/real/manifest.json || echo "no .data/real: see benchmarks/data/real_embeddings.py"
 	@test ! -e .data/real/manifest.json || $(COMPARE) --set real \
 		--json .data/bench_real.json --plot docs/bench_real.svg
 
@@ -87,7 +87,7 @@ $(VENV)/.test: $(VENV)/bin/python $(SPEC)
 	$(PIP) -e '.[all,dev]'
 	@touch $@ $(VENV)/.demo
 
-$(BENCH)/.done: benchmarks/requirements.txt $(VENV)/.test
+$(BENCH)/.done: benchmarks/peers/requirements.txt $(VENV)/.test
 	@echo "== Set up $(BENCH) with the peers, over the project's packages"
 	@$(BIN)/python -m venv $(BENCH)
 	@packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \

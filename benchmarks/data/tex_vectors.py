@@ -1,8 +1,8 @@
 """Encode real manual pages and their headings, for ``search_speed.py --vectors``.
 
     python -m recipes.mini.mini prepare           # once: pages of TeX documentation
-    python benchmarks/tex_vectors.py --pages 10000 --out .data/tex10k.npz
-    python benchmarks/search_speed.py --vectors .data/tex10k.npz --searches 100
+    python -m benchmarks.data.tex_vectors --pages 10000 --out .data/tex10k.npz
+    python -m benchmarks.search.search_speed --vectors .data/tex10k.npz --searches 100
 
 The pages are whole ones, of some 500 tokens, drawn with seed 0; the queries are outline titles of
 300 of them. ``mini`` was trained on these pages, so this measures searching, not quality.

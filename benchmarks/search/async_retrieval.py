@@ -1,6 +1,6 @@
 """Async retrieval by both frameworks: 32 queries at once against the same in sequence.
 
-    python benchmarks/async_retrieval.py --pages 2000
+    python -m benchmarks.search.async_retrieval --pages 2000
 
 Queries are encoded by the model; the pages are random unit vectors in a Chroma folder, 64 a page,
 each with a text. Meanwhile a task on the event loop asks for 1 ms of sleep again and again: how

@@ -1,7 +1,7 @@
 """Meta Tokens against what else fits into the same bytes, everything trained alike.
 
     python -m recipes.mini.mini prepare tokenizer bag     # once: text and token vectors
-    python benchmarks/comparison.py ../shared/data opencqa400 --steps 400 --seeds 0 1
+    python -m benchmarks.comparison.arms ../shared/data opencqa400 --steps 400 --seeds 0 1
 
 Each arm starts from the same functional initialisation, sees the same batches (they depend on seed
 and step alone), and has the same optimizer and number of steps:
@@ -14,7 +14,7 @@ and step alone), and has the same optimizer and number of steps:
   clustering. Its queries keep all their tokens.
 
 Pages are stored as int8 with an fp16 scale a vector in every arm, so r vectors cost the same bytes.
-BM25 stands beside them. ``opencqa400`` is a folder that ``benchmarks/opencqa_beir.py`` made; the
+BM25 stands beside them. ``opencqa400`` is a folder that ``benchmarks/data/opencqa.py`` made; the
 text of its charts, and of the pages in image mode, is read by OCR (``--cache`` keeps it).
 
 Stages are resumed: a run that was stopped continues from its last state, and results that exist
@@ -35,11 +35,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from bm25 import bm25_scores
-from encoded import kept
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from benchmarks.quality.bm25 import bm25_scores
+from benchmarks.quality.encoded import kept
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import bootstrap_interval, measure, read_dataset, top_pages
 from metaembed_rag.evaluation.reading import PageReader

@@ -1,22 +1,22 @@
 """Every table of a checkpoint: sets, modes, budgets, formats, baselines, targets, speed.
 
-    python benchmarks/checkpoint.py mini ../shared/data/texdoc_pages \
+    python -m benchmarks.quality.checkpoint mini ../shared/data/texdoc_pages \
         ../shared/data/debian_packages ../shared/data/cranfield opencqa400 \
         --tokens .data/comparison/tokens-seed0/checkpoint --single .data/comparison/last-seed0 \
         --json checkpoint.json --table checkpoint.md --card metaembed_rag/checkpoints/mini/README.md
 
 A set with pictures and texts is read in the modes text, image and fused. Beside the checkpoint
 stand BM25, plain and stemmed, on the very texts that it reads; a model of one vector a page
-(``--single``: a checkpoint, or an arm ``last`` of ``comparison.py``); Ward and coverage pooling of
-a token-level model (``--tokens``) to as many int8 vectors as Meta Tokens have, with all tokens of
-the queries; and the fusion with BM25 of a hybrid search. All pages are scored.
+(``--single``: a checkpoint, or an arm ``last`` of ``comparison.arms``); Ward and coverage pooling
+of a token-level model (``--tokens``) to as many int8 vectors as Meta Tokens have, with all tokens
+of the queries; and the fusion with BM25 of a hybrid search. All pages are scored.
 
 Then it says which targets are met, and how long loading and encoding take on one thread
 (``latency.py``). ``--card`` puts the tables of a model card between two marks of a Markdown file.
 
 Vectors, OCR texts and the figures of every system and set are kept in ``--cache`` under what they
 depend on, so a second run computes only what is new: another checkpoint, not the baselines again.
-``opencqa400`` is a folder of ``opencqa_beir.py``. No setting may be chosen by looking at this.
+``opencqa400`` is a folder of ``data.opencqa``. No setting may be chosen by looking at this.
 """
 
 from __future__ import annotations
@@ -34,17 +34,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from bm25 import bm25_scores
-from checkpoint_report import (
-    Report,
-    Row,
-    SetResult,
-    card,
-    fill_card,
-    tables,
-    targets,
-)
-from encoded import (
+
+from benchmarks.pooling.quality import best_cosines, flattened
+from benchmarks.quality.bm25 import bm25_scores
+from benchmarks.quality.encoded import (
     InputSet,
     Vectors,
     budgets_of,
@@ -58,22 +51,26 @@ from encoded import (
     scores_in_float32,
     vectors_of,
 )
-from hybrid import among_candidates
-from pooling import best_cosines, flattened
-
+from benchmarks.quality.hybrid import among_candidates
+from benchmarks.quality.report import (
+    Report,
+    Row,
+    SetResult,
+    card,
+    fill_card,
+    tables,
+    targets,
+)
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.evaluation import exhaustive_scores
 from metaembed_rag.model import pooling
 from metaembed_rag.model.base import Encoder, dimensions
 from metaembed_rag.model.pooling import nested_pooling_batch
-from metaembed_rag.search import fusion
-from metaembed_rag.search import pairs as phrases
-from metaembed_rag.search import words as lexical
+from metaembed_rag.search import fusion, pairs, words
 from metaembed_rag.search.fusion import Fusion
 from metaembed_rag.search.words import LexicalIndex
 from metaembed_rag.vectors import formats
-from metaembed_rag.vectors import quantized as multivector
 from metaembed_rag.vectors.formats import FORMATS, cut_dimension, quantize
 
 logger = logging.getLogger("checkpoint")
@@ -82,7 +79,6 @@ POOLED_SIZES = (1, 4, 16, 64)
 """Vectors a page at which pooling is compared with Meta Tokens."""
 PREFIXED = ("int8", "int4")
 """Formats that are tried with fewer dimensions too, where the checkpoint was trained for that."""
-_HERE = Path(__file__).parent
 
 
 # -- the checkpoint itself -------------------------------------------------------------------
@@ -181,7 +177,7 @@ def _pooled(pages: list[Vectors], method: str) -> Iterator[tuple[int, Vectors]]:
 
 
 def load_single(folder: Path, work: Path, cache: Path) -> Any:
-    """A checkpoint, or an arm of ``comparison.py`` made into one with the tokenizer of ``work``."""
+    """A checkpoint, or an arm of the comparison made into one with the tokenizer of ``work``."""
     from metaembed_rag import MetaEmbedEncoder
 
     if (folder / "train.pt").exists() and not (folder / "modules.json").exists():
@@ -254,18 +250,18 @@ def baselines(given: argparse.Namespace) -> dict[str, Any]:
 def measure_set(data: InputSet, encoder: Encoder, beside: dict[str, Any], cache: Path) -> SetResult:
     """All systems on one set, each from the cache where nothing that it depends on changed."""
     figures = cache / "figures"
-    words = code_digest(fusion, lexical, phrases)
+    code = code_digest(fusion, pairs, words)
     single, tokens = (_reader(data, beside.get(name)) for name in ("single", "tokens"))
     own = key_of(data, encoder)
     systems: list[tuple[str, Callable[[], list[Row]]]] = [
         (f"bm25-{data.digest}", lambda: bm25_rows(data)),
         (f"own-{own}", lambda: checkpoint_rows(data, encoder, cache)),
-        (f"hybrid-{own}-{words}", lambda: hybrid_rows(data, encoder, cache)),
+        (f"hybrid-{own}-{code}", lambda: hybrid_rows(data, encoder, cache)),
     ]
     if single is not None:
         systems.append((f"one-{key_of(data, single)}", lambda: single_rows(data, single, cache)))
     if tokens is not None:
-        key = f"pooled-{key_of(data, tokens, (formats, multivector, pooling))}"
+        key = f"pooled-{key_of(data, tokens, (formats, pooling))}"
         systems.append((key, lambda: pooled_rows(data, tokens)))
     rows: list[Row] = []
     for name, make in systems:
@@ -300,7 +296,7 @@ def _kept_rows(path: Path, make: Callable[[], list[Row]]) -> list[Row]:
 
 def latency(checkpoint: str, folder: Path) -> dict[str, Any]:
     """What ``latency.py`` prints, from a process of its own with one thread."""
-    command = [sys.executable, str(_HERE / "latency.py"), checkpoint, str(folder)]
+    command = [sys.executable, "-m", latency.__name__, checkpoint, str(folder)]
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=alone, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,6 +1,6 @@
 """Scoring and search beside peers, in one run: `make bench`, or
 
-    .data/bench-venv/bin/python benchmarks/bench.py --sizes 1000 10000 --json bench.json
+    .data/bench-venv/bin/python -m benchmarks.peers.bench --sizes 1000 10000 --json bench.json
 
 Every contender (``contenders.py``) has a process of its own with one thread, builds from the same
 float32 file and then answers the same queries in turn: first all of them the first query, then all
@@ -38,7 +38,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contenders import CONTENDERS, SAMPLE, Array, Contender
+
+from benchmarks.peers.contenders import CONTENDERS, SAMPLE, Array, Contender
 
 K = 10
 _IMPORT_SECONDS = 300

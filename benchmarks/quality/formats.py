@@ -1,6 +1,6 @@
 """What a vector format costs in quality: every format and budget on a set in BEIR layout.
 
-    python benchmarks/formats.py FOLDER [--limit 200] [--json | --readme]
+    python -m benchmarks.quality.formats FOLDER [--limit 200] [--json | --readme]
 
 Pages are encoded once; every format encodes and decodes them, and MaxSim in float32 ranks all of
 them. ``kept@10`` is the share of the float32 top 10 at the same budget that a format keeps.

@@ -1,6 +1,6 @@
 """Encode 100,000 real texts: Debian package descriptions, then WordNet glosses.
 
-    python benchmarks/real_embeddings.py --pages 100000 [--minutes 30] [--encoded FILE.npz]
+    python -m benchmarks.data.real_embeddings --pages 100000 [--minutes 30] [--encoded FILE.npz]
 
 They go to ``.data/real`` in the layout of an index's vector cache (int8, level by level), block by
 block: what was stopped goes on where it ended, and a run that was not finished can be used as it
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from metaembed_rag.store.levels import MANIFEST, CachedVectors, CacheWriter, Header
 from metaembed_rag.vectors.formats import Encoded, vector_format
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("METAEMBED_DATA", CHECKOUT.parent / "shared" / "data"))
 OUT = CHECKOUT / ".data" / "real"
 DEBIAN_PAGES, GLOSS_QUERIES, BLOCK = 10_000, 1000, 500

@@ -1,6 +1,6 @@
 """Milliseconds that pooling one page takes, on one thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/pooling_speed.py [--json FILE]
+    OMP_NUM_THREADS=1 python -m benchmarks.pooling.speed [--json FILE]
 
 Tokens are drawn around random centres, as those of a page are. ``cpu`` is the process's own time,
 which a busy machine disturbs least; ``wall`` is the clock's. Both are the least of ``--repeats``.

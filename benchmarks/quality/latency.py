@@ -1,6 +1,6 @@
 """How fast a checkpoint loads and encodes on one CPU thread, and how large it is.
 
-    OMP_NUM_THREADS=1 python benchmarks/latency.py mini ../shared/data/texdoc_pages
+    OMP_NUM_THREADS=1 python -m benchmarks.quality.latency mini ../shared/data/texdoc_pages
 
 One JSON object on standard output. Loading is timed in this fresh process after the imports of
 torch, transformers and sentence-transformers. Pages are texts of the given set: the median one

@@ -1,6 +1,6 @@
 """Score all pages on a GPU: milliseconds, and the share of its copy bandwidth that this reads.
 
-    python benchmarks/gpu.py --device cuda --pages 100000 --dimension 128
+    python -m benchmarks.search.gpu --device cuda --pages 100000 --dimension 128
 
 To be run where a GPU is; ``--device cpu`` tries the script anywhere (with fewer ``--pages``).
 Random int8 pages, 64 vectors each. A row a budget and number of queries: median milliseconds a
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from kernels import make_levels
 
+from benchmarks.search.kernels import make_levels
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.vectors.formats import Encoded
 from metaembed_rag.vectors.integers import maxsim_levels

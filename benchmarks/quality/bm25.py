@@ -1,11 +1,11 @@
 """BM25, the word-matching baseline that every table names, plain and with stemming.
 
-    python benchmarks/bm25.py ../shared/data/texdoc_pages ../shared/data/debian_packages \
+    python -m benchmarks.quality.bm25 ../shared/data/texdoc_pages ../shared/data/debian_packages \
         ../shared/data/cranfield
 
 bm25s with its defaults (Lucene's variant, k1 1.5, b 0.75) and English stop words; "stemmed" adds
 PyStemmer's English stemmer. The metrics are those of ``metaembed evaluate``. Pages without a text
-are empty to BM25; ``evaluate_all.py`` gives it the text that OCR finds in their pictures.
+are empty to BM25; ``checkpoint.py`` gives it the text that OCR finds in their pictures.
 """
 
 from __future__ import annotations

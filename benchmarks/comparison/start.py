@@ -1,7 +1,7 @@
 """What the functional initialisation of ``mini`` is worth before any training.
 
     python -m recipes.mini.mini prepare tokenizer bag
-    python benchmarks/mini_start.py
+    python -m benchmarks.comparison.start
 
 nDCG@5 in percent of the untrained model on the validation sets (no evaluation set is read), with
 the page's Meta Tokens as clusters of the vocabulary or as windows over the page: at each budget,

@@ -1,12 +1,12 @@
 """Late interaction fused with BM25, beside each alone, at the five budgets; nDCG@5 in percent.
 
-    python benchmarks/hybrid.py ../shared/data/texdoc_pages ../shared/data/debian_packages \
+    python -m benchmarks.quality.hybrid ../shared/data/texdoc_pages ../shared/data/debian_packages \
         ../shared/data/cranfield opencqa400 --pictures ../shared/data/texdoc_pages \
         --ocr .data/ocr --cache .data/hybrid \
         --validation ../shared/data --prepared .data/mini --development .data/mix/manpages_dev \
         --charts ../shared/data/opencqa_train --json hybrid.json
 
-    python benchmarks/hybrid.py --speed 10000
+    python -m benchmarks.quality.hybrid --speed 10000
 
 The first table is of the development sets, on which the fusion was chosen, the second of every
 choice of its two weights there, the third of the evaluation sets: the folders without an option.
@@ -41,8 +41,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from search_speed import RandomEncoder
 
+from benchmarks.search.search_speed import RandomEncoder
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import (
     Dataset,

@@ -1,6 +1,6 @@
 """Search a stored index of random pages: milliseconds of a search beyond encoding the query.
 
-    python benchmarks/search_speed.py --pages 10000 --dimension 128
+    python -m benchmarks.search.search_speed --pages 10000 --dimension 128
 
 Pages are random unit vectors, 64 a page, in a Chroma folder: nothing is near anything, which is
 the hardest case for a nearest-neighbour search, and recall says nothing. ``--vectors FILE.npz``

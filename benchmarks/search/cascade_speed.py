@@ -1,6 +1,6 @@
 """The cascade against the exhaustive search on real texts, and what coarser first stages would do.
 
-    OMP_NUM_THREADS=1 python benchmarks/cascade_speed.py [--queries 200] [--coarse]
+    OMP_NUM_THREADS=1 python -m benchmarks.search.cascade_speed [--queries 200] [--coarse]
 
 Needs ``.data/real`` (``real_embeddings.py``). Calibrates on ``--queries`` queries and times the
 chosen plan, the safe one and the exhaustive search on 60 others, each query in every way in turn,
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from real_embeddings import OUT, RealSet, read_real
 
+from benchmarks.data.real_embeddings import OUT, RealSet, read_real
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.search import cascade
 from metaembed_rag.search.cascade import Found, Plan

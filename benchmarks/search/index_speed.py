@@ -1,7 +1,7 @@
 """Index real PDF pages end to end: pages a second, memory, and where the time goes.
 
     apt-get download texlive-latex-recommended-doc && dpkg-deb -x texlive-*.deb pdfs
-    python benchmarks/index_speed.py pdfs --pages 400 --model mini
+    python -m benchmarks.search.index_speed pdfs --pages 400 --model mini
 
 Everything that ``metaembed index`` does is timed: reading text layers, rendering, encoding,
 keeping the page pictures as JPEG, hashing, Chroma. The target on 2 cores with ``mini`` is at least

@@ -1,6 +1,6 @@
 """MaxSim kernels side by side: milliseconds for one query over random int8 pages.
 
-    python benchmarks/kernels.py --pages 100000 --dimension 128
+    python -m benchmarks.search.kernels --pages 100000 --dimension 128
 
 Every contender is timed in turn, several rounds, in this one process with one thread; the table has
 the median CPU time (other work on the machine stretches wall time) and its ratio to the fastest.

@@ -1,6 +1,6 @@
 """Make an evaluation folder in BEIR layout from OpenCQA validation charts.
 
-    python benchmarks/opencqa_beir.py ../shared/data/opencqa_train opencqa50
+    python -m benchmarks.data.opencqa ../shared/data/opencqa_train opencqa50
 
 draws 50 charts (always the same for one seed) and takes every human question about each of them.
 The charts have no text beside them, so a checkpoint that reads only text finds them through OCR:

@@ -1,6 +1,6 @@
 """A contact sheet of a checkpoint's wrong answers, and how many there are of each kind.
 
-    python benchmarks/wrong_answers.py mini ../shared/data/texdoc_pages --as-text opencqa400
+    python -m benchmarks.quality.wrong_answers mini ../shared/data/texdoc_pages --as-text opencqa400
 
 A query is answered wrongly where the page ranked first, of all pages at the full budget in int8,
 is not a right one. Kinds are told by words (lower case, no stop words) and counted over all
@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from encoded import InputSet, int8_scores, read_sets
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from benchmarks.quality.encoded import InputSet, int8_scores, read_sets
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError, require
 from metaembed_rag.pages import Page
@@ -266,7 +266,7 @@ where the page ranked first is not a right one.
 Left the right page with its rank, right the page ranked first, both with their score
 (MaxSim / r_q). Up to {given.each} of each kind and set, drawn at random, not chosen.
 
-    python benchmarks/wrong_answers.py {given.checkpoint} {sets}{texts}
+    python -m benchmarks.quality.wrong_answers {given.checkpoint} {sets}{texts}
 """
 
 

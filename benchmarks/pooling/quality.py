@@ -1,6 +1,7 @@
 """How much of late interaction's quality survives in a few ordered vectors a page.
 
-    python benchmarks/pooling.py CHECKPOINT ../shared/data/texdoc_pages ../shared/data/cranfield
+    python -m benchmarks.pooling.quality CHECKPOINT ../shared/data/texdoc_pages \
+        ../shared/data/cranfield
 
 CHECKPOINT is anything of late interaction that ``MetaEmbedEncoder.from_pretrained`` takes: a
 folder or a hub id. Each folder is an evaluation set in BEIR layout. Pages are encoded once, token

@@ -31,11 +31,9 @@ from metaembed_rag.evaluation import Dataset, measure, ocr_text, read_dataset, t
 from metaembed_rag.evaluation.reading import PageReader
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode
-from metaembed_rag.vectors import formats, maxsim
-from metaembed_rag.vectors import quantized as multivector
+from metaembed_rag.vectors import formats, integers, maxsim
 from metaembed_rag.vectors.formats import Encoded
 from metaembed_rag.vectors.integers import maxsim_levels, quantize_queries
-from metaembed_rag.vectors.maxsim import integers
 
 Vectors = NDArray[np.float32]
 Scores = dict[RetrievalBudget, NDArray[np.float32]]
@@ -45,7 +43,7 @@ KEPT = ("ndcg@5", "ndcg@10", "recall@10", "precision@1")
 """Metrics of every query that are kept."""
 SHORTLIST = 40
 """Pages of each query and budget that are scored in float32; rankings have 10."""
-SCORING = (formats, multivector, maxsim, integers)
+SCORING = (formats, maxsim, integers)
 """Modules on whose code kept scores depend."""
 _TRIED = 20
 """Pictures that OCR reads before it is let loose on a whole set."""

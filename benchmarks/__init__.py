@@ -1,0 +1,1 @@
+"""Benchmarks by claim; each is a command, ``python -m benchmarks.search.kernels``."""
