@@ -41,7 +41,8 @@ def main() -> None:
     queries = encoder.encode_query(rng.sample(titles, min(QUERIES, len(titles))))
     vectors = quantize(encoder.encode_document([page.text for page in pages], show_progress=True))
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(given.out, values=vectors.values, scales=vectors.scales, queries=queries)
+    made = {"values": vectors.values, "scales": vectors.scales, "queries": queries}
+    np.savez(given.out, **made, fingerprint=encoder.fingerprint)
 
 
 if __name__ == "__main__":

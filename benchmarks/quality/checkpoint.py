@@ -3,7 +3,7 @@
     python -m benchmarks.quality.checkpoint mini ../shared/data/texdoc_pages \
         ../shared/data/debian_packages ../shared/data/cranfield opencqa400 \
         --tokens .data/comparison/tokens-seed0/checkpoint --single .data/comparison/last-seed0 \
-        --json checkpoint.json --table checkpoint.md --card metaembed_rag/checkpoints/mini/README.md
+        --no-latency --json results/quality.json
 
 A set with pictures and texts is read in the modes text, image and fused. Beside the checkpoint
 stand BM25, plain and stemmed, on the very texts that it reads; a model of one vector a page
@@ -12,7 +12,7 @@ of a token-level model (``--tokens``) to as many int8 vectors as Meta Tokens hav
 of the queries; and the fusion with BM25 of a hybrid search. All pages are scored.
 
 Then it says which targets are met, and how long loading and encoding take on one thread
-(``latency.py``). ``--card`` puts the tables of a model card between two marks of a Markdown file.
+(``latency.py``). ``--json`` writes the record that README, model card and documents show.
 
 Vectors, OCR texts and the figures of every system and set are kept in ``--cache`` under what they
 depend on, so a second run computes only what is new: another checkpoint, not the baselines again.
@@ -35,6 +35,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from benchmarks import results
 from benchmarks.pooling.quality import best_cosines, flattened
 from benchmarks.quality.bm25 import bm25_scores
 from benchmarks.quality.encoded import (
@@ -56,8 +57,6 @@ from benchmarks.quality.report import (
     Report,
     Row,
     SetResult,
-    card,
-    fill_card,
     tables,
     targets,
 )
@@ -74,6 +73,8 @@ from metaembed_rag.vectors import formats
 from metaembed_rag.vectors.formats import FORMATS, cut_dimension, quantize
 
 logger = logging.getLogger("checkpoint")
+
+CLAIM = "Quality of a checkpoint at every budget and format, alone, beside BM25 and fused with it."
 
 POOLED_SIZES = (1, 4, 16, 64)
 """Vectors a page at which pooling is compared with Meta Tokens."""
@@ -116,17 +117,22 @@ def checkpoint_rows(data: InputSet, encoder: Encoder, cache: Path) -> list[Row]:
 
 
 def hybrid_rows(data: InputSet, encoder: Encoder, cache: Path) -> list[Row]:
-    """Hybrid search by default at every budget: candidates of both ways, fused."""
-    fused, index = Fusion.parse(True), LexicalIndex.build(data.ids, data.texts)
-    assert fused is not None
+    """Hybrid search by default at every budget: candidates of both ways, fused.
+
+    All scores are exact: those of :func:`int8_scores` are so for the best pages only, which fused
+    scores are not made of alone.
+    """
+    index = LexicalIndex.build(data.ids, data.texts)
     words = [index.scores(query.text).astype(np.float64) for query in data.dataset.queries]
-    found = int8_scores(data, encoder, cache)
-    first, rows = found[RetrievalBudget(1, 1)].astype(np.float64), []
-    for budget, scores in found.items():
-        each = zip(first, scores.astype(np.float64), words, strict=True)
-        both = np.stack([among_candidates(fused.scores, *parts) for parts in each])
-        stored = budget.r_c * (encoder.dimension + 2)
-        rows.append(Row("hybrid", f"({budget})", stored, data.values(both)))
+    queries, pages = vectors_of(data, encoder, cache)
+    stored, rows = quantize(pages), []
+    for budget in budgets_of(encoder):
+        maxsim = exhaustive_scores(queries, stored, budget).astype(np.float64)
+        both = np.stack(
+            [among_candidates(Fusion().scores, *parts) for parts in zip(maxsim, words, strict=True)]
+        )
+        read = budget.r_c * (encoder.dimension + 2)
+        rows.append(Row("hybrid", f"({budget})", read, data.values(both)))
     return rows
 
 
@@ -215,11 +221,12 @@ def measure_checkpoint(given: argparse.Namespace) -> Report:
 
     encoder = MetaEmbedEncoder.from_pretrained(given.checkpoint, device="cpu")
     beside = baselines(given)
-    results, refused = [], []
+    found, refused = [], []
     for folder in given.sets:
-        sets, reasons = read_sets(folder, encoder, given.ocr_cache, limit=given.limit)
+        options = {"limit": given.limit, "skip_pictures": given.skip_pictures}
+        sets, reasons = read_sets(folder, encoder, given.ocr_cache, **options)
         refused += reasons
-        results += [measure_set(data, encoder, beside, given.cache) for data in sets]
+        found += [measure_set(data, encoder, beside, given.cache) for data in sets]
     for reason in refused:
         logger.warning(reason)
     return Report(
@@ -227,7 +234,7 @@ def measure_checkpoint(given: argparse.Namespace) -> Report:
         fingerprint=encoder.fingerprint,
         dimension=encoder.dimension,
         reads_images="image" in encoder.modalities,
-        sets=results,
+        sets=found,
         refused=refused,
         latency={} if given.no_latency else latency(given.checkpoint, given.sets[0]),
     )
@@ -333,14 +340,10 @@ def main() -> int:
     except MetaEmbedError as error:
         print(error, file=sys.stderr)
         return 1
-    found = tables(report, targets(report, given.targets))
-    print(found)
+    print(tables(report, targets(report, given.targets)))
     if given.json is not None:
-        given.json.write_text(json.dumps(report.to_dict(given.targets), indent=1) + "\n")
-    if given.table is not None:
-        given.table.write_text(found + "\n", encoding="utf-8")
-    if given.card is not None:
-        fill_card(given.card, card(report))
+        found = report.to_dict(given.targets)
+        results.write(given.json, CLAIM, found, fingerprint=report.fingerprint)
     return 0
 
 
@@ -357,10 +360,13 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path(".data/checkpoint"))
     parser.add_argument("--ocr-cache", type=Path, default=Path(".data/ocr"), help="OCR texts")
     parser.add_argument("--limit", type=int, help="only the first queries of each set")
+    parser.add_argument(
+        "--skip-pictures",
+        action="store_true",
+        help="sets whose pages have texts are not read by OCR too",
+    )
     parser.add_argument("--targets", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
-    parser.add_argument("--table", type=Path, help="write the tables to this file too")
-    parser.add_argument("--card", type=Path, help="put the card's tables between its marks")
     parser.add_argument("--no-latency", action="store_true", help="do not time anything")
     parser.add_argument("--check", action="store_true", help="check the scoring instead")
     return parser.parse_args(given)

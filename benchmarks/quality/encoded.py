@@ -106,14 +106,25 @@ class InputSet:
 
 
 def read_sets(
-    folder: Path, encoder: Encoder, ocr_cache: Path, *, limit: int | None = None
+    folder: Path,
+    encoder: Encoder,
+    ocr_cache: Path,
+    *,
+    limit: int | None = None,
+    skip_pictures: bool = False,
 ) -> tuple[list[InputSet], list[str]]:
-    """A set in each mode that it has pages for, and a sentence for each mode that is refused."""
+    """A set in each mode that it has pages for, and a sentence for each mode that is refused.
+
+    With ``skip_pictures``, pictures of a set whose pages have texts are left out.
+    """
     dataset = read_dataset(folder)
     dataset = dataset if limit is None else dataset.first(limit)
     found: dict[str, InputSet] = {}
     refused = []
-    for mode in _modes(dataset):
+    modes = _modes(dataset)
+    for mode in modes:
+        if skip_pictures and mode == "image" and "text" in modes:
+            continue
         reason = _refusal(dataset, mode, encoder, ocr_cache)
         if reason:
             refused.append(f"{dataset.name}, {mode}: {reason}")

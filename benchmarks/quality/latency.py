@@ -1,6 +1,7 @@
 """How fast a checkpoint loads and encodes on one CPU thread, and how large it is.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.quality.latency mini ../shared/data/texdoc_pages
+    OMP_NUM_THREADS=1 python -m benchmarks.quality.latency mini ../shared/data/texdoc_pages \
+        --json results/latency.json
 
 One JSON object on standard output. Loading is timed in this fresh process after the imports of
 torch, transformers and sentence-transformers. Pages are texts of the given set: the median one
@@ -23,11 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import results
 from metaembed_rag.evaluation import read_dataset
 
 Seconds = NDArray[np.float64]
 """By the wall clock, and of the processor; shape (2,)."""
 
+CLAIM = "How fast a checkpoint loads and encodes on one thread, and how large it is."
 REPEATS = 15
 PAGES = 128
 """Texts of the batch whose pages a second are told."""
@@ -55,6 +58,7 @@ def measure_latency(checkpoint: str, folder: Path, *, repeats: int = REPEATS) ->
         **_told("loading_again", "seconds", again, 2),
         **encoding_times(encoder, texts, queries, repeats),
         **sizes(encoder, checkpoint),
+        "fingerprint": encoder.fingerprint,
         "load_average": round(os.getloadavg()[0], 1),
     }
 
@@ -128,8 +132,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoint")
     parser.add_argument("dataset", type=Path, help="a folder in BEIR layout whose pages have texts")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     given = parser.parse_args()
-    print(json.dumps(measure_latency(given.checkpoint, given.dataset), indent=1))
+    found = measure_latency(given.checkpoint, given.dataset)
+    print(json.dumps(found, indent=1))
+    if given.json:
+        results.write(given.json, CLAIM, found, fingerprint=found["fingerprint"])
     return 0
 
 

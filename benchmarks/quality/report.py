@@ -1,9 +1,7 @@
-"""What ``checkpoint.py`` found, as tables, targets met and missed, and a model card's part."""
+"""What ``checkpoint.py`` found, as tables, and targets met and missed."""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import DatasetError
 from metaembed_rag.evaluation import bootstrap_interval
 
 SIZES = tuple(f"({budget})" for budget in RetrievalBudget.paper())
@@ -37,9 +34,6 @@ IMAGE_ALONE = 0.20
 GAIN, SLACK, ROUNDING = 0.02, 0.005, 0.005
 KIB, RELATIVE = 4.5 * 1024, 0.01
 LOADING, QUERY_MS, PAGE_MS, MEGABYTES = 2.0, 60.0, 500.0, 60.0
-
-BEGIN, END = "<!-- benchmarks/checkpoint.py: begin -->", "<!-- benchmarks/checkpoint.py: end -->"
-"""What stands before and after the part of a model card that :func:`fill_card` writes."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +136,6 @@ class Report:
         return {
             "checkpoint": self.checkpoint,
             "fingerprint": self.fingerprint,
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
             "sets": [one.to_dict() for one in self.sets],
             "refused": list(self.refused),
             "latency": dict(self.latency),
@@ -439,38 +431,3 @@ def _head(cells: Sequence[str]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-# -- the model card --------------------------------------------------------------------------
-
-
-def card(report: Report) -> str:
-    """The tables of a model card: scores by budget, formats in full, speed."""
-    budgets = [("int8", size) for size in SIZES]
-    beside = [("one vector", "(1,1)"), ("Ward", "64"), ("hybrid", FULL)]
-    beside += [("BM25", "plain"), ("BM25", "stemmed")]
-    formats = [key for key in _format_keys(report) if key[1] == FULL]
-    parts = [
-        "nDCG@5 in percent with 95 % bootstrap intervals over the queries; pages in int8, all of "
-        "them scored.",
-        _rows(report, [*budgets, *beside], _with_interval, own=True),
-        *(f"- {reason}" for reason in report.refused),
-        f"Stored formats at {FULL}:",
-        _rows(report, formats, _mean),
-        *([latency_table(report.latency)] if report.latency else []),
-    ]
-    return "\n\n".join(parts)
-
-
-def fill_card(path: Path, text: str) -> None:
-    """Replace what stands between :data:`BEGIN` and :data:`END` in a Markdown file.
-
-    Raises:
-        DatasetError: The file has not both marks, once and in this order.
-    """
-    whole = path.read_text(encoding="utf-8")
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise DatasetError(f"{path}: put the lines {BEGIN} and {END} where the tables belong")
-    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

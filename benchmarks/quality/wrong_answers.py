@@ -1,6 +1,7 @@
 """A contact sheet of a checkpoint's wrong answers, and how many there are of each kind.
 
-    python -m benchmarks.quality.wrong_answers mini ../shared/data/texdoc_pages --as-text opencqa400
+    python -m benchmarks.quality.wrong_answers mini ../shared/data/texdoc_pages \
+        --as-text opencqa400 --json results/wrong_answers.json
 
 A query is answered wrongly where the page ranked first, of all pages at the full budget in int8,
 is not a right one. Kinds are told by words (lower case, no stop words) and counted over all
@@ -8,7 +9,7 @@ queries; the examples are drawn from each kind with a seed, not chosen. Pages ar
 pictures, or with ``--as-text`` by the beginning of what was read on them, where a set's pictures
 may not be copied (OpenCQA's may not).
 
-Writes ``wrong_answers.png`` and ``wrong_answers.md`` to ``--out``. Shares its cache with
+Writes ``wrong_answers.png`` to ``--out`` and the counts to ``--json``. Shares its cache with
 ``checkpoint.py``.
 """
 
@@ -19,7 +20,7 @@ import logging
 import random
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from benchmarks import results
 from benchmarks.quality.encoded import InputSet, int8_scores, read_sets
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError, require
 from metaembed_rag.pages import Page
 
+CLAIM = "How many queries are answered wrongly at the full budget, and in which way."
 KINDS = {
     "words ignored": "the right page has more of the query's words than the page ranked first: the "
     "vectors blur exact words, which BM25 counts",
@@ -137,20 +140,35 @@ def drawn(wrong: Sequence[Wrong], each: int, seed: int) -> list[Wrong]:
 # -- the counts ------------------------------------------------------------------------------
 
 
-def table(sets: Sequence[tuple[InputSet, Sequence[Wrong]]]) -> str:
-    """Markdown: a row a set and kind, and what the kinds are."""
-    head = ["set", "kind", "queries", "first page of the same document", "right page in the top 5"]
-    lines = [_line(head), "|" + "---|" * len(head)]
+def counts(sets: Sequence[tuple[InputSet, Sequence[Wrong]]]) -> list[dict[str, Any]]:
+    """A row a set and kind that occurs in it, and one of all kinds."""
+    rows = []
     for data, wrong in sets:
-        total = len(data.dataset.queries)
         for kind in (*KINDS, "all"):
             some = [one for one in wrong if kind in (one.kind, "all")]
             if some:
-                same = sum(one.same_document for one in some)
-                near = sum(1 < one.rank <= 5 for one in some)
-                count = f"{len(some)} of {total} ({len(some) / total:.0%})"
-                lines.append(_line([data.label, kind, count, str(same), str(near)]))
-    seen = {one.kind for _, wrong in sets for one in wrong}
+                rows.append(
+                    {
+                        "set": data.label,
+                        "kind": kind,
+                        "wrong": len(some),
+                        "queries": len(data.dataset.queries),
+                        "same_document": sum(one.same_document for one in some),
+                        "right_in_top_5": sum(1 < one.rank <= 5 for one in some),
+                    }
+                )
+    return rows
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a row a set and kind, and what the kinds are."""
+    head = ["set", "kind", "queries", "first page of the same document", "right page in the top 5"]
+    lines = [_line(head), "|" + "---|" * len(head)]
+    for row in rows:
+        share = f"{row['wrong']} of {row['queries']} ({row['wrong'] / row['queries']:.0%})"
+        same, near = str(row["same_document"]), str(row["right_in_top_5"])
+        lines.append(_line([row["set"], row["kind"], share, same, near]))
+    seen = {row["kind"] for row in rows}
     lines += ["", *(f"- *{kind.capitalize()}*: {KINDS[kind]}." for kind in KINDS if kind in seen)]
     return "\n".join(lines)
 
@@ -230,7 +248,7 @@ def main() -> int:
         encoder = MetaEmbedEncoder.from_pretrained(given.checkpoint, device="cpu")
         sets, examples = [], []
         for folder in [*given.sets, *given.as_text]:
-            for data in read_sets(folder, encoder, given.ocr_cache)[0][:1]:
+            for data in read_sets(folder, encoder, given.ocr_cache, skip_pictures=True)[0][:1]:
                 budget = RetrievalBudget(encoder.query_vectors, encoder.document_vectors)
                 found = int8_scores(data, encoder, given.cache)
                 wrong = wrong_answers(data, found.get(budget, [*found.values()][-1]), budget.r_q)
@@ -245,34 +263,10 @@ def main() -> int:
         return 1
     given.out.mkdir(parents=True, exist_ok=True)
     sheet(examples).save(given.out / "wrong_answers.png", optimize=True)
-    (given.out / "wrong_answers.md").write_text(document(given, encoder, table(sets)), "utf-8")
-    print(table(sets))
+    print(table(counts(sets)))
+    if given.json:
+        results.write(given.json, CLAIM, counts(sets), fingerprint=encoder.fingerprint)
     return 0
-
-
-def document(given: argparse.Namespace, encoder: Any, counts: str) -> str:
-    """The Markdown page around the picture."""
-    sets = " ".join(_short(folder) for folder in given.sets)
-    texts = "".join(f" --as-text {_short(folder)}" for folder in given.as_text)
-    return f"""# Wrong answers of `{given.checkpoint}`
-
-Fingerprint `{encoder.fingerprint[:8]}`, all pages ranked at the full budget in int8. A query counts
-where the page ranked first is not a right one.
-
-{counts}
-
-![Examples, {given.each} of each kind, drawn with seed {given.seed}](wrong_answers.png)
-
-Left the right page with its rank, right the page ranked first, both with their score
-(MaxSim / r_q). Up to {given.each} of each kind and set, drawn at random, not chosen.
-
-    python -m benchmarks.quality.wrong_answers {given.checkpoint} {sets}{texts}
-"""
-
-
-def _short(folder: Path) -> str:
-    """As given, but no place of this machine's."""
-    return folder.name if folder.is_absolute() else folder.as_posix()
 
 
 def _arguments() -> argparse.Namespace:
@@ -285,6 +279,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--each", type=int, default=3, help="examples of each kind and set")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--json", type=Path, help="write the counts to this file")
     parser.add_argument("--cache", type=Path, default=Path(".data/checkpoint"))
     parser.add_argument("--ocr-cache", type=Path, default=Path(".data/ocr"), help="OCR texts")
     return parser.parse_args()

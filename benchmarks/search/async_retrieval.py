@@ -1,6 +1,7 @@
 """Async retrieval by both frameworks: 32 queries at once against the same in sequence.
 
-    python -m benchmarks.search.async_retrieval --pages 2000
+    python -m benchmarks.search.async_retrieval --pages 1000 --runs 7 \
+        --json results/async_retrieval.json
 
 Queries are encoded by the model; the pages are random unit vectors in a Chroma folder, 64 a page,
 each with a text. Meanwhile a task on the event loop asks for 1 ms of sleep again and again: how
@@ -26,8 +27,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks import results
 from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
 
+CLAIM = "Many asynchronous queries at once against the same in sequence, in both frameworks."
 QUERIES = [
     f"{subject} {question}"
     for subject in ("the legend", "a bar diagram", "the table", "the second chapter")
@@ -157,6 +160,7 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="of torch; one for each core at most"
     )
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     encoder = RandomPages(MetaEmbedEncoder.from_pretrained(options.model))
@@ -170,7 +174,10 @@ def main() -> None:
             for name, search in retrievers(index, (16, 64)).items()
         }
     about = {"pages": options.pages, "dimension": encoder.dimension, "queries": len(QUERIES)}
-    print(json.dumps({**about, "model": options.model, **found}, indent=2))
+    found = {**about, "model": options.model, **found}
+    print(json.dumps(found, indent=2))
+    if options.json:
+        results.write(options.json, CLAIM, found)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """MaxSim kernels side by side: milliseconds for one query over random int8 pages.
 
-    python -m benchmarks.search.kernels --pages 100000 --dimension 128
+    python -m benchmarks.search.kernels --pages 100000 --dimension 128 \
+        --json results/kernels.json
 
 Every contender is timed in turn, several rounds, in this one process with one thread; the table has
 the median CPU time (other work on the machine stretches wall time) and its ratio to the fastest.
@@ -13,21 +14,23 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks import results
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.vectors import native
 from metaembed_rag.vectors.formats import Encoded, Quantized, vector_format
 from metaembed_rag.vectors.integers import maxsim_levels, quantize_queries
 
+CLAIM = "MaxSim kernels side by side, in one process with one thread."
 EDGES = (0, 1, 4, 8, 16, 64)
 
 
@@ -156,15 +159,18 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--budget", type=RetrievalBudget.parse, default=RetrievalBudget(16, 64))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     given = parser.parse_args()
     torch.set_num_threads(1)
     kernel = native.kernel()
     print(f"kernel: {kernel.instructions} {kernel.reason}", file=sys.stderr)
     ways = contenders(given.pages, given.dimension, given.budget)
-    for row in kernel_times(ways, given.rounds):
-        line = f"{row['kernel']:24} {row['cpu_ms']:10.2f} ms {row['ratio']:8.2f}"
-        print(json.dumps(row) if given.json else line)
+    rows = kernel_times(ways, given.rounds)
+    for row in rows:
+        print(f"{row['kernel']:24} {row['cpu_ms']:10.2f} ms {row['ratio']:8.2f}")
+    if given.json:
+        about = {"pages": given.pages, "dimension": given.dimension, "budget": str(given.budget)}
+        results.write(given.json, CLAIM, {**about, "rows": rows})
 
 
 if __name__ == "__main__":

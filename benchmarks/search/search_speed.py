@@ -1,11 +1,12 @@
 """Search a stored index of random pages: milliseconds of a search beyond encoding the query.
 
-    python -m benchmarks.search.search_speed --pages 10000 --dimension 128
+    python -m benchmarks.search.search_speed --pages 10000 --dimension 128 [--json FILE]
 
 Pages are random unit vectors, 64 a page, in a Chroma folder: nothing is near anything, which is
 the hardest case for a nearest-neighbour search, and recall says nothing. ``--vectors FILE.npz``
-takes encoded pages and queries instead: ``values`` (int8, (pages, 64, D)), ``scales`` (pages, 64)
-and ``queries`` (float32, (queries, 16, D)).
+takes encoded pages and queries instead: ``values`` (int8, (pages, 64, D)), ``scales`` (pages, 64),
+``queries`` (float32, (queries, 16, D)) and ``fingerprint`` of the checkpoint that made them
+(``data.tex_vectors`` and ``data.debian_vectors`` write such files).
 
 Under ``ways``, each query is asked in every way in turn, so that all ways meet the same machine;
 with ``"source": "chroma"`` the vectors come out of Chroma's records, as where no cache can be kept.
@@ -30,11 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks import results
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.vectors.formats import Quantized
 
+CLAIM = "Ways to search an index, each query asked in every way in turn: time and recall."
 _WARM_UP = 5
 
 
@@ -49,6 +52,8 @@ class RandomEncoder:
     query_vectors = 16
     document_vectors = 64
     modalities = frozenset({"text"})
+    made_by: str | None = None
+    """Fingerprint of the checkpoint that made the vectors; None of random ones."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
@@ -77,7 +82,8 @@ class GivenEncoder(RandomEncoder):
     """Vectors from a file: page number n has row n - 1, query n row n.
 
     Args:
-        path: An npz file with ``values``, ``scales`` and ``queries``.
+        path: An npz file with ``values``, ``scales``, ``queries`` and the ``fingerprint`` of the
+            checkpoint that made them.
     """
 
     name = "given"
@@ -86,6 +92,7 @@ class GivenEncoder(RandomEncoder):
         arrays = np.load(path)
         self._pages = Quantized(arrays["values"], arrays["scales"])
         self.queries = arrays["queries"].astype(np.float32)
+        self.made_by = str(arrays["fingerprint"])
         super().__init__(self.queries.shape[-1])
 
     def __len__(self) -> int:
@@ -231,6 +238,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, metavar="FILE.npz", help="encoded pages, queries")
     parser.add_argument("--searches", type=int, default=100)
     parser.add_argument("--exhaustive-searches", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--profile", action="store_true", help="profile (16,64) on standard error")
     args = parser.parse_args()
 
@@ -259,6 +267,8 @@ def main() -> None:
         if args.profile:
             _profile(index, encoder.encode_query(range(args.searches)))
     print(json.dumps(found, indent=2))
+    if args.json:
+        results.write(args.json, CLAIM, found, fingerprint=encoder.made_by)
 
 
 if __name__ == "__main__":

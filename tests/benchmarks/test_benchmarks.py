@@ -160,9 +160,8 @@ def test_development_data_share_no_query_and_no_chart_with_evaluation_sets(text_
 
 def test_only_candidates_are_fused(monkeypatch):
     monkeypatch.setattr(hybrid, "CANDIDATES", 1)
-    first, maxsim = np.array([3.0, 2.0, 1.0]), np.array([1.0, 9.0, 2.0])
-    scores = hybrid.among_candidates(np.add, first, maxsim, np.array([0.0, 0.0, 5.0]))
-    assert scores.tolist() == [1.0, -np.inf, 7.0]
+    scores = hybrid.among_candidates(np.add, np.array([1.0, 9.0, 2.0]), np.array([0.0, 0.0, 5.0]))
+    assert scores.tolist() == [-np.inf, 9.0, 7.0]
 
 
 def test_scoring_on_a_device_is_timed_where_it_gives_the_bits_of_the_cpu():
@@ -182,15 +181,15 @@ def test_the_benchmark_compares_formats_on_a_set(tmp_path, monkeypatch, capsys):
         (tmp_path / name).write_text(text)
     fake = SimpleNamespace(from_pretrained=lambda name: FakeEncoder())
     monkeypatch.setattr(formats, "MetaEmbedEncoder", fake)
-    assert formats.main([str(tmp_path), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["results"]
+    assert formats.main([str(tmp_path), "--json", str(tmp_path / "formats.json")]) == 0
+    record = json.loads((tmp_path / "formats.json").read_text())
+    assert record["fingerprint"] == FakeEncoder().fingerprint
+    rows = record["numbers"]["rows"]
     assert [row["format"] for row in rows[::5]] == ["fp32", *FORMATS]
     assert all(row["kept@10"] == 1 for row in rows[:5])
     full = {row["format"]: row for row in rows if row["budget"] == [16, 64]}
     assert all(row["ndcg@10"] == 1 for row in full.values())
     assert full["int4"]["bytes_per_page"] == 64 * (64 // 2 + 2)
-    assert formats.main([str(tmp_path), "--readme"]) == 0
-    head, _, *lines = capsys.readouterr().out.splitlines()
-    assert head.startswith("| budget | int8: bytes a page / nDCG@10 / ms | int4: ")
-    assert [line.split(" | ")[0] for line in lines[::4]] == ["| (1,1)", "| (16,64)"]
-    assert lines[4].startswith("| (16,64) | 4,224 / 100.0 / ")
+    assert "ms" not in full["fp32"]
+    assert full["int8"]["ms"] > 0
+    assert "| int4 | (16, 64) | 2,176 | 100.0% | 100.0% |" in capsys.readouterr().out

@@ -11,7 +11,6 @@ from benchmarks.quality import checkpoint, encoded, latency
 from benchmarks.quality import report as report_tables
 from metaembed_rag import MetaEmbedEncoder
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import DatasetError
 from metaembed_rag.evaluation import top_pages
 from metaembed_rag.pages import ocr
 from metaembed_rag.testing import FakeEncoder
@@ -226,7 +225,7 @@ def test_encoding_is_timed_alone_and_in_batches():
     assert found["pages_per_second"] > 0
 
 
-# -- targets and card ------------------------------------------------------------------------
+# -- targets ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -300,20 +299,6 @@ def test_speed_is_held_against_its_targets(report):
     found = list(report_tables._of_speed(slow))
     assert [target.met for target in found] == [False, True, False, True, True]
     assert found[0].numbers == "2.50 (1.25) s"
-
-
-def test_the_card_is_filled_between_its_marks_only(report, tmp_path):
-    path = tmp_path / "README.md"
-    text = report_tables.card(report(fp32=GOOD, int8=GOOD))
-    assert "| `mini` (16,64) | 100 | 28.0 [28.0, 28.0] |" in text
-    path.write_text(f"# Card\n{report_tables.BEGIN}\nold\n{report_tables.END}\n## Limits\n")
-    for _ in range(2):
-        report_tables.fill_card(path, text)
-    filled = path.read_text()
-    assert filled == f"# Card\n{report_tables.BEGIN}\n\n{text}\n\n{report_tables.END}\n## Limits\n"
-    path.write_text("# Card\n")
-    with pytest.raises(DatasetError, match="put the lines <!-- benchmarks/checkpoint.py: begin"):
-        report_tables.fill_card(path, text)
 
 
 # -- an arm of the comparison ----------------------------------------------------------------

@@ -76,7 +76,8 @@ def test_examples_are_drawn_by_kind_and_seed(data):
 
 
 def test_kinds_are_counted_over_all_queries(data):
-    lines = wrong_answers.table([(data, wrong_answers.wrong_answers(data, SCORES, 4))]).splitlines()
+    wrong = wrong_answers.wrong_answers(data, SCORES, 4)
+    lines = wrong_answers.table(wrong_answers.counts([(data, wrong)])).splitlines()
     assert lines[2] == "| toy, text | words ignored | 2 of 5 (40%) | 1 | 2 |"
     assert lines[5] == "| toy, text | all | 4 of 5 (80%) | 3 | 3 |"
     assert not any("elsewhere" in line for line in lines)  # a kind that does not occur
