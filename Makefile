@@ -8,7 +8,7 @@ INDEX := demo_index
 SPEC := pyproject.toml constraints.txt
 SEARCH = $(BIN)/metaembed search --index $(INDEX) -k 2
 
-.PHONY: help demo train test test-all check format notebooks clean
+.PHONY: help demo train test test-all check format notebooks bench docs clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,10 +61,13 @@ LIMITS ?= --build-seconds 120 --search-seconds 30
 COMPARE = $(BENCH)/bin/python -m benchmarks.peers.bench --sizes $(SIZES) $(LIMITS) --scratch .data
 
 bench: $(BENCH)/.done  ## Compare with peers at several sizes (an hour on a busy machine): tables, plots
-	$(COMPARE) --json .data/bench_random.json --plot docs/bench_scaling.svg
+	$(COMPARE) --json results/peers.json --plot docs/bench_scaling.svg
 	@test -e .data/real/manifest.json || echo "no .data/real: see benchmarks/data/real_embeddings.py"
 	@test ! -e .data/real/manifest.json || $(COMPARE) --set real \
-		--json .data/bench_real.json --plot docs/bench_real.svg
+		--json .data/bench_real.json --plot .data/bench_real.svg
+
+docs: $(VENV)/bin/python  ## Fill the tables of the documents from results/*.json
+	$(BIN)/python -m benchmarks.tables
 
 clean:  ## Remove the environment and what the demo made
 	rm -rf $(VENV) $(INDEX) demo_hits.html

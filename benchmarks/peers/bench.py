@@ -1,6 +1,7 @@
 """Scoring and search beside peers, in one run: `make bench`, or
 
-    .data/bench-venv/bin/python -m benchmarks.peers.bench --sizes 1000 10000 --json bench.json
+    .data/bench-venv/bin/python -m benchmarks.peers.bench --sizes 1000 10000 \
+        --json results/peers.json
 
 Every contender (``contenders.py``) has a process of its own with one thread, builds from the same
 float32 file and then answers the same queries in turn: first all of them the first query, then all
@@ -25,8 +26,6 @@ import json
 import math
 import multiprocessing
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -39,8 +38,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import results as records
+from benchmarks.data.real_embeddings import read_real
 from benchmarks.peers.contenders import CONTENDERS, SAMPLE, Array, Contender
 
+CLAIM = "Exhaustive search and the cascade beside other libraries, one thread each, in one run."
 K = 10
 _IMPORT_SECONDS = 300
 _PATIENCE = 6
@@ -398,13 +400,8 @@ def _say(text: str) -> None:
 
 
 def _about(given: argparse.Namespace) -> dict[str, Any]:
-    command = ["git", "log", "-1", "--format=%h"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "commit": commit,
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        "time": time.strftime("%H:%M UTC", time.gmtime()),
         "load": [round(load, 1) for load in os.getloadavg()],
         "set": given.set,
         "queries": given.queries,
@@ -413,7 +410,7 @@ def _about(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads(path.read_text())["results"]
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["numbers"]["rows"]
     return rows
 
 
@@ -422,8 +419,6 @@ def _tasks(given: argparse.Namespace, folder: Path) -> Iterator[Task]:
         for size in sorted(given.sizes):
             yield random_task(folder, size, given.dimension, given.queries)
         return
-    from real_embeddings import read_real
-
     real = read_real(given.real) if given.real else read_real()
     for size in sorted({min(size, len(real.vectors)) for size in given.sizes}):
         yield real_task(folder, size, given.queries, real)
@@ -437,24 +432,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ways, missing = installed(list(dict.fromkeys((CONTENDERS[0], *wanted))))
     _say(f"not installed: {', '.join(missing) or 'none'}")
     before = [row for path in given.add for row in _read_rows(path)]
-    about, results = {**_about(given), "missing": missing}, before
+    about, found = {**_about(given), "missing": missing}, before
     limits = {name: getattr(given, name) for name in ("rounds", "build_seconds", "search_seconds")}
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
         for rows in measure(_tasks(given, Path(folder)), ways, **limits):
-            results = merged([*before, *rows])
-            _keep(given, about, results)
-    print(table(results, missing))
+            found = merged([*before, *rows])
+            _keep(given, about, found)
+    print(table(found, missing))
     return 0
 
 
-def _keep(
-    given: argparse.Namespace, about: dict[str, Any], results: Sequence[dict[str, Any]]
-) -> None:
+def _keep(given: argparse.Namespace, about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
     """What is measured so far: a run that is stopped leaves it."""
     if given.json:
-        given.json.write_text(json.dumps({**about, "results": results}, indent=1))
+        records.write(given.json, CLAIM, {**about, "rows": rows})
     if given.plot:
-        plot(results, given.plot, f"(16,64) over {given.set} vectors, one thread")
+        plot(rows, given.plot, f"(16,64) over {given.set} vectors, one thread")
 
 
 def _matches(name: str, parts: Sequence[str]) -> bool:

@@ -135,7 +135,7 @@ class Report:
         """For JSON; ``kind`` chooses the targets."""
         return {
             "checkpoint": self.checkpoint,
-            "fingerprint": self.fingerprint,
+            "dimension": self.dimension,
             "sets": [one.to_dict() for one in self.sets],
             "refused": list(self.refused),
             "latency": dict(self.latency),

@@ -133,9 +133,13 @@ async def measure(search: Search, runs: int, idle_seconds: float = 1) -> dict[st
                 await way(search)
             seconds.setdefault(way.__name__, []).append(time.perf_counter() - start)
             blocked.setdefault(way.__name__, []).append(1000 * watch.worst)
+    middle = {name: round(float(np.median(found)), 3) for name, found in seconds.items()}
     return {
-        "seconds": {name: round(float(np.median(found)), 3) for name, found in seconds.items()},
-        "blocked_ms": {name: [round(one, 1) for one in found] for name, found in blocked.items()},
+        "in_sequence_s": middle["in_sequence"],
+        "at_once_s": middle["at_once"],
+        "blocked_ms": [round(one, 1) for one in blocked["at_once"]],
+        "in_sequence_blocked_ms": [round(one, 1) for one in blocked["in_sequence"]],
+        "idle_blocked_ms": [round(one, 1) for one in blocked["idle"]],
     }
 
 
@@ -169,12 +173,12 @@ def main() -> None:
         with tqdm(total=options.pages, desc="Indexing", file=sys.stderr) as bar:
             pages = (Page(source=f"{n}", text=f"page {n} " * 200) for n in range(options.pages))
             index.add(pages, progress=bar.update)
-        found = {
-            name: asyncio.run(measure(search, options.runs))
+        series = [
+            {"framework": name, **asyncio.run(measure(search, options.runs))}
             for name, search in retrievers(index, (16, 64)).items()
-        }
+        ]
     about = {"pages": options.pages, "dimension": encoder.dimension, "queries": len(QUERIES)}
-    found = {**about, "model": options.model, **found}
+    found = {**about, "model": options.model, "series": series}
     print(json.dumps(found, indent=2))
     if options.json:
         results.write(options.json, CLAIM, found)

@@ -8,8 +8,7 @@ takes encoded pages and queries instead: ``values`` (int8, (pages, 64, D)), ``sc
 ``queries`` (float32, (queries, 16, D)) and ``fingerprint`` of the checkpoint that made them
 (``data.tex_vectors`` and ``data.debian_vectors`` write such files).
 
-Under ``ways``, each query is asked in every way in turn, so that all ways meet the same machine;
-with ``"source": "chroma"`` the vectors come out of Chroma's records, as where no cache can be kept.
+Under ``ways``, each query is asked in every way in turn, so that all ways meet the same machine.
 The target at (16,64) with 200 candidates is a median of at most 4 ms. ``--profile`` prints where
 that time goes.
 """
@@ -162,42 +161,30 @@ WAYS: dict[str, dict[str, Any]] = {
     "exhaustive": {"exhaustive": True},
     "exhaustive (4,8)": {"exhaustive": True, "budget": "4,8"},
 }
-"""Ways to search; those of an index without a cache are candidates and exhaustive."""
+"""Ways to search an index."""
 
 
-def search_ways(
-    index: PageIndex, queries: NDArray[np.float32], *, slow_searches: int
-) -> list[dict[str, Any]]:
-    """Ask each query in every way in turn: milliseconds, and recall of the exact top 10.
-
-    The ways that read Chroma's records are asked the first ``slow_searches`` queries only.
-    """
+def search_ways(index: PageIndex, queries: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """Ask each query in every way in turn: milliseconds, and recall of the exact top 10."""
     index.calibrate([str(n) for n in range(200)])
-    without = PageIndex.open(index.info()["index"], index.encoder)
-    without.search_without_cache()
-    slow = {name: WAYS[name] for name in ("candidates", "exhaustive")}
-    asked = [(index, "cache", name, way) for name, way in WAYS.items()]
-    asked += [(without, "chroma", name, way) for name, way in slow.items()]
-    spent: dict[tuple[str, str], list[float]] = {}
-    found: dict[tuple[str, str], list[set[str]]] = {}
-    for number, query in enumerate(queries):
-        for one, source, name, way in asked:
-            if source == "cache" or number < slow_searches:
-                start = time.perf_counter()
-                hits = one.search_vectors(query, 10, **way)
-                spent.setdefault((source, name), []).append(time.perf_counter() - start)
-                found.setdefault((source, name), []).append({hit.page.id for hit in hits})
-    exact = found["cache", "exhaustive"]
+    spent: dict[str, list[float]] = {name: [] for name in WAYS}
+    found: dict[str, list[set[str]]] = {name: [] for name in WAYS}
+    for query in queries:
+        for name, way in WAYS.items():
+            start = time.perf_counter()
+            hits = index.search_vectors(query, 10, **way)
+            spent[name].append(time.perf_counter() - start)
+            found[name].append({hit.page.id for hit in hits})
     return [
         {
             "way": name,
-            "source": source,
+            "source": "cache",
             "searches": len(times),
             "p50_ms": round(1000 * float(np.median(times)), 2),
             "p95_ms": round(1000 * float(np.percentile(times, 95)), 2),
-            "recall@10": round(_recall(found[source, name], exact), 4),
+            "recall@10": round(_recall(found[name], found["exhaustive"]), 4),
         }
-        for (source, name), times in spent.items()
+        for name, times in spent.items()
     ]
 
 
@@ -252,11 +239,7 @@ def main() -> None:
             "dimension": encoder.dimension,
             "store_pages_per_second": round(args.pages / seconds, 1),
             **_opening(index, encoder.encode_query(range(1))[0]),
-            "ways": search_ways(
-                index,
-                encoder.encode_query(range(200, 200 + args.searches)),
-                slow_searches=args.exhaustive_searches,
-            ),
+            "ways": search_ways(index, encoder.encode_query(range(200, 200 + args.searches))),
             "results": search_speed(
                 index,
                 encoder,

@@ -191,7 +191,8 @@ def test_a_second_run_encodes_nothing_and_says_the_same(run, text_set, tmp_path)
     _, second, _ = run(*arguments)
     assert (first.out, models["mini"].encoded) == (second.out, [])
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["sets"][0]["rows"][0]["ndcg@5"] == 1
+    assert found["fingerprint"] == models["mini"].fingerprint
+    assert found["numbers"]["sets"][0]["rows"][0]["ndcg@5"] == 1
     assert {"target", "set"} <= set(re.findall(r"\w+", second.out))
 
 
