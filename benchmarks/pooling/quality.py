@@ -59,7 +59,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("checkpoint")
     parser.add_argument("datasets", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--out", type=Path, default=Path(".data/pooling"))
     parser.add_argument("--limit", type=int, default=400, help="queries a set (default: 400)")
     parser.add_argument("--mode", choices=("fused", "image", "text"), default="text")
     parser.add_argument("--batch-size", type=int, default=32)

@@ -14,9 +14,11 @@ from PIL import Image
 from benchmarks.data import opencqa
 from benchmarks.quality import bm25, formats, hybrid
 from benchmarks.search import async_retrieval, gpu, index_speed, search_speed
+from metaembed_rag import PageIndex
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.evaluation import read_dataset
+from metaembed_rag.evaluation import Dataset, Query, read_dataset
 from metaembed_rag.pages import Page, ocr
+from metaembed_rag.search.fusion import Fusion
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
 
@@ -162,6 +164,21 @@ def test_only_candidates_are_fused(monkeypatch):
     monkeypatch.setattr(hybrid, "CANDIDATES", 1)
     scores = hybrid.among_candidates(np.add, np.array([1.0, 9.0, 2.0]), np.array([0.0, 0.0, 5.0]))
     assert scores.tolist() == [-np.inf, 9.0, 7.0]
+
+
+def test_what_is_fused_here_is_what_an_index_finds(tmp_path):
+    texts = [f"wings lift {word} drag" for word in "abcdefgh"] + ["sales by region", "wings"]
+    pages = tuple(Page("p", number=n, text=text) for n, text in enumerate(texts, 1))
+    query = Query("q", "wings of region")
+    data = Dataset("toy", pages, (query,), {"q": {pages[0].id: 1}})
+    encoded = hybrid.encode(data, FakeEncoder(), None)
+    index = PageIndex.open(tmp_path / "index", FakeEncoder())
+    index.add(pages)
+    hits = index.search(query.text, k=len(pages), budget=(4, 8), hybrid=True)
+    maxsim, words = hybrid._maxsim(encoded, RetrievalBudget(4, 8)), hybrid.Words.of(data).both()
+    fused = hybrid.among_candidates(Fusion().scores, maxsim[0], words[0])
+    expected = dict(zip((page.id for page in pages), fused, strict=True))
+    assert {hit.page.id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-5)
 
 
 def test_scoring_on_a_device_is_timed_where_it_gives_the_bits_of_the_cpu():
