@@ -37,6 +37,11 @@ SETS = {
 }
 """Heading of a column -> the set in the records."""
 SHORT = tuple(SETS)[:4]
+TIMED = (
+    *("formats", "latency", "kernels", "peers", "indexing", "async_retrieval", "hybrid_speed"),
+    *("search_long_pages", "search_short_texts"),
+)
+"""Records whose tables name the machine."""
 NONE = "–"
 _MARK = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
@@ -314,13 +319,10 @@ def latency(record: Record) -> Lines:
         "pages in batches": ("pages_per_second", "a second"),
     }
     of = record["numbers"]
-    rows = [
-        [name, f"{number(of[key])} ({number(of[f'{key}_cpu'])}) {unit}"]
-        for name, (key, unit) in named.items()
-    ]
+    rows = [[name, f"{number(of[f'{key}_cpu'])} {unit}"] for name, (key, unit) in named.items()]
     size = f"{of['bytes'] / 1e6:.1f} MB, of which weights {of['weight_bytes'] / 1e6:.1f} MB"
     rows += [["parameters", whole(of["parameters"])], ["on disk", size]]
-    return grid(["one CPU thread", "wall clock (CPU)"], rows)
+    return grid(["one thread", "CPU time"], rows)
 
 
 def search_ways(record: Record) -> Lines:
@@ -580,7 +582,13 @@ class Table:
 def _origin(name: str, record: Record, page: Path) -> str:
     link = Path(os.path.relpath(FOLDER / f"{name}.json", page.parent)).as_posix()
     which = f"`mini` `{record['fingerprint'][:8]}`, " if "fingerprint" in record else ""
-    return f"{which}{record['measured']}, `{record['commit']}`: [{name}.json]({link})"
+    where = f" on {_machine(record['machine'])}" if name in TIMED else ""
+    return f"{which}{record['measured']}, `{record['commit']}`{where}: [{name}.json]({link})"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    load = f" at a load of {machine['load']}" if "load" in machine else ""
+    return f"{machine['cores']} shared cores of {machine['cpu']}{load}"
 
 
 TABLES: dict[str, Table] = {

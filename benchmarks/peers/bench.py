@@ -383,7 +383,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _units(generator: np.random.Generator, *shape: int) -> Array:
-    made = generator.standard_normal(shape, dtype=np.float32)
+    made: Array = generator.standard_normal(shape, dtype=np.float32)
     return made / np.linalg.norm(made, axis=-1, keepdims=True)
 
 

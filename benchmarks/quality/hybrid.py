@@ -156,7 +156,8 @@ def among_candidates(
 def _best(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     if len(scores) <= CANDIDATES:
         return np.ones(len(scores), dtype=bool)
-    return scores >= np.partition(scores, -CANDIDATES)[-CANDIDATES]
+    best: NDArray[np.bool_] = scores >= np.partition(scores, -CANDIDATES)[-CANDIDATES]
+    return best
 
 
 def per_query(dataset: Dataset, scores: NDArray[Any]) -> NDArray[np.float64]:
