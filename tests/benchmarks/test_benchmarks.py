@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.data import opencqa
 from benchmarks.quality import bm25, formats, hybrid
-from benchmarks.search import async_retrieval, gpu, index_speed, search_speed
+from benchmarks.search import async_retrieval, disk_size, gpu, index_speed, search_speed
 from metaembed_rag import PageIndex
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import Dataset, Query, read_dataset
@@ -117,6 +117,17 @@ def test_search_speed_times_candidate_and_exhaustive_searches(tmp_path):
     ways = search_speed.search_ways(index, encoder.encode_query(range(3)))
     assert [(way["source"], way["searches"]) for way in ways] == [("cache", 3)] * 5
     assert {way["way"]: way["recall@10"] for way in ways}["cascade"] == 1.0  # 30 pages are few
+
+
+def test_the_parts_of_an_index_on_disk_are_its_whole(tmp_path):
+    found = disk_size.disk_size(tmp_path / "index", 20, search_speed.RandomEncoder(8), text=50)
+    assert set(found["bytes_per_page"]) == {
+        "Chroma's database",
+        "Chroma's graph and other files",
+        "vector cache",
+    }
+    assert sum(found["bytes_per_page"].values()) == pytest.approx(found["whole"], abs=3)
+    assert found["vectors"] == 64 * (8 + 2)
 
 
 def test_hybrid_compares_every_fusion_with_each_system_alone(text_set, tmp_path, monkeypatch):
