@@ -381,6 +381,7 @@ def indexing(record: Record) -> Lines:
     rows = [
         ["pages", f"{whole(of['pages'])}, on {of['threads']} threads of torch"],
         ["pages a second, end to end", number(of["pages_per_second"])],
+        ["pages a second of CPU, all threads", number(of["pages_per_cpu_second"])],
         ["peak memory", f"{of['peak_gb']:.2f} GB"],
         ["share of waiting for store and hashing", f"{of['share_of_store_and_hash']:.1%}"],
         [
@@ -508,7 +509,7 @@ def _of_peers(record: Record) -> str:
 
 def _of_indexing(record: Record) -> str:
     of = record["numbers"]
-    return f"{number(of['pages_per_second'])} pages a second, {of['peak_gb']:.2f} GB"
+    return f"{number(of['pages_per_cpu_second'])} pages a second of CPU, {of['peak_gb']:.2f} GB"
 
 
 def _of_disk(record: Record) -> str:

@@ -36,18 +36,19 @@ def index_speed(pages: Iterable[Page], encoder: Encoder, where: Path) -> dict[st
     """Index ``pages`` into a new folder.
 
     Returns:
-        Pages, seconds, pages a second, seconds and share of each part, peak memory in GB (of this
+        Pages, seconds, pages a second and a second of the processor, seconds and share of each part, peak memory in GB (of this
         process, the model included), and bytes of the index a page, pictures included.
     """
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     report = PageIndex.open(where, encoder).add(pages)
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
     files = [path.stat().st_size for path in where.rglob("*") if path.is_file()]
     return {
         "pages": report.added,
         "skipped": [str(error) for error in report.skipped],
         "seconds": round(seconds, 2),
         "pages_per_second": round(report.added / seconds, 2),
+        "pages_per_cpu_second": round(report.added / busy, 2),
         "peak_gb": round(_peak_bytes() / 1e9, 3),
         "index_bytes_per_page": round(sum(files) / max(1, report.added)),
         "seconds_of": {part: round(spent, 3) for part, spent in report.seconds.items()},
