@@ -303,7 +303,7 @@ def _kept_rows(path: Path, make: Callable[[], list[Row]]) -> list[Row]:
 
 def latency(checkpoint: str, folder: Path) -> dict[str, Any]:
     """What ``latency.py`` prints, from a process of its own with one thread."""
-    command = [sys.executable, "-m", latency.__name__, checkpoint, str(folder)]
+    command = [sys.executable, "-m", "benchmarks.quality.latency", checkpoint, str(folder)]
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=alone, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -36,8 +36,9 @@ def index_speed(pages: Iterable[Page], encoder: Encoder, where: Path) -> dict[st
     """Index ``pages`` into a new folder.
 
     Returns:
-        Pages, seconds, pages a second and a second of the processor, seconds and share of each part, peak memory in GB (of this
-        process, the model included), and bytes of the index a page, pictures included.
+        Pages, seconds, pages a second and a second of the processor, seconds and share of each
+        part, peak memory in GB (of this process, the model included), and bytes of the index a
+        page, pictures included.
     """
     start, busy = time.perf_counter(), time.process_time()
     report = PageIndex.open(where, encoder).add(pages)
