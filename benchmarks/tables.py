@@ -418,7 +418,7 @@ def hybrid_speed(record: Record) -> Lines:
         "first hybrid search of a process: load the word index": "hybrid, loading BM25",
         "first hybrid search after a change: build it": "hybrid, building BM25",
     }
-    return grid(["search", "ms"], [[name, number(of[key])] for name, key in named.items()])
+    return grid(["search", "CPU ms"], [[name, number(of[key])] for name, key in named.items()])
 
 
 def async_retrieval(record: Record) -> Lines:
@@ -520,7 +520,7 @@ def _of_disk(record: Record) -> str:
 
 def _of_hybrid_speed(record: Record) -> str:
     of = record["numbers"]
-    return f"{number(of['hybrid'])} ms beside {number(of['search'])} ms"
+    return f"{number(of['hybrid'])} ms of CPU beside {number(of['search'])} ms"
 
 
 def _of_async(record: Record) -> str:
