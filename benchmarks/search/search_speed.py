@@ -73,7 +73,7 @@ class RandomEncoder:
 
     def _random(self, count: int, vectors: int) -> NDArray[np.float32]:
         shape = (count, vectors, self.dimension)
-        made = self._generator.standard_normal(shape, dtype=np.float32)
+        made: NDArray[np.float32] = self._generator.standard_normal(shape, dtype=np.float32)
         return made / np.linalg.norm(made, axis=-1, keepdims=True)
 
 
@@ -101,7 +101,9 @@ class GivenEncoder(RandomEncoder):
         self, queries: Sequence[Any], *, batch_size: int = 32, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """Float32 unit vectors of shape (queries, 16, D)."""
-        return self.queries[[int(query) % len(self.queries) for query in queries]]
+        rows = [int(query) % len(self.queries) for query in queries]
+        found: NDArray[np.float32] = self.queries[rows]
+        return found
 
     def encode_document(
         self, documents: Sequence[Any], *, batch_size: int = 32, show_progress: bool = False
