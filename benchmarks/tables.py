@@ -149,12 +149,11 @@ def budgets(quality: Record) -> Lines:
     return grid([*head, *(f"nDCG@5, {one}" for one in sets)], rows)
 
 
-def results(quality: Record, ocr: Record, beside: Record) -> Lines:
+def results(quality: Record, beside: Record) -> Lines:
     """Beside BM25 and what fits into the same bytes."""
-    records = (quality, ocr, beside)
     last = [("`mini` at (16,64) + BM25 (hybrid)", "hybrid", "(16,64)")]
     return systems(
-        records, [*BM25, *BESIDE, *MINI, *last], SHORT, lambda row: percent(row["ndcg@5"])
+        (quality, beside), [*BM25, *BESIDE, *MINI, *last], SHORT, lambda row: percent(row["ndcg@5"])
     )
 
 
@@ -174,7 +173,7 @@ def formats_everywhere(quality: Record) -> Lines:
     """Every format and prefix at every budget."""
     rows = [(f"{name} {size}", name, size) for name in ("fp32", *FORMATS, *CUT) for size in SIZES]
     cell: Callable[[Row], str] = lambda row: f"{percent(row['ndcg@5'])} ({percent(row['ndcg@10'])})"  # noqa: E731
-    return systems((quality,), rows, SHORT[:3], cell)
+    return systems((quality,), rows, SHORT, cell)
 
 
 def pooling(quality: Record, ocr: Record, beside: Record) -> Lines:
@@ -261,7 +260,7 @@ def _fusions(sets: Sequence[Row]) -> Lines:
     return grid([*head, "over the better BM25"], rows)
 
 
-def wrong_answers(*records: Record) -> Lines:
+def wrong_answers(record: Record) -> Lines:
     """How many queries of each kind."""
     head = ["set", "kind", "queries", "first page of the same document", "right page in the top 5"]
     rows = [
@@ -272,7 +271,6 @@ def wrong_answers(*records: Record) -> Lines:
             str(row["same_document"]),
             str(row["right_in_top_5"]),
         ]
-        for record in records
         for row in record["numbers"]
     ]
     return grid(head, rows)
@@ -441,10 +439,8 @@ def async_retrieval(record: Record) -> Lines:
 
 
 def _of_quality(record: Record) -> str:
-    one, full = (
-        [_ndcg(record, name, size) for name in SHORT[:3]] for size in (SIZES[0], SIZES[-1])
-    )
-    return f"(1,1) {' / '.join(one)}, (16,64) {' / '.join(full)} on {', '.join(SHORT[:3])}"
+    one, full = ([_ndcg(record, name, size) for name in SHORT] for size in (SIZES[0], SIZES[-1]))
+    return f"(1,1) {' / '.join(one)}, (16,64) {' / '.join(full)} on {', '.join(SHORT)}"
 
 
 def _ndcg(record: Record, heading: str, size: str, system: str = "int8") -> str:
@@ -452,9 +448,8 @@ def _ndcg(record: Record, heading: str, size: str, system: str = "int8") -> str:
 
 
 def _of_ocr(record: Record) -> str:
-    names = tuple(SETS)[3:]
-    full = [_ndcg(record, name, SIZES[-1]) for name in names]
-    return f"(16,64) {' / '.join(full)} on {', '.join(names)}"
+    (name,) = tuple(SETS)[4:]
+    return f"(16,64) {_ndcg(record, name, SIZES[-1])} on {name}"
 
 
 def _of_beside(record: Record) -> str:
@@ -547,7 +542,6 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "hybrid": _of_hybrid,
     "hybrid_development": _of_choices,
     "wrong_answers": _of_wrong,
-    "wrong_answers_charts": _of_wrong,
     "training_curve": _of_curve,
     "manpages": _of_manpages,
     "latency": _of_latency,
@@ -619,14 +613,14 @@ TABLES: dict[str, Table] = {
     "formats": Table(formats, ("formats",)),
     "formats_kept": Table(formats_kept, ("formats",)),
     "formats_everywhere": Table(formats_everywhere, ("quality",)),
-    "results": Table(results, ("quality", "quality_ocr", "beside")),
+    "results": Table(results, ("quality", "beside")),
     "card_quality": Table(card_quality, ("quality", "quality_ocr", "beside")),
     "card_formats": Table(card_formats, ("quality", "quality_ocr")),
     "pooling": Table(pooling, ("quality", "quality_ocr", "beside")),
     "hybrid": Table(hybrid, ("hybrid",)),
     "hybrid_choices": Table(hybrid_choices, ("hybrid_development",)),
     "hybrid_speed": Table(hybrid_speed, ("hybrid_speed",)),
-    "wrong_answers": Table(wrong_answers, ("wrong_answers", "wrong_answers_charts")),
+    "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
     "training_curve": Table(training_curve, ("training_curve",)),
     "manpages": Table(manpages, ("manpages",)),
     "latency": Table(latency, ("latency",)),
