@@ -521,7 +521,8 @@ def _of_hybrid_speed(record: Record) -> str:
 def _of_async(record: Record) -> str:
     series = record["numbers"]["series"]
     ratios = [one["at_once_s"] / one["in_sequence_s"] for one in series]
-    return f"{min(ratios):.2f} to {max(ratios):.2f} of the time"
+    told = sorted({f"{one:.2f}" for one in ratios})
+    return f"{' to '.join(dict.fromkeys((told[0], told[-1])))} of the time"
 
 
 def _of_curve(record: Record) -> str:
