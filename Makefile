@@ -8,7 +8,7 @@ INDEX := demo_index
 SPEC := pyproject.toml constraints.txt
 SEARCH = $(BIN)/metaembed search --index $(INDEX) -k 2
 
-.PHONY: help demo train test test-all check format notebooks clean
+.PHONY: help demo train test test-all check format notebooks bench docs clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,11 +52,12 @@ test-fast: $(VENV)/.test  ## Run the tests that are no whole programs (under a m
 test-all: $(VENV)/.test  ## Run the slow tests too
 	$(PYTEST) -m "not network" $(OPTIONS)
 
-check: $(VENV)/.test  ## ruff, mypy, pydoclint
+check: $(VENV)/.test  ## ruff, mypy, pydoclint, the tables of the documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	BIN=$(BIN) .ci/docstrings
+	$(BIN)/python -m benchmarks.tables --check
 
 hooks: $(VENV)/.test  ## Check each commit before it is made (pre-commit)
 	$(BIN)/pre-commit install
@@ -72,13 +73,16 @@ notebooks: $(VENV)/.test  ## Run the notebooks again and keep their outputs
 BENCH := .data/bench-venv
 SIZES ?= 1000 10000 100000
 LIMITS ?= --build-seconds 120 --search-seconds 30
-COMPARE = $(BENCH)/bin/python benchmarks/bench.py --sizes $(SIZES) $(LIMITS) --scratch .data
+COMPARE = $(BENCH)/bin/python -m benchmarks.peers.bench --sizes $(SIZES) $(LIMITS) --scratch .data
 
 bench: $(BENCH)/.done  ## Compare with peers at several sizes (an hour on a busy machine): tables, plots
-	$(COMPARE) --json .data/bench_random.json --plot docs/bench_scaling.svg
-	@test -e .data/real/manifest.json || echo "no .data/real: see benchmarks/real_embeddings.py"
+	$(COMPARE) --json results/peers.json --plot docs/bench_scaling.svg
+	@test -e .data/real/manifest.json || echo "no .data/real: see benchmarks/data/real_embeddings.py"
 	@test ! -e .data/real/manifest.json || $(COMPARE) --set real \
-		--json .data/bench_real.json --plot docs/bench_real.svg
+		--json .data/bench_real.json --plot .data/bench_real.svg
+
+docs: $(VENV)/bin/python  ## Fill the tables of the documents from results/*.json
+	$(BIN)/python -m benchmarks.tables
 
 clean:  ## Remove the environment and what the demo made
 	rm -rf $(VENV) $(INDEX) demo_hits.html
@@ -101,7 +105,7 @@ $(VENV)/.test: $(VENV)/bin/python $(SPEC)
 	$(PIP) -e '.[all,dev]'
 	@touch $@ $(VENV)/.demo
 
-$(BENCH)/.done: benchmarks/requirements.txt $(VENV)/.test
+$(BENCH)/.done: benchmarks/peers/requirements.txt $(VENV)/.test
 	@echo "== Set up $(BENCH) with the peers, over the project's packages"
 	@$(BIN)/python -m venv $(BENCH)
 	@packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \

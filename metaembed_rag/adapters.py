@@ -34,7 +34,7 @@ _SEARCH_THREADS = ThreadPoolExecutor(2, thread_name_prefix="metaembed-search")
 """Python runs one thread at a time, and each may keep the others waiting for 5 ms or more: with the
 six threads of asyncio's own pool, 32 searches at once kept an event loop waiting for 37 to 138 ms
 and took 1.34 s, with two threads 21 to 28 ms and 1.62 s, in sequence 2.11 s
-(``benchmarks/async_retrieval.py``, 1,000 pages, 2 cores)."""
+(``benchmarks/search/async_retrieval.py``, 1,000 pages, 2 cores)."""
 
 ImageLike = str | Path | bytes | io.BytesIO | Image.Image
 """A path, bytes, an open file or a PIL image."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 import subprocess
@@ -11,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,15 +174,3 @@ def run(capsys) -> Callable[..., tuple[str, str]]:
         return out, err
 
     return run
-
-
-@pytest.fixture
-def script(monkeypatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Import a benchmark as it sees itself when it is run."""
-    folder = Path(__file__).parent.parent / "benchmarks"
-    if not folder.is_dir():
-        pytest.skip("the benchmarks are not part of this distribution")
-    monkeypatch.syspath_prepend(str(folder))
-    yield importlib.import_module
-    for name in [name for name in sys.modules if (folder / f"{name}.py").exists()]:
-        del sys.modules[name]

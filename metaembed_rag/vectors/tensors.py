@@ -2,7 +2,7 @@
 
 Pages stay in int8 on the device and are read once, in blocks: their products with the queries are
 whole numbers (int32), of which one block exists at a time. :class:`TensorPages` holds an index's
-pages there. Measured on no GPU yet: ``benchmarks/gpu.py`` is to be run where there is one.
+pages there. Measured on no GPU yet: ``benchmarks/search/gpu.py`` is to be run where there is one.
 """
 
 from __future__ import annotations

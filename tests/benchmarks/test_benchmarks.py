@@ -1,20 +1,28 @@
-"""The benchmark scripts run, at toy sizes; what they measure is in RESULTS.md."""
+"""The benchmarks run, at toy sizes; what they measure is in results/."""
 
+import asyncio
 import json
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.data import opencqa
+from benchmarks.quality import bm25, formats, hybrid
+from benchmarks.search import async_retrieval, disk_size, gpu, index_speed, search_speed
+from metaembed_rag import PageIndex
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.evaluation import read_dataset
+from metaembed_rag.evaluation import Dataset, Query, read_dataset
 from metaembed_rag.pages import Page, ocr
+from metaembed_rag.search.fusion import Fusion
 from metaembed_rag.testing import FakeEncoder
+from metaembed_rag.vectors.formats import FORMATS
 
 CHECKOUT = Path(__file__).parents[2]
-SCRIPTS = CHECKOUT / "benchmarks"
 DATA = Path(os.environ.get("METAEMBED_DATA", CHECKOUT.parent / "shared" / "data"))
 
 
@@ -40,8 +48,7 @@ def text_set(tmp_path):
     return folder
 
 
-def test_stemming_makes_bm25_find_other_forms_of_a_word(script):
-    bm25 = script("bm25")
+def test_stemming_makes_bm25_find_other_forms_of_a_word():
     texts = ["the lift of wings", "a wing that drags"]
     (plain,), _ = bm25.bm25_scores(texts, ["wing"], stemmed=False)
     (stemmed,), _ = bm25.bm25_scores(texts, ["wing"], stemmed=True)
@@ -49,8 +56,8 @@ def test_stemming_makes_bm25_find_other_forms_of_a_word(script):
     assert stemmed[0] > 0 < stemmed[1]
 
 
-def test_bm25_gives_no_points_for_a_query_of_stop_words(script):
-    scores, _ = script("bm25").bm25_scores(["some text"], ["the of"], stemmed=False)
+def test_bm25_gives_no_points_for_a_query_of_stop_words():
+    scores, _ = bm25.bm25_scores(["some text"], ["the of"], stemmed=False)
     assert scores.tolist() == [[0]]
 
 
@@ -64,52 +71,35 @@ def test_bm25_gives_no_points_for_a_query_of_stop_words(script):
     ],
 )
 def test_bm25_on_real_sets_is_what_another_implementation_of_ndcg_gave(
-    script, name, pages, queries, plain, stemmed
+    name, pages, queries, plain, stemmed
 ):
     if not (DATA / name).is_dir():
         pytest.skip(f"the set {name} is not at {DATA}; METAEMBED_DATA names its folder")
     dataset = read_dataset(DATA / name)
     assert (len(dataset.pages), len(dataset.queries), dataset.unjudged) == (pages, queries, 0)
-    found = [100 * result["ndcg@5"] for result in script("bm25").bm25_results(dataset)]
+    found = [100 * result["ndcg@5"] for result in bm25.bm25_results(dataset)]
     assert found == pytest.approx([plain, stemmed], abs=0.06)
 
 
-def test_the_table_has_a_row_for_both_bm25_and_every_budget(script, text_set, monkeypatch):
-    monkeypatch.setattr(ocr, "read_text", lambda image: "sales by region")
-    module = script("evaluate_all")
-    encoder = FakeEncoder(modalities=["text"])
-    (report,) = module.evaluate_all([text_set], encoder)
-    assert report["skipped"] == []
-    assert [result["system"] for result in report["bm25"]] == ["BM25 plain", "BM25 stemmed"]
-    # The picture is found by its OCR text, and "the" (a stop word) finds the first id.
-    assert report["bm25"][0]["ndcg@5"] == 1
-    rows = module.table([report]).splitlines()[2:]
-    assert len(rows) == 2 + 5
-    assert rows[0].startswith("| toy (3 queries, 3 pages) | BM25 plain | 100.0 [100.0, 100.0] |")
-    assert "| fake, fused, (16,64) |" in rows[-1]
-    assert rows[-1].endswith(f"| {64 * (64 + 2):,} |")
-
-
 @pytest.mark.parametrize("copy", [True, False])
-def test_opencqa_charts_become_a_set_of_pictures_and_all_their_questions(script, tmp_path, copy):
+def test_opencqa_charts_become_a_set_of_pictures_and_all_their_questions(tmp_path, copy):
     source = tmp_path / "source"
     (source / "images").mkdir(parents=True)
     for name in "123":
         Image.new("RGB", (2, 2)).save(source / "images" / f"{name}.webp")
     records = [{"image": f"images/{n}.webp", "text": f"{n}{q}?"} for n in "123" for q in "xy"]
     (source / "val.jsonl").write_text("\n".join(map(json.dumps, records)))
-    module = script("opencqa_beir")
-    assert module.make_opencqa(source, tmp_path / "out", charts=2, seed=1, copy=copy) == (2, 4)
+    assert opencqa.make_opencqa(source, tmp_path / "out", charts=2, seed=1, copy=copy) == (2, 4)
     dataset = read_dataset(tmp_path / "out")
     assert [page.text for page in dataset.pages] == ["", ""]
     assert all(query.text[0] in dataset.qrels[query.id] for query in dataset.queries)
     with pytest.raises(FileExistsError, match="name a new folder"):
-        module.make_opencqa(source, tmp_path / "out")
+        opencqa.make_opencqa(source, tmp_path / "out")
 
 
-def test_index_speed_accounts_for_its_pages_and_time(script, tmp_path):
+def test_index_speed_accounts_for_its_pages_and_time(tmp_path):
     pages = [Page("p", number=n, text=f"page {n}", image=Image.new("RGB", (9, 9))) for n in (1, 2)]
-    found = script("index_speed").index_speed(pages, FakeEncoder(), tmp_path / "index")
+    found = index_speed.index_speed(pages, FakeEncoder(), tmp_path / "index")
     assert found["pages"] == 2
     assert found["skipped"] == []
     assert sum(found["seconds_of"].values()) <= found["seconds"] + 0.05
@@ -117,26 +107,31 @@ def test_index_speed_accounts_for_its_pages_and_time(script, tmp_path):
     assert found["index_bytes_per_page"] > 64 * (64 + 2)
 
 
-def test_search_speed_times_candidate_and_exhaustive_searches(script, tmp_path):
-    module = script("search_speed")
-    encoder = module.RandomEncoder(8)
-    index, _ = module.build(tmp_path / "index", 30, encoder)
+def test_search_speed_times_candidate_and_exhaustive_searches(tmp_path):
+    encoder = search_speed.RandomEncoder(8)
+    index, _ = search_speed.build(tmp_path / "index", 30, encoder)
     assert len(index) == 30
-    found = module.search_speed(index, encoder, searches=2, exhaustive_searches=1)
+    found = search_speed.search_speed(index, encoder, searches=2, exhaustive_searches=1)
     assert [result["budget"] for result in found[:5]] == [list(b) for b in RetrievalBudget.PAPER]
     assert [result.get("exhaustive", False) for result in found] == [False] * 7 + [True] * 5
     assert all(0 < result["p50_ms"] <= result["p95_ms"] for result in found)
-    ways = module.search_ways(index, encoder.encode_query(range(3)), slow_searches=1)
-    assert [(way["source"], way["searches"]) for way in ways] == [("cache", 3)] * 5 + [
-        ("chroma", 1)
-    ] * 2
+    ways = search_speed.search_ways(index, encoder.encode_query(range(3)))
+    assert [(way["source"], way["searches"]) for way in ways] == [("cache", 3)] * 5
     assert {way["way"]: way["recall@10"] for way in ways}["cascade"] == 1.0  # 30 pages are few
 
 
-def test_hybrid_compares_every_fusion_with_each_system_alone(
-    script, text_set, tmp_path, monkeypatch
-):
-    hybrid = script("hybrid")
+def test_the_parts_of_an_index_on_disk_are_its_whole(tmp_path):
+    found = disk_size.disk_size(tmp_path / "index", 20, search_speed.RandomEncoder(8), text=50)
+    assert set(found["bytes_per_page"]) == {
+        "Chroma's database",
+        "Chroma's graph and other files",
+        "vector cache",
+    }
+    assert sum(found["bytes_per_page"].values()) == pytest.approx(found["whole"], abs=3)
+    assert found["vectors"] == 64 * (8 + 2)
+
+
+def test_hybrid_compares_every_fusion_with_each_system_alone(text_set, tmp_path, monkeypatch):
     monkeypatch.setattr(ocr, "read_text", lambda picture: "")
     encoder = FakeEncoder()
     for _ in range(2):  # the second time from the cache
@@ -157,9 +152,8 @@ def test_hybrid_compares_every_fusion_with_each_system_alone(
     assert len(hybrid.choice_table(found).splitlines()) == 2 + len(hybrid.PAIR_WEIGHTS)
 
 
-def test_a_set_can_be_read_by_ocr_though_it_has_text(script, text_set, monkeypatch):
+def test_a_set_can_be_read_by_ocr_though_it_has_text(text_set, monkeypatch):
     monkeypatch.setattr(ocr, "read_text", lambda picture: "sales rose")
-    hybrid = script("hybrid")
     assert [page.text for page in hybrid.read_pictures(text_set, None).pages] == [
         "",  # no text layer and no picture
         "",
@@ -168,10 +162,7 @@ def test_a_set_can_be_read_by_ocr_though_it_has_text(script, text_set, monkeypat
     assert hybrid.read(text_set, None).pages[0].text == "the lift of wings"
 
 
-def test_development_data_share_no_query_and_no_chart_with_evaluation_sets(
-    script, text_set, tmp_path
-):
-    hybrid = script("hybrid")
+def test_development_data_share_no_query_and_no_chart_with_evaluation_sets(text_set, tmp_path):
     toy = read_dataset(text_set)
     assert [query.text for query in hybrid.without_queries(toy, [toy]).queries] == []
     rows = [{"image": f"images/{name}.webp", "text": f"What of {name}?"} for name in ("chart", "x")]
@@ -181,15 +172,63 @@ def test_development_data_share_no_query_and_no_chart_with_evaluation_sets(
     assert charts.qrels == {"x@0": {"x": 1}, "x@1": {"x": 1}}
 
 
-def test_only_candidates_are_fused(script, monkeypatch):
-    hybrid = script("hybrid")
+def test_only_candidates_are_fused(monkeypatch):
     monkeypatch.setattr(hybrid, "CANDIDATES", 1)
-    first, maxsim = np.array([3.0, 2.0, 1.0]), np.array([1.0, 9.0, 2.0])
-    scores = hybrid.among_candidates(np.add, first, maxsim, np.array([0.0, 0.0, 5.0]))
-    assert scores.tolist() == [1.0, -np.inf, 7.0]
+    scores = hybrid.among_candidates(np.add, np.array([1.0, 9.0, 2.0]), np.array([0.0, 0.0, 5.0]))
+    assert scores.tolist() == [-np.inf, 9.0, 7.0]
 
 
-def test_scoring_on_a_device_is_timed_where_it_gives_the_bits_of_the_cpu(script):
-    rows = script("gpu").measure("cpu", pages=50, dimension=32, queries=[1, 2], rounds=1)
+def test_what_is_fused_here_is_what_an_index_finds(tmp_path):
+    texts = [f"wings lift {word} drag" for word in "abcdefgh"] + ["sales by region", "wings"]
+    pages = tuple(Page("p", number=n, text=text) for n, text in enumerate(texts, 1))
+    query = Query("q", "wings of region")
+    data = Dataset("toy", pages, (query,), {"q": {pages[0].id: 1}})
+    encoded = hybrid.encode(data, FakeEncoder(), None)
+    index = PageIndex.open(tmp_path / "index", FakeEncoder())
+    index.add(pages)
+    hits = index.search(query.text, k=len(pages), budget=(4, 8), hybrid=True)
+    maxsim, words = hybrid._maxsim(encoded, RetrievalBudget(4, 8)), hybrid.Words.of(data).both()
+    fused = hybrid.among_candidates(Fusion().scores, maxsim[0], words[0])
+    expected = dict(zip((page.id for page in pages), fused, strict=True))
+    assert {hit.page.id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-5)
+
+
+def test_scoring_on_a_device_is_timed_where_it_gives_the_bits_of_the_cpu():
+    rows = gpu.measure("cpu", pages=50, dimension=32, queries=[1, 2], rounds=1)
     assert len({(row["budget"], row["queries"]) for row in rows}) == 5 * 2
     assert all(row["ms"] > 0 for row in rows)
+
+
+def test_the_benchmark_compares_formats_on_a_set(tmp_path, monkeypatch, capsys):
+    (tmp_path / "qrels").mkdir()
+    write = {
+        "corpus.jsonl": "".join(f'{{"_id": "d{n}", "text": "word{n} x"}}\n' for n in range(12)),
+        "queries.jsonl": '{"_id": "q", "text": "word7"}\n',
+        "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq\td7\t1\n",
+    }
+    for name, text in write.items():
+        (tmp_path / name).write_text(text)
+    fake = SimpleNamespace(from_pretrained=lambda name: FakeEncoder())
+    monkeypatch.setattr(formats, "MetaEmbedEncoder", fake)
+    assert formats.main([str(tmp_path), "--json", str(tmp_path / "formats.json")]) == 0
+    record = json.loads((tmp_path / "formats.json").read_text())
+    assert record["fingerprint"] == FakeEncoder().fingerprint
+    rows = record["numbers"]["rows"]
+    assert [row["format"] for row in rows[::5]] == ["fp32", *FORMATS]
+    assert all(row["kept@10"] == 1 for row in rows[:5])
+    full = {row["format"]: row for row in rows if row["budget"] == [16, 64]}
+    assert all(row["ndcg@10"] == 1 for row in full.values())
+    assert full["int4"]["bytes_per_page"] == 64 * (64 // 2 + 2)
+    assert "ms" not in full["fp32"]
+    assert full["int8"]["ms"] > 0
+    assert "| int4 | (16, 64) | 2,176 | 100.0% | 100.0% |" in capsys.readouterr().out
+
+
+def test_a_search_that_blocks_the_event_loop_is_noticed():
+    async def blocking(query: str) -> None:
+        if query == async_retrieval.QUERIES[0]:
+            time.sleep(0.06)
+
+    found = asyncio.run(async_retrieval.measure(blocking, 1, idle_seconds=0))
+    assert min(found["in_sequence_blocked_ms"] + found["blocked_ms"]) >= 50
+    assert len(set(async_retrieval.QUERIES)) == 32

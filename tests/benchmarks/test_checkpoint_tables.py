@@ -1,4 +1,4 @@
-"""``benchmarks/checkpoint.py`` and its parts at toy sizes; what they measure is in RESULTS.md."""
+"""The tables of a checkpoint at toy sizes; what they measure is in results/."""
 
 import json
 import re
@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.comparison.training import forward
+from benchmarks.quality import checkpoint, encoded, latency
+from benchmarks.quality import report as report_tables
 from metaembed_rag import MetaEmbedEncoder
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import DatasetError
 from metaembed_rag.evaluation import top_pages
 from metaembed_rag.pages import ocr
 from metaembed_rag.testing import FakeEncoder
@@ -59,8 +61,8 @@ def unit(*shape):
 # -- reading a set ---------------------------------------------------------------------------
 
 
-def test_modes_that_give_a_model_the_same_inputs_are_one_set(script, page_set, tmp_path):
-    read = script("encoded").read_sets
+def test_modes_that_give_a_model_the_same_inputs_are_one_set(page_set, tmp_path):
+    read = encoded.read_sets
     (text, image), refused = read(page_set, FakeEncoder(modalities=["text"]), tmp_path / "ocr")
     assert (text.modes, image.modes, refused) == (("text", "fused"), ("image",), [])
     assert (text.label, image.label) == ("pages, text = fused", "pages, image by OCR")
@@ -68,19 +70,17 @@ def test_modes_that_give_a_model_the_same_inputs_are_one_set(script, page_set, t
     assert text.texts == ["red things of one colour", "blue things of one colour"]
 
 
-def test_a_model_that_reads_pictures_has_a_set_for_each_mode(script, page_set, tmp_path):
-    sets, _ = script("encoded").read_sets(page_set, FakeEncoder(), tmp_path / "ocr")
+def test_a_model_that_reads_pictures_has_a_set_for_each_mode(page_set, tmp_path):
+    sets, _ = encoded.read_sets(page_set, FakeEncoder(), tmp_path / "ocr")
     assert [one.label for one in sets] == ["pages, text", "pages, image", "pages, fused"]
     assert len({one.digest for one in sets}) == 3
 
 
-def test_icons_without_text_are_refused_for_a_model_that_reads_text(script, tmp_path, monkeypatch):
+def test_icons_without_text_are_refused_for_a_model_that_reads_text(tmp_path, monkeypatch):
     monkeypatch.setattr(ocr, "read_text", lambda image: "")
     icons = [{"_id": "1", "image": "red.png"}, {"_id": "2", "image": "blue.png"}]
     folder = write_set(tmp_path / "icons", icons, {"rose": "1"})
-    sets, refused = script("encoded").read_sets(
-        folder, FakeEncoder(modalities=["text"]), tmp_path / "ocr"
-    )
+    sets, refused = encoded.read_sets(folder, FakeEncoder(modalities=["text"]), tmp_path / "ocr")
     assert sets == []
     assert refused == [
         "icons, image: refused, since fake reads text only and OCR found text on 0 of 2 pictures "
@@ -88,18 +88,18 @@ def test_icons_without_text_are_refused_for_a_model_that_reads_text(script, tmp_
     ]
 
 
-def test_what_is_kept_depends_on_queries_and_judgements_too(script, text_set, tmp_path):
-    read, encoder = script("encoded").read_sets, FakeEncoder()
+def test_what_is_kept_depends_on_queries_and_judgements_too(text_set, tmp_path):
+    read, encoder = encoded.read_sets, FakeEncoder()
     (whole,), _ = read(text_set, encoder, tmp_path)
     (first,), _ = read(text_set, encoder, tmp_path, limit=1)
     assert whole.inputs_digest == first.inputs_digest
     assert whole.digest != first.digest
 
 
-def test_what_is_kept_is_made_once(script, tmp_path):
-    kept = script("encoded").kept
+def test_what_is_kept_is_made_once(tmp_path):
+    kept = encoded.kept
     assert [kept(tmp_path / "a" / "b.json", lambda n=n: [n]) for n in (1, 2)] == [[1], [1]]
-    kept_array = script("encoded").kept_array
+    kept_array = encoded.kept_array
     made = [kept_array(tmp_path / "c" / "d.npy", lambda n=n: np.array([n])) for n in (1, 2)]
     assert [one.tolist() for one in made] == [[1], [1]]
 
@@ -108,8 +108,8 @@ def test_what_is_kept_is_made_once(script, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fp32", "int8", "bits"])
-def test_scoring_in_two_steps_ranks_as_float32_over_all_pages_does(script, name):
-    encoded, budgets = script("encoded"), RetrievalBudget.paper()
+def test_scoring_in_two_steps_ranks_as_float32_over_all_pages_does(name):
+    budgets = RetrievalBudget.paper()
     queries, pages = unit(7, 16, 32), unit(150, 64, 32)
     stored = FORMATS["int8" if name == "fp32" else name].encode(pages)
     held = pages if name == "fp32" else stored.decode()
@@ -120,8 +120,8 @@ def test_scoring_in_two_steps_ranks_as_float32_over_all_pages_does(script, name)
         assert top_pages(found[budget], ids) == top_pages(exact, ids)
 
 
-def test_pages_outside_the_shortlist_never_come_before_those_inside(script):
-    encoded, budget = script("encoded"), RetrievalBudget(1, 1)
+def test_pages_outside_the_shortlist_never_come_before_those_inside():
+    budget = RetrievalBudget(1, 1)
     rough = {budget: np.linspace(9, 10, 100, dtype=np.float32)[None]}  # far too high
     found = encoded.scores_in_float32(unit(1, 1, 8), unit(100, 1, 8), rough)[budget][0]
     chosen = encoded.shortlist(rough)[0]
@@ -145,9 +145,9 @@ def ends(values):
 
 
 @pytest.fixture
-def run(script, monkeypatch, tmp_path, capsys):
+def run(monkeypatch, tmp_path, capsys):
     """Run the command with fake models under the names that it is given."""
-    monkeypatch.setattr(script("checkpoint_report"), "bootstrap_interval", ends)
+    monkeypatch.setattr(report_tables, "bootstrap_interval", ends)
     models = {"mini": FakeEncoder(modalities=["text"]), "one": FakeEncoder(seed=1)}
     models |= {"tokens": TokenEncoder(), "short": FakeEncoder(128, dimensions=(64, 128))}
     monkeypatch.setattr(
@@ -157,7 +157,7 @@ def run(script, monkeypatch, tmp_path, capsys):
     def command(*arguments):
         kept = ("--cache", tmp_path / "kept", "--ocr-cache", tmp_path / "ocr", "--no-latency")
         monkeypatch.setattr("sys.argv", ["checkpoint.py", *map(str, (*arguments, *kept))])
-        code = script("checkpoint").main()
+        code = checkpoint.main()
         return code, capsys.readouterr(), models
 
     return command
@@ -192,12 +192,13 @@ def test_a_second_run_encodes_nothing_and_says_the_same(run, text_set, tmp_path)
     _, second, _ = run(*arguments)
     assert (first.out, models["mini"].encoded) == (second.out, [])
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["sets"][0]["rows"][0]["ndcg@5"] == 1
+    assert found["fingerprint"] == models["mini"].fingerprint
+    assert found["numbers"]["sets"][0]["rows"][0]["ndcg@5"] == 1
     assert {"target", "set"} <= set(re.findall(r"\w+", second.out))
 
 
-def test_fewer_dimensions_are_tried_where_the_checkpoint_lists_them(run, script, text_set):
-    variants = script("checkpoint").variants
+def test_fewer_dimensions_are_tried_where_the_checkpoint_lists_them(run, text_set):
+    variants = checkpoint.variants
     assert [name for name, _ in variants(FakeEncoder())] == ["fp32", *FORMATS]
     assert variants(FakeEncoder(128, dimensions=(64, 128)))[-2:] == [("int8", 64), ("int4", 64)]
     _, out, _ = run("short", text_set)
@@ -216,8 +217,8 @@ def test_a_set_that_is_not_there_is_one_sentence(run, tmp_path):
     assert "no such folder; give a folder in BEIR layout" in out.err
 
 
-def test_encoding_is_timed_alone_and_in_batches(script):
-    found = script("latency").encoding_times(FakeEncoder(), ["a page", "a"], ["why"], repeats=2)
+def test_encoding_is_timed_alone_and_in_batches():
+    found = latency.encoding_times(FakeEncoder(), ["a page", "a"], ["why"], repeats=2)
     ms = ("query_ms", "query_of_a_whole_page_ms", "page_ms", "longest_page_ms")
     assert set(found) == {*ms, *(f"{one}_cpu" for one in ms)} | {
         "pages_per_second",
@@ -226,28 +227,33 @@ def test_encoding_is_timed_alone_and_in_batches(script):
     assert found["pages_per_second"] > 0
 
 
-# -- targets and card ------------------------------------------------------------------------
+# -- targets ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def report(script):
+def report():
     """A report of one set of two queries, given nDCG of each system and size."""
-    module = script("checkpoint_report")
 
     def made(latency=None, **systems):
         rows = {
-            (system.replace("_", " "), size): module.Row(
+            (system.replace("_", " "), size): report_tables.Row(
                 system, size, 100, {"ndcg@5": [value] * 2, "ndcg@10": [value] * 2}
             )
             for system, sizes in systems.items()
             for size, value in sizes.items()
         }
-        rows.setdefault(("BM25", "plain"), module.Row("BM25", "plain", None, {"ndcg@5": [0.5] * 2}))
         rows.setdefault(
-            ("BM25", "stemmed"), module.Row("BM25", "stemmed", None, {"ndcg@5": [0.4] * 2})
+            ("BM25", "plain"), report_tables.Row("BM25", "plain", None, {"ndcg@5": [0.5] * 2})
         )
-        one = module.SetResult("cranfield, text", "cranfield", ("text",), False, 2, 3, [], rows)
-        return module.Report("mini", "f" * 8, 256, False, [one], ["icons: refused"], latency or {})
+        rows.setdefault(
+            ("BM25", "stemmed"), report_tables.Row("BM25", "stemmed", None, {"ndcg@5": [0.4] * 2})
+        )
+        one = report_tables.SetResult(
+            "cranfield, text", "cranfield", ("text",), False, 2, 3, [], rows
+        )
+        return report_tables.Report(
+            "mini", "f" * 8, 256, False, [one], ["icons: refused"], latency or {}
+        )
 
     return made
 
@@ -259,10 +265,10 @@ def met(module, report, kind="cpu"):
 GOOD = {"(1,1)": 0.25, "(2,4)": 0.26, "(8,16)": 0.27, "(16,64)": 0.28}
 
 
-def test_targets_are_met_where_the_numbers_say_so(script, report):
+def test_targets_are_met_where_the_numbers_say_so(report):
     ward = {"1": 0.2, "4": 0.2, "16": 0.2, "64": 0.28}
     good = report(fp32=GOOD, int8=GOOD, Ward=ward, hybrid={"(16,64)": 0.5})
-    found = met(script("checkpoint_report"), good)
+    found = met(report_tables, good)
     assert len(found) == 10
     assert all(found.values())
 
@@ -283,38 +289,24 @@ def test_targets_are_met_where_the_numbers_say_so(script, report):
         ),
     ],
 )
-def test_a_target_is_missed_where_one_number_is_worse(script, report, changed, missed):
-    found = met(script("checkpoint_report"), report(**{"fp32": GOOD, "int8": GOOD, **changed}))
+def test_a_target_is_missed_where_one_number_is_worse(report, changed, missed):
+    found = met(report_tables, report(**{"fp32": GOOD, "int8": GOOD, **changed}))
     assert not found[missed]
 
 
-def test_speed_is_held_against_its_targets(script, report):
+def test_speed_is_held_against_its_targets(report):
     slow = {"loading_seconds": 2.5, "query_ms": 10.0, "query_of_a_whole_page_ms": 70.0}
     slow |= {"longest_page_ms": 100.0}
     slow |= {f"{name}_cpu": value / 2 for name, value in slow.items()} | {"bytes": 15e6}
-    found = list(script("checkpoint_report")._of_speed(slow))
+    found = list(report_tables._of_speed(slow))
     assert [target.met for target in found] == [False, True, False, True, True]
     assert found[0].numbers == "2.50 (1.25) s"
-
-
-def test_the_card_is_filled_between_its_marks_only(script, report, tmp_path):
-    module, path = script("checkpoint_report"), tmp_path / "README.md"
-    text = module.card(report(fp32=GOOD, int8=GOOD))
-    assert "| `mini` (16,64) | 100 | 28.0 [28.0, 28.0] |" in text
-    path.write_text(f"# Card\n{module.BEGIN}\nold\n{module.END}\n## Limits\n")
-    for _ in range(2):
-        module.fill_card(path, text)
-    filled = path.read_text()
-    assert filled == f"# Card\n{module.BEGIN}\n\n{text}\n\n{module.END}\n## Limits\n"
-    path.write_text("# Card\n")
-    with pytest.raises(DatasetError, match="put the lines <!-- benchmarks/checkpoint.py: begin"):
-        module.fill_card(path, text)
 
 
 # -- an arm of the comparison ----------------------------------------------------------------
 
 
-def test_the_state_of_an_arm_becomes_a_checkpoint_once(script, tmp_path):
+def test_the_state_of_an_arm_becomes_a_checkpoint_once(tmp_path):
     torch = pytest.importorskip("torch")
     from recipes.mini.functional_init import build_model
     from recipes.mini.tokenizer import FIRST_TEXT_ID, encode, train_tokenizer
@@ -327,8 +319,8 @@ def test_the_state_of_an_arm_becomes_a_checkpoint_once(script, tmp_path):
     arm = tmp_path / "last-seed0"
     arm.mkdir()
     torch.save({"model": model.state_dict(), "step": 1}, arm / "train.pt")
-    load = script("checkpoint").load_single
-    encode_tokens = script("comparison_training.forward").encode_tokens
+    load = checkpoint.load_single
+    encode_tokens = forward.encode_tokens
     first = load(arm, tmp_path, tmp_path / "kept")
     (arm / "train.pt").write_bytes(b"no longer read")
     again = load(arm, tmp_path, tmp_path / "kept")

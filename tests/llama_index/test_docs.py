@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import runpy
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -53,15 +51,3 @@ def test_without_its_client_the_example_says_what_to_install(monkeypatch):
     monkeypatch.setattr(sys, "argv", [script])
     with pytest.raises(SystemExit, match="pip install llama-index-llms-openai-like"):
         runpy.run_path(script, run_name="__main__")
-
-
-def test_the_benchmark_notices_a_search_that_blocks_the_loop():
-    names = runpy.run_path(str(ROOT / "benchmarks" / "async_retrieval.py"))
-
-    async def blocking(query: str) -> None:
-        if query == names["QUERIES"][0]:
-            time.sleep(0.06)
-
-    found = asyncio.run(names["measure"](blocking, 1, idle_seconds=0))
-    assert min(found["blocked_ms"]["in_sequence"] + found["blocked_ms"]["at_once"]) >= 50
-    assert len(set(names["QUERIES"])) == 32

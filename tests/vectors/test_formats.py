@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import base64
-import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -257,29 +255,3 @@ def test_settings_keep_dimensions_and_files_without_them_stay_as_they_were():
     assert Settings.from_dict(settings.to_dict()) == settings
     with pytest.raises(Exception, match="dimensions must be ascending whole numbers"):
         Settings(dimensions=(128, 64))
-
-
-def test_the_benchmark_compares_formats_on_a_set(script, tmp_path, monkeypatch, capsys):
-    (tmp_path / "qrels").mkdir()
-    write = {
-        "corpus.jsonl": "".join(f'{{"_id": "d{n}", "text": "word{n} x"}}\n' for n in range(12)),
-        "queries.jsonl": '{"_id": "q", "text": "word7"}\n',
-        "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq\td7\t1\n",
-    }
-    for name, text in write.items():
-        (tmp_path / name).write_text(text)
-    benchmark = script("formats")
-    fake = SimpleNamespace(from_pretrained=lambda name: FakeEncoder())
-    monkeypatch.setattr(benchmark, "MetaEmbedEncoder", fake)
-    assert benchmark.main([str(tmp_path), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["results"]
-    assert [row["format"] for row in rows[::5]] == ["fp32", *FORMATS]
-    assert all(row["kept@10"] == 1 for row in rows[:5])
-    full = {row["format"]: row for row in rows if row["budget"] == [16, 64]}
-    assert all(row["ndcg@10"] == 1 for row in full.values())
-    assert full["int4"]["bytes_per_page"] == 64 * (64 // 2 + 2)
-    assert benchmark.main([str(tmp_path), "--readme"]) == 0
-    head, _, *lines = capsys.readouterr().out.splitlines()
-    assert head.startswith("| budget | int8: bytes a page / nDCG@10 / ms | int4: ")
-    assert [line.split(" | ")[0] for line in lines[::4]] == ["| (1,1)", "| (16,64)"]
-    assert lines[4].startswith("| (16,64) | 4,224 / 100.0 / ")

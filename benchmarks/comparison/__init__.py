@@ -1,0 +1,1 @@
+"""Meta Tokens against one vector and pooling, trained alike; the start without training."""

@@ -1,0 +1,1 @@
+"""Evaluation sets and real vectors that the other benchmarks read."""

@@ -1,0 +1,1 @@
+"""How long scoring, searching and indexing take, as ratios within one run."""

@@ -1,0 +1,680 @@
+"""Fill the tables of the documents from ``results/*.json``: `make docs`, or
+
+    python -m benchmarks.tables [--check]
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; NAME is one of :data:`TABLES`.
+Under it stand the fingerprint of the checkpoint, the date and the commit of each record. With
+``--check`` nothing is written, and the exit code is 1 where a page is not what would be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import CHECKOUT, FOLDER, read
+
+Record = Mapping[str, Any]
+Row = Mapping[str, Any]
+Lines = list[str]
+
+PAGES = ("README.md", "RESULTS.md", "metaembed_rag/checkpoints/mini/README.md", "docs/*.md")
+BUDGETS = ((1, 1), (2, 4), (4, 8), (8, 16), (16, 64))
+SIZES = tuple(f"({r_q},{r_c})" for r_q, r_c in BUDGETS)
+PRESETS = {(1, 1): " `fast`", (4, 8): " `balanced`", (16, 64): " `full`"}
+SETS = {
+    "texdoc_pages": "texdoc_pages, text = fused",
+    "debian_packages": "debian_packages, text",
+    "cranfield": "cranfield, text",
+    "OpenCQA, 400 charts (OCR)": "opencqa400, image by OCR",
+    "texdoc_pages (OCR)": "texdoc_pages, image by OCR",
+}
+"""Heading of a column -> the set in the records."""
+SHORT = tuple(SETS)[:4]
+TIMED = (
+    *("formats", "latency", "kernels", "peers", "indexing", "async_retrieval", "hybrid_speed"),
+    *("search_long_pages", "search_short_texts"),
+)
+"""Records whose tables name the machine."""
+NONE = "–"
+_MARK = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+# -- cells -----------------------------------------------------------------------------------
+
+
+def percent(value: float | None) -> str:
+    """With one decimal."""
+    return NONE if value is None else f"{100 * value:.1f}"
+
+
+def points(three: Sequence[float]) -> str:
+    """A difference and its interval."""
+    mean, low, high = (100 * one for one in three)
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def interval(row: Row) -> str:
+    """nDCG@5 with its interval, where there is one."""
+    ends = [100 * end for end in row.get("ndcg@5_interval", ())]
+    return percent(row["ndcg@5"]) + (f" [{ends[0]:.1f}, {ends[1]:.1f}]" if ends else "")
+
+
+def number(value: float | None) -> str:
+    """Three figures, or whole with separators."""
+    if value is None:
+        return NONE
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def whole(value: int | None) -> str:
+    """With separators."""
+    return NONE if value is None else f"{value:,}"
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Lines:
+    """A Markdown table."""
+    return [_line(head), "|" + "---|" * len(head), *map(_line, rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def found(records: Sequence[Record], heading: str, system: str, size: str) -> Row | None:
+    """A system at a size on a set, from the first record that has it."""
+    for record in records:
+        for one in record["numbers"]["sets"]:
+            if one["set"] == SETS[heading]:
+                for row in one["rows"]:
+                    if (row["system"], row["size"]) == (system, size):
+                        return dict(row)
+    return None
+
+
+def systems(
+    records: Sequence[Record],
+    named: Sequence[tuple[str, str, str]],
+    headings: Sequence[str],
+    cell: Callable[[Row], str],
+) -> Lines:
+    """A row a system, a column a set.
+
+    Args:
+        records: Where to look, in this order.
+        named: What a row is called, system and size.
+        headings: Of the sets.
+        cell: What a cell shows.
+    """
+    rows = []
+    for name, system, size in named:
+        some = [found(records, heading, system, size) for heading in headings]
+        stored = next((one["bytes_per_page"] for one in some if one is not None), None)
+        rows.append([name, whole(stored), *(NONE if one is None else cell(one) for one in some)])
+    return grid(["system", "bytes a page", *headings], rows)
+
+
+# -- tables of quality -----------------------------------------------------------------------
+
+MINI = [(f"`mini` at {size}", "int8", size) for size in SIZES]
+BM25 = [("BM25 plain", "BM25", "plain"), ("BM25 stemmed", "BM25", "stemmed")]
+BESIDE = [
+    ("one vector, trained alike", "one vector", "(1,1)"),
+    ("64 Ward-pooled token vectors", "Ward", "64"),
+]
+HYBRID = [(f"hybrid at {size}", "hybrid", size) for size in SIZES]
+FORMATS = ("fp16", "int8", "int4", "bits")
+CUT = [f"{name}, {size} values" for name in ("int8", "int4") for size in (128, 64)]
+
+
+def budgets(quality: Record) -> Lines:
+    """What a budget costs, and what it buys."""
+    dimension, sets = quality["numbers"]["dimension"], SHORT[:2]
+    head = ["budget", "vectors a page", "bytes a page (int8)", "GFLOPs for 100,000 pages"]
+    rows = []
+    for (r_q, r_c), size in zip(BUDGETS, SIZES, strict=True):
+        flops = 2e5 * r_q * r_c * dimension / 1e9
+        name = f"({r_q}, {r_c}){PRESETS.get((r_q, r_c), '')}"
+        values = [
+            percent((found([quality], one, "int8", size) or {}).get("ndcg@5")) for one in sets
+        ]
+        row = [name, str(r_c), whole(r_c * (dimension + 2)), f"{flops:.2g}"]
+        rows.append([*row, *values])
+    return grid([*head, *(f"nDCG@5, {one}" for one in sets)], rows)
+
+
+def results(quality: Record, beside: Record) -> Lines:
+    """Beside BM25 and what fits into the same bytes."""
+    last = [("`mini` at (16,64) + BM25 (hybrid)", "hybrid", "(16,64)")]
+    return systems(
+        (quality, beside), [*BM25, *BESIDE, *MINI, *last], SHORT, lambda row: percent(row["ndcg@5"])
+    )
+
+
+def card_quality(quality: Record, ocr: Record, beside: Record) -> Lines:
+    """All sets, with intervals."""
+    rows = [*MINI, *BESIDE, HYBRID[0], HYBRID[2], HYBRID[4], *BM25]
+    return systems((quality, ocr, beside), rows, tuple(SETS), interval)
+
+
+def card_formats(quality: Record, ocr: Record) -> Lines:
+    """Formats and prefixes in full."""
+    rows = [(name, name, "(16,64)") for name in ("fp32", *FORMATS, *CUT)]
+    return systems((quality, ocr), rows, tuple(SETS), lambda row: percent(row["ndcg@5"]))
+
+
+def formats_everywhere(quality: Record) -> Lines:
+    """Every format and prefix at every budget."""
+    rows = [(f"{name} {size}", name, size) for name in ("fp32", *FORMATS, *CUT) for size in SIZES]
+    cell: Callable[[Row], str] = lambda row: f"{percent(row['ndcg@5'])} ({percent(row['ndcg@10'])})"  # noqa: E731
+    return systems((quality,), rows, SHORT, cell)
+
+
+def pooling(quality: Record, ocr: Record, beside: Record) -> Lines:
+    """Pooled late interaction beside Meta Tokens of as many bytes."""
+    named = []
+    for count, size in ((1, "(1,1)"), (4, "(2,4)"), (16, "(8,16)"), (64, "(16,64)")):
+        named += [(f"{way}, {count}", way, str(count)) for way in ("coverage", "Ward")]
+        named.append((f"`mini`, {count}", "int8", size))
+    return systems((quality, ocr, beside), named, tuple(SETS), interval)
+
+
+def formats(record: Record) -> Lines:
+    """Bytes, quality and time of each format at each budget."""
+    rows = {(one["format"], tuple(one["budget"])): one for one in record["numbers"]["rows"]}
+    shown = ("int8", "int4", "bits", "fp16")
+    body = []
+    for budget, size in zip(BUDGETS, SIZES, strict=True):
+        some = [rows[name, budget] for name in shown]
+        body.append(
+            [
+                size,
+                *(
+                    f"{whole(one['bytes_per_page'])} / {percent(one['ndcg@10'])} / "
+                    f"{number(one['ms'])}"
+                    for one in some
+                ),
+            ]
+        )
+    return grid(["budget", *(f"{name}: bytes a page / nDCG@10 / ms" for name in shown)], body)
+
+
+def formats_kept(record: Record) -> Lines:
+    """What a format keeps of float32."""
+    rows = {(one["format"], tuple(one["budget"])): one for one in record["numbers"]["rows"]}
+    three = ((1, 1), (4, 8), (16, 64))
+    body = []
+    for name in ("fp32", *FORMATS):
+        full = rows[name, (16, 64)]
+        quality = [percent(rows[name, budget]["ndcg@10"]) for budget in three]
+        body.append(
+            [f"`{name}`", whole(full["bytes_per_page"]), *quality, percent(full["kept@10"])]
+        )
+    head = ["format", "bytes a page at (16,64)", *(f"nDCG@10 at ({a},{b})" for a, b in three)]
+    return grid([*head, "kept@10 at (16,64)"], body)
+
+
+def hybrid(record: Record) -> Lines:
+    """Every way to fuse beside each part alone."""
+    return _fusions(record["numbers"]["evaluation"])
+
+
+def hybrid_choices(record: Record) -> Lines:
+    """Mean and least gain of each pair of weights."""
+    chosen = record["numbers"]["choices"]
+    pairs, weights = (sorted({one[key] for one in chosen}) for key in ("pairs", "bm25"))
+    of = {(one["pairs"], one["bm25"]): one for one in chosen}
+    rows = [
+        [
+            f"{pair:g}",
+            *(
+                f"{percent(of[pair, one]['mean'])} ({100 * of[pair, one]['least gain']:+.1f})"
+                for one in weights
+            ),
+        ]
+        for pair in pairs
+    ]
+    return grid(["pairs count", *(f"BM25 counts {one}" for one in weights)], rows)
+
+
+def _fusions(sets: Sequence[Row]) -> Lines:
+    ways = ("late interaction", "rrf", "no pairs", "every page", "hybrid")
+    head = ["set", "budget", *(f"BM25 {name}" for name in sets[0]["bm25"]), *ways]
+    rows = [
+        [
+            one["dataset"],
+            f"({row['budget']})",
+            *map(percent, one["bm25"].values()),
+            *(percent(row[way]) for way in ways),
+            points(row["gain"]),
+        ]
+        for one in sets
+        for row in one["results"]
+    ]
+    return grid([*head, "over the better BM25"], rows)
+
+
+def wrong_answers(record: Record) -> Lines:
+    """How many queries of each kind."""
+    head = ["set", "kind", "queries", "first page of the same document", "right page in the top 5"]
+    rows = [
+        [
+            row["set"],
+            row["kind"],
+            f"{row['wrong']} of {row['queries']} ({row['wrong'] / row['queries']:.0%})",
+            str(row["same_document"]),
+            str(row["right_in_top_5"]),
+        ]
+        for row in record["numbers"]
+    ]
+    return grid(head, rows)
+
+
+def training_curve(record: Record) -> Lines:
+    """Validation through the shipped training."""
+    head = ["steps", "TeX titles (1,1) / (4,8) / (16,64)", "Debian", "OpenCQA answers"]
+    rows = [
+        [
+            row["steps"],
+            *(" / ".join(f"{one:.3f}" for one in row[key]) for key in ("tex", "debian", "opencqa")),
+            NONE if row["effective_rank"] is None else f"{row['effective_rank']:.1f}",
+        ]
+        for row in record["numbers"]["rows"]
+    ]
+    return grid([*head, "effective rank on titles"], rows)
+
+
+def manpages(record: Record) -> Lines:
+    """Before and after a small training."""
+    names = ("ndcg@5", "recall@10", "precision@1", "after")
+    rows = [
+        [row["system"], *(percent(row.get(name)) for name in names)]
+        for row in record["numbers"]["rows"]
+    ]
+    head = ["system", "nDCG@5", "recall@10", "precision@1", "nDCG@5 after training"]
+    return grid(head, rows)
+
+
+# -- tables of speed -------------------------------------------------------------------------
+
+
+def latency(record: Record) -> Lines:
+    """Loading and encoding on one thread."""
+    named = {
+        "imports of torch, transformers and sentence-transformers": ("imports_seconds", "s"),
+        "loading after them": ("loading_seconds", "s"),
+        "loading again": ("loading_again_seconds", "s"),
+        "a query of median length": ("query_ms", "ms"),
+        "a query as long as the longest page": ("query_of_a_whole_page_ms", "ms"),
+        "a page of median length": ("page_ms", "ms"),
+        "the longest page": ("longest_page_ms", "ms"),
+        "pages in batches": ("pages_per_second", "a second"),
+    }
+    of = record["numbers"]
+    rows = [[name, f"{number(of[f'{key}_cpu'])} {unit}"] for name, (key, unit) in named.items()]
+    size = f"{of['bytes'] / 1e6:.1f} MB, of which weights {of['weight_bytes'] / 1e6:.1f} MB"
+    rows += [["parameters", whole(of["parameters"])], ["on disk", size]]
+    return grid(["one thread", "CPU time"], rows)
+
+
+def search_ways(record: Record) -> Lines:
+    """Time and recall of each way to search."""
+    names = {
+        ("cascade", "cache"): "default: a cascade",
+        ("candidates", "cache"): "`candidates=200`",
+        ("auto", "cache"): '`budget="auto"`, calibrated for 0.99',
+        ("exhaustive", "cache"): "`exhaustive=True`",
+        ("candidates", "chroma"): "out of Chroma's records, `candidates=200` by its graph",
+        ("exhaustive", "chroma"): "out of Chroma's records, exhaustive",
+    }
+    rows = [
+        [
+            names[one["way"], one["source"]],
+            number(one["p50_ms"]),
+            number(one["p95_ms"]),
+            f"{one['recall@10']:.3g}",
+        ]
+        for one in record["numbers"]["ways"]
+        if (one["way"], one["source"]) in names
+    ]
+    return grid(["way at (16,64)", "p50 ms", "p95 ms", "recall@10 of the exact top 10"], rows)
+
+
+def kernels(record: Record) -> Lines:
+    """Kernels side by side."""
+    rows = [
+        [one["kernel"], number(one["cpu_ms"]), f"{one['ratio']:.2f}"]
+        for one in record["numbers"]["rows"]
+    ]
+    return grid(["kernel", "CPU ms", "times the fastest int8 kernel"], rows)
+
+
+def peers(record: Record) -> Lines:
+    """Other libraries at the two larger sizes."""
+    rows = []
+    for one in record["numbers"]["rows"]:
+        if one["pages"] < 10_000:
+            continue
+        name = f"{one['pages']:,}"
+        if one["failed"]:
+            rows.append([name, one["name"], one["failed"], *[NONE] * 4])
+            continue
+        stored = whole(one["bytes_per_page"]) + ("" if one["stores"] else " in memory")
+        spent = [number(one[key]) for key in ("cpu_p50_ms", "ms", "p95_ms")]
+        rows.append([name, one["name"], stored, *spent, f"{one['recall@10']:.3f}"])
+    head = ["pages", "contender", "bytes a page", "CPU p50 ms", "p50 ms", "p95 ms", "recall@10"]
+    return grid(head, rows)
+
+
+def indexing(record: Record) -> Lines:
+    """From files to an index."""
+    of = record["numbers"]
+    parts = ", ".join(f"{name} {spent:.1f} s" for name, spent in of["seconds_of"].items())
+    rows = [
+        ["pages", f"{whole(of['pages'])}, on {of['threads']} threads of torch"],
+        ["pages a second, end to end", number(of["pages_per_second"])],
+        ["pages a second of CPU, all threads", number(of["pages_per_cpu_second"])],
+        ["peak memory", f"{of['peak_gb']:.2f} GB"],
+        ["share of waiting for store and hashing", f"{of['share_of_store_and_hash']:.1%}"],
+        [
+            "index on disk, pictures and vectors",
+            f"{of['index_bytes_per_page'] / 1000:.0f} KB a page",
+        ],
+        ["where the time goes", parts],
+    ]
+    return grid(["", "measured"], rows)
+
+
+def disk_size(record: Record) -> Lines:
+    """Bytes a page by part."""
+    of = record["numbers"]
+    rows = [[name, whole(size)] for name, size in of["bytes_per_page"].items()]
+    rows.append(["in all", f"{whole(of['whole'])}, {of['times_the_vectors']} times the vectors"])
+    rows.append(["estimate of `metaembed plan`", whole(of["estimate"])])
+    return grid(
+        [
+            f"{whole(of['pages'])} pages, int8 vectors of {whole(of['vectors'])} bytes",
+            "bytes a page",
+        ],
+        rows,
+    )
+
+
+def hybrid_speed(record: Record) -> Lines:
+    """What words add to a search."""
+    of = record["numbers"]
+    named = {
+        "late interaction": "search",
+        "hybrid": "hybrid",
+        "hybrid, in the two seconds after a write": "hybrid, just after a write",
+        "first hybrid search of a process: load the word index": "hybrid, loading BM25",
+        "first hybrid search after a change: build it": "hybrid, building BM25",
+    }
+    return grid(["search", "CPU ms"], [[name, number(of[key])] for name, key in named.items()])
+
+
+def async_retrieval(record: Record) -> Lines:
+    """At once against in sequence."""
+    rows = [
+        [
+            one["framework"],
+            f"{one['in_sequence_s']:.2f} s",
+            f"{one['at_once_s']:.2f} s",
+            f"{one['at_once_s'] / one['in_sequence_s']:.2f}",
+            f"{max(one['blocked_ms']):.1f}",
+        ]
+        for one in record["numbers"]["series"]
+    ]
+    head = ["", "in sequence", "at once", "ratio", "loop blocked at once, ms at most"]
+    return grid(head, rows)
+
+
+# -- the list of claims ----------------------------------------------------------------------
+
+
+def _of_quality(record: Record) -> str:
+    one, full = ([_ndcg(record, name, size) for name in SHORT] for size in (SIZES[0], SIZES[-1]))
+    return f"(1,1) {' / '.join(one)}, (16,64) {' / '.join(full)} on {', '.join(SHORT)}"
+
+
+def _ndcg(record: Record, heading: str, size: str, system: str = "int8") -> str:
+    return percent((found([record], heading, system, size) or {}).get("ndcg@5"))
+
+
+def _of_ocr(record: Record) -> str:
+    (name,) = tuple(SETS)[4:]
+    return f"(16,64) {_ndcg(record, name, SIZES[-1])} on {name}"
+
+
+def _of_beside(record: Record) -> str:
+    one = _ndcg(record, "texdoc_pages", "(1,1)", "one vector")
+    return f"texdoc_pages: one vector {one}, 64 Ward {_ndcg(record, 'texdoc_pages', '64', 'Ward')}"
+
+
+def _of_formats(record: Record) -> str:
+    full = {one["format"]: one for one in record["numbers"]["rows"] if one["budget"] == [16, 64]}
+    told = (f"{name} {percent(full[name]['ndcg@10'])}" for name in ("fp32", "int8", "int4", "bits"))
+    return f"nDCG@10 at (16,64): {', '.join(told)}"
+
+
+def _of_hybrid(record: Record) -> str:
+    sets = record["numbers"]["evaluation"]
+    told = (f"{one['dataset']} {points(one['results'][-1]['gain'])}" for one in sets)
+    return f"over the better BM25 at (16,64): {'; '.join(told)}"
+
+
+def _of_choices(record: Record) -> str:
+    best = max(record["numbers"]["choices"], key=lambda one: one["mean"])
+    return f"pairs {best['pairs']:g}, BM25 {best['bm25']}: mean nDCG@5 {percent(best['mean'])}"
+
+
+def _of_wrong(record: Record) -> str:
+    every = [one for one in record["numbers"] if one["kind"] == "all"]
+    return "; ".join(f"{one['set']}: {one['wrong']} of {one['queries']}" for one in every)
+
+
+def _of_latency(record: Record) -> str:
+    of = record["numbers"]
+    return f"query {number(of['query_ms_cpu'])} ms, page {number(of['page_ms_cpu'])} ms of CPU"
+
+
+def _of_ways(record: Record) -> str:
+    ways = {(one["way"], one["source"]): one for one in record["numbers"]["ways"]}
+    default, exact = ways["cascade", "cache"], ways["exhaustive", "cache"]
+    told = f"default {number(default['p50_ms'])} ms at recall {default['recall@10']:.3f}"
+    return f"{told}, exhaustive {number(exact['p50_ms'])} ms"
+
+
+def _of_kernels(record: Record) -> str:
+    ratio = next(o["ratio"] for o in record["numbers"]["rows"] if o["kernel"] == "torch fp32")
+    return f"torch float32 takes {ratio:.1f} times as long"
+
+
+def _of_peers(record: Record) -> str:
+    large = {o["name"]: o for o in record["numbers"]["rows"] if o["pages"] == 100_000}
+    ours, torch = (large[n]["cpu_p50_ms"] for n in ("ours, exhaustive", "torch fp32, brute force"))
+    return f"100,000 pages: {ours:.0f} ms of CPU, torch float32 {torch:.0f} ms"
+
+
+def _of_indexing(record: Record) -> str:
+    of = record["numbers"]
+    return f"{number(of['pages_per_cpu_second'])} pages a second of CPU, {of['peak_gb']:.2f} GB"
+
+
+def _of_disk(record: Record) -> str:
+    of = record["numbers"]
+    near = of["estimate"] / of["whole"] - 1
+    return f"{of['times_the_vectors']} times the vectors, the estimate {near:+.1%} off"
+
+
+def _of_hybrid_speed(record: Record) -> str:
+    of = record["numbers"]
+    return f"{number(of['hybrid'])} ms of CPU beside {number(of['search'])} ms"
+
+
+def _of_async(record: Record) -> str:
+    series = record["numbers"]["series"]
+    ratios = [one["at_once_s"] / one["in_sequence_s"] for one in series]
+    told = sorted({f"{one:.2f}" for one in ratios})
+    return f"{' to '.join(dict.fromkeys((told[0], told[-1])))} of the time"
+
+
+def _of_curve(record: Record) -> str:
+    shipped = record["numbers"]["rows"][-1]
+    return f"shipped: (16,64) {shipped['tex'][2]} on TeX titles"
+
+
+def _of_manpages(record: Record) -> str:
+    last = record["numbers"]["rows"][-1]
+    return f"nDCG@5 at (16,64) from {percent(last['ndcg@5'])} to {percent(last['after'])}"
+
+
+HEADLINES: dict[str, Callable[[Record], str]] = {
+    "quality": _of_quality,
+    "quality_ocr": _of_ocr,
+    "beside": _of_beside,
+    "formats": _of_formats,
+    "hybrid": _of_hybrid,
+    "hybrid_development": _of_choices,
+    "wrong_answers": _of_wrong,
+    "training_curve": _of_curve,
+    "manpages": _of_manpages,
+    "latency": _of_latency,
+    "search_short_texts": _of_ways,
+    "search_long_pages": _of_ways,
+    "hybrid_speed": _of_hybrid_speed,
+    "kernels": _of_kernels,
+    "peers": _of_peers,
+    "indexing": _of_indexing,
+    "disk_size": _of_disk,
+    "async_retrieval": _of_async,
+}
+"""Record -> the number that stands for it; each record has a row in RESULTS.md."""
+
+
+def claims(**records: Record) -> Lines:
+    """A row a record."""
+    rows = [
+        [
+            f"[{record['claim']}](results/{name}.json)",
+            HEADLINES[name](record),
+            f"`{record['command']}`",
+            f"{record['measured']}, `{record['commit']}`",
+            f"`{record['fingerprint'][:8]}`" if "fingerprint" in record else NONE,
+        ]
+        for name, record in records.items()
+    ]
+    return grid(["claim", "number", "command", "measured", "checkpoint"], rows)
+
+
+# -- pages -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, and the records that it shows.
+
+    Args:
+        make: Its lines, from the records in their order.
+        sources: Names of the records.
+    """
+
+    make: Callable[..., Lines]
+    sources: tuple[str, ...]
+
+    def text(self, page: Path) -> str:
+        """The table, and where its numbers come from, with links from ``page``."""
+        records = {name: read(name) for name in self.sources}
+        if self.make is claims:
+            return "\n".join(claims(**records))
+        told = (_origin(name, record, page) for name, record in records.items())
+        return "\n".join([*self.make(*records.values()), "", f"*{'; '.join(told)}.*"])
+
+
+def _origin(name: str, record: Record, page: Path) -> str:
+    link = Path(os.path.relpath(FOLDER / f"{name}.json", page.parent)).as_posix()
+    which = f"`mini` `{record['fingerprint'][:8]}`, " if "fingerprint" in record else ""
+    where = f" on {_machine(record['machine'])}" if name in TIMED else ""
+    return f"{which}{record['measured']}, `{record['commit']}`{where}: [{name}.json]({link})"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    load = f" at a load of {machine['load']}" if "load" in machine else ""
+    return f"{machine['cores']} shared cores of {machine['cpu']}{load}"
+
+
+TABLES: dict[str, Table] = {
+    "budgets": Table(budgets, ("quality",)),
+    "formats": Table(formats, ("formats",)),
+    "formats_kept": Table(formats_kept, ("formats",)),
+    "formats_everywhere": Table(formats_everywhere, ("quality",)),
+    "results": Table(results, ("quality", "beside")),
+    "card_quality": Table(card_quality, ("quality", "quality_ocr", "beside")),
+    "card_formats": Table(card_formats, ("quality", "quality_ocr")),
+    "pooling": Table(pooling, ("quality", "quality_ocr", "beside")),
+    "hybrid": Table(hybrid, ("hybrid",)),
+    "hybrid_choices": Table(hybrid_choices, ("hybrid_development",)),
+    "hybrid_speed": Table(hybrid_speed, ("hybrid_speed",)),
+    "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
+    "training_curve": Table(training_curve, ("training_curve",)),
+    "manpages": Table(manpages, ("manpages",)),
+    "latency": Table(latency, ("latency",)),
+    "search_long_pages": Table(search_ways, ("search_long_pages",)),
+    "search_short_texts": Table(search_ways, ("search_short_texts",)),
+    "kernels": Table(kernels, ("kernels",)),
+    "peers": Table(peers, ("peers",)),
+    "indexing": Table(indexing, ("indexing",)),
+    "disk_size": Table(disk_size, ("disk_size",)),
+    "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
+    "claims": Table(claims, tuple(HEADLINES)),
+}
+
+
+def pages(root: Path = CHECKOUT) -> list[Path]:
+    """Those that may hold tables."""
+    return sorted(path for pattern in PAGES for path in root.glob(pattern))
+
+
+def filled(text: str, page: Path) -> str:
+    """The page with its tables as they are now.
+
+    Raises:
+        ValueError: A table that is not known, or a mark without its other one.
+    """
+    if text.count("<!-- table: ") != text.count("<!-- end -->"):
+        raise ValueError(f"{page.name}: each <!-- table: NAME --> needs an <!-- end -->")
+
+    def one(mark: re.Match[str]) -> str:
+        if mark[1] not in TABLES:
+            raise ValueError(f"{page.name}: no table {mark[1]!r}; there are {', '.join(TABLES)}")
+        return f"<!-- table: {mark[1]} -->\n\n{TABLES[mark[1]].text(page)}\n\n<!-- end -->"
+
+    return _MARK.sub(one, text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the pages, or say which differ."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 where pages differ")
+    given = parser.parse_args(arguments)
+    changed = []
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = filled(before, page)
+        if after != before:
+            changed.append(page.relative_to(CHECKOUT).as_posix())
+            if not given.check:
+                page.write_text(after, encoding="utf-8")
+    for name in changed:
+        print(f"{name}: {'not what results/ says; run make docs' if given.check else 'written'}")
+    return 1 if given.check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
