@@ -30,6 +30,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,14 +61,16 @@ from benchmarks.quality.report import (
     tables,
     targets,
 )
+from metaembed_rag import options
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.evaluation import exhaustive_scores
 from metaembed_rag.model import pooling
 from metaembed_rag.model.base import Encoder, dimensions
 from metaembed_rag.model.pooling import nested_pooling_batch
+from metaembed_rag.options import Fusion
 from metaembed_rag.search import fusion, pairs, words
-from metaembed_rag.search.fusion import Fusion
+from metaembed_rag.search.fusion import fuse
 from metaembed_rag.search.words import LexicalIndex
 from metaembed_rag.vectors import formats
 from metaembed_rag.vectors.formats import FORMATS, cut_dimension, quantize
@@ -129,7 +132,10 @@ def hybrid_rows(data: InputSet, encoder: Encoder, cache: Path) -> list[Row]:
     for budget in budgets_of(encoder):
         maxsim = exhaustive_scores(queries, stored, budget).astype(np.float64)
         both = np.stack(
-            [among_candidates(Fusion().scores, *parts) for parts in zip(maxsim, words, strict=True)]
+            [
+                among_candidates(partial(fuse, Fusion()), *parts)
+                for parts in zip(maxsim, words, strict=True)
+            ]
         )
         read = budget.r_c * (encoder.dimension + 2)
         rows.append(Row("hybrid", f"({budget})", read, data.values(both)))
@@ -257,7 +263,7 @@ def baselines(given: argparse.Namespace) -> dict[str, Any]:
 def measure_set(data: InputSet, encoder: Encoder, beside: dict[str, Any], cache: Path) -> SetResult:
     """All systems on one set, each from the cache where nothing that it depends on changed."""
     figures = cache / "figures"
-    code = code_digest(fusion, pairs, words)
+    code = code_digest(options, fusion, pairs, words)
     single, tokens = (_reader(data, beside.get(name)) for name in ("single", "tokens"))
     own = key_of(data, encoder)
     systems: list[tuple[str, Callable[[], list[Row]]]] = [

@@ -35,6 +35,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,9 @@ from metaembed_rag.evaluation import (
 )
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.base import Encoder
+from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
-from metaembed_rag.search.fusion import Fusion
+from metaembed_rag.search.fusion import fuse
 from metaembed_rag.search.words import PAIR_WEIGHT, LexicalIndex
 from metaembed_rag.vectors.formats import Quantized, quantize
 from recipes.mini.data import corpora
@@ -180,9 +182,9 @@ def compare(encoded: Encoded) -> dict[str, Any]:
         maxsim = _maxsim(encoded, budget)
         systems = {
             "late interaction": maxsim,
-            "rrf": _rows(Fusion("rrf").scores, maxsim, words.both()),
-            "no pairs": _rows(Fusion().scores, maxsim, words.stemmed),
-            "every page": _rows(Fusion().scores, maxsim, words.both()),
+            "rrf": _rows(partial(fuse, Fusion("rrf")), maxsim, words.both()),
+            "no pairs": _rows(partial(fuse, Fusion()), maxsim, words.stemmed),
+            "every page": _rows(partial(fuse, Fusion()), maxsim, words.both()),
             "hybrid": _searched(Fusion(), maxsim, words.both()),
         }
         found = {name: per_query(dataset, scores) for name, scores in systems.items()}
@@ -263,7 +265,7 @@ def _searched(
 ) -> NDArray[np.float64]:
     """Fused scores of what a search looks at, shape (queries, pages)."""
     rows = zip(maxsim, words, strict=True)
-    return np.stack([among_candidates(fusion.scores, *row) for row in rows])
+    return np.stack([among_candidates(partial(fuse, fusion), *row) for row in rows])
 
 
 def _rows(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +18,9 @@ from benchmarks.search import async_retrieval, disk_size, gpu, index_speed, sear
 from metaembed_rag import PageIndex
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import Dataset, Query, read_dataset
+from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page, ocr
-from metaembed_rag.search.fusion import Fusion
+from metaembed_rag.search.fusion import fuse
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
 
@@ -188,7 +190,7 @@ def test_what_is_fused_here_is_what_an_index_finds(tmp_path):
     index.add(pages)
     hits = index.search(query.text, k=len(pages), budget=(4, 8), hybrid=True)
     maxsim, words = hybrid._maxsim(encoded, RetrievalBudget(4, 8)), hybrid.Words.of(data).both()
-    fused = hybrid.among_candidates(Fusion().scores, maxsim[0], words[0])
+    fused = hybrid.among_candidates(partial(fuse, Fusion()), maxsim[0], words[0])
     expected = dict(zip((page.id for page in pages), fused, strict=True))
     assert {hit.page.id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-5)
 
