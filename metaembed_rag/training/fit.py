@@ -6,8 +6,8 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ import torch  # noqa: E402
 from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 from transformers import PrinterCallback  # noqa: E402
-from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from metaembed_rag.model import MetaEmbedEncoder  # noqa: E402
+from metaembed_rag.model.loading import quiet  # noqa: E402
 from metaembed_rag.training.card import write_card  # noqa: E402
 from metaembed_rag.training.collate import (  # noqa: E402
     Batches,
@@ -82,7 +82,9 @@ def train(
     """
     if config.evaluate:
         require("ir_measures")
-    with _quiet():
+    with quiet(), warnings.catch_warnings():
+        # transformers 5.23 renames gradient checkpointing; peft and older versions do not yet.
+        warnings.simplefilter("ignore", FutureWarning)
         return _Run(config, command, say, show_progress).go()
 
 
@@ -216,7 +218,7 @@ class _Run:
 
     def _asked(self) -> dict[str, Any]:
         asked = {
-            "config": self._config.to_dict(),
+            "config": asdict(self._config),
             "data": data_told(self._sets),
             "evaluated": judged_told(self._judged),
             "devices": devices(),
@@ -400,21 +402,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No advice of transformers' meanwhile: it is about arguments that users never see."""
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # transformers 5.23 renames gradient checkpointing; peft and older versions do not yet.
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
