@@ -162,10 +162,12 @@ class _GroupScores(torch.autograd.Function):
     def forward(ctx, queries, documents, groups):  # type: ignore[no-untyped-def]
         n, r_q, dimension = queries.shape
         m, r_c, _ = documents.shape
+        # bf16 products under autocast only, so that tests in float32 or float64 are exact.
+        fast = torch.is_autocast_enabled(queries.device.type)
+        dtype = torch.bfloat16 if fast else queries.dtype
         with torch.autocast(queries.device.type, enabled=False):
-            half = torch.bfloat16 if _fast_half(queries) else queries.dtype
-            flat_queries = queries.reshape(n * r_q, dimension).to(half)
-            flat_documents = documents.reshape(m * r_c, dimension).to(half)
+            flat_queries = queries.reshape(n * r_q, dimension).to(dtype)
+            flat_documents = documents.reshape(m * r_c, dimension).to(dtype)
             similar = (flat_queries @ flat_documents.T).view(n, r_q, m, r_c)
         scores, winners = [], []
         for rows, columns in groups:
@@ -189,8 +191,3 @@ class _GroupScores(torch.autograd.Function):
         to_queries = (flat @ flat_documents).float().view(n, r_q, dimension)
         to_documents = (flat.T @ flat_queries).float().view(m, r_c, dimension)
         return to_queries, to_documents, None
-
-
-def _fast_half(vectors: Tensor) -> bool:
-    """bf16 products under autocast only, so that tests in float32 or float64 are exact."""
-    return torch.is_autocast_enabled(vectors.device.type)
