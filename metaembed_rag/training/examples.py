@@ -51,14 +51,11 @@ class Side:
             image = Page(source=self.image, image_path=self.image).load_image()
         except PageError as error:
             raise DatasetError(
-                f"{self._called()}: the picture {self.image} cannot be opened "
+                f"{self.where or 'a training example'}: the picture {self.image} cannot be opened "
                 f"({error.__cause__ or error.reason}); replace it, or take the line out"
             ) from error
         assert image is not None
         return {"text": self.text, "image": image} if self.text else image
-
-    def _called(self) -> str:
-        return self.where or "a training example"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from metaembed_rag.training.config import RunConfig  # noqa: E402
 from metaembed_rag.training.loss import MMRObjective  # noqa: E402
 from metaembed_rag.training.reports import Judge, Reporter, Say  # noqa: E402
 from metaembed_rag.training.run_folder import RunFolder, step_of  # noqa: E402
-from metaembed_rag.training.sharing import devices, sum_gradients, wait  # noqa: E402
+from metaembed_rag.training.sharing import devices, is_main, sum_gradients, wait  # noqa: E402
 from metaembed_rag.training.starting import (  # noqa: E402
     TRAINED_SHARE,
     data_told,
@@ -102,7 +102,6 @@ class _Run:
         self._judged = read_judged(config)
         device = train_device(config.train.device)
         self._arguments = _arguments(config, self._folder, device)
-        self._main = self._arguments.process_index == 0
         if config.loss.distill and devices() > 1:
             raise TrainingError(
                 "loss.distill works on one device only: pages of others have no token states here; "
@@ -130,7 +129,7 @@ class _Run:
         if (done := self._folder.result()) is not None:
             self._tell(f"{self._folder.path}: this run is finished already")
             return done
-        if self._main:
+        if is_main():
             self._folder.begin(asked)
         wait()
         return self._train()
@@ -195,13 +194,12 @@ class _Run:
             weights,
             say=self._say,
             shown=self._shown,
-            main=self._main,
         )
 
     def _finish(self, reporter: Reporter, weights: Weights, seconds: float) -> dict[str, Any]:
         """Write the best weights as the model."""
         result = _result(self._config, reporter, seconds)
-        if self._main:
+        if is_main():
             best = self._folder.best()
             if best is not None:
                 weights.load(best)
@@ -233,7 +231,7 @@ class _Run:
         return torch.autocast(self._encoder.device.type, torch.bfloat16)
 
     def _tell(self, line: str) -> None:
-        if self._say is not None and self._main:
+        if self._say is not None and is_main():
             self._say(line)
 
 
