@@ -225,8 +225,7 @@ def _read_folder(folder: Path, split: str) -> Iterator[Example]:
         grades = data.qrels[query.id]
         sides = {key: _page_side(pages[key], where, folder) for key in grades}
         right = {sides[key] for key, grade in grades.items() if grade > 0}
-        wrong = tuple(sides[key] for key, grade in grades.items() if grade <= 0)
-        wrong = tuple(side for side in wrong if side not in right)
+        wrong = tuple(side for side in sides.values() if side not in right)
         asked = Side(query.text, query.image_path, where)
         for key, grade in grades.items():
             if grade > 0:

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import overload
 
@@ -109,7 +109,6 @@ class TrainingSet(Sequence[Example]):
             raise DatasetError(f"{path or name}: the weight must be a number above 0, not {weight}")
         self.name, self.weight, self.path = name, float(weight), path
         self._pictures = PictureKeys(side.image for side in sides_of(self._examples))
-        self._digest = ""
         self._check_negatives()
 
     def __len__(self) -> int:
@@ -141,7 +140,7 @@ class TrainingSet(Sequence[Example]):
                         f"in {place or 'another example'}; take it out of one of them"
                     )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of every text, and of every picture's name and size in bytes, in their order.
 
@@ -149,9 +148,7 @@ class TrainingSet(Sequence[Example]):
             32 hexadecimal digits (BLAKE2b): the same for the same data in another folder, on
             another machine, compressed or not.
         """
-        if not self._digest:
-            self._digest = _digest_of(self._examples, Path(self.path))
-        return self._digest
+        return _digest_of(self._examples, Path(self.path))
 
     def content(self, side: Side) -> tuple[str, str]:
         """What two sides of this set agree in when they show the same: the text, and the picture.

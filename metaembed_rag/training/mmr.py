@@ -6,7 +6,7 @@ MetaEmbed (arXiv 2509.18095): the score of a query and a page at a budget is Max
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,18 +87,14 @@ def mmr_loss(
     """
     right = torch.arange(first, first + len(queries), device=queries.device)
     total, losses = queries.new_zeros(()), []
-    scores = group_scores(queries, documents, settings.groups)
-    weights = [weight / sum(settings.weights) for weight in settings.weights]
-    shares = settings.teacher_weights
-    for i, ((r_q, _), weight, share, temperature, score) in enumerate(
-        zip(settings.groups, weights, shares, settings.temperatures, scores, strict=True)
+    terms = _terms(queries, documents, settings)
+    for group, share, (weight, scale, logits) in zip(
+        settings.groups, settings.teacher_weights, terms, strict=True
     ):
-        scale = (r_q if settings.score == "mean" else 1) * temperature
-        logits = score / scale
         if negatives is None or not len(negatives.owners):
             loss = F.cross_entropy(logits, right)
         else:
-            own = _own_scores(queries, negatives, settings.groups[i]) / scale  # (n, most)
+            own = _own_scores(queries, negatives, group) / scale  # (n, most)
             loss = F.cross_entropy(torch.cat([logits, own], dim=1), right)
         losses.append(loss.detach())
         total = total + weight * loss
@@ -123,13 +119,21 @@ def page_to_query_loss(
     """
     right = torch.arange(first, first + len(documents), device=documents.device)
     total = queries.new_zeros(())
+    for weight, _, logits in _terms(queries, documents, settings):
+        total = total + weight * F.cross_entropy(logits.T, right)
+    return total
+
+
+def _terms(
+    queries: Tensor, documents: Tensor, settings: MMRSettings
+) -> Iterator[tuple[float, float, Tensor]]:
+    """Of each group the weight, what MaxSim sums are divided by, and the logits ``(n, m)``."""
     scores = group_scores(queries, documents, settings.groups)
     for (r_q, _), weight, temperature, score in zip(
         settings.groups, settings.weights, settings.temperatures, scores, strict=True
     ):
         scale = (r_q if settings.score == "mean" else 1) * temperature
-        total = total + weight / sum(settings.weights) * F.cross_entropy(score.T / scale, right)
-    return total
+        yield weight / sum(settings.weights), scale, score / scale
 
 
 def _own_scores(queries: Tensor, negatives: HardNegatives, group: tuple[int, int]) -> Tensor:
