@@ -406,8 +406,7 @@ def _names(value: Any) -> Names:
 
 
 def _template(value: Any) -> dict[str, str]:
-    known = {"text", "image", "fused"}
-    if not isinstance(value, dict) or not set(value) <= known or "text" not in value:
+    if not isinstance(value, dict) or not {"text"} <= set(value) <= {"text", "image", "fused"}:
         raise TypeError('a table with "text" and, for images, "image" and "fused"')
     return {key: _plain(str, one) for key, one in value.items()}
 

@@ -148,7 +148,18 @@ class TrainingSet(Sequence[Example]):
             32 hexadecimal digits (BLAKE2b): the same for the same data in another folder, on
             another machine, compressed or not.
         """
-        return _digest_of(self._examples, Path(self.path))
+        path = Path(self.path)
+        folder = path if path.is_dir() else path.parent
+        size_of = lru_cache(maxsize=None)(picture_bytes)
+        digest = hashlib.blake2b(digest_size=16)
+        for example in self:
+            for side in sides_of([example]):
+                row = [side.text]
+                if side.image is not None:
+                    row += [os.path.relpath(side.image, folder), str(size_of(side.image))]
+                digest.update(json.dumps(row).encode())
+            digest.update(b"\n")
+        return digest.hexdigest()
 
     def content(self, side: Side) -> tuple[str, str]:
         """What two sides of this set agree in when they show the same: the text, and the picture.
@@ -164,20 +175,6 @@ def sides_of(examples: Iterable[Example]) -> Iterator[Side]:
         yield example.query
         yield example.positive
         yield from example.negatives
-
-
-def _digest_of(examples: Sequence[Example], path: Path) -> str:
-    folder = path if path.is_dir() else path.parent
-    size_of = lru_cache(maxsize=None)(picture_bytes)
-    digest = hashlib.blake2b(digest_size=16)
-    for example in examples:
-        for side in sides_of([example]):
-            row = [side.text]
-            if side.image is not None:
-                row += [os.path.relpath(side.image, folder), str(size_of(side.image))]
-            digest.update(json.dumps(row).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
 
 
 class PictureKeys:

@@ -335,9 +335,8 @@ class MetaEmbedTrainer(MultiVectorEncoderTrainer):
 def _weights(config: RunConfig, encoder: MetaEmbedEncoder) -> Weights:
     rate, meta = config.train.learning_rate, config.train.meta_learning_rate
     if meta is None:
-        meta = rate * (
-            starting.TRAINED_SHARE if starting.is_checkpoint(config.model.backbone) else 1.0
-        )
+        trained = starting.is_checkpoint(config.model.backbone)
+        meta = rate * (starting.TRAINED_SHARE if trained else 1.0)
     if config.lora is not None:
         return Adapters(encoder, config.lora, meta_rate=meta, seed=config.train.seed)
     return AllWeights(encoder, meta_share=meta / rate)

@@ -49,24 +49,23 @@ class Judge:
 
     def scores(self, tell: Say) -> dict[str, dict[str, float]]:
         """nDCG@5 of each set at each budget; ``tell`` hears of pages that were left out."""
-        return {name: self._measure(name, tell) for name in self.sets}
+        found = {}
+        for name, (data, mode) in self.sets.items():
+            report = evaluate(
+                data, self.encoder, mode=mode, budgets=list(self.groups), cache_dir=self.cache
+            )
+            if report.skipped:
+                tell(
+                    f"{name}: {len(report.skipped)} of {report.pages} pages cannot be read, so "
+                    f"that no query finds them; the first: {report.skipped[0]}"
+                )
+            found[name] = {str(one.budget): round(one.mean(METRIC), 4) for one in report.results}
+        return found
 
     def value(self, scores: Scores) -> float:
         """What decides which weights are best: the mean over sets at the largest budget."""
         r_q, r_c = max(self.groups)
         return statistics.fmean(one[f"{r_q},{r_c}"] for one in scores.values())
-
-    def _measure(self, name: str, tell: Say) -> dict[str, float]:
-        data, mode = self.sets[name]
-        report = evaluate(
-            data, self.encoder, mode=mode, budgets=list(self.groups), cache_dir=self.cache
-        )
-        if report.skipped:
-            tell(
-                f"{name}: {len(report.skipped)} of {report.pages} pages cannot be read, so that no "
-                f"query finds them; the first: {report.skipped[0]}"
-            )
-        return {str(one.budget): round(one.mean(METRIC), 4) for one in report.results}
 
 
 class Reporter(TrainerCallback):

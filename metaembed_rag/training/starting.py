@@ -82,7 +82,13 @@ def load_encoder(config: ModelConfig, *, device: str, seed: int) -> MetaEmbedEnc
             **sizes,
         )
     if config.attention is not None:
-        _set_attention(encoder, config.attention)
+        try:
+            encoder.backbone.model.set_attn_implementation(config.attention)
+        except (ImportError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(
+                f"model.attention {config.attention!r} cannot be used: {reason}"
+            ) from None
     return encoder
 
 
@@ -119,14 +125,6 @@ def _load_checkpoint(config: ModelConfig, device: str, sizes: dict[str, int]) ->
         changes["template"] = Template.from_dict(config.template)
     encoder.backbone.settings = replace(encoder.backbone.settings, **changes)
     return encoder
-
-
-def _set_attention(encoder: MetaEmbedEncoder, name: str) -> None:
-    try:
-        encoder.backbone.model.set_attn_implementation(name)
-    except (ImportError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise TrainingError(f"model.attention {name!r} cannot be used: {reason}") from None
 
 
 def mmr_settings(config: LossConfig, encoder: MetaEmbedEncoder) -> MMRSettings:
@@ -214,11 +212,9 @@ def judged_told(judged: Mapping[str, tuple[Dataset, Any]]) -> list[dict[str, Any
     for name, (data, _) in judged.items():
         digest = hashlib.blake2b(digest_size=16)
         items: list[Page | Query] = [*data.pages, *data.queries]
-        for one in items:
-            digest.update(json.dumps([one.id, one.text, one.image_path is not None]).encode())
-        digest.update(
-            json.dumps({query: dict(found) for query, found in data.qrels.items()}).encode()
-        )
+        rows = [[one.id, one.text, one.image_path is not None] for one in items]
+        for row in [*rows, {query: dict(found) for query, found in data.qrels.items()}]:
+            digest.update(json.dumps(row).encode())
         told.append({"name": name, "digest": digest.hexdigest()})
     return told
 

@@ -90,12 +90,14 @@ class Adapters:
         self._encoder = encoder
         targets = config.targets if isinstance(config.targets, str) else list(config.targets)
         model = encoder.backbone.model
+        embeddings = model.get_input_embeddings()
+        place = next(name for name, module in model.named_modules() if module is embeddings)
         wanted = peft.LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=config.dropout,
             target_modules=targets,
-            trainable_token_indices={embedding_name(model): meta_rows(encoder)},
+            trainable_token_indices={place: meta_rows(encoder)},
         )
         try:
             with torch.random.fork_rng(devices=[]):
@@ -150,10 +152,3 @@ Weights = AllWeights | Adapters
 def meta_rows(encoder: MetaEmbedEncoder) -> list[int]:
     """Rows of the embedding matrix that are Meta Tokens."""
     return [row for rows in encoder.backbone.meta_ids.values() for row in rows]
-
-
-def embedding_name(model: Any) -> str:
-    """The full name of the module that holds the input embeddings."""
-    wanted = model.get_input_embeddings()
-    name: str = next(name for name, module in model.named_modules() if module is wanted)
-    return name
