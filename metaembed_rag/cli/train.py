@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import Field
+from dataclasses import Field, fields
 from typing import Any, get_type_hints
 
 from metaembed_rag.errors import TrainingError
@@ -22,8 +22,6 @@ from metaembed_rag.training.config import (
     Sizes,
     Temperatures,
     Template,
-    default_of,
-    keys,
     read_config,
 )
 
@@ -66,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if table not in MANY:
             group = parser.add_argument_group(f"[{table}]")
             hints = get_type_hints(kind)
-            for key in keys(kind):
+            for key in fields(kind):
                 _add_flag(group, table, key, hints[key.name])
 
 
@@ -96,7 +94,7 @@ def flag_of(table: str, key: str) -> str:
 
 def _add_flag(group: Any, table: str, key: Field[Any], hint: Any) -> None:
     options: dict[str, Any] = {"dest": f"{table}.{key.name}", "default": _UNSET}
-    default = default_of(key)
+    default = key.default
     told = "" if default is None or default is False else f" (default: {default})"
     options["help"] = (key.metadata["help"] + told).replace("%", "%%")
     if hint is bool:

@@ -134,12 +134,7 @@ def _read_records(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
     seen: dict[str, int] = {}
     for number, line in _read_lines(path):
         where = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DatasetError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
-        if not isinstance(record, dict):
-            raise DatasetError(f"{where}: not a JSON object; write one object a line")
+        record = json_object(line, where)
         key = record.get("_id")
         if not isinstance(key, str) or not key:
             raise DatasetError(f'{where}: needs an "_id" that is text, not {key!r}')
@@ -151,6 +146,25 @@ def _read_records(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
         yield number, record, where
     if not seen:
         raise DatasetError(f"{path}: empty")
+
+
+def json_object(line: str, where: str) -> dict[str, Any]:
+    """The JSON object of a line.
+
+    Args:
+        line: What was read.
+        where: File and line, for messages.
+
+    Raises:
+        DatasetError: It is not JSON, or not an object.
+    """
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(found, dict):
+        raise DatasetError(f"{where}: not a JSON object; write one object a line")
+    return found
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, str]]:

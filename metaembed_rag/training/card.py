@@ -61,8 +61,7 @@ pages = encoder.encode_document(["..."])  # (1, {encoder.document_vectors}, {enc
 
 def _data(run: Mapping[str, Any]) -> Iterator[str]:
     yield "## Data\n"
-    yield "| set | weight | examples | digest |"
-    yield "|---|---|---|---|"
+    yield _columns("set", "weight", "examples", "digest")
     for one in run["data"]:
         yield f"| {one['name']} | {one['weight']:g} | {one['examples']} | `{one['digest']}` |"
 
@@ -71,8 +70,7 @@ def _scores(result: Mapping[str, Any]) -> Iterator[str]:
     if not result["after"]:
         return
     yield "\n## nDCG@5, before and after\n"
-    yield "| set | budget | before | after |"
-    yield "|---|---|---|---|"
+    yield _columns("set", "budget", "before", "after")
     for name, found in result["after"].items():
         before = result["before"].get(name, {})
         for budget, value in found.items():
@@ -84,9 +82,8 @@ def _collapse(result: Mapping[str, Any]) -> Iterator[str]:
     if not result["collapse"]:
         return
     yield "\n## Are the vectors of one page different?\n"
-    yield "On the last batch; the cosine is taken after each slot has lost its mean."
-    yield "\n| budget | centred cosine | effective rank | evenness |"
-    yield "|---|---|---|---|"
+    yield "On the last batch; the cosine is taken after each slot has lost its mean.\n"
+    yield _columns("budget", "centred cosine", "effective rank", "evenness")
     for budget, one in result["collapse"].items():
         yield (
             f"| ({budget}) | {one['centred_cosine']:.2f} | {one['effective_rank']:.1f} | "
@@ -98,18 +95,19 @@ def _recipe(run: Mapping[str, Any]) -> Iterator[str]:
     yield "\n## Recipe\n"
     if run["told"]["command"]:
         yield f"```\n{run['told']['command']}\n```\n"
-    yield "| key | value |"
-    yield "|---|---|"
+    yield _columns("key", "value")
     for table in ("model", "lora", "loss", "train"):
         for key, value in (run["config"][table] or {}).items():
             if value is not None:
-                yield f"| {table}.{key} | {_cell(value)} |"
+                shown = str(value).replace("|", "\\|").replace("\n", "\\n")
+                yield f"| {table}.{key} | {shown} |"
     versions = [f"{name} {version}" for name, version in run["told"]["versions"].items()]
     yield f"\nVersions: {', '.join(versions)}."
 
 
-def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", "\\n")
+def _columns(*names: str) -> str:
+    """The head of a table."""
+    return f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
 
 
 def _joined(names: list[str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.special import entr
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,12 @@ def measure_collapse(queries: Tensor, documents: Tensor) -> Collapse:
     cosines = centred @ centred.transpose(1, 2)  # (n, R_c, R_c)
     apart = ~torch.eye(vectors, dtype=torch.bool)
     power = torch.linalg.svdvals(documents) ** 2
-    share = power / power.sum(1, keepdim=True)
-    rank = torch.exp(-(share * share.clamp(min=1e-12).log()).sum(1)).mean()
+    rank = entr(power / power.sum(1, keepdim=True)).sum(1).exp().mean()
     wins = torch.bincount(
         (queries @ documents.transpose(1, 2)).argmax(-1).flatten(), minlength=vectors
     ).float()
-    wins = wins / wins.sum()
-    entropy = -(wins * wins.clamp(min=1e-12).log()).sum() / torch.tensor(float(vectors)).log()
-    return Collapse(cosines[:, apart].mean().item(), rank.item(), entropy.item())
+    evenness = entr(wins / wins.sum()).sum().item() / math.log(vectors)
+    return Collapse(cosines[:, apart].mean().item(), rank.item(), evenness)
 
 
 def collapse_at(
@@ -75,5 +74,5 @@ def evenness_penalty(queries: Tensor, documents: Tensor, *, temperature: float =
         temperature: Of the softmax over a document's vectors that stands for the max.
     """
     share = ((queries @ documents.transpose(1, 2)) / temperature).softmax(-1).mean((0, 1))
-    entropy = -(share * share.clamp(min=1e-12).log()).sum()
-    return 1 - entropy / math.log(documents.shape[1])
+    evenness: Tensor = entr(share).sum() / math.log(documents.shape[1])
+    return 1 - evenness

@@ -9,7 +9,8 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -192,10 +193,6 @@ class RunConfig:
         given = self.train.warm_up
         return min(500, self.train.steps // 10) if given is None else given
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
 
 TABLES: dict[str, type] = {
     "model": ModelConfig,
@@ -209,22 +206,6 @@ TABLES: dict[str, type] = {
 
 MANY = ("data", "evaluate")
 """Tables that may be repeated."""
-
-
-def keys(table: type) -> tuple[Field[Any], ...]:
-    """The keys of a table."""
-    return fields(table)
-
-
-def default_of(key: Field[Any]) -> Any:
-    """The default of a key; MISSING where it must be given."""
-    return key.default
-
-
-def describe(key: Field[Any]) -> str:
-    """What a key is, and the values that it takes."""
-    choices = ", ".join(key.metadata["choices"])
-    return f"{key.metadata['help']}; one of {choices}" if choices else str(key.metadata["help"])
 
 
 def read_config(
@@ -247,11 +228,11 @@ def read_config(
     values = source.values
     for table, given in (flags or {}).items():
         whole = table not in TABLES or table in MANY
-        values[table] = given if whole else {**_table(values, table, source), **given}
+        values[table] = given if whole else {**source.table(table), **given}
         source.from_flags |= {table} if whole else {f"{table}.{key}" for key in given}
-    unknown = [name for name in values if name not in ("out", *TABLES)]
-    if unknown:
-        raise source.error(_unknown(unknown[0], ["out", *TABLES]), "", unknown[0])
+    for name in values:
+        if name not in ("out", *TABLES):
+            raise source.error(_unknown(name, ["out", *TABLES]), "", name)
     if not isinstance(values.get("out"), str) or not values["out"]:
         raise source.error('"out" must name the folder of the run (or give --out)', "", "out")
     built: dict[str, Any] = {
@@ -283,12 +264,18 @@ class _Source:
 
     def error(self, message: str, table: str, key: str, index: int = 0) -> TrainingError:
         """The message, with file and line where the value came from the file."""
-        flagged = {table or key, f"{table}.{key}"} & self.from_flags
-        if self.path is None or flagged:
+        if self.path is None or {table or key, f"{table}.{key}"} & self.from_flags:
             return TrainingError(message)
         number = _line_of(self.text, table, key, index)
         where = f"{self.path}, line {number}" if number else f"{self.path}"
         return TrainingError(f"{where}: {message}")
+
+    def table(self, name: str) -> dict[str, Any]:
+        """The values of a table; none where it is absent."""
+        found = self.values.get(name, {})
+        if not isinstance(found, dict):
+            raise self.error(f"[{name}] must be a table", "", name)
+        return found
 
 
 def _line_of(text: str, table: str, key: str, index: int) -> int:
@@ -308,23 +295,16 @@ def _line_of(text: str, table: str, key: str, index: int) -> int:
     return header
 
 
-def _table(values: Mapping[str, Any], name: str, source: _Source) -> dict[str, Any]:
-    found = values.get(name, {})
-    if not isinstance(found, dict):
-        raise source.error(f"[{name}] must be a table", "", name)
-    return found
-
-
 def _build(source: _Source, name: str, kind: type) -> Any:
+    if name not in MANY:
+        return _read(source, name, kind, source.table(name))
     found = source.values[name]
-    if name in MANY:
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise source.error(f"write [[{name}]] with two brackets", "", name)
-        return tuple(_read(source, name, kind, one, i) for i, one in enumerate(found))
-    return _read(source, name, kind, _table(source.values, name, source), 0)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise source.error(f"write [[{name}]] with two brackets", "", name)
+    return tuple(_read(source, name, kind, one, i) for i, one in enumerate(found))
 
 
-def _read(source: _Source, table: str, kind: type, given: Mapping[str, Any], index: int) -> Any:
+def _read(source: _Source, table: str, kind: type, given: Mapping[str, Any], index: int = 0) -> Any:
     known = {one.name: one for one in fields(kind)}
     hints = get_type_hints(kind)
     values = {}
@@ -335,26 +315,23 @@ def _read(source: _Source, table: str, kind: type, given: Mapping[str, Any], ind
             values[key] = _READERS[hints[key]](value)
             _check_range(values[key], known[key])
         except (TypeError, ValueError) as error:
-            called = f"{table}.{key}"
-            message = f"{called} must be {error}, not {value!r}"
+            message = f"{table}.{key} must be {error}, not {value!r}"
             raise source.error(message, table, key, index) from None
     for key, one in known.items():
-        if default_of(one) is MISSING and key not in values:
-            raise source.error(
-                f"[[{table}]] needs {key!r}: {one.metadata['help']}", table, "", index
-            )
+        if one.default is MISSING and key not in values:
+            message = f"[[{table}]] needs {key!r}: {one.metadata['help']}"
+            raise source.error(message, table, "", index)
     return kind(**values)
 
 
 def _unknown(key: str, known: list[str], table: str = "") -> str:
     near = difflib.get_close_matches(key, known, 1, 0.6)
     elsewhere = [name for name, kind in TABLES.items() if key in {one.name for one in fields(kind)}]
+    hint = ""
     if near:
         hint = f"did you mean {near[0]!r}? "
     elif elsewhere and elsewhere[0] != table:
         hint = f"it belongs under [{elsewhere[0]}]. "
-    else:
-        hint = ""
     place = f" in [{table}]" if table else ""
     return f"unknown key {key!r}{place}; {hint}Known: {', '.join(known)}"
 
@@ -362,69 +339,62 @@ def _unknown(key: str, known: list[str], table: str = "") -> str:
 # -- values ----------------------------------------------------------------------------------
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError("text")
-    return value
+_PLAIN: dict[type, tuple[Any, str]] = {
+    str: (str, "text"),
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+    bool: (bool, "true or false"),
+}
+"""Type of a key -> types of the values that it takes, and what they are called."""
 
 
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError("a whole number")
-    return value
+def _plain(kind: type, value: Any) -> Any:
+    """The value as that type; Python's truth values are whole numbers, TOML's are not."""
+    taken, called = _PLAIN[kind]
+    truth = isinstance(value, bool) and kind is not bool
+    if not isinstance(value, taken) or truth or value == "":
+        raise TypeError(called)
+    return kind(value)
 
 
-def _number(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError("a number")
-    return float(value)
-
-
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("true or false")
-    return value
-
-
-def _numbers(value: Any) -> tuple[float, ...]:
+def _list(read: Callable[[Any], Any], called: str, value: Any) -> tuple[Any, ...]:
+    """The values of a list that is not empty."""
     if not isinstance(value, list | tuple) or not value:
-        raise TypeError("a list of numbers")
+        raise TypeError(called)
     try:
-        return tuple(_number(one) for one in value)
+        return tuple(read(one) for one in value)
     except TypeError:
-        raise TypeError("a list of numbers") from None
+        raise TypeError(called) from None
+
+
+_numbers = partial(_list, partial(_plain, float), "a list of numbers")
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise TypeError
+    return value
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
     values = (value,) if isinstance(value, int) else value
-    if not isinstance(values, list | tuple) or not values:
-        raise TypeError("a list of whole numbers of at least 1")
-    for one in values:
-        if type(one) is not int or one < 1:
-            raise TypeError("a list of whole numbers of at least 1")
-    return tuple(sorted(set(values)))
+    return tuple(sorted(set(_list(_size, "a list of whole numbers of at least 1", values))))
 
 
 def _temperatures(value: Any) -> Temperatures:
     if isinstance(value, list | tuple):
         return _numbers(value)
     try:
-        return _number(value)
+        return float(_plain(float, value))
     except TypeError:
         raise TypeError("a number, or a list of numbers") from None
 
 
-def _groups(value: Any) -> tuple[tuple[int, int], ...]:
-    what = "a list of budgets such as [[1, 1], [4, 8]]"
-    if not isinstance(value, list | tuple) or not value:
-        raise TypeError(what)
-    pairs = []
-    for one in value:
-        if not isinstance(one, list | tuple) or len(one) != 2:
-            raise TypeError(what)
-        budget = RetrievalBudget(*one)  # a BudgetError is a ValueError and says what is wrong
-        pairs.append((budget.r_q, budget.r_c))
-    return tuple(pairs)
+def _group(value: Any) -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise TypeError
+    budget = RetrievalBudget(*value)  # a BudgetError is a ValueError and says what is wrong
+    return budget.r_q, budget.r_c
 
 
 def _names(value: Any) -> Names:
@@ -436,10 +406,9 @@ def _names(value: Any) -> Names:
 
 
 def _template(value: Any) -> dict[str, str]:
-    known = {"text", "image", "fused"}
-    if not isinstance(value, dict) or not set(value) <= known or "text" not in value:
+    if not isinstance(value, dict) or not {"text"} <= set(value) <= {"text", "image", "fused"}:
         raise TypeError('a table with "text" and, for images, "image" and "fused"')
-    return {key: _text(one) for key, one in value.items()}
+    return {key: _plain(str, one) for key, one in value.items()}
 
 
 def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -447,14 +416,9 @@ def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _READERS: dict[Any, Callable[[Any], Any]] = {
-    str: _text,
-    int: _whole,
-    float: _number,
-    bool: _truth,
-    str | None: _or_none(_text),
-    int | None: _or_none(_whole),
-    float | None: _or_none(_number),
-    Groups: _or_none(_groups),
+    **{kind: partial(_plain, kind) for kind in _PLAIN},
+    **{kind | None: _or_none(partial(_plain, kind)) for kind in (str, int, float)},
+    Groups: _or_none(partial(_list, _group, "a list of budgets such as [[1, 1], [4, 8]]")),
     Numbers: _or_none(_numbers),
     Sizes: _or_none(_sizes),
     Temperatures: _temperatures,
@@ -477,12 +441,9 @@ def _check_range(value: Any, key: Field[Any]) -> None:
 def _check_groups(loss: LossConfig) -> None:
     if loss.weights is not None and not sum(loss.weights):
         raise TrainingError("loss.weights are all 0; at least one group must count")
-    if loss.groups is None:
-        return
-    counted = {"weights": loss.weights, "temperatures": loss.temperatures}
-    for name, values in counted.items():
-        if isinstance(values, tuple) and len(values) != len(loss.groups):
+    for name in ("weights", "temperatures"):
+        values, groups = getattr(loss, name), loss.groups
+        if groups is not None and isinstance(values, tuple) and len(values) != len(groups):
             raise TrainingError(
-                f"loss.{name} has {len(values)} numbers for {len(loss.groups)} groups; "
-                f"give one for each"
+                f"loss.{name} has {len(values)} numbers for {len(groups)} groups; give one for each"
             )

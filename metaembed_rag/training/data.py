@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from metaembed_rag.errors import DatasetError
-from metaembed_rag.evaluation.datasets import read_dataset
+from metaembed_rag.evaluation.datasets import json_object, read_dataset
 from metaembed_rag.pages import Page
 from metaembed_rag.store.places import replacing
 from metaembed_rag.training.examples import Example, Side, TrainingSet, picture_bytes
@@ -91,7 +91,7 @@ def read_corpus(path: str | PathLike[str]) -> list[Side]:
     pages = []
     for number, line in _lines(path):
         where = f"{path}, line {number}"
-        row = _object(line, where)
+        row = json_object(line, where)
         _check_keys(row, ("text", "image", "title", "_id", "metadata"), where)
         title, text = row.pop("title", None) or "", row.get("text") or ""
         if isinstance(title, str) and isinstance(text, str):
@@ -133,7 +133,7 @@ def _read_file(path: Path) -> Iterator[Example]:
     size_of = lru_cache(maxsize=None)(picture_bytes)
     for number, line in _lines(path):
         where = f"{path}, line {number}"
-        row = _object(line, where)
+        row = json_object(line, where)
         _check_keys(row, ("query", "positive", "negatives"), where)
         reader = _SideReader(path.absolute().parent, where, size_of)
         yield Example(
@@ -165,16 +165,6 @@ def _check_keys(row: dict[str, Any], known: Sequence[str], where: str) -> None:
     unknown = sorted(set(row) - set(known))
     if unknown:
         raise DatasetError(f"{where}: unknown key {unknown[0]!r}; a line has {', '.join(known)}")
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
-    if not isinstance(row, dict):
-        raise DatasetError(f"{where}: not a JSON object; write one object a line")
-    return row
 
 
 @dataclass(frozen=True)
@@ -235,8 +225,7 @@ def _read_folder(folder: Path, split: str) -> Iterator[Example]:
         grades = data.qrels[query.id]
         sides = {key: _page_side(pages[key], where, folder) for key in grades}
         right = {sides[key] for key, grade in grades.items() if grade > 0}
-        wrong = tuple(sides[key] for key, grade in grades.items() if grade <= 0)
-        wrong = tuple(side for side in wrong if side not in right)
+        wrong = tuple(side for side in sides.values() if side not in right)
         asked = Side(query.text, query.image_path, where)
         for key, grade in grades.items():
             if grade > 0:

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import overload
 
@@ -51,14 +51,11 @@ class Side:
             image = Page(source=self.image, image_path=self.image).load_image()
         except PageError as error:
             raise DatasetError(
-                f"{self._called()}: the picture {self.image} cannot be opened "
+                f"{self.where or 'a training example'}: the picture {self.image} cannot be opened "
                 f"({error.__cause__ or error.reason}); replace it, or take the line out"
             ) from error
         assert image is not None
         return {"text": self.text, "image": image} if self.text else image
-
-    def _called(self) -> str:
-        return self.where or "a training example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,6 @@ class TrainingSet(Sequence[Example]):
             raise DatasetError(f"{path or name}: the weight must be a number above 0, not {weight}")
         self.name, self.weight, self.path = name, float(weight), path
         self._pictures = PictureKeys(side.image for side in sides_of(self._examples))
-        self._digest = ""
         self._check_negatives()
 
     def __len__(self) -> int:
@@ -144,7 +140,7 @@ class TrainingSet(Sequence[Example]):
                         f"in {place or 'another example'}; take it out of one of them"
                     )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of every text, and of every picture's name and size in bytes, in their order.
 
@@ -152,9 +148,18 @@ class TrainingSet(Sequence[Example]):
             32 hexadecimal digits (BLAKE2b): the same for the same data in another folder, on
             another machine, compressed or not.
         """
-        if not self._digest:
-            self._digest = _digest_of(self._examples, Path(self.path))
-        return self._digest
+        path = Path(self.path)
+        folder = path if path.is_dir() else path.parent
+        size_of = lru_cache(maxsize=None)(picture_bytes)
+        digest = hashlib.blake2b(digest_size=16)
+        for example in self:
+            for side in sides_of([example]):
+                row = [side.text]
+                if side.image is not None:
+                    row += [os.path.relpath(side.image, folder), str(size_of(side.image))]
+                digest.update(json.dumps(row).encode())
+            digest.update(b"\n")
+        return digest.hexdigest()
 
     def content(self, side: Side) -> tuple[str, str]:
         """What two sides of this set agree in when they show the same: the text, and the picture.
@@ -170,20 +175,6 @@ def sides_of(examples: Iterable[Example]) -> Iterator[Side]:
         yield example.query
         yield example.positive
         yield from example.negatives
-
-
-def _digest_of(examples: Sequence[Example], path: Path) -> str:
-    folder = path if path.is_dir() else path.parent
-    size_of = lru_cache(maxsize=None)(picture_bytes)
-    digest = hashlib.blake2b(digest_size=16)
-    for example in examples:
-        for side in sides_of([example]):
-            row = [side.text]
-            if side.image is not None:
-                row += [os.path.relpath(side.image, folder), str(size_of(side.image))]
-            digest.update(json.dumps(row).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
 
 
 class PictureKeys:

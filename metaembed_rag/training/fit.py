@@ -6,8 +6,8 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ import torch  # noqa: E402
 from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 from transformers import PrinterCallback  # noqa: E402
-from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from metaembed_rag.model import MetaEmbedEncoder  # noqa: E402
+from metaembed_rag.model.loading import quiet  # noqa: E402
+from metaembed_rag.training import starting  # noqa: E402
 from metaembed_rag.training.card import write_card  # noqa: E402
 from metaembed_rag.training.collate import (  # noqa: E402
     Batches,
@@ -35,20 +36,7 @@ from metaembed_rag.training.config import RunConfig  # noqa: E402
 from metaembed_rag.training.loss import MMRObjective  # noqa: E402
 from metaembed_rag.training.reports import Judge, Reporter, Say  # noqa: E402
 from metaembed_rag.training.run_folder import RunFolder, step_of  # noqa: E402
-from metaembed_rag.training.sharing import devices, sum_gradients, wait  # noqa: E402
-from metaembed_rag.training.starting import (  # noqa: E402
-    TRAINED_SHARE,
-    data_told,
-    is_checkpoint,
-    judged_told,
-    load_encoder,
-    mmr_settings,
-    read_judged,
-    read_sets,
-    save_memory,
-    train_device,
-    train_dimensions,
-)
+from metaembed_rag.training.sharing import devices, is_main, sum_gradients, wait  # noqa: E402
 from metaembed_rag.training.weights import Adapters, AllWeights, Weights  # noqa: E402
 
 
@@ -82,7 +70,9 @@ def train(
     """
     if config.evaluate:
         require("ir_measures")
-    with _quiet():
+    with quiet(), warnings.catch_warnings():
+        # transformers 5.23 renames gradient checkpointing; peft and older versions do not yet.
+        warnings.simplefilter("ignore", FutureWarning)
         return _Run(config, command, say, show_progress).go()
 
 
@@ -96,22 +86,21 @@ class _Run:
         self._say, self._shown = say, show_progress
         self._folder = RunFolder(config.out)
         self._folder.check_place()
-        self._sets = read_sets(config)
-        self._judged = read_judged(config)
-        device = train_device(config.train.device)
+        self._sets = starting.read_sets(config)
+        self._judged = starting.read_judged(config)
+        device = starting.train_device(config.train.device)
         self._arguments = _arguments(config, self._folder, device)
-        self._main = self._arguments.process_index == 0
         if config.loss.distill and devices() > 1:
             raise TrainingError(
                 "loss.distill works on one device only: pages of others have no token states here; "
                 "set it to 0, or train on one device with mini_batch"
             )
-        self._encoder = load_encoder(
+        self._encoder = starting.load_encoder(
             config.model, device=str(self._arguments.device), seed=config.train.seed
         )
         check_modalities(self._sets, self._encoder.modalities, config.model.backbone)
-        self._settings = mmr_settings(config.loss, self._encoder)
-        train_dimensions(config.loss, self._encoder)
+        self._settings = starting.mmr_settings(config.loss, self._encoder)
+        starting.train_dimensions(config.loss, self._encoder)
         self._batches = Batches(
             self._encoder.backbone,
             self._sets,
@@ -128,7 +117,7 @@ class _Run:
         if (done := self._folder.result()) is not None:
             self._tell(f"{self._folder.path}: this run is finished already")
             return done
-        if self._main:
+        if is_main():
             self._folder.begin(asked)
         wait()
         return self._train()
@@ -138,7 +127,7 @@ class _Run:
         checkpoint = self._folder.last_checkpoint()
         self._tell_beginning(checkpoint)
         if config.train.gradient_checkpointing:
-            save_memory(self._encoder)
+            starting.save_memory(self._encoder)
         weights = _weights(config, self._encoder)
         objective = self._objective()
         reporter = self._reporter(objective, weights)
@@ -148,7 +137,7 @@ class _Run:
         )
         trainer.add_callback(reporter)
         try:
-            trainer.go(checkpoint, workers=config.train.workers)
+            trainer.go(checkpoint)
         except torch.OutOfMemoryError as error:
             reason = str(error).partition(". ")[0]
             raise TrainingError(
@@ -193,13 +182,23 @@ class _Run:
             weights,
             say=self._say,
             shown=self._shown,
-            main=self._main,
         )
 
     def _finish(self, reporter: Reporter, weights: Weights, seconds: float) -> dict[str, Any]:
         """Write the best weights as the model."""
-        result = _result(self._config, reporter, seconds)
-        if self._main:
+        steps, last = self._config.train.steps, reporter.last
+        result: dict[str, Any] = {
+            "out": self._config.out,
+            "steps": steps,
+            "seconds": round(seconds, 1),
+            "loss": last.get("loss"),
+            "groups": last.get("groups", {}),
+            "collapse": last.get("collapse", {}),
+            "best_step": steps,
+            "before": reporter.evaluations.get(0, {}),
+            "after": {},
+        }
+        if is_main():
             best = self._folder.best()
             if best is not None:
                 weights.load(best)
@@ -216,9 +215,9 @@ class _Run:
 
     def _asked(self) -> dict[str, Any]:
         asked = {
-            "config": self._config.to_dict(),
-            "data": data_told(self._sets),
-            "evaluated": judged_told(self._judged),
+            "config": asdict(self._config),
+            "data": starting.data_told(self._sets),
+            "evaluated": starting.judged_told(self._judged),
             "devices": devices(),
             "start": self._encoder.fingerprint,
             "told": {"command": self._command, "versions": _versions()},
@@ -231,7 +230,7 @@ class _Run:
         return torch.autocast(self._encoder.device.type, torch.bfloat16)
 
     def _tell(self, line: str) -> None:
-        if self._say is not None and self._main:
+        if self._say is not None and is_main():
             self._say(line)
 
 
@@ -257,7 +256,7 @@ class MetaEmbedTrainer(MultiVectorEncoderTrainer):
         folder: RunFolder,
     ) -> None:
         self._batches, self._weights, self._folder = batches, weights, folder
-        self._first, self._workers = 0, 0
+        self._first = 0
         super().__init__(
             model=encoder.model,
             args=arguments,
@@ -267,10 +266,9 @@ class MetaEmbedTrainer(MultiVectorEncoderTrainer):
         )
         self.remove_callback(PrinterCallback)
 
-    def go(self, checkpoint: Path | None, *, workers: int = 0) -> None:
+    def go(self, checkpoint: Path | None) -> None:
         """Train from a checkpoint, or from the start."""
         self._first = 0 if checkpoint is None else step_of(checkpoint)
-        self._workers = workers
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
     def preprocess_dataset(self, dataset: Any = None, dataset_name: str | None = None) -> Any:
@@ -282,7 +280,7 @@ class MetaEmbedTrainer(MultiVectorEncoderTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The steps that are left; each device takes its own part of a step."""
-        return load_batches(self._batches, self._first, self._workers)
+        return load_batches(self._batches, self._first, self.args.dataloader_num_workers)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """As they are: chunks go to the device one by one."""
@@ -337,7 +335,8 @@ class MetaEmbedTrainer(MultiVectorEncoderTrainer):
 def _weights(config: RunConfig, encoder: MetaEmbedEncoder) -> Weights:
     rate, meta = config.train.learning_rate, config.train.meta_learning_rate
     if meta is None:
-        meta = rate * (TRAINED_SHARE if is_checkpoint(config.model.backbone) else 1.0)
+        trained = starting.is_checkpoint(config.model.backbone)
+        meta = rate * (starting.TRAINED_SHARE if trained else 1.0)
     if config.lora is not None:
         return Adapters(encoder, config.lora, meta_rate=meta, seed=config.train.seed)
     return AllWeights(encoder, meta_share=meta / rate)
@@ -359,6 +358,7 @@ def _arguments(
         max_grad_norm=train.clip,
         seed=train.seed,
         use_cpu=device == "cpu",
+        dataloader_num_workers=train.workers,
         dataloader_drop_last=True,  # unused, but without it several devices are warned about it
         ignore_data_skip=True,
         logging_strategy="no",
@@ -376,45 +376,10 @@ def _arguments(
     return arguments
 
 
-def _result(config: RunConfig, reporter: Reporter, seconds: float) -> dict[str, Any]:
-    last = reporter.last
-    return {
-        "out": config.out,
-        "steps": config.train.steps,
-        "seconds": round(seconds, 1),
-        "loss": last.get("loss"),
-        "groups": last.get("groups", {}),
-        "collapse": last.get("collapse", {}),
-        "best_step": config.train.steps,
-        "before": reporter.evaluations.get(0, {}),
-        "after": {},
-    }
-
-
 def _versions() -> dict[str, str]:
     names = ("metaembed-rag", "torch", "transformers", "sentence-transformers", "accelerate")
     found = {"python": platform.python_version()}
     for name in (*names, "peft"):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No advice of transformers' meanwhile: it is about arguments that users never see."""
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # transformers 5.23 renames gradient checkpointing; peft and older versions do not yet.
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

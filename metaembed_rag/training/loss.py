@@ -16,6 +16,7 @@ from sentence_transformers.base.losses.gradcache import RandContext
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metaembed_rag.model.loading import on_device
 from metaembed_rag.training.collapse import Collapse, collapse_at, evenness_penalty
 from metaembed_rag.training.collate import Batch, Chunk
 from metaembed_rag.training.mmr import (
@@ -29,6 +30,10 @@ from metaembed_rag.training.sharing import gather
 
 _TEACHER_TEMPERATURE = 0.05
 """Of the teacher's softmax over mean scores in [-1, 1]."""
+
+
+_Embedded = tuple[Tensor, list[Tensor]]
+"""Unit vectors (rows, r, D) float32, and for a teacher the states (tokens, D) of each row."""
 
 
 class MMRObjective(nn.Module):
@@ -84,34 +89,26 @@ class MMRObjective(nn.Module):
         return collapse_at(*self._last, self.settings.groups)
 
     def _plain(self, batch: Batch) -> Tensor:
-        queries = [self._embed(chunk) for chunk in batch.queries]
-        documents = [self._embed(chunk) for chunk in batch.documents]
-        vectors = [
-            _in_order([one for one, _ in parts], chunks)
-            for parts, chunks in ((queries, batch.queries), (documents, batch.documents))
-        ]
-        tokens = [[one for _, one in parts] for parts in (queries, documents)]
-        return self._score(vectors[0], vectors[1], batch, tokens)
+        queries, documents = (
+            _in_order([self._embed(chunk) for chunk in chunks], chunks)
+            for chunks in (batch.queries, batch.documents)
+        )
+        return self._score(queries, documents, batch)
 
     def _cached(self, batch: Batch) -> Tensor:
         chunks = [*batch.queries, *batch.documents]
         states: list[RandContext] = []
-        parts: list[tuple[Tensor, Any]] = []
+        parts: list[_Embedded] = []
         where = next(self.model.parameters())  # chunks are still on the CPU; dropout draws here
         with torch.no_grad():
             for chunk in chunks:
                 states.append(RandContext(where))
                 parts.append(self._embed(chunk))
         split = len(batch.queries)
-        leaves = [
-            _in_order([one for one, _ in some], own).requires_grad_()
-            for some, own in (
-                (parts[:split], batch.queries),
-                (parts[split:], batch.documents),
-            )
-        ]
-        tokens = [[one for _, one in some] for some in (parts[:split], parts[split:])]
-        loss = self._score(leaves[0], leaves[1], batch, tokens)
+        queries = _in_order(parts[:split], batch.queries)
+        documents = _in_order(parts[split:], batch.documents)
+        leaves = [vectors.requires_grad_() for vectors, _ in (queries, documents)]
+        loss = self._score(queries, documents, batch)
         loss.backward()
         gradients = [leaves[i >= split].grad[chunk.rows] for i, chunk in enumerate(chunks)]  # type: ignore[index]
         result = loss.detach().requires_grad_()
@@ -131,26 +128,23 @@ class MMRObjective(nn.Module):
                 vectors, _ = self._embed(chunk)
             vectors.backward(gradient * scale)
 
-    def _embed(self, chunk: Chunk) -> tuple[Tensor, Any]:
-        """Unit vectors (rows, r, D) float32, and for a teacher the tokens' own states."""
-        device = next(self.model.parameters()).device
-        features = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in chunk.features.items()
-        }
-        tokens = None
+    def _embed(self, chunk: Chunk) -> _Embedded:
+        features = on_device(chunk.features, next(self.model.parameters()).device)
+        tokens: list[Tensor] = []
         with self.autocast():
             for module in self.model.children():
                 features = module(features)
-                if self.distill and tokens is None:  # the backbone's, before Meta Tokens are taken
+                if self.distill and not tokens:  # the backbone's, before Meta Tokens are taken
                     tokens = _token_states(features)
         return features["token_embeddings"].float(), tokens
 
-    def _score(
-        self, queries: Tensor, documents: Tensor, batch: Batch, tokens: Sequence[Any]
-    ) -> Tensor:
+    def _score(self, asked: _Embedded, read: _Embedded, batch: Batch) -> Tensor:
+        queries, documents = asked[0], read[0]
         own = documents[: batch.size]
-        teacher = self._aim(batch, tokens, queries.device)
+        teacher = None
+        if self.distill:
+            scores = token_scores(asked[1], read[1][: batch.size]).to(queries.device)
+            teacher = (scores / _TEACHER_TEMPERATURE).log_softmax(1)  # (n, n)
         losses = [
             self._mmr(_first(queries, size), _first(documents, size), batch, teacher)
             for size in self.dimensions or (queries.shape[-1],)
@@ -159,7 +153,9 @@ class MMRObjective(nn.Module):
         r_q, r_c = max(self.settings.groups)
         if self.evenness and r_c > 1:
             total = total + self.evenness * evenness_penalty(queries[:, :r_q], own[:, :r_c])
-        self._note(total, losses[0], batch, queries, own)
+        numbers = torch.stack([torch.ones_like(total), total, *losses[0].groups]).detach()
+        self._seen.append(numbers * batch.size)
+        self._last = queries.detach(), own.detach()
         return total * (batch.size / batch.whole)
 
     def _mmr(
@@ -180,22 +176,6 @@ class MMRObjective(nn.Module):
             return found
         back = page_to_query_loss(gather(queries), own, self.settings, first=batch.first)
         return MMRLoss((found.total + back) / 2, found.groups)
-
-    def _note(
-        self, total: Tensor, found: MMRLoss, batch: Batch, queries: Tensor, pages: Tensor
-    ) -> None:
-        numbers = torch.stack([torch.ones_like(total), total, *found.groups]).detach()
-        self._seen.append(numbers * batch.size)
-        self._last = queries.detach(), pages.detach()
-
-    def _aim(self, batch: Batch, tokens: Sequence[Any], device: torch.device) -> Tensor | None:
-        """The teacher's log-probabilities (n, n)."""
-        if not self.distill:
-            return None
-        asked = _rows(tokens[0], batch.queries)
-        pages = _rows(tokens[1], batch.documents)[: batch.size]
-        scores = token_scores(asked, pages).to(device)
-        return (scores / _TEACHER_TEMPERATURE).log_softmax(1)
 
 
 @torch.no_grad()
@@ -229,19 +209,9 @@ def _first(vectors: Tensor, size: int) -> Tensor:
     return vectors if whole else F.normalize(vectors[..., :size], dim=-1)
 
 
-def _in_order(parts: Sequence[Tensor], chunks: Sequence[Chunk]) -> Tensor:
+def _in_order(parts: Sequence[_Embedded], chunks: Sequence[Chunk]) -> _Embedded:
     """Rows of all chunks in the batch's order."""
-    rows = torch.tensor([row for chunk in chunks for row in chunk.rows], device=parts[0].device)
-    return torch.cat(list(parts))[rows.argsort()]
-
-
-def _rows(parts: Sequence[Sequence[Tensor]], chunks: Sequence[Chunk]) -> list[Tensor]:
-    found: dict[int, Tensor] = {}
-    for part, chunk in zip(parts, chunks, strict=True):
-        found |= dict(zip(chunk.rows, part, strict=True))
-    return [found[row] for row in sorted(found)]
-
-
-def paper_shares(groups: Sequence[tuple[int, int]]) -> tuple[float, ...]:
-    """How much of a teacher each group follows: one vector cannot, and breaks when it must."""
-    return tuple(0.0 if r_c == 1 else 0.5 if r_c < 8 else 1.0 for _, r_c in groups)
+    rows = torch.tensor([row for chunk in chunks for row in chunk.rows]).argsort()
+    tokens = [states for _, some in parts for states in some]
+    vectors = torch.cat([vectors for vectors, _ in parts])
+    return vectors[rows.to(vectors.device)], [tokens[row] for row in rows.tolist() if tokens]

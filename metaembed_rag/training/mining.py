@@ -8,7 +8,6 @@ best), and so are pages with the same content as a positive of the query.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +18,7 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import DatasetError, ModalityError
 from metaembed_rag.evaluation.curves import exhaustive_scores
 from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input
 from metaembed_rag.progress import tqdm
 from metaembed_rag.training.examples import (
     Example,
@@ -128,12 +128,19 @@ def mine(
     chosen = _budget(budget, encoder)
     _check_modalities(rows, corpus, encoder)
     pool = _Pool(rows, corpus)
-    encode = _Encoding(encoder, chosen, batch_size, show_progress)
-    miner = _Miner(rows, pool, settings, encode.pages(pool.pages))
-    with tqdm(total=len(pool.queries), desc="queries", disable=not show_progress) as bar:
-        for start, vectors in encode.queries(pool.queries, pool.queries_at_once):
-            miner.rank(start, vectors, chosen)
-            bar.update(len(vectors))
+    parts = []
+    for _, loaded in _blocks(pool.pages, _ENCODED_AT_ONCE, "pages", show_progress):
+        vectors = encoder.encode_document(loaded, batch_size=batch_size)
+        parts.append(quantize(vectors[:, : chosen.r_c]))
+    pages = Quantized(
+        np.concatenate([part.values for part in parts]),  # (pages, r_c, D)
+        np.concatenate([part.scales for part in parts]),
+    )
+    miner = _Miner(rows, pool, settings, pages)
+    at_once = max(1, min(_ENCODED_AT_ONCE, _SCORES_AT_ONCE // len(pool.pages)))
+    for start, loaded in _blocks(pool.queries, at_once, "queries", show_progress):
+        vectors = encoder.encode_query(loaded, batch_size=batch_size)
+        miner.rank(start, vectors[:, : chosen.r_q], chosen)
     return miner.examples(), miner.report()
 
 
@@ -175,7 +182,6 @@ class _Pool:
         self.query = [self._number(row.query, asked, self.queries) for row in rows]
         """The query of each row."""
         self.numbers = numbers
-        self.queries_at_once = max(1, min(_ENCODED_AT_ONCE, _SCORES_AT_ONCE // len(self.pages)))
 
     def key(self, side: Side) -> tuple[str, str]:
         """What two sides with the same content agree in."""
@@ -188,42 +194,15 @@ class _Pool:
         return number
 
 
-@dataclass(frozen=True)
-class _Encoding:
-    """Sides -> vectors at the budget, some at a time."""
-
-    encoder: Encoder
-    budget: RetrievalBudget
-    batch_size: int
-    show_progress: bool
-
-    def pages(self, sides: Sequence[Side]) -> Quantized:
-        """The stored form of all pages: int8, shape (pages, r_c, D), and their scales."""
-        parts = []
-        with tqdm(total=len(sides), desc="pages", disable=not self.show_progress) as bar:
-            for _, some in _blocks(sides, _ENCODED_AT_ONCE):
-                loaded = [side.load() for side in some]
-                vectors = self.encoder.encode_document(loaded, batch_size=self.batch_size)
-                parts.append(quantize(vectors[:, : self.budget.r_c]))
-                bar.update(len(some))
-        return Quantized(
-            np.concatenate([part.values for part in parts]),
-            np.concatenate([part.scales for part in parts]),
-        )
-
-    def queries(
-        self, sides: Sequence[Side], size: int
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Number of the first query and float32 vectors of some, shape (some, r_q, D)."""
-        for start, some in _blocks(sides, size):
-            loaded = [side.load() for side in some]
-            vectors = self.encoder.encode_query(loaded, batch_size=self.batch_size)
-            yield start, vectors[:, : self.budget.r_q]
-
-
-def _blocks(sides: Sequence[Side], size: int) -> Iterator[tuple[int, Sequence[Side]]]:
-    for start in range(0, len(sides), size):
-        yield start, sides[start : start + size]
+def _blocks(
+    sides: Sequence[Side], size: int, shown_as: str, show_progress: bool
+) -> Iterator[tuple[int, list[Input]]]:
+    """Number of the first side and what an encoder takes of some, under a progress bar."""
+    with tqdm(total=len(sides), desc=shown_as, disable=not show_progress) as bar:
+        for start in range(0, len(sides), size):
+            loaded = [side.load() for side in sides[start : start + size]]
+            yield start, loaded
+            bar.update(len(loaded))
 
 
 class _Miner:
@@ -239,7 +218,7 @@ class _Miner:
             self._rows_of[query].append(row)
             self._own[query].add(page)
         self._mined: dict[int, list[Side]] = {}
-        self._count: Counter[str] = Counter()
+        self._too_near = 0
 
     def rank(self, start: int, vectors: NDArray[np.float32], budget: RetrievalBudget) -> None:
         """Choose the negatives of the queries from ``start`` on."""
@@ -262,7 +241,7 @@ class _Miner:
         limit = positive - (1 - self._settings.margin) * abs(positive)
         held = {self._pool.numbers.get(self._pool.key(s)) for s in self._rows[row].negatives}
         far = [page for page in best if scores[page] < limit]
-        self._count["too near"] += len(best) - len(far)
+        self._too_near += len(best) - len(far)
         new = [page for page in far if page not in held][self._settings.skip :]
         return [self._pool.pages[page] for page in new[: self._settings.negatives]]
 
@@ -280,7 +259,7 @@ class _Miner:
             pages=len(self._pool.pages),
             mined=sum(counts),
             kept=sum(len(row.negatives) for row in self._rows),
-            too_near=self._count["too near"],
+            too_near=self._too_near,
             fewer=sum(count < self._settings.negatives for count in counts),
             none=counts.count(0),
         )

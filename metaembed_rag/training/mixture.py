@@ -73,7 +73,7 @@ class Mixture:
 
     def epoch_batches(self, which: int) -> int:
         """How many batches the first epoch of a set has; later ones have nearly as many."""
-        return self._orders[which].epoch_batches
+        return len(self._orders[which].epoch(0))
 
     def _choices(self, block: int) -> NDArray[np.intp]:
         """Sets of `_DRAWN_AT_ONCE` successive steps."""
@@ -92,34 +92,25 @@ class _Order:
     """The batches of one set, epoch after epoch."""
 
     def __init__(self, rows: TrainingSet, batch_size: int, seed: tuple[int, int]) -> None:
-        self._size, self._seed, self._rows = batch_size, seed, len(rows)
-        self._known = _Answers(rows)
-        self._ends: list[int] = []
+        self._size, self._seed = batch_size, seed
+        self._page, self._answers = _answers(rows)
+        self._begins = [0]
+        """Number of the first batch of each epoch that has been planned, and of the one after."""
         self._plan: tuple[int, list[list[int]]] = (-1, [])
-
-    @property
-    def epoch_batches(self) -> int:
-        if not self._ends:
-            self._extend()
-        return self._ends[0]
 
     def batch(self, number: int) -> list[int]:
         """The ``number``-th batch of the set, counted over all epochs from 0."""
-        while not self._ends or number >= self._ends[-1]:
-            self._extend()
-        epoch = bisect_right(self._ends, number)
-        return self._epoch(epoch)[number - (self._ends[epoch - 1] if epoch else 0)]
+        while number >= self._begins[-1]:
+            self._begins.append(self._begins[-1] + len(self.epoch(len(self._begins) - 1)))
+        epoch = bisect_right(self._begins, number) - 1
+        return self.epoch(epoch)[number - self._begins[epoch]]
 
-    def _extend(self) -> None:
-        """Count the batches of one more epoch."""
-        before = self._ends[-1] if self._ends else 0
-        self._ends.append(before + len(self._epoch(len(self._ends))))
-
-    def _epoch(self, epoch: int) -> list[list[int]]:
-        if self._plan[0] != epoch:
-            bits = _random_bits(self._rows, (*self._seed, epoch))
+    def epoch(self, number: int) -> list[list[int]]:
+        """All batches of an epoch."""
+        if self._plan[0] != number:
+            bits = _random_bits(len(self._page), (*self._seed, number))
             order = np.argsort(bits, kind="stable").tolist()
-            self._plan = (epoch, list(self._split(deque(order))))
+            self._plan = (number, list(self._split(deque(order))))
         return self._plan[1]
 
     def _split(self, waiting: deque[int]) -> Iterator[list[int]]:
@@ -129,48 +120,31 @@ class _Order:
 
     def _take(self, waiting: deque[int], size: int) -> list[int]:
         """Move at most ``size`` rows that do not answer each other out of ``waiting``."""
-        batch, refused = _RowsApart(self._known), list[int]()
+        taken, refused = list[int](), list[int]()
+        pages, answers = set[int](), set[int]()  # of the rows that are taken
         for _ in range(min(len(waiting), _LOOK_AHEAD * size)):
             row = waiting.popleft()
-            if not batch.take(row):
+            if self._page[row] in answers or not self._answers[row].isdisjoint(pages):
                 refused.append(row)
-            elif len(batch.rows) == size:
+                continue
+            taken.append(row)
+            pages.add(self._page[row])
+            answers |= self._answers[row]
+            if len(taken) == size:
                 break
         waiting.extendleft(reversed(refused))
-        return batch.rows
+        return taken
 
 
-class _Answers:
+def _answers(rows: TrainingSet) -> tuple[list[int], list[set[int]]]:
     """Of each row the page, and all pages that the set gives its query, as numbers."""
-
-    def __init__(self, rows: TrainingSet) -> None:
-        numbers: dict[tuple[str, str], int] = {}
-        queries = [rows.content(row.query) for row in rows]
-        self.page = [numbers.setdefault(rows.content(row.positive), len(numbers)) for row in rows]
-        pages: dict[tuple[str, str], set[int]] = defaultdict(set)
-        for query, page in zip(queries, self.page, strict=True):
-            pages[query].add(page)
-        self.pages = [pages[query] for query in queries]
-
-
-class _RowsApart:
-    """Rows of which no page answers another's query."""
-
-    def __init__(self, known: _Answers) -> None:
-        self.rows: list[int] = []
-        self._known = known
-        self._pages: set[int] = set()
-        self._answers: set[int] = set()
-
-    def take(self, row: int) -> bool:
-        """Add the row if it fits."""
-        page, answers = self._known.page[row], self._known.pages[row]
-        if page in self._answers or not answers.isdisjoint(self._pages):
-            return False
-        self.rows.append(row)
-        self._pages.add(page)
-        self._answers |= answers
-        return True
+    numbers: dict[tuple[str, str], int] = {}
+    queries = [rows.content(row.query) for row in rows]
+    pages = [numbers.setdefault(rows.content(row.positive), len(numbers)) for row in rows]
+    of_query: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for query, page in zip(queries, pages, strict=True):
+        of_query[query].add(page)
+    return pages, [of_query[query] for query in queries]
 
 
 def _random_bits(count: int, seed: Sequence[int]) -> NDArray[np.uint64]:

@@ -6,7 +6,7 @@ MetaEmbed (arXiv 2509.18095): the score of a query and a page at a budget is Max
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,18 +87,14 @@ def mmr_loss(
     """
     right = torch.arange(first, first + len(queries), device=queries.device)
     total, losses = queries.new_zeros(()), []
-    scores = group_scores(queries, documents, settings.groups)
-    weights = [weight / sum(settings.weights) for weight in settings.weights]
-    shares = settings.teacher_weights
-    for i, ((r_q, _), weight, share, temperature, score) in enumerate(
-        zip(settings.groups, weights, shares, settings.temperatures, scores, strict=True)
+    terms = _terms(queries, documents, settings)
+    for group, share, (weight, scale, logits) in zip(
+        settings.groups, settings.teacher_weights, terms, strict=True
     ):
-        scale = (r_q if settings.score == "mean" else 1) * temperature
-        logits = score / scale
         if negatives is None or not len(negatives.owners):
             loss = F.cross_entropy(logits, right)
         else:
-            own = _own_scores(queries, negatives, settings.groups[i]) / scale  # (n, most)
+            own = _own_scores(queries, negatives, group) / scale  # (n, most)
             loss = F.cross_entropy(torch.cat([logits, own], dim=1), right)
         losses.append(loss.detach())
         total = total + weight * loss
@@ -123,13 +119,21 @@ def page_to_query_loss(
     """
     right = torch.arange(first, first + len(documents), device=documents.device)
     total = queries.new_zeros(())
+    for weight, _, logits in _terms(queries, documents, settings):
+        total = total + weight * F.cross_entropy(logits.T, right)
+    return total
+
+
+def _terms(
+    queries: Tensor, documents: Tensor, settings: MMRSettings
+) -> Iterator[tuple[float, float, Tensor]]:
+    """Of each group the weight, what MaxSim sums are divided by, and the logits ``(n, m)``."""
     scores = group_scores(queries, documents, settings.groups)
     for (r_q, _), weight, temperature, score in zip(
         settings.groups, settings.weights, settings.temperatures, scores, strict=True
     ):
         scale = (r_q if settings.score == "mean" else 1) * temperature
-        total = total + weight / sum(settings.weights) * F.cross_entropy(score.T / scale, right)
-    return total
+        yield weight / sum(settings.weights), scale, score / scale
 
 
 def _own_scores(queries: Tensor, negatives: HardNegatives, group: tuple[int, int]) -> Tensor:
@@ -162,10 +166,12 @@ class _GroupScores(torch.autograd.Function):
     def forward(ctx, queries, documents, groups):  # type: ignore[no-untyped-def]
         n, r_q, dimension = queries.shape
         m, r_c, _ = documents.shape
+        # bf16 products under autocast only, so that tests in float32 or float64 are exact.
+        fast = torch.is_autocast_enabled(queries.device.type)
+        dtype = torch.bfloat16 if fast else queries.dtype
         with torch.autocast(queries.device.type, enabled=False):
-            half = torch.bfloat16 if _fast_half(queries) else queries.dtype
-            flat_queries = queries.reshape(n * r_q, dimension).to(half)
-            flat_documents = documents.reshape(m * r_c, dimension).to(half)
+            flat_queries = queries.reshape(n * r_q, dimension).to(dtype)
+            flat_documents = documents.reshape(m * r_c, dimension).to(dtype)
             similar = (flat_queries @ flat_documents.T).view(n, r_q, m, r_c)
         scores, winners = [], []
         for rows, columns in groups:
@@ -189,8 +195,3 @@ class _GroupScores(torch.autograd.Function):
         to_queries = (flat @ flat_documents).float().view(n, r_q, dimension)
         to_documents = (flat.T @ flat_queries).float().view(m, r_c, dimension)
         return to_queries, to_documents, None
-
-
-def _fast_half(vectors: Tensor) -> bool:
-    """bf16 products under autocast only, so that tests in float32 or float64 are exact."""
-    return torch.is_autocast_enabled(vectors.device.type)

@@ -20,7 +20,7 @@ from metaembed_rag.progress import tqdm
 from metaembed_rag.training.config import RunConfig
 from metaembed_rag.training.loss import MMRObjective
 from metaembed_rag.training.run_folder import RunFolder
-from metaembed_rag.training.sharing import sum_numbers, wait
+from metaembed_rag.training.sharing import is_main, sum_numbers, wait
 from metaembed_rag.training.weights import Weights
 
 METRIC = "ndcg@5"
@@ -49,24 +49,23 @@ class Judge:
 
     def scores(self, tell: Say) -> dict[str, dict[str, float]]:
         """nDCG@5 of each set at each budget; ``tell`` hears of pages that were left out."""
-        return {name: self._measure(name, tell) for name in self.sets}
+        found = {}
+        for name, (data, mode) in self.sets.items():
+            report = evaluate(
+                data, self.encoder, mode=mode, budgets=list(self.groups), cache_dir=self.cache
+            )
+            if report.skipped:
+                tell(
+                    f"{name}: {len(report.skipped)} of {report.pages} pages cannot be read, so "
+                    f"that no query finds them; the first: {report.skipped[0]}"
+                )
+            found[name] = {str(one.budget): round(one.mean(METRIC), 4) for one in report.results}
+        return found
 
     def value(self, scores: Scores) -> float:
         """What decides which weights are best: the mean over sets at the largest budget."""
         r_q, r_c = max(self.groups)
         return statistics.fmean(one[f"{r_q},{r_c}"] for one in scores.values())
-
-    def _measure(self, name: str, tell: Say) -> dict[str, float]:
-        data, mode = self.sets[name]
-        report = evaluate(
-            data, self.encoder, mode=mode, budgets=list(self.groups), cache_dir=self.cache
-        )
-        if report.skipped:
-            tell(
-                f"{name}: {len(report.skipped)} of {report.pages} pages cannot be read, so that no "
-                f"query finds them; the first: {report.skipped[0]}"
-            )
-        return {str(one.budget): round(one.mean(METRIC), 4) for one in report.results}
 
 
 class Reporter(TrainerCallback):
@@ -80,7 +79,6 @@ class Reporter(TrainerCallback):
         weights: Saved when an evaluation is the best so far.
         say: Gets each line; None says nothing.
         shown: Draw a progress bar.
-        main: Whether this process is the one that writes.
     """
 
     def __init__(
@@ -93,13 +91,12 @@ class Reporter(TrainerCallback):
         *,
         say: Say | None = None,
         shown: bool = False,
-        main: bool = True,
     ) -> None:
         self._config, self._folder, self._objective = config, folder, objective
-        self._judge, self._weights, self._main = judge, weights, main
-        self._say = say if main and say is not None else _nothing
+        self._judge, self._weights, self._main = judge, weights, is_main()
+        self._say = say if self._main and say is not None else _nothing
         self._bar: Any = None
-        self._shown = shown and main
+        self._shown = shown and self._main
         self._since, self._active, self._rate = 0.0, 0.0, 0.0
         self.evaluations: dict[int, Scores] = {}
         """Step -> scores."""
@@ -185,12 +182,9 @@ class Reporter(TrainerCallback):
         if self._main and step not in self.evaluations:
             scores = self._judge.scores(_nothing if self.evaluations else self._say)
             value = self._judge.value(scores)
-            best = max(
-                (self._judge.value(old) for at, old in self.evaluations.items() if at),
-                default=-math.inf,
-            )
+            earlier = [self._judge.value(old) for at, old in self.evaluations.items() if at]
             self.evaluations[step] = scores
-            if step and value > best:
+            if step and value > max(earlier, default=-math.inf):
                 part = self._folder.unfinished() / "best"
                 self._weights.save(part)
                 self._folder.keep(part, f"best-{step}")
@@ -204,17 +198,14 @@ def report_line(line: Mapping[str, Any], steps: int) -> str:
     groups = "  ".join(f"({name}) {value:.3f}" for name, value in line["groups"].items())
     parts = [f"step {line['step']}/{steps}", f"loss {line['loss']:.4f}", groups]
     if line["collapse"]:
-        name, widest = max(line["collapse"].items(), key=lambda one: _numbers(one[0]))
+        name = max(line["collapse"], key=lambda budget: [int(one) for one in budget.split(",")])
+        widest = line["collapse"][name]
         parts.append(
             f"at ({name}) cosine {widest['centred_cosine']:.2f} rank "
             f"{widest['effective_rank']:.1f} evenness {widest['evenness']:.2f}"
         )
     parts.append(f"rate {line['learning_rate']:.1e}  {line['pairs_per_second']:.1f} pairs/s")
     return " | ".join(parts)
-
-
-def _numbers(budget: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in budget.split(","))
 
 
 def scores_line(step: int, steps: int, scores: Scores) -> str:

@@ -113,7 +113,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.has_begun():
             (self.path / LOG).unlink(missing_ok=True)
-            _write(self.path / RUN, json.dumps({"format": FORMAT, **asked}, indent=2) + "\n")
+            replace_file(self.path / RUN, json.dumps({"format": FORMAT, **asked}, indent=2) + "\n")
         self.checkpoints.mkdir(exist_ok=True)
         for left in (_PART, _OLD):
             shutil.rmtree(self.checkpoints / left, ignore_errors=True)
@@ -135,7 +135,7 @@ class RunFolder:
         part.mkdir(parents=True)
         return part
 
-    def keep(self, part: Path, name: str) -> Path:
+    def keep(self, part: Path, name: str) -> None:
         """Rename a finished folder, and only then remove what it follows.
 
         Args:
@@ -154,7 +154,6 @@ class RunFolder:
             if older != place:
                 older.replace(old)  # a process killed while it removes files leaves no half
                 shutil.rmtree(old)
-        return place
 
     # -- log -------------------------------------------------------------------------------
 
@@ -172,7 +171,7 @@ class RunFolder:
     def rewind(self, step: int) -> list[dict[str, Any]]:
         """Drop what was logged after a step; the lines that stay."""
         kept = [line for line in self.lines() if line["step"] <= step]
-        _write(self.path / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+        replace_file(self.path / LOG, "".join(json.dumps(line) + "\n" for line in kept))
         return kept
 
     def log(self, line: Mapping[str, Any]) -> None:
@@ -199,17 +198,13 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the result, which marks the run as finished."""
-        _write(self.path / RESULT, json.dumps(result, indent=2) + "\n")
+        replace_file(self.path / RESULT, json.dumps(result, indent=2) + "\n")
 
 
 def step_of(path: Path) -> int:
     """``checkpoint-200`` -> 200."""
     match = re.search(r"-(\d+)$", path.name)
     return int(match[1]) if match else -1
-
-
-def _write(path: Path, text: str) -> None:
-    replace_file(path, text)
 
 
 def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> Sequence[str]:

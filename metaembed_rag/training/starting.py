@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import ModelError, TrainingError
@@ -17,10 +15,10 @@ from metaembed_rag.evaluation import Dataset, read_dataset
 from metaembed_rag.evaluation.datasets import Query
 from metaembed_rag.model import MetaEmbedEncoder, Template
 from metaembed_rag.model.checkpoints import CONFIG, shipped_checkpoints
+from metaembed_rag.model.loading import best_device
 from metaembed_rag.pages import Page
 from metaembed_rag.training.config import LossConfig, ModelConfig, RunConfig
 from metaembed_rag.training.data import TrainingSet, read_training_set
-from metaembed_rag.training.loss import paper_shares
 from metaembed_rag.training.mmr import MMRSettings
 
 TRAINED_SHARE = 0.005
@@ -34,12 +32,7 @@ def read_sets(config: RunConfig) -> list[TrainingSet]:
     Raises:
         DatasetError: One is missing, empty or malformed.
     """
-    return [
-        read_training_set(
-            one.path, name=one.name, weight=one.weight, split=one.split, limit=one.limit
-        )
-        for one in config.data
-    ]
+    return [read_training_set(**asdict(one)) for one in config.data]
 
 
 def read_judged(config: RunConfig) -> dict[str, tuple[Dataset, Any]]:
@@ -89,7 +82,13 @@ def load_encoder(config: ModelConfig, *, device: str, seed: int) -> MetaEmbedEnc
             **sizes,
         )
     if config.attention is not None:
-        _set_attention(encoder, config.attention)
+        try:
+            encoder.backbone.model.set_attn_implementation(config.attention)
+        except (ImportError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(
+                f"model.attention {config.attention!r} cannot be used: {reason}"
+            ) from None
     return encoder
 
 
@@ -128,27 +127,23 @@ def _load_checkpoint(config: ModelConfig, device: str, sizes: dict[str, int]) ->
     return encoder
 
 
-def _set_attention(encoder: MetaEmbedEncoder, name: str) -> None:
-    try:
-        encoder.backbone.model.set_attn_implementation(name)
-    except (ImportError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise TrainingError(f"model.attention {name!r} cannot be used: {reason}") from None
-
-
 def mmr_settings(config: LossConfig, encoder: MetaEmbedEncoder) -> MMRSettings:
     """Groups, weights and temperatures for this encoder.
 
     Raises:
         TrainingError: A group asks for more vectors than the encoder makes, or lists do not match.
     """
-    groups = config.groups or _fitting(encoder)
-    for r_q, r_c in groups:
-        if r_q > encoder.query_vectors or r_c > encoder.document_vectors:
+
+    def fits(group: tuple[int, int]) -> bool:
+        return group[0] <= encoder.query_vectors and group[1] <= encoder.document_vectors
+
+    groups = config.groups or tuple(filter(fits, RetrievalBudget.PAPER))
+    for group in groups:
+        if not fits(group):
             raise TrainingError(
-                f"loss.groups has ({r_q},{r_c}), but the model makes {encoder.query_vectors} query "
-                f"vectors and {encoder.document_vectors} page vectors; make the group smaller, or "
-                f"r_q and r_c of a plain backbone larger"
+                f"loss.groups has ({group[0]},{group[1]}), but the model makes "
+                f"{encoder.query_vectors} query vectors and {encoder.document_vectors} page "
+                f"vectors; make the group smaller, or r_q and r_c of a plain backbone larger"
             )
     heat = config.temperatures
     temperatures = heat if isinstance(heat, tuple) else (heat,) * len(groups)
@@ -158,7 +153,8 @@ def mmr_settings(config: LossConfig, encoder: MetaEmbedEncoder) -> MMRSettings:
             f"there are {len(groups)} groups, {len(weights)} weights and {len(temperatures)} "
             f"temperatures; give one of each for every group"
         )
-    return MMRSettings(groups, weights, temperatures, config.score, paper_shares(groups))
+    shares = tuple(0.0 if r_c == 1 else 0.5 if r_c < 8 else 1.0 for _, r_c in groups)
+    return MMRSettings(groups, weights, temperatures, config.score, shares)
 
 
 def train_dimensions(config: LossConfig, encoder: MetaEmbedEncoder) -> None:
@@ -176,14 +172,6 @@ def train_dimensions(config: LossConfig, encoder: MetaEmbedEncoder) -> None:
         )
     every = tuple(sorted({*wanted, encoder.dimension})) if wanted else ()
     encoder.backbone.settings = replace(settings, dimensions=every)
-
-
-def _fitting(encoder: MetaEmbedEncoder) -> tuple[tuple[int, int], ...]:
-    return tuple(
-        (r_q, r_c)
-        for r_q, r_c in RetrievalBudget.PAPER
-        if r_q <= encoder.query_vectors and r_c <= encoder.document_vectors
-    )
 
 
 def save_memory(encoder: MetaEmbedEncoder) -> None:
@@ -207,9 +195,8 @@ def train_device(name: str | None) -> str:
     Raises:
         TrainingError: There is no such device.
     """
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    best = "mps" if best == "cpu" and torch.backends.mps.is_available() else best
-    if name is None or name == best or name == "cpu":
+    best = best_device()
+    if name in (None, best, "cpu"):
         return name or best
     if name in ("cuda", "mps"):
         raise TrainingError(f"train.device is {name}, but this machine has none; use {best}")
@@ -225,11 +212,9 @@ def judged_told(judged: Mapping[str, tuple[Dataset, Any]]) -> list[dict[str, Any
     for name, (data, _) in judged.items():
         digest = hashlib.blake2b(digest_size=16)
         items: list[Page | Query] = [*data.pages, *data.queries]
-        for one in items:
-            digest.update(json.dumps([one.id, one.text, one.image_path is not None]).encode())
-        digest.update(
-            json.dumps({query: dict(found) for query, found in data.qrels.items()}).encode()
-        )
+        rows = [[one.id, one.text, one.image_path is not None] for one in items]
+        for row in [*rows, {query: dict(found) for query, found in data.qrels.items()}]:
+            digest.update(json.dumps(row).encode())
         told.append({"name": name, "digest": digest.hexdigest()})
     return told
 

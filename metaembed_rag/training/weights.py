@@ -7,7 +7,7 @@ weights the small budgets of a trained checkpoint are destroyed within a few ste
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,25 +21,6 @@ from metaembed_rag.training.config import LoraConfig
 _ADAPTERS = "adapters.safetensors"
 
 
-class Weights(Protocol):
-    """What a training run changes of an encoder."""
-
-    rates: dict[str, float]
-    """Regular expression of parameters' names -> their learning rate, for the trainer."""
-
-    def save(self, folder: Path) -> None:
-        """Write what was trained; :meth:`load` reads it again exactly."""
-
-    def load(self, folder: Path) -> None:
-        """Put what :meth:`save` wrote into the encoder."""
-
-    def watch(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep the Meta Tokens' own rate at each of the optimizer's steps."""
-
-    def finish(self) -> None:
-        """Make the encoder whole, so that it can be saved as any other."""
-
-
 class AllWeights:
     """Everything is trained.
 
@@ -51,6 +32,7 @@ class AllWeights:
     def __init__(self, encoder: MetaEmbedEncoder, *, meta_share: float) -> None:
         self._encoder, self._share = encoder, meta_share
         self.rates: dict[str, float] = {}
+        """Regular expression of parameters' names -> their learning rate, for the trainer."""
 
     def save(self, folder: Path) -> None:
         """A whole checkpoint that ``MetaEmbedEncoder.from_pretrained`` loads."""
@@ -84,7 +66,7 @@ class AllWeights:
         optimizer.register_step_post_hook(scale)
 
     def finish(self) -> None:
-        """Nothing is to be done."""
+        """Nothing is to be done: the encoder is whole and can be saved."""
 
 
 class Adapters:
@@ -108,12 +90,14 @@ class Adapters:
         self._encoder = encoder
         targets = config.targets if isinstance(config.targets, str) else list(config.targets)
         model = encoder.backbone.model
+        embeddings = model.get_input_embeddings()
+        place = next(name for name, module in model.named_modules() if module is embeddings)
         wanted = peft.LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=config.dropout,
             target_modules=targets,
-            trainable_token_indices={embedding_name(model): meta_rows(encoder)},
+            trainable_token_indices={place: meta_rows(encoder)},
         )
         try:
             with torch.random.fork_rng(devices=[]):
@@ -161,13 +145,10 @@ class Adapters:
         return {name: parameter for name, parameter in named if parameter.requires_grad}
 
 
+Weights = AllWeights | Adapters
+"""What a training run changes of an encoder, saves and loads."""
+
+
 def meta_rows(encoder: MetaEmbedEncoder) -> list[int]:
     """Rows of the embedding matrix that are Meta Tokens."""
     return [row for rows in encoder.backbone.meta_ids.values() for row in rows]
-
-
-def embedding_name(model: Any) -> str:
-    """The full name of the module that holds the input embeddings."""
-    wanted = model.get_input_embeddings()
-    name: str = next(name for name, module in model.named_modules() if module is wanted)
-    return name

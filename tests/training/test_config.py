@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from metaembed_rag.errors import TrainingError
-from metaembed_rag.training.config import TABLES, default_of, describe, read_config
+from metaembed_rag.training.config import TABLES, read_config
 
 WHOLE = """\
 out = "my-model"
@@ -148,11 +148,13 @@ def test_the_reference_names_every_key_with_its_default():
         for key in fields(kind):
             row = re.search(rf"^\| `{table}\.{key.name}` \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
             assert row, f"{table}.{key.name}"
-            default = default_of(key)
+            default = key.default
             shown = "" if default is None else f"`{default}`".lower()
             if isinstance(default, str | bool | int | float):
                 assert row[1] == shown, f"{table}.{key.name}"
-            assert row[2] == describe(key), f"{table}.{key.name}"
+            choices = ", ".join(key.metadata["choices"])
+            described = key.metadata["help"] + (f"; one of {choices}" if choices else "")
+            assert row[2] == described, f"{table}.{key.name}"
 
 
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
