@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import add_encoding, add_place, load_encoder, positive
-from metaembed_rag.cli.output import print_json, say
+from metaembed_rag.cli.output import answer, say
 from metaembed_rag.errors import PageError
 
 if TYPE_CHECKING:
@@ -55,10 +55,8 @@ def run(given: argparse.Namespace) -> int:
             progress=bar.update,
             password=given.password,
         )
-    if given.json:
-        print_json(_as_dict(index, report))
-    else:
-        print(f"{report}: {len(index)} pages in {given.index}")
+    text = f"{report}: {len(index)} pages in {given.index}"
+    answer(given, _as_dict(index, report), text)
     _list_skipped(report)
     return 1 if report.skipped else 0
 
@@ -93,14 +91,11 @@ def _bar(total: int, quiet: bool) -> Any:
 
 
 def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
+    info = index.info()
+    counts = ("added", "updated", "unchanged", "removed")
     return {
-        "index": index.info()["index"],
-        "model": index.info()["model"],
-        "pages": len(index),
-        "added": report.added,
-        "updated": report.updated,
-        "unchanged": report.unchanged,
-        "removed": report.removed,
+        **{name: info[name] for name in ("index", "model", "pages")},
+        **{name: getattr(report, name) for name in counts},
         "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
         "ignored": [path.as_posix() for path in report.ignored],
         "seconds": {key: round(value, 3) for key, value in report.seconds.items()},

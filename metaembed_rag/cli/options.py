@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
@@ -74,20 +75,22 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def number_or_text(text: str) -> Any:
+    """A whole number or a float where ``text`` is one, else ``text`` itself."""
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(text)
+    return text
+
+
 def limit(text: str) -> float:
     """A finite number over 0."""
-    number = _number(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0")
-    return number
+    return _over_0(text, sys.float_info.max, "a number over 0")
 
 
 def share(text: str) -> float:
     """A number over 0 and at most 1."""
-    number = _number(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0 and at most 1")
-    return number
+    return _over_0(text, 1, "a number over 0 and at most 1")
 
 
 def budget(text: str) -> RetrievalBudget:
@@ -103,12 +106,11 @@ def budget_or_auto(text: str) -> RetrievalBudget | str:
     return AUTO if is_auto(text) else budget(text)
 
 
-def _number(text: str) -> float:
-    """0, which no option takes, for what is no number."""
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+def _over_0(text: str, most: float, what: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) <= most:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
 
 
 # -- what the arguments name ---------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import Field
 from typing import Any, get_type_hints
 
+from metaembed_rag.cli.options import number_or_text
 from metaembed_rag.errors import TrainingError
 from metaembed_rag.training.config import (
     MANY,
@@ -102,7 +103,7 @@ def _add_flag(group: Any, table: str, key: Field[Any], hint: Any) -> None:
     if hint is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options |= {"type": _readers().get(hint, _plain), "metavar": _metavar(key, hint)}
+        options |= {"type": _readers().get(hint, number_or_text), "metavar": _metavar(key, hint)}
     group.add_argument(flag_of(table, key.name), **options)
 
 
@@ -121,29 +122,19 @@ def _readers() -> dict[Any, Any]:
         Groups: _pairs,
         Numbers: _list,
         Sizes: _list,
-        Temperatures: lambda text: _list(text) if "," in text else _plain(text),
+        Temperatures: lambda text: _list(text) if "," in text else number_or_text(text),
         Names: lambda text: text.split(",") if "," in text else text,
         Template: _json,
     }
 
 
-def _plain(text: str) -> Any:
-    """A number where it is one; the configuration's reader says what else is wrong."""
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return text
-
-
 def _list(text: str) -> list[Any]:
-    return [_plain(part) for part in text.split(",")]
+    return [number_or_text(part) for part in text.split(",")]
 
 
 def _pairs(text: str) -> list[list[Any]]:
     """``"1,1 4,8"`` -> [[1, 1], [4, 8]]."""
-    return [[_plain(number) for number in part.split(",")] for part in text.split()]
+    return [[number_or_text(number) for number in part.split(",")] for part in text.split()]
 
 
 def _json(text: str) -> Any:
@@ -175,7 +166,7 @@ def _flags(given: argparse.Namespace) -> dict[str, Any]:
 
 def _data(text: str) -> dict[str, Any]:
     match = re.fullmatch(r"(.+)=(-?[0-9.]+)", text)
-    return {"path": match[1], "weight": _plain(match[2])} if match else {"path": text}
+    return {"path": match[1], "weight": number_or_text(match[2])} if match else {"path": text}
 
 
 def _evaluated(text: str, limit: int | None) -> dict[str, Any]:
