@@ -116,7 +116,8 @@ def index_cost(
     for name, value in (("pages", pages), ("dimension", dimension), ("vectors", vectors)):
         if value < 1:
             raise StoreError(f"{name} must be at least 1, not {value}")
-    budgets = _budgets(query_vectors, vectors)
+    fitting = [b for b in RetrievalBudget.paper() if b.r_q <= query_vectors and b.r_c <= vectors]
+    budgets = sorted({*fitting, RetrievalBudget(query_vectors, vectors)})
     measured: dict[str, int] = {}
     found = []
     for format in FORMATS.values():
@@ -124,12 +125,6 @@ def index_cost(
         measured[format.name] = len(block[0])
         found.append(_format_cost(block, pages, budgets))
     return IndexCost(pages, vectors, dimension, measured, tuple(found))
-
-
-def _budgets(query_vectors: int, vectors: int) -> list[RetrievalBudget]:
-    """The paper's budgets that there are vectors for, and everything."""
-    fitting = [b for b in RetrievalBudget.paper() if b.r_q <= query_vectors and b.r_c <= vectors]
-    return sorted({*fitting, RetrievalBudget(query_vectors, vectors)})
 
 
 def _format_cost(block: list[Encoded], pages: int, budgets: list[RetrievalBudget]) -> FormatCost:
@@ -181,12 +176,9 @@ def _random_block(format: VectorFormat, dimension: int, vectors: int) -> list[En
 def _random_level(format: VectorFormat, dimension: int, pages: int, vectors: int) -> Encoded:
     shape = (pages, vectors, format.width(dimension))
     random = np.random.default_rng(vectors).integers(-128, 128, shape, dtype=np.int8)
-    values: NDArray[Any] = random.view(format.dtype) if format.scaled else _small(random)
+    small = random / np.float32(1024)
+    values: NDArray[Any] = random.view(format.dtype) if format.scaled else small.astype(np.float16)
     return Encoded(format, dimension, values, np.full((pages, vectors), 0.001, np.float16))
-
-
-def _small(random: NDArray[np.int8]) -> NDArray[np.float16]:
-    return (random / np.float32(1024)).astype(np.float16)
 
 
 def _milliseconds(block: list[Encoded], budget: RetrievalBudget) -> float:

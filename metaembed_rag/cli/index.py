@@ -43,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
     """Index, and say what was done; the exit code is 1 when something could not be read."""
     _check_paths(given.paths)
     from metaembed_rag.pages import list_files
-    from metaembed_rag.pages.counting import count_pages
+    from metaembed_rag.pages.load import count_pages
 
     index = _open(given)
     with _bar(count_pages(list_files(given.paths)), given.quiet) as bar:
