@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from metaembed_rag.cli.options import add_encoding, budget, load_encoder, positive
+from metaembed_rag.cli.options import add_budget, add_encoding, load_encoder, positive
 from metaembed_rag.cli.output import answer, say, table
 
 SUMMARY = "measure a model on a BEIR set"
@@ -18,13 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed evaluate``."""
     parser.add_argument("dataset", metavar="DATASET", help="a folder in BEIR layout")
     add_encoding(parser)
-    parser.add_argument(
-        "--budget",
-        action="append",
-        type=budget,
-        metavar="R_Q,R_C",
-        help="may be repeated (default: all five of the paper)",
-    )
+    add_budget(parser, "may be repeated (default: all five of the paper)", action="append")
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N queries only")
     parser.add_argument("--hybrid", action="store_true", help="fuse with BM25, as search --hybrid")
     parser.add_argument("--cache", metavar="DIR", help="keep OCR texts here between runs")

@@ -42,11 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Index, and say what was done; the exit code is 1 when something could not be read."""
     _check_paths(given.paths)
+    from tqdm import tqdm
+
     from metaembed_rag.pages import list_files
     from metaembed_rag.pages.load import count_pages
 
     index = _open(given)
-    with _bar(count_pages(list_files(given.paths)), given.quiet) as bar:
+    total = count_pages(list_files(given.paths))
+    # In a log file the bar says something every ten seconds.
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(total=total, unit="page", disable=given.quiet, mininterval=pause) as bar:
         report = index.sync(
             given.paths,
             mode=given.mode,
@@ -80,14 +85,6 @@ def _open(given: argparse.Namespace) -> PageIndex:
         dimension=given.dimension,
         device=given.device,
     )
-
-
-def _bar(total: int, quiet: bool) -> Any:
-    """A progress bar on standard error; in a log file it says something every ten seconds."""
-    from tqdm import tqdm
-
-    pause = 0.1 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, unit="page", disable=quiet, mininterval=pause)
 
 
 def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:

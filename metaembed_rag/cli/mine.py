@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from metaembed_rag.cli.options import add_device, add_model, budget, load_encoder, positive
+from metaembed_rag.cli.options import add_budget, add_device, add_model, load_encoder, positive
 from metaembed_rag.cli.output import answer, say
 from metaembed_rag.errors import DatasetError
 
@@ -28,12 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="more pages that may be negatives: a BEIR folder or its corpus.jsonl; repeatable",
     )
     parser.add_argument("--negatives", type=positive, default=4, help="a query (default: 4)")
-    parser.add_argument(
-        "--budget",
-        type=budget,
-        metavar="R_Q,R_C",
-        help="vectors a side that rank the pages (default: all that the model makes)",
-    )
+    add_budget(parser, "vectors a side that rank the pages (default: all that the model makes)")
     parser.add_argument(
         "--margin",
         type=float,

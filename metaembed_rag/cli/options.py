@@ -14,8 +14,6 @@ from metaembed_rag.errors import BudgetError
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
 
-# -- arguments -----------------------------------------------------------------------------
-
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """What every command takes: ``--json``, ``--quiet``, ``--debug``."""
@@ -51,6 +49,11 @@ def add_model(parser: argparse.ArgumentParser, kinds: str, default: str | None =
     )
 
 
+def add_budget(parser: argparse.ArgumentParser, help: str, **settings: Any) -> None:
+    """How many vectors a side take part: ``--budget``, by default without ``auto``."""
+    parser.add_argument("--budget", metavar="R_Q,R_C", help=help, **{"type": budget, **settings})
+
+
 def add_encoding(parser: argparse.ArgumentParser) -> None:
     """How pages are encoded: the model, what it is given of a page, how many at a time."""
     add_device(parser)
@@ -63,9 +66,6 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-ocr", action="store_true", help="do not read pictures by OCR")
     parser.add_argument("--batch-size", type=positive, default=64, help="pages at a time")
-
-
-# -- values --------------------------------------------------------------------------------
 
 
 def positive(text: str) -> int:
@@ -111,9 +111,6 @@ def _over_0(text: str, most: float, what: str) -> float:
         if 0 < float(text) <= most:
             return float(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-
-
-# -- what the arguments name ---------------------------------------------------------------
 
 
 def open_index(given: argparse.Namespace) -> PageIndex:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget
 from metaembed_rag.cli.options import (
+    add_budget,
     add_device,
     add_place,
     budget_or_auto,
@@ -41,12 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
     add_device(parser)
     parser.add_argument("-k", type=positive, default=5, help="hits (default: 5)")
-    parser.add_argument(
-        "--budget",
-        type=budget_or_auto,
-        metavar="R_Q,R_C",
-        help="vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
+    add_budget(
+        parser,
+        "vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
         "all that are stored); auto: what `metaembed calibrate` found",
+        type=budget_or_auto,
     )
     parser.add_argument(
         "--max-ms",
