@@ -60,11 +60,7 @@ def find_files(
 
 
 def _find(
-    path: Path,
-    on_ignore: Callable[[Path], None] | None,
-    seen: set[Path],
-    *,
-    named: bool = True,
+    path: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path], *, named: bool = True
 ) -> Iterator[Path | PageError]:
     """The file ``path``, or those below it; only what is ``named`` has to be of a known kind."""
     try:

@@ -68,8 +68,10 @@ def read_pdf(
             outline = _outline(document)
         for index in range(count):
             try:
-                with PDFIUM_LOCK:
-                    text, image, label = _read_page(document, index, max_side, source)
+                with PDFIUM_LOCK, _opened(document, index, source) as page:
+                    image = _render(page, max_side, f"{source}#{index + 1}")
+                    text = _text(page)
+                    label = one_line(document.get_page_label(index))
             except PageError as error:
                 yield error
                 continue
@@ -176,18 +178,9 @@ def section_of(outline: list[_Heading], index: int) -> str:
     return innermost.title
 
 
-def _read_page(
-    document: pdfium.PdfDocument, index: int, max_side: int, source: str
-) -> tuple[str, Image.Image, str]:
-    """Text, picture and label of one page; its memory is freed before the next one."""
-    with _opened(document, index, source) as page:
-        image = _render(page, max_side, f"{source}#{index + 1}")
-        return _text(page), image, one_line(document.get_page_label(index))
-
-
 @contextmanager
 def _opened(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[pdfium.PdfPage]:
-    """One page, closed afterwards; what fails in PDFium meanwhile becomes that page's error."""
+    """One page, its memory freed afterwards; what fails in PDFium becomes that page's error."""
     try:
         page = document[index]
         try:
