@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import StoreError
@@ -116,7 +116,8 @@ def index_cost(
     for name, value in (("pages", pages), ("dimension", dimension), ("vectors", vectors)):
         if value < 1:
             raise StoreError(f"{name} must be at least 1, not {value}")
-    budgets = _budgets(query_vectors, vectors)
+    fitting = [b for b in RetrievalBudget.paper() if b.r_q <= query_vectors and b.r_c <= vectors]
+    budgets = sorted({*fitting, RetrievalBudget(query_vectors, vectors)})
     measured: dict[str, int] = {}
     found = []
     for format in FORMATS.values():
@@ -124,12 +125,6 @@ def index_cost(
         measured[format.name] = len(block[0])
         found.append(_format_cost(block, pages, budgets))
     return IndexCost(pages, vectors, dimension, measured, tuple(found))
-
-
-def _budgets(query_vectors: int, vectors: int) -> list[RetrievalBudget]:
-    """The paper's budgets that there are vectors for, and everything."""
-    fitting = [b for b in RetrievalBudget.paper() if b.r_q <= query_vectors and b.r_c <= vectors]
-    return sorted({*fitting, RetrievalBudget(query_vectors, vectors)})
 
 
 def _format_cost(block: list[Encoded], pages: int, budgets: list[RetrievalBudget]) -> FormatCost:
@@ -171,22 +166,14 @@ def _random_block(format: VectorFormat, dimension: int, vectors: int) -> list[En
     They are made of random bytes: encoding random vectors would take longer than scoring them.
     """
     pages = max(1, _BLOCK_BYTES // (vectors * format.bytes_per_vector(dimension)))
-    ends = level_ends(vectors)
-    return [
-        _random_level(format, dimension, pages, end - start)
-        for start, end in zip((0, *ends), ends, strict=False)
-    ]
-
-
-def _random_level(format: VectorFormat, dimension: int, pages: int, vectors: int) -> Encoded:
-    shape = (pages, vectors, format.width(dimension))
-    random = np.random.default_rng(vectors).integers(-128, 128, shape, dtype=np.int8)
-    values: NDArray[Any] = random.view(format.dtype) if format.scaled else _small(random)
-    return Encoded(format, dimension, values, np.full((pages, vectors), 0.001, np.float16))
-
-
-def _small(random: NDArray[np.int8]) -> NDArray[np.float16]:
-    return (random / np.float32(1024)).astype(np.float16)
+    block = []
+    for start, end in pairwise((0, *level_ends(vectors))):
+        shape = (pages, end - start, format.width(dimension))
+        random = np.random.default_rng(end - start).integers(-128, 128, shape, dtype=np.int8)
+        small = random / np.float32(1024)
+        values = random.view(format.dtype) if format.scaled else small.astype(np.float16)
+        block.append(Encoded(format, dimension, values, np.full(shape[:2], 0.001, np.float16)))
+    return block
 
 
 def _milliseconds(block: list[Encoded], budget: RetrievalBudget) -> float:

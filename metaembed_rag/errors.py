@@ -113,19 +113,15 @@ class MissingExtraError(MetaEmbedError, ImportError):
 
 
 _EXTRAS = {
-    "llama_index": "llama-index",
-    "langchain_core": "langchain",
-    "rapidocr": "ocr",
-    "onnxruntime": "ocr",
-    "accelerate": "train",
-    "datasets": "train",
-    "peft": "train",
-    "ir_measures": "eval",
-    "mteb": "mteb",
-    "bm25s": "hybrid",
-    "Stemmer": "hybrid",
+    "llama-index": {"llama_index"},
+    "langchain": {"langchain_core"},
+    "ocr": {"rapidocr", "onnxruntime"},
+    "train": {"accelerate", "datasets", "peft"},
+    "eval": {"ir_measures"},
+    "mteb": {"mteb"},
+    "hybrid": {"bm25s", "Stemmer"},
 }
-"""Which extra of this package brings an optional module; written once, here."""
+"""The optional modules that each extra of this package brings; written once, here."""
 
 
 def require(module: str) -> ModuleType:
@@ -140,7 +136,7 @@ def require(module: str) -> ModuleType:
         top = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != top:
             raise
-        extra = _EXTRAS[top]
+        extra = next(extra for extra, modules in _EXTRAS.items() if top in modules)
         raise MissingExtraError(
             f"this needs the optional package {top!r}: pip install 'metaembed-rag[{extra}]'"
         ) from error

@@ -55,7 +55,10 @@ def card(
         text: Shown where there is no picture.
         max_side: Longest side of the embedded picture in pixels.
     """
-    shown = _text(text) if image is None else _picture(image, number, max_side)
+    if image is None:
+        shown = f'<div class="text">{html.escape(text[:_TEXT_SHOWN])}</div>'
+    else:
+        shown = _picture(image, number, max_side)
     said = f'<span class="score">{html.escape(score)}</span> · ' if score else ""
     return (
         f'<div class="hit">{shown}<div class="said">'
@@ -87,10 +90,6 @@ def document(title: str, body: str) -> str:
         f"<title>{html.escape(title)}</title></head>"
         f"<body style='margin:24px;background:#fafbfc'>{body}</body></html>\n"
     )
-
-
-def _text(text: str) -> str:
-    return f'<div class="text">{html.escape(text[:_TEXT_SHOWN])}</div>'
 
 
 def _picture(image: Image.Image, number: int, max_side: int) -> str:

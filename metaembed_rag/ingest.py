@@ -26,7 +26,7 @@ from metaembed_rag.errors import ModelError, PageError, StoreError
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page, list_files, load_pages
-from metaembed_rag.pages.counting import count_pages
+from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records

@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Protocol
 
 from metaembed_rag import __version__
 from metaembed_rag.cli import calibrate, delete, evaluate, index, info, mine, plan, search, train
@@ -23,32 +22,14 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
-class Command(Protocol):
-    """What the module of a command has."""
+_MODULES = (index, search, evaluate, info, delete, train, mine, plan, calibrate)
 
-    @property
-    def SUMMARY(self) -> str:
-        """One line for the list of commands."""
+COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
+"""The commands in the order of the help.
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add what only this command takes."""
-
-    def run(self, given: argparse.Namespace) -> int:
-        """Do it and return the exit code."""
-
-
-COMMANDS: dict[str, Command] = {
-    "index": index,
-    "search": search,
-    "evaluate": evaluate,
-    "info": info,
-    "delete": delete,
-    "train": train,
-    "mine": mine,
-    "plan": plan,
-    "calibrate": calibrate,
-}
-"""The commands in the order of the help."""
+Each is a module with ``SUMMARY``, its line in that help; ``add_arguments(parser)``, which adds what
+only this command takes; and ``run(given)``, which does it and returns the exit code.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

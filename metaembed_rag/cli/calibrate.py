@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import add_device, add_place, open_index, positive, share
-from metaembed_rag.cli.output import print_json
+from metaembed_rag.cli.output import answer, table
 from metaembed_rag.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -44,10 +44,7 @@ def run(given: argparse.Namespace) -> int:
     queries = None if given.queries is None else read_queries(Path(given.queries))
     index = open_index(given)
     found = index.calibrate(queries, k=given.k, recall=given.recall)
-    if given.json:
-        print_json({"index": given.index, **_as_dict(found)})
-    else:
-        _print_calibration(found)
+    answer(given, {"index": given.index, **_as_dict(found)}, _table(found))
     return 0
 
 
@@ -78,33 +75,29 @@ def _text_of(path: Path, number: int, line: str) -> str:
 
 
 def _as_dict(found: Calibration) -> dict[str, Any]:
-    plans = [
-        {
-            "budget": [plan.budget.r_q, plan.budget.r_c],
-            "stages": [asdict(stage) for stage in plan.stages],
-            "recall": plan.recall,
-            "ms": plan.ms,
-        }
-        for plan in found.plans
-    ]
-    shared = {"k": found.k, "queries": found.queries, "pages": found.pages}
-    return {**shared, "fetch_ms": found.fetch_ms, "plans": plans}
+    return {
+        **{name: getattr(found, name) for name in ("k", "queries", "pages", "fetch_ms")},
+        "plans": [
+            {
+                "budget": astuple(plan.budget),
+                "stages": [asdict(stage) for stage in plan.stages],
+                "recall": plan.recall,
+                "ms": plan.ms,
+            }
+            for plan in found.plans
+        ],
+    }
 
 
-def _print_calibration(found: Calibration) -> None:
-    print(
-        f"{found.queries} queries, {found.pages} pages: recall of the full budget's best "
-        f"{found.k}, milliseconds a query"
-    )
-    print("  ".join([f"{'budget':9}", "recall".rjust(7), "ms".rjust(8), " pages scored"]))
+def _table(found: Calibration) -> str:
+    rows = [("budget", "recall", "ms", " pages scored")]
     for plan in _useful(found.plans):
-        cells = [
-            f"({plan.budget})".ljust(9),
-            f"{plan.recall:.4f}".rjust(7),
-            f"{plan.ms:.2f}".rjust(8),
-        ]
-        print("  ".join([*cells, f" {_stages(plan, found.k)}"]))
-    print(
+        stages = f" {_stages(plan, found.k)}"
+        rows.append((f"({plan.budget})", f"{plan.recall:.4f}", f"{plan.ms:.2f}", stages))
+    return (
+        f"{found.queries} queries, {found.pages} pages: recall of the full budget's best "
+        f"{found.k}, milliseconds a query\n"
+        f"{table(rows, '<9', '>7', '>8', '')}\n"
         f"\nReading the {found.k} pages takes {found.fetch_ms:.2f} ms more; encoding a query comes "
         f"on top.\nsearch --budget auto chooses among these, by --max-ms or --min-recall."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from metaembed_rag.cli.options import add_place, open_index
-from metaembed_rag.cli.output import print_json, say
+from metaembed_rag.cli.output import answer, say
 
 SUMMARY = "delete pages by id or source"
 
@@ -24,10 +24,8 @@ def run(given: argparse.Namespace) -> int:
     removed = {id: index.delete(id) for id in given.id}
     removed |= {source: index.delete(source=source) for source in given.source}
     total = sum(removed.values())
-    if given.json:
-        print_json({"index": given.index, "deleted": total, "pages": len(index)})
-    else:
-        print(f"{total} pages deleted: {len(index)} pages in {given.index}")
+    found = {"index": given.index, "deleted": total, "pages": len(index)}
+    answer(given, found, f"{total} pages deleted: {len(index)} pages in {given.index}")
     unknown = [name for name, count in removed.items() if not count]
     if unknown:
         say(f"metaembed: nothing in the index matches {', '.join(unknown)}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from metaembed_rag.cli.options import add_encoding, budget, load_encoder, positive
-from metaembed_rag.cli.output import print_json, say
+from metaembed_rag.cli.options import add_budget, add_encoding, load_encoder, positive
+from metaembed_rag.cli.output import answer, say, table
 
 SUMMARY = "measure a model on a BEIR set"
 
@@ -18,13 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed evaluate``."""
     parser.add_argument("dataset", metavar="DATASET", help="a folder in BEIR layout")
     add_encoding(parser)
-    parser.add_argument(
-        "--budget",
-        action="append",
-        type=budget,
-        metavar="R_Q,R_C",
-        help="may be repeated (default: all five of the paper)",
-    )
+    add_budget(parser, "may be repeated (default: all five of the paper)", action="append")
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N queries only")
     parser.add_argument("--hybrid", action="store_true", help="fuse with BM25, as search --hybrid")
     parser.add_argument("--cache", metavar="DIR", help="keep OCR texts here between runs")
@@ -46,10 +40,7 @@ def run(given: argparse.Namespace) -> int:
         cache_dir=given.cache,
         hybrid=given.hybrid,
     )
-    if given.json:
-        print_json(report.to_dict())
-    else:
-        _print_table(report.to_dict())
+    answer(given, report.to_dict(), _table(report.to_dict()))
     if report.skipped:
         say(f"{len(report.skipped)} pages have nothing to read and cannot be found:")
         for error in report.skipped[:_LISTED]:
@@ -57,14 +48,12 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _print_table(report: dict[str, Any]) -> None:
-    print(
-        f"{report['dataset']}: {report['queries']} queries, {report['pages']} pages, "
-        f"model {report['model']}, mode {report['mode']}"
-        + (", with BM25" if "hybrid" in report else "")
-    )
-    columns = [key for key in report["results"][0] if key != "budget"]
-    print("  ".join(["budget".ljust(8)] + [column.rjust(11) for column in columns]))
+def _table(report: dict[str, Any]) -> str:
+    about = "{dataset}: {queries} queries, {pages} pages, model {model}, mode {mode}"
+    about = about.format_map(report) + (", with BM25" if "hybrid" in report else "")
+    _, *columns = report["results"][0]
+    rows = [("budget", *columns)]
     for result in report["results"]:
         budget = "({},{})".format(*result["budget"])
-        print("  ".join([budget.ljust(8)] + [f"{result[c]:.4g}".rjust(11) for c in columns]))
+        rows.append((budget, *(f"{result[column]:.4g}" for column in columns)))
+    return f"{about}\n{table(rows, '<8', '>11')}"

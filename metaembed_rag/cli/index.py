@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import add_encoding, add_place, load_encoder, positive
-from metaembed_rag.cli.output import print_json, say
+from metaembed_rag.cli.output import answer, say
 from metaembed_rag.errors import PageError
 
 if TYPE_CHECKING:
@@ -42,11 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Index, and say what was done; the exit code is 1 when something could not be read."""
     _check_paths(given.paths)
+    from tqdm import tqdm
+
     from metaembed_rag.pages import list_files
-    from metaembed_rag.pages.counting import count_pages
+    from metaembed_rag.pages.load import count_pages
 
     index = _open(given)
-    with _bar(count_pages(list_files(given.paths)), given.quiet) as bar:
+    total = count_pages(list_files(given.paths))
+    # In a log file the bar says something every ten seconds.
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(total=total, unit="page", disable=given.quiet, mininterval=pause) as bar:
         report = index.sync(
             given.paths,
             mode=given.mode,
@@ -55,10 +60,8 @@ def run(given: argparse.Namespace) -> int:
             progress=bar.update,
             password=given.password,
         )
-    if given.json:
-        print_json(_as_dict(index, report))
-    else:
-        print(f"{report}: {len(index)} pages in {given.index}")
+    text = f"{report}: {len(index)} pages in {given.index}"
+    answer(given, _as_dict(index, report), text)
     _list_skipped(report)
     return 1 if report.skipped else 0
 
@@ -84,23 +87,12 @@ def _open(given: argparse.Namespace) -> PageIndex:
     )
 
 
-def _bar(total: int, quiet: bool) -> Any:
-    """A progress bar on standard error; in a log file it says something every ten seconds."""
-    from tqdm import tqdm
-
-    pause = 0.1 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, unit="page", disable=quiet, mininterval=pause)
-
-
 def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
+    info = index.info()
+    counts = ("added", "updated", "unchanged", "removed")
     return {
-        "index": index.info()["index"],
-        "model": index.info()["model"],
-        "pages": len(index),
-        "added": report.added,
-        "updated": report.updated,
-        "unchanged": report.unchanged,
-        "removed": report.removed,
+        **{name: info[name] for name in ("index", "model", "pages")},
+        **{name: getattr(report, name) for name in counts},
         "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
         "ignored": [path.as_posix() for path in report.ignored],
         "seconds": {key: round(value, 3) for key, value in report.seconds.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from metaembed_rag.cli.options import add_place, open_index
-from metaembed_rag.cli.output import print_json
+from metaembed_rag.cli.output import answer
 
 SUMMARY = "say what an index holds"
 
@@ -18,9 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Print a line for each fact, or one JSON object."""
     info = open_index(given).info()
-    if given.json:
-        print_json(info)
-        return 0
-    for key, value in info.items():
-        print(f"{key.replace('_', ' '):18} {value}")
+    lines = [f"{key.replace('_', ' '):18} {value}" for key, value in info.items()]
+    answer(given, info, "\n".join(lines))
     return 0

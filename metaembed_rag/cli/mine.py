@@ -7,8 +7,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from metaembed_rag.cli.options import add_device, add_model, budget, load_encoder, positive
-from metaembed_rag.cli.output import print_json, say
+from metaembed_rag.cli.options import add_budget, add_device, add_model, load_encoder, positive
+from metaembed_rag.cli.output import answer, say
 from metaembed_rag.errors import DatasetError
 
 SUMMARY = "add hard negatives to a training set"
@@ -28,12 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="more pages that may be negatives: a BEIR folder or its corpus.jsonl; repeatable",
     )
     parser.add_argument("--negatives", type=positive, default=4, help="a query (default: 4)")
-    parser.add_argument(
-        "--budget",
-        type=budget,
-        metavar="R_Q,R_C",
-        help="vectors a side that rank the pages (default: all that the model makes)",
-    )
+    add_budget(parser, "vectors a side that rank the pages (default: all that the model makes)")
     parser.add_argument(
         "--margin",
         type=float,
@@ -81,15 +76,15 @@ def run(given: argparse.Namespace) -> int:
         show_progress=not given.quiet,
     )
     write_training_set(given.out, examples)
-    if given.json:
-        print_json({"data": given.data, "out": given.out, **asdict(report)})
-        return 0
-    print(
+    answer(
+        given,
+        {"data": given.data, "out": given.out, **asdict(report)},
         f"{report.mined} negatives for {report.examples} examples from {report.pages} pages,"
-        f" in {given.out}"
+        f" in {given.out}",
     )
-    say(
-        f"{report.too_near} candidates were dropped (as near as the positive); {report.fewer}"
-        f" examples got fewer than {given.negatives}, {report.none} of them none"
-    )
+    if not given.json:
+        say(
+            f"{report.too_near} candidates were dropped (as near as the positive); {report.fewer}"
+            f" examples got fewer than {given.negatives}, {report.none} of them none"
+        )
     return 0

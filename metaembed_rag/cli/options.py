@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
@@ -12,8 +13,6 @@ from metaembed_rag.errors import BudgetError
 
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
-
-# -- arguments -----------------------------------------------------------------------------
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +49,11 @@ def add_model(parser: argparse.ArgumentParser, kinds: str, default: str | None =
     )
 
 
+def add_budget(parser: argparse.ArgumentParser, help: str, **settings: Any) -> None:
+    """How many vectors a side take part: ``--budget``, by default without ``auto``."""
+    parser.add_argument("--budget", metavar="R_Q,R_C", help=help, **{"type": budget, **settings})
+
+
 def add_encoding(parser: argparse.ArgumentParser) -> None:
     """How pages are encoded: the model, what it is given of a page, how many at a time."""
     add_device(parser)
@@ -64,9 +68,6 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, default=64, help="pages at a time")
 
 
-# -- values --------------------------------------------------------------------------------
-
-
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
@@ -74,20 +75,22 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def number_or_text(text: str) -> Any:
+    """A whole number or a float where ``text`` is one, else ``text`` itself."""
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(text)
+    return text
+
+
 def limit(text: str) -> float:
     """A finite number over 0."""
-    number = _number(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0")
-    return number
+    return _over_0(text, sys.float_info.max, "a number over 0")
 
 
 def share(text: str) -> float:
     """A number over 0 and at most 1."""
-    number = _number(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0 and at most 1")
-    return number
+    return _over_0(text, 1, "a number over 0 and at most 1")
 
 
 def budget(text: str) -> RetrievalBudget:
@@ -103,15 +106,11 @@ def budget_or_auto(text: str) -> RetrievalBudget | str:
     return AUTO if is_auto(text) else budget(text)
 
 
-def _number(text: str) -> float:
-    """0, which no option takes, for what is no number."""
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
-
-
-# -- what the arguments name ---------------------------------------------------------------
+def _over_0(text: str, most: float, what: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) <= most:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
 
 
 def open_index(given: argparse.Namespace) -> PageIndex:

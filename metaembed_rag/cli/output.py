@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 
-def print_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object on one line."""
-    print(json.dumps(value, ensure_ascii=False))
+def answer(given: argparse.Namespace, found: Mapping[str, Any], text: str) -> None:
+    """Print what was found: as one JSON object on one line with ``--json``, else as ``text``."""
+    print(json.dumps(found, ensure_ascii=False) if given.json else text)
+
+
+def table(rows: Iterable[Sequence[str]], *formats: str) -> str:
+    """Rows as lines, each cell in the format of its column; the last is for all further cells."""
+    return "\n".join(
+        "  ".join(map(format, row, chain(formats, repeat(formats[-1])))) for row in rows
+    )
 
 
 def say(message: str) -> None:

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from metaembed_rag.cli.options import add_model, positive
-from metaembed_rag.cli.output import print_json
+from metaembed_rag.cli.output import answer, table
 from metaembed_rag.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -38,10 +38,7 @@ def run(given: argparse.Namespace) -> int:
         vectors=given.vectors or shape["vectors"],
         query_vectors=shape["query_vectors"],
     )
-    if given.json:
-        print_json({"model": given.model, **found.to_dict()})
-    else:
-        _print_cost(found)
+    answer(given, {"model": given.model, **found.to_dict()}, _tables(found))
     return 0
 
 
@@ -62,23 +59,21 @@ def _shape(model: str) -> dict[str, int]:
     }
 
 
-def _print_cost(found: IndexCost) -> None:
-    print(
-        f"{found.pages:,} pages, {found.vectors} vectors a page, {found.dimension} values a vector"
-    )
-    heads = ("format", "bytes a page", "vectors", "disk", "memory", "mapped")
-    print("\n" + "  ".join(head.rjust(12) for head in heads))
+def _tables(found: IndexCost) -> str:
+    bytes_: list[tuple[str, ...]] = [
+        ("format", "bytes a page", "vectors", "disk", "memory", "mapped")
+    ]
     for one in found.formats:
         sizes = (one.vectors_bytes, one.disk_bytes, one.memory_bytes, one.mapped_bytes)
-        cells = [one.format, f"{one.bytes_per_page:,}", *map(_size, sizes)]
-        print("  ".join(cell.rjust(12) for cell in cells))
-    print("\nms a query, every page scored, on one thread:")
-    names = [one.format for one in found.formats]
-    print("  ".join(head.rjust(12) for head in ("budget", *names)))
+        bytes_.append((one.format, f"{one.bytes_per_page:,}", *map(_size, sizes)))
+    times = [("budget", *(one.format for one in found.formats))]
     for row in zip(*(one.budgets for one in found.formats), strict=True):
         budget = "({},{})".format(*row[0].budget)
-        print("  ".join(c.rjust(12) for c in (budget, *(_ms(b.exhaustive_ms) for b in row))))
-    print(
+        times.append((budget, *(_ms(one.exhaustive_ms) for one in row)))
+    return (
+        f"{found.pages:,} pages, {found.vectors} vectors a page, {found.dimension} values a vector"
+        f"\n\n{table(bytes_, '>12')}\n\nms a query, every page scored, on one thread:\n"
+        f"{table(times, '>12')}\n"
         f"\nMilliseconds are estimates: {min(found.measured_pages.values()):,} to "
         f"{max(found.measured_pages.values()):,} random pages were scored here and now, and the "
         f"time scaled\nto {found.pages:,}; encoding the query comes on top, and a search of "

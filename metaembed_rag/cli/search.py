@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget
 from metaembed_rag.cli.options import (
+    add_budget,
     add_device,
     add_place,
     budget_or_auto,
     limit,
+    number_or_text,
     open_index,
     positive,
     share,
 )
-from metaembed_rag.cli.output import print_json, say, wrong_usage
+from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
 
 if TYPE_CHECKING:
@@ -40,12 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
     add_device(parser)
     parser.add_argument("-k", type=positive, default=5, help="hits (default: 5)")
-    parser.add_argument(
-        "--budget",
-        type=budget_or_auto,
-        metavar="R_Q,R_C",
-        help="vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
+    add_budget(
+        parser,
+        "vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
         "all that are stored); auto: what `metaembed calibrate` found",
+        type=budget_or_auto,
     )
     parser.add_argument(
         "--max-ms",
@@ -77,7 +78,8 @@ def run(given: argparse.Namespace) -> int:
     _check_ways(given)
     query = _query(given)
     index = open_index(given)
-    hits = index.search(query, given.k, **_keywords(given))
+    keywords = {name: getattr(given, name) for name in _KEYWORDS}
+    hits = index.search(query, given.k, where=_where(given.where), **keywords)
     if hits.plan is not None and hits.plan.note:
         say(f"metaembed: {hits.plan.note}")
     if given.html:
@@ -85,10 +87,7 @@ def run(given: argparse.Namespace) -> int:
 
         Path(given.html).write_text(hits_page(hits), encoding="utf-8")
         say(f"wrote {given.html}")
-    if given.json:
-        print_json(hits.to_dict())
-    else:
-        _print_hits(hits, len(index))
+    answer(given, hits.to_dict(), _text(hits, len(index)))
     return 0
 
 
@@ -130,14 +129,9 @@ def _picture(path: str) -> Any:
     return first.image
 
 
-def _keywords(given: argparse.Namespace) -> dict[str, Any]:
-    named = {name: getattr(given, name) for name in _KEYWORDS}
-    return {**named, "where": _where(given.where)}
-
-
 def _where(pairs: Sequence[str]) -> dict[str, Any] | None:
     """Chroma's filter from KEY=VALUE pairs; a value that looks like a number matches both."""
-    conditions: list[dict[str, Any]] = []
+    conditions = []
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
@@ -145,45 +139,37 @@ def _where(pairs: Sequence[str]) -> dict[str, Any] | None:
         meanings = _meanings(value)
         if key == "source" and Path(value).expanduser().exists():
             meanings = [value, Path(value).expanduser().resolve().as_posix()]
-        options = [{key: meaning} for meaning in dict.fromkeys(meanings)]
-        conditions.append(options[0] if len(options) == 1 else {"$or": options})
-    if not conditions:
-        return None
-    return conditions[0] if len(conditions) == 1 else {"$and": conditions}
+        conditions.append(_joined("$or", [{key: one} for one in dict.fromkeys(meanings)]))
+    return _joined("$and", conditions) if conditions else None
+
+
+def _joined(operator: str, conditions: list[dict[str, Any]]) -> dict[str, Any]:
+    """One condition stands alone: Chroma refuses an operator over a single one."""
+    return conditions[0] if len(conditions) == 1 else {operator: conditions}
 
 
 def _meanings(value: str) -> list[Any]:
     if value.lower() in ("true", "false"):
         return [value, value.lower() == "true"]
-    for read in (int, float):
-        try:
-            number = read(value)
-        except ValueError:
-            continue
-        return [value, number] if math.isfinite(number) else [value]
-    return [value]
+    number = number_or_text(value)
+    return [value, number] if number != value and math.isfinite(number) else [value]
 
 
-def _print_hits(hits: Hits, pages: int) -> None:
-    hybrid = ", with BM25" if hits.scoring == "hybrid" else ""
-    found = f"{len(hits)} of {pages} pages, {hits.seconds * 1000:.0f} ms"
-    print(f"budget ({hits.budget}){hybrid}{_chosen(hits)}, {found}")
+def _text(hits: Hits, pages: int) -> str:
+    about = f"budget ({hits.budget})" + (", with BM25" if hits.scoring == "hybrid" else "")
+    plan = hits.plan
+    if plan is not None and plan.way == "auto":
+        # What the calibration promised of the plan that it chose.
+        promised = f"recall {plan.recall:.3f}, {plan.ms:.1f} ms expected"
+        about += f", chosen by the calibration ({promised})"
+    lines = [f"{about}, {len(hits)} of {pages} pages, {hits.seconds * 1000:.0f} ms"]
     for hit in hits:
         page = hit.page
-        section = page.metadata.get("section")
-        print(f"\n{hit.rank}. {hit.score:.3f}  {page.source}  page {page.number}")
-        if section:
-            print(f"   {section}")
-        text = " ".join(page.text.split())
-        if text:
-            print(textwrap.indent(textwrap.fill(textwrap.shorten(text, _SNIPPET), 92), "   "))
+        lines.append(f"\n{hit.rank}. {hit.score:.3f}  {page.source}  page {page.number}")
+        if section := page.metadata.get("section"):
+            lines.append(f"   {section}")
+        if snippet := textwrap.shorten(page.text, _SNIPPET):
+            lines.append(textwrap.indent(textwrap.fill(snippet, 92), "   "))
         if page.image_path:
-            print(f"   picture: {page.image_path}")
-
-
-def _chosen(hits: Hits) -> str:
-    """What the calibration promised of the plan that it chose."""
-    plan = hits.plan
-    if plan is None or plan.way != "auto":
-        return ""
-    return f", chosen by the calibration (recall {plan.recall:.3f}, {plan.ms:.1f} ms expected)"
+            lines.append(f"   picture: {page.image_path}")
+    return "\n".join(lines)

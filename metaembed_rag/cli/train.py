@@ -7,10 +7,11 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from typing import Any, get_type_hints
 
+from metaembed_rag.cli.options import number_or_text
 from metaembed_rag.errors import TrainingError
 from metaembed_rag.training.config import (
     MANY,
@@ -75,9 +76,11 @@ def run(given: argparse.Namespace) -> int:
     from metaembed_rag.training.fit import train
     from metaembed_rag.training.sharing import is_main
 
+    # The arguments as they were typed, from ``train`` on.
+    typed = sys.argv[sys.argv.index("train") :] if "train" in sys.argv else ["train"]
     result = train(
         config,
-        command=shlex.join(["metaembed", *_command(sys.argv)]),
+        command=shlex.join(["metaembed", *typed]),
         say=None if given.quiet else lambda line: tqdm.write(line, file=sys.stderr),
         show_progress=not given.quiet and sys.stderr.isatty(),
     )
@@ -100,7 +103,7 @@ def _add_flag(group: Any, table: str, key: Field[Any], hint: Any) -> None:
     if hint is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options |= {"type": _readers().get(hint, _plain), "metavar": _metavar(key, hint)}
+        options |= {"type": _READERS.get(hint, number_or_text), "metavar": _metavar(key, hint)}
     group.add_argument(flag_of(table, key.name), **options)
 
 
@@ -112,36 +115,13 @@ def _metavar(key: Field[Any], hint: Any) -> str:
     return "X" if hint in (float, float | None) else key.name.upper()
 
 
-def _readers() -> dict[Any, Any]:
-    return {
-        str: str,
-        str | None: str,
-        Groups: _pairs,
-        Numbers: _list,
-        Sizes: _list,
-        Temperatures: lambda text: _list(text) if "," in text else _plain(text),
-        Names: lambda text: text.split(",") if "," in text else text,
-        Template: _json,
-    }
-
-
-def _plain(text: str) -> Any:
-    """A number where it is one; the configuration's reader says what else is wrong."""
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return text
-
-
 def _list(text: str) -> list[Any]:
-    return [_plain(part) for part in text.split(",")]
+    return [number_or_text(part) for part in text.split(",")]
 
 
 def _pairs(text: str) -> list[list[Any]]:
     """``"1,1 4,8"`` -> [[1, 1], [4, 8]]."""
-    return [[_plain(number) for number in part.split(",")] for part in text.split()]
+    return [_list(part) for part in text.split()]
 
 
 def _json(text: str) -> Any:
@@ -149,6 +129,18 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+
+
+_READERS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    str | None: str,
+    Groups: _pairs,
+    Numbers: _list,
+    Sizes: _list,
+    Temperatures: lambda text: _list(text) if "," in text else number_or_text(text),
+    Names: lambda text: text.split(",") if "," in text else text,
+    Template: _json,
+}
 
 
 def _flags(given: argparse.Namespace) -> dict[str, Any]:
@@ -173,18 +165,13 @@ def _flags(given: argparse.Namespace) -> dict[str, Any]:
 
 def _data(text: str) -> dict[str, Any]:
     match = re.fullmatch(r"(.+)=(-?[0-9.]+)", text)
-    return {"path": match[1], "weight": _plain(match[2])} if match else {"path": text}
+    return {"path": match[1], "weight": number_or_text(match[2])} if match else {"path": text}
 
 
 def _evaluated(text: str, limit: int | None) -> dict[str, Any]:
     match = re.fullmatch(r"(.+)=(fused|image|text)", text)
     one = {"path": match[1], "mode": match[2]} if match else {"path": text}
     return one if limit is None else {**one, "limit": limit}
-
-
-def _command(argv: list[str]) -> list[str]:
-    """The arguments as they were typed, from ``train`` on."""
-    return argv[argv.index("train") :] if "train" in argv else ["train"]
 
 
 def _summary(config: RunConfig, result: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@
     pdf.py      PDF -> pages (text layer, outline, labels, picture), by pypdfium2
     images.py   PNG, JPEG, WebP, TIFF -> pages
     texts.py    text and Markdown -> pages of about 1,800 characters
-    counting.py how many pages files have, for progress bars
     pictures.py any Pillow image -> RGB of a bounded size
     ocr.py      the text of a picture, by rapidocr, for models that read text only
 

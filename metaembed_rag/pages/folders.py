@@ -60,33 +60,34 @@ def find_files(
 
 
 def _find(
-    path: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path]
+    path: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path], *, named: bool = True
 ) -> Iterator[Path | PageError]:
+    """The file ``path``, or those below it; only what is ``named`` has to be of a known kind."""
     try:
         resolved = path.resolve(strict=True)
         is_folder = resolved.is_dir()
     except (OSError, RuntimeError, ValueError) as error:
         yield _missing(path, error)
         return
-    if not is_folder:
-        yield resolved if _kind(resolved) else _unsupported(resolved)
-        return
-    empty = True
-    for found in _walk(resolved, on_ignore, seen, named=True):
-        empty = False
-        yield found
-    if empty:
-        yield UnreadableFileError(
-            show(resolved), f"this folder holds no file of a kind that is read ({_kinds()})"
-        )
+    if is_folder:
+        empty = named
+        for found in _walk(resolved, on_ignore, seen, named):
+            empty = False
+            yield found
+        if empty:
+            yield UnreadableFileError(
+                show(resolved), f"this folder holds no file of a kind that is read ({_kinds()})"
+            )
+    elif _kind(resolved):
+        yield resolved
+    elif named:
+        yield _unsupported(resolved)
+    elif on_ignore is not None:
+        on_ignore(resolved)
 
 
 def _walk(
-    folder: Path,
-    on_ignore: Callable[[Path], None] | None,
-    seen: set[Path],
-    *,
-    named: bool = False,
+    folder: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path], named: bool
 ) -> Iterator[Path | PageError]:
     """Files below a resolved ``folder``; ``seen`` also holds the folders, against link loops."""
     if folder in seen:
@@ -102,18 +103,7 @@ def _walk(
     if not named and any(entry.name == INDEX_MARK for entry in entries):
         return
     for entry in entries:
-        try:
-            resolved = entry.resolve(strict=True)
-            is_folder = resolved.is_dir()
-        except (OSError, RuntimeError) as error:
-            yield _missing(entry, error)
-            continue
-        if is_folder:
-            yield from _walk(resolved, on_ignore, seen)
-        elif _kind(resolved):
-            yield resolved
-        elif on_ignore is not None:
-            on_ignore(resolved)
+        yield from _find(entry, on_ignore, seen, named=False)
 
 
 def kind_of(path: Path) -> str:

@@ -6,6 +6,8 @@ import logging
 import threading
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import accumulate
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -110,9 +112,7 @@ def _upright(image: Image.Image, line: Line, score: float) -> Line:
 
 def _line(text: str, box: np.ndarray) -> Line:
     """``box``: four corners, (4, 2) pixels."""
-    left, top = box.min(axis=0)
-    right, bottom = box.max(axis=0)
-    return Line(text.strip(), float(left), float(top), float(right), float(bottom))
+    return Line(text.strip(), *map(float, (*box.min(axis=0), *box.max(axis=0))))
 
 
 def reading_order(lines: list[Line]) -> list[list[Line]]:
@@ -142,12 +142,10 @@ def _columns(lines: list[Line]) -> tuple[list[Line], list[Line]] | None:
     if len(lines) < 2 * _COLUMN_LINES:
         return None
     ordered = sorted(lines, key=lambda line: line.left)
-    reach = ordered[0].right
-    for cut, line in enumerate(ordered[1:], start=1):
+    for cut, reach in enumerate(accumulate((line.right for line in ordered[:-1]), max), start=1):
         sides = ordered[:cut], ordered[cut:]
-        if line.left > reach and all(_is_running_text(side) for side in sides):
+        if ordered[cut].left > reach and all(_is_running_text(side) for side in sides):
             return sides
-        reach = max(reach, line.right)
     return None
 
 
@@ -163,13 +161,10 @@ def _is_running_text(lines: list[Line]) -> bool:
 def _largest_gap(lines: list[Line]) -> float | None:
     """Top of the piece below the largest horizontal gap that no piece crosses, or None."""
     ordered = sorted(lines, key=lambda line: line.top)
-    best, at = 0.0, None
-    reach = ordered[0].bottom if ordered else 0.0
-    for line in ordered[1:]:
-        if line.top - reach > best:
-            best, at = line.top - reach, line.top
-        reach = max(reach, line.bottom)
-    return at
+    reaches = accumulate((line.bottom for line in ordered), max)
+    gaps = [(line.top - reach, line.top) for reach, line in zip(reaches, ordered[1:], strict=False)]
+    best, at = max(gaps, key=itemgetter(0), default=(0.0, None))
+    return at if best > 0 else None
 
 
 def _rows(lines: list[Line]) -> list[list[Line]]:

@@ -12,10 +12,11 @@ import threading
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pypdfium2 as pdfium
@@ -60,17 +61,17 @@ def read_pdf(
         UnreadableFileError: It is damaged or has no pages.
         FileTooLargeError: It has more than ``max_pages`` pages.
     """
-    with PDFIUM_LOCK:
-        document = _open(data, source, password)
-    try:
+    with _document(data, source, password) as document:
         with PDFIUM_LOCK:
             count = _count(document, source, max_pages)
             shared = _document_metadata(document)
             outline = _outline(document)
         for index in range(count):
             try:
-                with PDFIUM_LOCK:
-                    text, image, label = _read_page(document, index, max_side, source)
+                with PDFIUM_LOCK, _opened(document, index, source) as page:
+                    image = _render(page, max_side, f"{source}#{index + 1}")
+                    text = _text(page)
+                    label = one_line(document.get_page_label(index))
             except PageError as error:
                 yield error
                 continue
@@ -80,12 +81,9 @@ def read_pdf(
                 number=index + 1,
                 text=text,
                 image=image,
-                metadata=dict(shared) | {name: value for name, value in own.items() if value},
+                metadata=shared | {name: value for name, value in own.items() if value},
                 page_count=count,
             )
-    finally:
-        with PDFIUM_LOCK:
-            document.close()
 
 
 def read_texts(
@@ -96,22 +94,27 @@ def read_texts(
     Raises:
         PageError: The PDF, or one of these pages, cannot be read.
     """
-    with PDFIUM_LOCK:
-        document = _open(data, source, None)
-    try:
+    with _document(data, source, None) as document:
         for number in choose(len(document)):
             with PDFIUM_LOCK, _opened(document, number - 1, source) as page:
                 text = _text(page)
             yield number, text
-    finally:
-        with PDFIUM_LOCK:
-            document.close()
 
 
-def _open(data: bytes, source: str, password: str | None) -> pdfium.PdfDocument:
+def count_pdf(path: Path) -> int:
+    """The number of pages; 1 where the file cannot be read, which its reader will report."""
+    with suppress(OSError, pdfium.PdfiumError), PDFIUM_LOCK, pdfium.PdfDocument(path) as document:
+        return len(document)
+    return 1
+
+
+@contextmanager
+def _document(data: bytes, source: str, password: str | None) -> Iterator[pdfium.PdfDocument]:
+    """A document, closed afterwards; between opening and closing it the lock is free."""
     try:
-        document = pdfium.PdfDocument(data, password=password)
-        document.init_forms()  # otherwise the values in form fields are not drawn
+        with PDFIUM_LOCK:
+            document = pdfium.PdfDocument(data, password=password)
+            document.init_forms()  # otherwise the values in form fields are not drawn
     except _FAILURES as error:
         if getattr(error, "err_code", None) == _PASSWORD_ERROR:
             state = "the password given is wrong" if password else "it is encrypted"
@@ -121,7 +124,11 @@ def _open(data: bytes, source: str, password: str | None) -> pdfium.PdfDocument:
         raise UnreadableFileError(
             source, "is damaged, has no pages, or is no PDF; open it in a PDF viewer to check"
         ) from error
-    return document
+    try:
+        yield document
+    finally:
+        with PDFIUM_LOCK:
+            document.close()
 
 
 def _count(document: pdfium.PdfDocument, source: str, max_pages: int) -> int:
@@ -138,8 +145,7 @@ def _count(document: pdfium.PdfDocument, source: str, max_pages: int) -> int:
 
 def _document_metadata(document: pdfium.PdfDocument) -> dict[str, str]:
     found: Mapping[str, str] = document.get_metadata_dict(skip_empty=True)
-    values = {name.lower(): one_line(found.get(name, "")) for name in _FIELDS}
-    return {name: value for name, value in values.items() if value}
+    return {name.lower(): value for name in _FIELDS if (value := one_line(found.get(name, "")))}
 
 
 def _outline(document: pdfium.PdfDocument) -> list[_Heading]:
@@ -172,18 +178,9 @@ def section_of(outline: list[_Heading], index: int) -> str:
     return innermost.title
 
 
-def _read_page(
-    document: pdfium.PdfDocument, index: int, max_side: int, source: str
-) -> tuple[str, Image.Image, str]:
-    """Text, picture and label of one page; its memory is freed before the next one."""
-    with _opened(document, index, source) as page:
-        image = _render(page, max_side, f"{source}#{index + 1}")
-        return _text(page), image, one_line(document.get_page_label(index))
-
-
 @contextmanager
 def _opened(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[pdfium.PdfPage]:
-    """One page, closed afterwards; what fails in PDFium meanwhile becomes that page's error."""
+    """One page, its memory freed afterwards; what fails in PDFium becomes that page's error."""
     try:
         page = document[index]
         try:

@@ -80,14 +80,10 @@ def decode(data: bytes, source: str) -> str:
     raise UnreadableFileError(source, "is not a text (it has zero bytes); check its kind")
 
 
-def _utf16_without_mark(data: bytes) -> tuple[str, ...]:
+def _utf16_without_mark(data: bytes) -> list[str]:
     """UTF-16 of mostly Latin letters has a zero in every second byte."""
-    half = len(data) // 2
-    if half and data[1::2].count(0) > half / 2:
-        return ("utf-16-le",)
-    if half and data[0::2].count(0) > half / 2:
-        return ("utf-16-be",)
-    return ()
+    zeros = {"utf-16-le": data[1::2].count(0), "utf-16-be": data[0::2].count(0)}
+    return [encoding for encoding, count in zeros.items() if count > len(data) // 2 / 2]
 
 
 def _plain(text: str, source: str) -> str:
@@ -104,7 +100,7 @@ def chunk(text: str, *, markdown: bool) -> Iterator[tuple[str, str]]:
     A chunk ends before a block that would make it too long, and before a heading once it holds
     600 characters; its section is the one that its first paragraph is in.
     """
-    blocks = _markdown_blocks(text) if markdown else _paragraphs(text, "")
+    blocks = _markdown_blocks(text) if markdown else _paragraphs(text)
     held: list[_Block] = []
     for block in _short(blocks):
         size = sum(len(other.text) + 2 for other in held)
@@ -131,10 +127,9 @@ def _join(held: list[_Block]) -> tuple[str, str]:
     return body.section, "\n\n".join(block.text for block in held)
 
 
-def _paragraphs(text: str, section: str) -> Iterator[_Block]:
+def _paragraphs(text: str) -> Iterator[_Block]:
     for paragraph in re.split(r"\n[^\S\n]*\n", text):
-        if paragraph.strip():
-            yield _Block(paragraph.strip("\n").rstrip(), section)
+        yield from _flush([paragraph], "")
 
 
 _HEADING = re.compile(r" {0,3}#{1,6}\s+(.*?)\s*#*\s*$")
@@ -149,14 +144,14 @@ def _markdown_blocks(text: str) -> Iterator[_Block]:
     fence = ""
     for line in text.split("\n"):
         mark = _FENCE.match(line)
+        if mark and not fence:
+            fence = mark[1]
+            lines.append(line)
+            continue
         if fence:
             lines.append(line)
             if mark and mark[1].startswith(fence):
                 fence = ""
-            continue
-        if mark:
-            fence = mark[1]
-            lines.append(line)
             continue
         heading = _HEADING.match(line)
         underlined = bool(_UNDERLINE.match(line)) and len(lines) == 1 and bool(lines[0].strip())
