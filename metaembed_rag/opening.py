@@ -118,7 +118,7 @@ def open_parts(
     return Opened(store, made_of, pictures, device, scoring)
 
 
-def load_encoder(name: str, device: str | None) -> Encoder:
+def load_encoder(name: str, device: str | None = None) -> Encoder:
     """A model by its name, on a device or on the best there is."""
     from metaembed_rag.model import MetaEmbedEncoder
 

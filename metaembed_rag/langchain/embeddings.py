@@ -13,7 +13,7 @@ from metaembed_rag.adapters import document_vectors, open_image, query_vectors
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
-from metaembed_rag.opening import DEFAULT_MODEL
+from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ class MetaEmbedEmbeddings(Embeddings):
     def encoder(self) -> Encoder:
         """The model, loaded by its name when it is first needed."""
         if self._encoder is None:
-            from metaembed_rag.model import MetaEmbedEncoder
-
-            self._encoder = MetaEmbedEncoder.from_pretrained(self.model_name)
+            self._encoder = load_encoder(self.model_name)
         return self._encoder
 
     # -- the first vector ------------------------------------------------------------------

@@ -26,7 +26,7 @@ from metaembed_rag.errors import ModelError
 from metaembed_rag.llama_index.nodes import has_picture, node_to_page
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
-from metaembed_rag.opening import DEFAULT_MODEL
+from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
     def encoder(self) -> Encoder:
         """The model, loaded by its name when it is first needed."""
         if self._encoder is None:
-            from metaembed_rag.model import MetaEmbedEncoder
-
-            self._encoder = MetaEmbedEncoder.from_pretrained(self.model_name)
+            self._encoder = load_encoder(self.model_name)
         return self._encoder
 
     # -- all vectors -----------------------------------------------------------------------

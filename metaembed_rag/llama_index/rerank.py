@@ -20,7 +20,7 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.opening import DEFAULT_MODEL
+from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.search.plan import check_budget
@@ -97,12 +97,8 @@ class MetaEmbedRerank(BaseNodePostprocessor):
     def encoder(self) -> Encoder:
         """The model, loaded by its name when it is first needed."""
         if self._encoder is None:
-            if self._index is not None:
-                self._encoder = self._index.encoder
-            else:
-                from metaembed_rag.model import MetaEmbedEncoder
-
-                self._encoder = MetaEmbedEncoder.from_pretrained(self.model_name)
+            index = self._index
+            self._encoder = load_encoder(self.model_name) if index is None else index.encoder
         return self._encoder
 
     def _postprocess_nodes(
