@@ -47,9 +47,7 @@ class BackboneOptions(TypedDict, total=False):
     """What :meth:`MetaEmbedEncoder.from_backbone` leaves to the backbone and the machine.
 
     Attributes:
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
-        dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
-            elsewhere.
+        device: As for :meth:`MetaEmbedEncoder.from_pretrained`, like ``dtype``.
         template: What stands around an input; None takes the backbone's chat template, and
             without one the tokenizer's special tokens (``[CLS] text [SEP]``).
     """
@@ -78,21 +76,12 @@ class MetaEmbedEncoder(OrderedEncoder):
         device: str | None = None,
         dtype: DType = None,
     ) -> None:
-        """Put a backbone on a device.
-
-        Args:
-            backbone: With its Meta Tokens in the vocabulary.
-            name: What to call it.
-            device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
-            dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
-                elsewhere.
-        """
+        """Put a backbone with its Meta Tokens on a device, as :meth:`from_pretrained` does."""
         self.name = name
         self._lock = threading.RLock()
         target = torch.device(device or best_device())
         wanted = weights_dtype(dtype, target)
-        self._fingerprint = ""
-        self._fingerprint_of = ""
+        self._fingerprint = self._fingerprint_of = ""
         rounds = wanted not in (torch.float32, backbone.model.dtype)
         rounded_from = fingerprint(backbone) if rounds else ""
         cast(backbone.model, wanted)
@@ -123,8 +112,9 @@ class MetaEmbedEncoder(OrderedEncoder):
                 a checkpoint of token-level late interaction (ColBERT, ColPali, ...), or the
                 address of a server (``"http://host:8000#model"``, see ``docs/remote.md``); these
                 two take options after a question mark: ``"my-colbert?pooling=kmeans"``.
-            device: See :class:`MetaEmbedEncoder`.
-            dtype: See :class:`MetaEmbedEncoder`.
+            device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
+            dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
+                elsewhere.
             max_pixels: Scale larger images down to this instead of the checkpoint's own bound.
                 It takes part in the fingerprint, because vectors depend on it.
             pooling: How token vectors become ordered ones, where the checkpoint gives one a
@@ -235,9 +225,7 @@ class MetaEmbedEncoder(OrderedEncoder):
             sides = (settings.query_vectors, settings.document_vectors)
             add_meta_tokens(model, tokenizer, *sides, seed=seed)
             if template is None:
-                images = hasattr(processor, "image_processor")
-                kind = model.config.model_type
-                template = template_of(processor, tokenizer, images=images, model_type=kind)
+                template = template_of(processor, tokenizer, model.config.model_type)
             backbone = Backbone(model, processor, replace(settings, template=template))
         return cls(backbone, name=name, device=device, dtype=dtype)
 
@@ -292,8 +280,7 @@ class MetaEmbedEncoder(OrderedEncoder):
     @property
     def modalities(self) -> frozenset[str]:
         """What it reads: ``{"text"}``, or ``{"text", "image", "fused"}``."""
-        fused = {"text", "image", "fused"}
-        return frozenset(fused if self.backbone.reads_images else {"text"})
+        return self.backbone.reads
 
     @property
     def fingerprint(self) -> str:

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -71,16 +72,7 @@ class LateInteractionEncoder(PooledEncoder):
         dtype: DType = None,
         max_pixels: int | None = None,
     ) -> None:
-        """Put a loaded model on a device.
-
-        Args:
-            model: With the modules that project, mask and normalise its tokens.
-            name: What to call it.
-            pooling: How tokens become ordered vectors.
-            device: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes the best there is.
-            dtype: Of the weights; None takes bfloat16 on CUDA and float32 elsewhere.
-            max_pixels: Larger images are scaled down to it before the checkpoint's own bounds.
-        """
+        """Put a model with its modules (projection, mask, norm) on a device; see :meth:`load`."""
         self.model = model
         self.name = name
         self.settings = pooling or Pooling()
@@ -111,10 +103,10 @@ class LateInteractionEncoder(PooledEncoder):
             folder: Of sentence-transformers, PyLate, Stanford ColBERT, or transformers' ColPali,
                 ColQwen2, ColModernVBert.
             name: What to call it; the folder by default.
-            pooling: See :class:`LateInteractionEncoder`, as the following.
-            device: As there.
-            dtype: As there.
-            max_pixels: As there.
+            pooling: How tokens become ordered vectors.
+            device: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes the best there is.
+            dtype: Of the weights; None takes bfloat16 on CUDA and float32 elsewhere.
+            max_pixels: Larger images are scaled down to it before the checkpoint's own bounds.
             trust_remote_code: Run the Python code that comes with the checkpoint.
 
         Raises:
@@ -187,7 +179,7 @@ class LateInteractionEncoder(PooledEncoder):
     def _features(self, items: Sequence[Item], side: str) -> dict[str, Any]:
         """Token ids and pixels of a batch of one modality."""
         processor = self._transformer.processor
-        images = [self._prepared(item) for item in items]
+        images = [item.prepare_image(self._max_pixels or 2**62) for item in items]
         texts = self._texts(items)
         if getattr(self._transformer, "transformer_task", "") == "retrieval":
             # sentence-transformers 6.2 calls the processor itself, which in transformers 5.23
@@ -205,9 +197,6 @@ class LateInteractionEncoder(PooledEncoder):
         prompts = self.model.prompts
         names = ("query",) if side == "query" else _DOCUMENT_PROMPTS
         return next((prompts[name] for name in names if prompts.get(name)), None)
-
-    def _prepared(self, item: Item) -> Any:
-        return item.prepare_image(self._max_pixels or 2**62)
 
     def _texts(self, items: Sequence[Item]) -> list[str]:
         """Texts as they are for a text model; cut, and free of control tokens, beside images."""
@@ -253,21 +242,17 @@ def _without_video() -> Iterator[None]:
         return
     module: Any = transformer_module
     stock = module.AutoProcessor
-    module.AutoProcessor = _ImageProcessor
+    module.AutoProcessor = SimpleNamespace(from_pretrained=_load_processor)
     try:
         yield
     finally:
         module.AutoProcessor = stock
 
 
-class _ImageProcessor:
-    """Stands for ``AutoProcessor`` inside sentence-transformers."""
-
-    @staticmethod
-    def from_pretrained(name_or_path: str, **options: Any) -> Any:
-        """What ``AutoProcessor`` gives; where that has a video part, without it."""
-        config = AutoConfig.from_pretrained(name_or_path, **options)
-        return processor_class(config).from_pretrained(name_or_path, **options)
+def _load_processor(name_or_path: str, **options: Any) -> Any:
+    """What ``AutoProcessor`` gives; where that has a video part, without it."""
+    config = AutoConfig.from_pretrained(name_or_path, **options)
+    return processor_class(config).from_pretrained(name_or_path, **options)
 
 
 def _refuse_random_weights(model: MultiVectorEncoder, folder: Path, name: str) -> None:

@@ -123,17 +123,9 @@ class RemoteEncoder(PooledEncoder):
         client: httpx.Client | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Use one model of a server, without asking it anything yet; see :meth:`connect`.
+        """Use one model of a server at ``base`` (``http(s)://host:port``), without asking it yet.
 
-        Args:
-            base: ``http(s)://host:port``, with a path where the server has one.
-            model: Its name there.
-            name: What to call the encoder.
-            pooling: How token vectors become ordered ones.
-            remote: How to ask.
-            client: Of httpx, for certificates or proxies of one's own; the default sends the key
-                in the environment variable METAEMBED_API_KEY.
-            sleep: Waits between two tries.
+        :meth:`connect`, which asks it, explains the other arguments.
         """
         self.name = name
         self.model = model
@@ -160,9 +152,10 @@ class RemoteEncoder(PooledEncoder):
             address: ``http(s)://host:port#model?option=value&...``. Without a model the server
                 must have just one. Options are those of :class:`RemoteSettings` and of
                 :class:`~metaembed_rag.model.pooling.Pooling`, before or after the model.
-            pooling: See :class:`RemoteEncoder`.
-            client: As there.
-            sleep: As there.
+            pooling: How token vectors become ordered ones.
+            client: Of httpx, for certificates or proxies of one's own; the default sends the key
+                in the environment variable METAEMBED_API_KEY.
+            sleep: Waits between two tries.
 
         Raises:
             CheckpointError: The address or an option makes no sense, or there is no such model.
@@ -314,11 +307,16 @@ def _split(address: str) -> tuple[str, str, dict[str, str]]:
     return base.removesuffix("/v1"), model, options
 
 
-def _decoded(answer: httpx.Response) -> dict[str, Any]:
+def _json(answer: httpx.Response) -> Any:
+    """What a server answered; as text where it is not JSON."""
     try:
-        value = answer.json()
+        return answer.json()
     except ValueError:
-        value = None
+        return answer.text
+
+
+def _decoded(answer: httpx.Response) -> dict[str, Any]:
+    value = _json(answer)
     if not isinstance(value, dict):
         raise ModelError(f"{answer.url} answered something else than a JSON object")
     return value
@@ -326,14 +324,10 @@ def _decoded(answer: httpx.Response) -> dict[str, Any]:
 
 def _reason(answer: httpx.Response) -> str:
     """The server's own words, as vLLM and OpenAI put them, shortened."""
-    try:
-        value = answer.json()
-    except ValueError:
-        value = answer.text
-    if isinstance(value, dict):
-        value = value.get("error", value)
-    if isinstance(value, dict):
-        value = value.get("message", value)
+    value = _json(answer)
+    for key in ("error", "message"):
+        if isinstance(value, dict):
+            value = value.get(key, value)
     return " ".join(str(value).split())[:300]
 
 

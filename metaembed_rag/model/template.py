@@ -47,9 +47,7 @@ class Template:
         return cls(**values)
 
 
-def template_of(
-    processor: Any, tokenizer: Any, *, images: bool, model_type: str
-) -> Template | None:
+def template_of(processor: Any, tokenizer: Any, model_type: str) -> Template | None:
     """The template that a backbone brings along.
 
     Returns:
@@ -60,6 +58,7 @@ def template_of(
     Raises:
         CheckpointError: The chat template drops or repeats the text.
     """
+    images = hasattr(processor, "image_processor")
     source = processor if getattr(processor, "chat_template", None) else tokenizer
     if not getattr(source, "chat_template", None):
         return _plain(processor, tokenizer, model_type) if images else None
