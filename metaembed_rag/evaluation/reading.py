@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -10,7 +11,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TypedDict, TypeVar, get_args
 
-from metaembed_rag.errors import ModelError, NothingToReadError, PageError
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import ModelError, PageError
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page
@@ -27,6 +31,17 @@ def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
+
+
+def encode_queries(
+    encoder: Encoder, queries: Iterable[Input], batch_size: int, r_q: int | None = None
+) -> NDArray[np.float32]:
+    """The first ``r_q`` vectors of each query (all by default): float32 (queries, r_q, D)."""
+    parts = [
+        encoder.encode_query(some, batch_size=batch_size)[:, :r_q]
+        for some in chunks(queries, BATCHES_READ * batch_size)
+    ]
+    return np.concatenate(parts)
 
 
 class ReadingOptions(TypedDict, total=False):
@@ -50,9 +65,7 @@ class PageReader:
 
     Args:
         encoder: Whose modalities decide what a page becomes; see :func:`page_input`.
-        mode: See :class:`ReadingOptions`, as the following.
-        ocr: As there.
-        cache_dir: As there.
+        mode: :class:`ReadingOptions` explains it, and ``ocr`` and ``cache_dir``.
 
     Raises:
         ModelError: There is no such mode.
@@ -70,8 +83,8 @@ class PageReader:
             raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
         self._modalities = encoder.modalities
         self.mode: Mode = mode
-        self._ocr = ocr
-        self._cache_dir = None if cache_dir is None else Path(cache_dir)
+        cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._ocr = ocr and functools.partial(ocr_text, cache_dir=cache_dir)
         self.read_ids: list[str] = []
         """Ids of the pages that were yielded, in their order."""
         self.read_texts: list[str] = []
@@ -83,27 +96,13 @@ class PageReader:
         """Yield the encoder's input of each page that can be read, lazily."""
         for page in pages:
             try:
-                text, value = self._read(page)
+                page, value = page_input(page, self.mode, self._modalities, ocr=self._ocr)
             except PageError as error:
                 self.skipped.append(error)
                 continue
             self.read_ids.append(page.id)
-            self.read_texts.append(text)
+            self.read_texts.append(page.text)
             yield value
-
-    def _read(self, page: Page) -> tuple[str, Input]:
-        """The page's text and the encoder's input."""
-        try:
-            page, value = page_input(page, self.mode, self._modalities, ocr=False)
-            return page.text, value
-        except NothingToReadError:
-            # Without OCR there is nothing: either OCR is what the index would do, or it is off.
-            if not self._ocr or (page.image is None and page.image_path is None):
-                raise
-        text = ocr_text(page, self._cache_dir)
-        if not text.strip():
-            raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
-        return page.text.strip() or text, text
 
 
 def ocr_text(page: Page, cache_dir: Path | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from metaembed_rag.evaluation.mteb.inputs import (
     warn_of_skipped,
 )
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
-from metaembed_rag.evaluation.reading import BATCHES_READ, PageReader, chunks
+from metaembed_rag.evaluation.reading import BATCHES_READ, PageReader, chunks, encode_queries
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page
@@ -75,9 +76,7 @@ class MTEBEncoder:
     ) -> None:
         self.encoder = encoder
         self.budget = choose_budget(budget, encoder)
-        self._mode: Mode = mode
-        self._ocr = ocr
-        self._cache_dir = cache_dir
+        self._reader = partial(PageReader, encoder, mode=mode, ocr=ocr, cache_dir=cache_dir)
         choices = {"budget": str(self.budget), "mode": mode, "ocr": ocr}
         self.mteb_model_meta = model_meta(encoder, choices, about)
 
@@ -105,7 +104,8 @@ class MTEBEncoder:
         task = task_metadata.name
         bar = tqdm(rows_of(inputs, task), desc=task, disable=not shown)
         if prompt_type == PromptType.query:
-            return self._queries(bar, batch_size)
+            asked = (query_of(row, self.encoder) for row in bar)
+            return encode_queries(self.encoder, asked, batch_size, self.budget.r_q)
         vectors = self._documents(bar, task, batch_size)
         return vectors if prompt_type == PromptType.document else vectors[:, 0]
 
@@ -132,16 +132,8 @@ class MTEBEncoder:
         left, right = _as_multivectors(embeddings1), _as_multivectors(embeddings2)
         return torch.bmm(left, right.transpose(1, 2)).amax(2).sum(1)
 
-    def _queries(self, rows: Iterable[Row], batch_size: int) -> NDArray[np.float32]:
-        inputs = (query_of(row, self.encoder) for row in rows)
-        parts = [
-            self.encoder.encode_query(some, batch_size=batch_size)[:, : self.budget.r_q]
-            for some in chunks(inputs, BATCHES_READ * batch_size)
-        ]
-        return np.concatenate(parts)
-
     def _documents(self, rows: Iterable[Row], task: str, batch_size: int) -> NDArray[np.float32]:
-        reader = PageReader(self.encoder, mode=self._mode, ocr=self._ocr, cache_dir=self._cache_dir)
+        reader = self._reader()
         pages = (page_of(row, task, number) for number, row in enumerate(rows, 1))
         parts = [
             self._some_documents(reader, some, batch_size)

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -20,6 +20,7 @@ from mteb.types import PromptType
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import StoreError
 from metaembed_rag.evaluation.mteb.inputs import (
+    Row,
     encode_options,
     page_of,
     query_of,
@@ -121,15 +122,9 @@ class MTEBIndex:
         """Encode and store the pages of a corpus that are not stored yet."""
         batch_size, shown = encode_options(encode_kwargs)
         task = task_metadata.name
-        loader = create_dataloader(
-            corpus,
-            task_metadata=task_metadata,
-            prompt_type=PromptType.document,
-            num_proc=num_proc,
-            batch_size=batch_size,
-        )
         ids = list(corpus["id"])
-        rows = tqdm(rows_of(loader, task), desc=task, total=len(ids), disable=not shown)
+        rows = _rows(corpus, PromptType.document, task_metadata, batch_size, num_proc)
+        rows = tqdm(rows, desc=task, total=len(ids), disable=not shown)
         pages = (page_of(row, task, number) for number, row in enumerate(rows, 1))
         self._index = PageIndex.open(self._place(task, ids), self.encoder, **self._open_options)
         report = self._index.add(pages, mode=self._mode, batch_size=batch_size, ocr=self._ocr)
@@ -158,14 +153,8 @@ class MTEBIndex:
             ModelError: A query is empty.
         """
         batch_size, _ = encode_options(encode_kwargs)
-        loader = create_dataloader(
-            queries,
-            task_metadata=task_metadata,
-            prompt_type=PromptType.query,
-            num_proc=num_proc,
-            batch_size=batch_size,
-        )
-        inputs = (query_of(row, self.encoder) for row in rows_of(loader, task_metadata.name))
+        rows = _rows(queries, PromptType.query, task_metadata, batch_size, num_proc)
+        inputs = (query_of(row, self.encoder) for row in rows)
         found: dict[str, dict[str, float]] = {}
         asked = zip(queries["id"], inputs, strict=True)
         for some in chunks(asked, batch_size):
@@ -203,3 +192,12 @@ class MTEBIndex:
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         corpus = hashlib.blake2b(repr(sorted(ids)).encode(), digest_size=8).hexdigest()
         return self._folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', task)}_{corpus}"
+
+
+def _rows(
+    table: Any, side: PromptType, task: TaskMetadata, batch_size: int, num_proc: int | None
+) -> Iterator[Row]:
+    loader = create_dataloader(
+        table, task_metadata=task, prompt_type=side, batch_size=batch_size, num_proc=num_proc
+    )
+    return rows_of(loader, task.name)
