@@ -17,13 +17,7 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import DatasetError, PageError
 from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
 from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measure, top_pages
-from metaembed_rag.evaluation.reading import (
-    BATCHES_READ,
-    PageReader,
-    ReadingOptions,
-    chunks,
-    encode_queries,
-)
+from metaembed_rag.evaluation.reading import PageReader, ReadingOptions, chunks, encode_queries
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import Fusion, HybridLike
@@ -136,16 +130,14 @@ def evaluate(
         batch_size: Inputs that the encoder takes at once.
         show_progress: Progress bars on standard error, or in the notebook.
         hybrid: Fuse MaxSim with BM25 of the queries' texts, as a hybrid search does.
-        **reading: ``mode``, ``ocr`` and ``cache_dir``: see
-            :class:`~metaembed_rag.evaluation.reading.ReadingOptions`.
+        **reading: ``mode``, ``ocr`` and ``cache_dir``: see :class:`.ReadingOptions`.
 
     Raises:
         DatasetError: The set is malformed, or none of its pages can be read.
         BudgetError: A budget makes no sense or asks for more vectors than the model makes.
         ModalityError: The model does not read what the mode or a query gives it.
         ModelError: There is no such mode.
-        MissingExtraError: The extra ``eval`` is not installed, or ``ocr`` or ``hybrid`` where it
-            is needed.
+        MissingExtraError: The extra ``eval``, or where needed ``ocr`` or ``hybrid``, is missing.
     """
     if not isinstance(dataset, Dataset):
         dataset = read_dataset(dataset)
@@ -180,7 +172,7 @@ def _stored_parts(
     encoder: Encoder, inputs: Iterable[Input], batch_size: int
 ) -> Iterator[tuple[NDArray[np.int8], NDArray[np.float16]]]:
     """Values and scales of a few batches of pages at a time."""
-    for some in chunks(inputs, BATCHES_READ * batch_size):
+    for some in chunks(inputs, batch_size):
         part = quantize(encoder.encode_document(some, batch_size=batch_size))
         yield part.values, part.scales
 

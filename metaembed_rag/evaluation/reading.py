@@ -26,10 +26,10 @@ BATCHES_READ = 4
 """Batches of inputs in memory at one time: enough to sort by length, few enough for pictures."""
 
 
-def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Lists of at most ``size`` items: no more pictures than these are open at a time."""
+def chunks(items: Iterable[_T], batch_size: int, batches: int = BATCHES_READ) -> Iterator[list[_T]]:
+    """Lists of a few batches: no more pictures than these are open at a time."""
     iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
+    while chunk := list(islice(iterator, batches * batch_size)):
         yield chunk
 
 
@@ -39,7 +39,7 @@ def encode_queries(
     """The first ``r_q`` vectors of each query (all by default): float32 (queries, r_q, D)."""
     parts = [
         encoder.encode_query(some, batch_size=batch_size)[:, :r_q]
-        for some in chunks(queries, BATCHES_READ * batch_size)
+        for some in chunks(queries, batch_size)
     ]
     return np.concatenate(parts)
 
@@ -112,22 +112,17 @@ def ocr_text(page: Page, cache_dir: Path | None = None) -> str:
         UnreadableFileError: The picture is damaged.
         MissingExtraError: The extra ``ocr`` is not installed and the text is not kept.
     """
-    if cache_dir is None:
-        return _read(page)
-    path = cache_dir / f"{_picture_hash(page)}.txt"
-    if path.exists():
-        return path.read_text(encoding="utf-8")
-    text = _read(page)
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text)
-    return text
-
-
-def _read(page: Page) -> str:
     from metaembed_rag.pages.ocr import read_text
 
+    path = None if cache_dir is None else cache_dir / f"{_picture_hash(page)}.txt"
+    if path is not None and path.exists():
+        return path.read_text(encoding="utf-8")
     image = page.load_image()
-    return "" if image is None else read_text(image)
+    text = "" if image is None else read_text(image)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text)
+    return text
 
 
 def _picture_hash(page: Page) -> str:

@@ -318,10 +318,8 @@ def cut_texts(tokenizer: Any, texts: list[str], limit: int) -> list[str]:
 def load_model(name_or_path: str, *, hub: dict[str, Any], **options: Any) -> tuple[Any, Any]:
     """A headless model with its processor (vision-language, without video) or tokenizer (text).
 
-    Args:
-        name_or_path: A folder or a hub id.
-        hub: ``token``, ``revision``, ``cache_dir``, ``local_files_only``.
-        options: For ``AutoModel.from_pretrained``, such as ``dtype``.
+    ``hub`` holds what finds them (``token``, ``revision``, ``cache_dir``, ``local_files_only``);
+    ``options``, such as ``dtype``, are for ``AutoModel.from_pretrained``.
 
     Raises:
         CheckpointError: The files lack some of the weights, which transformers would fill with

@@ -82,9 +82,6 @@ class OrderedEncoder(Encoder):
     A subclass says what it is by its properties and computes one batch in :meth:`_encode_batch`.
     Everything else happens here: inputs are checked, put into batches and back into their order,
     progress is shown, and the vectors' shape and finiteness are checked.
-
-    Attributes:
-        name: What loads it again: a shipped name, a folder, a hub id or an address.
     """
 
     name: str = ""
@@ -295,6 +292,11 @@ class PooledEncoder(OrderedEncoder):
         for rows, some in self._in_batches(compute, inputs, side, batch_size, show_progress):
             found.update(zip(rows, some, strict=True))
         return [found[row] for row in range(len(inputs))]
+
+    def __repr__(self) -> str:
+        text = f"{self.name!r}, {'/'.join(sorted(self.modalities))}, pooling={str(self.settings)!r}"
+        here = f", D={self.dimension}, device={str(self.device)!r}" if self.device else ""
+        return f"{type(self).__name__}({text}{here})"
 
     @abstractmethod
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:

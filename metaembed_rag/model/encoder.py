@@ -12,6 +12,7 @@ from typing import TypedDict, Unpack
 import torch
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize
+from sentence_transformers.util import batch_to_device
 
 from metaembed_rag.errors import CheckpointError
 from metaembed_rag.model.backbones import Backbone, load_model, tokenizer_of
@@ -26,17 +27,7 @@ from metaembed_rag.model.checkpoints import (
 )
 from metaembed_rag.model.fingerprint import fingerprint, weights_state
 from metaembed_rag.model.inputs import Item
-from metaembed_rag.model.loading import (
-    DType,
-    as_dtype,
-    best_device,
-    cast,
-    explained,
-    on_device,
-    quiet,
-    weights,
-    weights_dtype,
-)
+from metaembed_rag.model.loading import DType, as_dtype, cast, explained, placement, quiet, weights
 from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.settings import Settings
@@ -79,19 +70,17 @@ class MetaEmbedEncoder(OrderedEncoder):
         """Put a backbone with its Meta Tokens on a device, as :meth:`from_pretrained` does."""
         self.name = name
         self._lock = threading.RLock()
-        target = torch.device(device or best_device())
-        wanted = weights_dtype(dtype, target)
-        self._fingerprint = self._fingerprint_of = ""
+        target, wanted = placement(device, dtype)
         rounds = wanted not in (torch.float32, backbone.model.dtype)
-        rounded_from = fingerprint(backbone) if rounds else ""
+        self._fingerprint = fingerprint(backbone) if rounds else ""
         cast(backbone.model, wanted)
         meta_tokens = MetaTokens()  # type: ignore[no-untyped-call]
         modules: list[torch.nn.Module] = [backbone, meta_tokens, Normalize("token_embeddings")]
         with quiet():
             self.model = MultiVectorEncoder(modules=modules, device=str(target))
         self.model.eval()
-        if rounds:  # the stored weights name the encoder, not their rounded copy
-            self._fingerprint, self._fingerprint_of = rounded_from, weights_state(self.backbone)
+        # The stored weights name the encoder, not their rounded copy.
+        self._fingerprint_of = weights_state(backbone) if rounds else ""
 
     @classmethod
     def from_pretrained(
@@ -323,6 +312,6 @@ class MetaEmbedEncoder(OrderedEncoder):
         with self._lock, torch.inference_mode():
             self.model.eval()  # a trainer leaves dropout switched on
             features = self.backbone.preprocess(items, task=side, vectors=appended)
-            found = self.model(on_device(features, self.device), task=side)
+            found = self.model(batch_to_device(features, self.device), task=side)
             unit: Vectors = found["token_embeddings"][:, :count].cpu().numpy()  # (batch, r, D)
         return unit

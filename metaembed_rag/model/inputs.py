@@ -20,16 +20,14 @@ Mode = Literal["fused", "image", "text"]
 """What of a page is encoded: picture and text in one input, the picture, or the text."""
 Input = str | Image.Image | Mapping[str, Any]
 """Text, an image, or ``{"text": ..., "image": ...}`` with either key absent or empty."""
+Reader = Callable[[Page], str]
+"""What reads the text of a page's picture."""
 
 _KEYS = frozenset({"text", "image"})
 
 
 def page_input(
-    page: Page,
-    mode: Mode,
-    modalities: frozenset[str],
-    *,
-    ocr: bool | Callable[[Page], str] = True,
+    page: Page, mode: Mode, modalities: frozenset[str], *, ocr: bool | Reader = True
 ) -> tuple[Page, Input]:
     """What an encoder of these modalities is given of a page.
 
@@ -118,7 +116,7 @@ def _parts(value: Input | None) -> tuple[Any, Any]:
     return ("", value) if isinstance(value, Image.Image) else (value, None)
 
 
-def _read_by_ocr(page: Page, image: Image.Image, ocr: bool | Callable[[Page], str]) -> str:
+def _read_by_ocr(page: Page, image: Image.Image, ocr: bool | Reader) -> str:
     if not ocr:
         raise NothingToReadError(page.id, "the page is a picture without text, and OCR is off")
     text = ocr(page) if callable(ocr) else _read_text(page, image)

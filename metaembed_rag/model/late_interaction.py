@@ -24,6 +24,7 @@ import torch
 from safetensors import safe_open
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import transformer as transformer_module
+from sentence_transformers.util import batch_to_device
 from transformers import AutoConfig
 
 from metaembed_rag.errors import CheckpointError
@@ -32,16 +33,7 @@ from metaembed_rag.model.base import PooledEncoder
 from metaembed_rag.model.checkpoints import read_json
 from metaembed_rag.model.fingerprint import digest_weights
 from metaembed_rag.model.inputs import Item
-from metaembed_rag.model.loading import (
-    DType,
-    best_device,
-    cast,
-    explained,
-    on_device,
-    quiet,
-    weights,
-    weights_dtype,
-)
+from metaembed_rag.model.loading import DType, cast, explained, placement, quiet, weights
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.template import break_tokens, token_pattern
 
@@ -59,8 +51,10 @@ class LateInteractionEncoder(PooledEncoder):
     Attributes:
         model: The ``sentence_transformers.MultiVectorEncoder`` inside.
         name: What loads it again, pooling included.
-        settings: How its tokens are pooled.
+        fingerprint: Hex digest of weights, modules' settings, prompts and pooling.
     """
+
+    fingerprint: str = ""
 
     def __init__(
         self,
@@ -78,9 +72,9 @@ class LateInteractionEncoder(PooledEncoder):
         self.settings = pooling or Pooling()
         self._lock = threading.RLock()
         self._max_pixels = max_pixels
-        self._fingerprint = self._digest()
-        target = torch.device(device or best_device())
-        cast(model, weights_dtype(dtype, target))
+        self.fingerprint = self._digest()
+        target, wanted = placement(device, dtype)
+        cast(model, wanted)
         self.model.to(target)
         self.model.eval()
         self._control = token_pattern(control_tokens(self._transformer.processor))
@@ -145,20 +139,9 @@ class LateInteractionEncoder(PooledEncoder):
         return frozenset(reads | ({"fused"} if ("image", "text") in known else set()))
 
     @property
-    def fingerprint(self) -> str:
-        """Hex digest of weights, modules' settings, prompts and pooling."""
-        return self._fingerprint
-
-    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.device
-
-    def __repr__(self) -> str:
-        return (
-            f"LateInteractionEncoder({self.name!r}, {'/'.join(sorted(self.modalities))}, "
-            f"pooling={str(self.settings)!r}, D={self.dimension}, device={str(self.device)!r})"
-        )
 
     @property
     def _transformer(self) -> Any:
@@ -171,7 +154,8 @@ class LateInteractionEncoder(PooledEncoder):
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
         with self._lock, torch.inference_mode(), quiet():
             self.model.eval()
-            features = self.model(on_device(self._features(items, side), self.device), task=side)
+            features = batch_to_device(self._features(items, side), self.device)
+            features = self.model(features, task=side)
             tokens = features["token_embeddings"].float().cpu().numpy()  # (batch, length, D)
             kept = features["attention_mask"].bool().cpu().numpy()
         return [one[mask] for one, mask in zip(tokens, kept, strict=True)]
@@ -213,7 +197,7 @@ class LateInteractionEncoder(PooledEncoder):
             "pooling": [self.settings.method, self.query_vectors, self.document_vectors],
             "max_pixels": self._max_pixels,
         }
-        parts = [digest_weights(self.model), json.dumps(described, sort_keys=True, default=str)]
+        parts = [*digest_weights(self.model), json.dumps(described, sort_keys=True, default=str)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -237,12 +221,10 @@ def _trained_dimensions(folder: Path) -> tuple[int, ...]:
 @contextlib.contextmanager
 def _without_video() -> Iterator[None]:
     """Where torchvision is missing, load processors without their video part, which needs it."""
-    if importlib.util.find_spec("torchvision") is not None:
-        yield
-        return
     module: Any = transformer_module
     stock = module.AutoProcessor
-    module.AutoProcessor = SimpleNamespace(from_pretrained=_load_processor)
+    if importlib.util.find_spec("torchvision") is None:
+        module.AutoProcessor = SimpleNamespace(from_pretrained=_load_processor)
     try:
         yield
     finally:

@@ -68,10 +68,10 @@ def nested_pooling(
 def nested_pooling_batch(
     pages: Sequence[NDArray[np.floating]], vectors: int = 64, method: str | Method = "coverage"
 ) -> Vectors:
-    """:func:`nested_pooling` of each of several pages of any lengths: float32 (pages, vectors, D).
+    """:func:`nested_pooling` of each page: float32 (pages, vectors, D).
 
     Raises:
-        ModelError: As there, or there are no pages.
+        ModelError: There are no pages, or one of them cannot be pooled.
     """
     if not len(pages):
         raise ModelError("there are no pages to pool")

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -85,19 +85,13 @@ class RemoteSettings:
             CheckpointError: A value that is no number where one is needed.
         """
         values: dict[str, Any] = {}
-        usual = asdict(cls())
         for name, value in options.items():
-            kind = type(usual[name])
+            kind = type(getattr(cls, name))
             try:
                 values[name] = tuple(value.split(",")) if kind is tuple else kind(value)
             except ValueError:
                 raise CheckpointError(f"{name} must be a number, not {value!r}") from None
         return cls(**values)
-
-    def described(self) -> dict[str, Any]:
-        """What vectors depend on."""
-        names = ("query_prompt", "document_prompt", "image_prompt", "max_pixels")
-        return {name: getattr(self, name) for name in names}
 
 
 class RemoteEncoder(PooledEncoder):
@@ -108,7 +102,6 @@ class RemoteEncoder(PooledEncoder):
     Attributes:
         name: The address with its options: what connects again.
         model: The model's name on the server.
-        settings: How its token vectors are pooled.
         remote: How it is asked.
     """
 
@@ -132,7 +125,9 @@ class RemoteEncoder(PooledEncoder):
         self.settings = pooling or Pooling()
         self.remote = remote or RemoteSettings()
         self._base = base.rstrip("/")
-        self._client = client or _client(self.remote.timeout)
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = client or httpx.Client(timeout=self.remote.timeout, headers=headers)
         self._sleep = sleep
         self._root = model
         self._dimension = 0
@@ -191,15 +186,11 @@ class RemoteEncoder(PooledEncoder):
 
         A server does not show its weights: other weights under the same name go unnoticed.
         """
+        names = ("query_prompt", "document_prompt", "image_prompt", "max_pixels")
+        asked = {name: getattr(self.remote, name) for name in names}
         pooling = [self.settings.method, self.query_vectors, self.document_vectors]
-        described = [self.model, self._root, self.remote.described(), pooling]
+        described = [self.model, self._root, asked, pooling]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
-
-    def __repr__(self) -> str:
-        return (
-            f"RemoteEncoder({self.name!r}, {'/'.join(sorted(self.modalities))}, "
-            f"pooling={str(self.settings)!r})"
-        )
 
     @property
     def _spoken_name(self) -> str:
@@ -285,11 +276,6 @@ class RemoteEncoder(PooledEncoder):
             f"{self._base} gave no answer in {self.remote.tries} tries ({problem}); check that the "
             f"server runs there, or give it longer with the option timeout="
         )
-
-
-def _client(timeout: float) -> httpx.Client:
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    return httpx.Client(timeout=timeout, headers={"Authorization": f"Bearer {key}"} if key else {})
 
 
 def _split(address: str) -> tuple[str, str, dict[str, str]]:

@@ -22,8 +22,8 @@ from metaembed_rag.errors import StoreError
 from metaembed_rag.evaluation.mteb.inputs import (
     Row,
     encode_options,
-    page_of,
-    query_of,
+    pages_of,
+    queries_of,
     rows_of,
     warn_of_skipped,
 )
@@ -124,8 +124,7 @@ class MTEBIndex:
         task = task_metadata.name
         ids = list(corpus["id"])
         rows = _rows(corpus, PromptType.document, task_metadata, batch_size, num_proc)
-        rows = tqdm(rows, desc=task, total=len(ids), disable=not shown)
-        pages = (page_of(row, task, number) for number, row in enumerate(rows, 1))
+        pages = pages_of(tqdm(rows, desc=task, total=len(ids), disable=not shown), task)
         self._index = PageIndex.open(self._place(task, ids), self.encoder, **self._open_options)
         report = self._index.add(pages, mode=self._mode, batch_size=batch_size, ocr=self._ocr)
         warn_of_skipped(report.skipped, task)
@@ -154,10 +153,9 @@ class MTEBIndex:
         """
         batch_size, _ = encode_options(encode_kwargs)
         rows = _rows(queries, PromptType.query, task_metadata, batch_size, num_proc)
-        inputs = (query_of(row, self.encoder) for row in rows)
+        asked = zip(queries["id"], queries_of(rows, self.encoder), strict=True)
         found: dict[str, dict[str, float]] = {}
-        asked = zip(queries["id"], inputs, strict=True)
-        for some in chunks(asked, batch_size):
+        for some in chunks(asked, batch_size, 1):
             ids, texts = zip(*some, strict=True)
             given = None if top_ranked is None else [top_ranked.get(id, ()) for id in ids]
             ranked = self._ranked(texts, given, top_k)
