@@ -40,10 +40,9 @@ class BudgetResult:
     Attributes:
         budget: The budget.
         per_query: Metric name -> float64 of shape (queries,), in the order of the set's queries.
-        query_ms: Median milliseconds to score and rank all stored pages for one query, without
-            encoding it.
-        bytes_per_page: Stored bytes of a page that the budget reads: r_c int8 vectors, each with
-            its fp16 scale.
+        query_ms: Median milliseconds to score and rank all stored pages for one encoded query.
+        bytes_per_page: Bytes of a stored page that the budget reads: r_c int8 vectors and their
+            fp16 scales.
     """
 
     budget: RetrievalBudget

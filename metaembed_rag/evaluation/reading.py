@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from importlib import metadata
 from itertools import islice
 from os import PathLike
@@ -48,10 +49,8 @@ class ReadingOptions(TypedDict, total=False):
     """How pages are read for an encoder.
 
     Attributes:
-        mode: What of a page is encoded: ``fused`` (the default), ``image`` or ``text``, as in an
-            index.
-        ocr: Read pictures by OCR where the model reads no pictures (the default; 1 to 3 seconds
-            each).
+        mode: What of a page is encoded, as in an index: ``fused`` (default), ``image``, ``text``.
+        ocr: Read pictures by OCR where the model reads none (the default; 1 to 3 seconds each).
         cache_dir: Keep OCR texts in this folder, so that a second run does not read again.
     """
 
@@ -60,6 +59,7 @@ class ReadingOptions(TypedDict, total=False):
     cache_dir: str | PathLike[str] | None
 
 
+@dataclass
 class PageReader:
     """Reads pages as an index would, and keeps account of those that cannot be read.
 
@@ -71,32 +71,29 @@ class PageReader:
         ModelError: There is no such mode.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        mode: Mode = "fused",
-        ocr: bool = True,
-        cache_dir: str | PathLike[str] | None = None,
-    ) -> None:
-        if mode not in get_args(Mode):
-            raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
-        self._modalities = encoder.modalities
-        self.mode: Mode = mode
-        cache_dir = None if cache_dir is None else Path(cache_dir)
-        self._ocr = ocr and functools.partial(ocr_text, cache_dir=cache_dir)
-        self.read_ids: list[str] = []
-        """Ids of the pages that were yielded, in their order."""
-        self.read_texts: list[str] = []
-        """Their texts, as an index would store them."""
-        self.skipped: list[PageError] = []
-        """Why each of the other pages was not."""
+    encoder: Encoder
+    _: KW_ONLY
+    mode: Mode = "fused"
+    ocr: bool = True
+    cache_dir: str | PathLike[str] | None = None
+    read_ids: list[str] = field(default_factory=list, init=False)
+    """Ids of the pages that were yielded, in their order."""
+    read_texts: list[str] = field(default_factory=list, init=False)
+    """Their texts, as an index would store them."""
+    skipped: list[PageError] = field(default_factory=list, init=False)
+    """Why each of the other pages was not."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ModelError(f"mode {self.mode!r} is not one of {', '.join(get_args(Mode))}")
 
     def read(self, pages: Iterable[Page]) -> Iterator[Input]:
         """Yield the encoder's input of each page that can be read, lazily."""
+        modalities = self.encoder.modalities
+        ocr = self.ocr and functools.partial(ocr_text, cache_dir=self.cache_dir)
         for page in pages:
             try:
-                page, value = page_input(page, self.mode, self._modalities, ocr=self._ocr)
+                page, value = page_input(page, self.mode, modalities, ocr=ocr)
             except PageError as error:
                 self.skipped.append(error)
                 continue
@@ -105,7 +102,7 @@ class PageReader:
             yield value
 
 
-def ocr_text(page: Page, cache_dir: Path | None = None) -> str:
+def ocr_text(page: Page, cache_dir: str | PathLike[str] | None = None) -> str:
     """The text of a page's picture, from ``cache_dir`` when it has been read before.
 
     Raises:
@@ -114,7 +111,7 @@ def ocr_text(page: Page, cache_dir: Path | None = None) -> str:
     """
     from metaembed_rag.pages.ocr import read_text
 
-    path = None if cache_dir is None else cache_dir / f"{_picture_hash(page)}.txt"
+    path = None if cache_dir is None else Path(cache_dir, f"{_picture_hash(page)}.txt")
     if path is not None and path.exists():
         return path.read_text(encoding="utf-8")
     image = page.load_image()

@@ -32,7 +32,7 @@ from transformers import (
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from metaembed_rag.errors import CheckpointError, ModalityError
-from metaembed_rag.model.inputs import Item, read_input
+from metaembed_rag.model.inputs import read_input
 from metaembed_rag.model.meta_tokens import SIDES, meta_token_ids
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import break_tokens, token_pattern
@@ -129,8 +129,7 @@ class Backbone(InputModule):
         Args:
             inputs: Items, or anything that :func:`~metaembed_rag.model.inputs.read_input` reads.
             prompt: Put before each text.
-            task: ``"query"`` appends the query side's Meta Tokens; anything else the
-                candidate side's.
+            task: ``"query"`` appends the query side's Meta Tokens; else the candidate side's.
             vectors: Append only the first ones (for causal backbones); None appends all.
             kwargs: ``max_length`` replaces the side's longest text.
 
@@ -146,7 +145,12 @@ class Backbone(InputModule):
             read_input(value, modalities=self.reads, where=f"input {i}")
             for i, value in enumerate(inputs)
         ]
-        modality = _only_modality(items)
+        kinds = sorted({item.modality for item in items})
+        if len(kinds) != 1:
+            raise ModalityError(
+                f"one batch mixes {' and '.join(kinds)} inputs, which some backbones compute "
+                f"wrongly; use MetaEmbedEncoder.encode_query or encode_document, which group them"
+            )
         limit = kwargs.get("max_length") or self.settings.max_tokens(side)
         texts = [(prompt or "") + self._harmless(item.text) for item in items]
         images = [item.prepare_image(self.settings.max_pixels) for item in items if item.image]
@@ -154,9 +158,9 @@ class Backbone(InputModule):
             most = limit + self._special_tokens
             features = self._tokenize(texts, truncation=True, max_length=most)
         else:
-            template = self.settings.template
             cut = cut_texts(self.tokenizer, texts, limit)
-            features = self._process([template.render(modality, text) for text in cut], images)
+            prompts = [self.settings.template.render(kinds[0], text) for text in cut]
+            features = self._process(prompts, images)
         return self._append_meta_tokens(features, self.meta_ids[side][:vectors])
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -357,13 +361,3 @@ def image_only(kind: Any) -> type[ProcessorMixin]:
     wanted = [part for part in kind.get_attributes() if part != "video_processor"]
     members = {"get_attributes": classmethod(lambda cls: wanted), "__module__": kind.__module__}
     return type(kind.__name__, (kind,), members)
-
-
-def _only_modality(items: list[Item]) -> str:
-    kinds = sorted({item.modality for item in items})
-    if len(kinds) != 1:
-        raise ModalityError(
-            f"one batch mixes {' and '.join(kinds)} inputs, which some backbones compute wrongly; "
-            f"use MetaEmbedEncoder.encode_query or encode_document, which group them"
-        )
-    return kinds[0]

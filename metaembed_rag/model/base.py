@@ -129,8 +129,7 @@ class OrderedEncoder(Encoder):
         Raises:
             ModalityError: An input is empty, or of a kind that the model does not read.
             ModelError: The model gave numbers that are not finite, or its server does not answer.
-            ValueError: ``batch_size`` or ``vectors`` is less than 1, or ``vectors`` is more than
-                there are.
+            ValueError: ``batch_size`` is less than 1, or ``vectors`` is not from 1 to all.
         """
         return self._encode_side("query", queries, batch_size, show_progress, vectors)
 

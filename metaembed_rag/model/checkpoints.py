@@ -54,8 +54,7 @@ def read_options(text: str, otherwise: str) -> dict[str, str]:
     """The options of a name: what stands after its ``?``.
 
     Raises:
-        CheckpointError: They are not of the form ``key=value&key=value``; it begins with
-            ``otherwise``.
+        CheckpointError: They are not of the form ``key=value&key=value``; ``otherwise`` opens it.
     """
     try:
         return dict(parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text)))

@@ -56,6 +56,7 @@ class MetaEmbedEncoder(OrderedEncoder):
     Attributes:
         model: The ``sentence_transformers.MultiVectorEncoder`` inside: backbone, Meta Tokens,
             normalisation. Train this; the encoder sees the new weights.
+        backbone: Its first module: transformers model, processor, settings.
         name: The name that the user asked for.
     """
 
@@ -68,6 +69,7 @@ class MetaEmbedEncoder(OrderedEncoder):
         dtype: DType = None,
     ) -> None:
         """Put a backbone with its Meta Tokens on a device, as :meth:`from_pretrained` does."""
+        self.backbone = backbone
         self.name = name
         self._lock = threading.RLock()
         target, wanted = placement(device, dtype)
@@ -174,8 +176,7 @@ class MetaEmbedEncoder(OrderedEncoder):
             max_query_tokens: Longest text of a query; more is cut off, Meta Tokens never.
             max_document_tokens: Longest text of a candidate.
             max_pixels: Larger images are scaled down to it.
-            dimensions: Numbers of leading values with which vectors are to be trained to work
-                too, ascending.
+            dimensions: Numbers of leading values that are to work alone too, ascending.
             seed: For the new embedding rows.
             **options: ``device``, ``dtype`` and ``template``: see :class:`BackboneOptions`.
 
@@ -243,13 +244,6 @@ class MetaEmbedEncoder(OrderedEncoder):
                 for name, tensor in weights(model).items():
                     tensor.data = kept[name]
         return folder
-
-    @property
-    def backbone(self) -> Backbone:
-        """The first module: transformers model, processor, settings."""
-        first = self.model[0]
-        assert isinstance(first, Backbone)
-        return first
 
     @property
     def dimension(self) -> int:

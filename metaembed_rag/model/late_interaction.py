@@ -164,7 +164,10 @@ class LateInteractionEncoder(PooledEncoder):
         """Token ids and pixels of a batch of one modality."""
         processor = self._transformer.processor
         images = [item.prepare_image(self._max_pixels or 2**62) for item in items]
-        texts = self._texts(items)
+        texts = [item.text for item in items]
+        if "image" in self.modalities:  # beside images they are cut, and free of control tokens
+            harmless = [break_tokens(self._control, text) for text in texts]
+            texts = cut_texts(self._transformer.tokenizer, harmless, _MAX_TEXT)
         if getattr(self._transformer, "transformer_task", "") == "retrieval":
             # sentence-transformers 6.2 calls the processor itself, which in transformers 5.23
             # leaves out ColModernVBert's prompts; these two are what each such processor promises.
@@ -181,14 +184,6 @@ class LateInteractionEncoder(PooledEncoder):
         prompts = self.model.prompts
         names = ("query",) if side == "query" else _DOCUMENT_PROMPTS
         return next((prompts[name] for name in names if prompts.get(name)), None)
-
-    def _texts(self, items: Sequence[Item]) -> list[str]:
-        """Texts as they are for a text model; cut, and free of control tokens, beside images."""
-        texts = [item.text for item in items]
-        if "image" not in self.modalities:
-            return texts
-        harmless = [break_tokens(self._control, text) for text in texts]
-        return cut_texts(self._transformer.tokenizer, harmless, _MAX_TEXT)
 
     def _digest(self) -> str:
         described = {

@@ -67,8 +67,7 @@ class RemoteSettings:
     tries: int = 5
 
     def __post_init__(self) -> None:
-        unknown = set(self.modalities) - {"text", "image", "fused"}
-        if unknown or "text" not in self.modalities:
+        if not {"text"} <= set(self.modalities) <= {"text", "image", "fused"}:
             raise CheckpointError(
                 f"a server's modalities are text, image and fused, always with text, not "
                 f"{','.join(self.modalities)!r}"
@@ -251,11 +250,7 @@ class RemoteEncoder(PooledEncoder):
         self._root = roots[self.model]
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Send a request, again where that may help.
-
-        Raises:
-            ModelError: It says what the server answered last, and what to do.
-        """
+        """Send a request, again where that may help; an error says what was answered last."""
         problem = ""
         for number in range(self.remote.tries):
             pause = min(_LONGEST_WAIT, 0.5 * 2**number)

@@ -103,7 +103,6 @@ def token_pattern(tokens: list[str]) -> re.Pattern[str]:
 def break_tokens(pattern: re.Pattern[str], text: str) -> str:
     """Make control tokens inside users' text harmless: a space goes after the first character.
 
-    A page that happens to contain ``<|image_pad|>`` or ``[SEP]`` would otherwise be read as
-    containing that token.
+    The words ``<|image_pad|>`` or ``[SEP]`` on a page would otherwise be read as that token.
     """
     return pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)

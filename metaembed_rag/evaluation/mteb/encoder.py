@@ -53,9 +53,8 @@ class MTEBEncoder:
             ``training_datasets``, ``release_date``, ``reference``, ... They replace ours.
 
     Attributes:
-        mteb_model_meta: What mteb records. Its revision is the encoder's fingerprint, and budget
-            and mode are part of its identity, so that mteb never serves one run's kept results
-            for another.
+        mteb_model_meta: What mteb records. Its revision is the encoder's fingerprint; budget and
+            mode are part of its identity, so that mteb never mixes kept results of two runs.
 
     Raises:
         BudgetError: The budget asks for more vectors than the model makes.

@@ -56,13 +56,11 @@ class MTEBIndex:
         budget: Without one, that of ``METAEMBED_BUDGET``, or else all vectors that there are.
         candidates: Pages that the nearest-neighbour search hands to the ranking. At most so many
             can be found, so metrics deeper than that (such as recall@1000) stay low.
-        mode: What of a page is encoded.
-        ocr: Read pictures by OCR where the model reads none.
+        mode: As for :class:`MTEBEncoder`, like ``ocr`` and ``about``.
         folder: Keep the indexes here, one for each task and set of page ids: a second run, at
             another budget for instance, encodes no page again. Without it a temporary folder
             serves as long as this object lives. In both, languages that ask about the same pages
             (ViDoRe v2 and v3) share them.
-        about: As for :class:`MTEBEncoder`.
         **options: ``exhaustive`` scores every page instead of candidates; each query then reads the
             whole index, and for thousands of pages :class:`MTEBEncoder` is faster. ``hybrid`` lets
             words count, as :class:`metaembed_rag.options.SearchOptions` explains it. The rest is
@@ -93,8 +91,7 @@ class MTEBIndex:
         self.budget = choose_budget(budget, encoder)
         self._candidates = None if exhaustive else candidates
         self._hybrid = hybrid
-        self._mode: Mode = mode
-        self._ocr = ocr
+        self._reading: dict[str, Any] = {"mode": mode, "ocr": ocr}
         self._folder = None if folder is None else Path(folder)
         self._open_options = open_options
         self._index: PageIndex | None = None
@@ -102,10 +99,9 @@ class MTEBIndex:
             "budget": str(self.budget),
             "candidates": self._candidates or "exhaustive",
             "hybrid": str(hybrid),
-            "mode": mode,
-            "ocr": ocr,
+            **self._reading,
+            **{name: str(value) for name, value in open_options.items()},
         }
-        choices |= {name: str(value) for name, value in open_options.items()}
         self.mteb_model_meta = model_meta(encoder, choices, about)
 
     def index(
@@ -126,7 +122,7 @@ class MTEBIndex:
         rows = _rows(corpus, PromptType.document, task_metadata, batch_size, num_proc)
         pages = pages_of(tqdm(rows, desc=task, total=len(ids), disable=not shown), task)
         self._index = PageIndex.open(self._place(task, ids), self.encoder, **self._open_options)
-        report = self._index.add(pages, mode=self._mode, batch_size=batch_size, ocr=self._ocr)
+        report = self._index.add(pages, batch_size=batch_size, **self._reading)
         warn_of_skipped(report.skipped, task)
 
     def search(
