@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Unpack
@@ -17,10 +17,10 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import DatasetError, PageError
 from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
 from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measure, top_pages
-from metaembed_rag.evaluation.reading import BATCHES_READ, PageReader, ReadingOptions, chunks
+from metaembed_rag.evaluation.reading import PageReader, ReadingOptions, chunks, encode_queries
 from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import Fusion, HybridLike
-from metaembed_rag.pages import Page
 from metaembed_rag.progress import tqdm
 from metaembed_rag.search.fusion import fuse
 from metaembed_rag.search.words import LexicalIndex
@@ -40,10 +40,9 @@ class BudgetResult:
     Attributes:
         budget: The budget.
         per_query: Metric name -> float64 of shape (queries,), in the order of the set's queries.
-        query_ms: Median milliseconds to score and rank all stored pages for one query, without
-            encoding it.
-        bytes_per_page: Stored bytes of a page that the budget reads: r_c int8 vectors, each with
-            its fp16 scale.
+        query_ms: Median milliseconds to score and rank all stored pages for one encoded query.
+        bytes_per_page: Bytes of a stored page that the budget reads: r_c int8 vectors and their
+            fp16 scales.
     """
 
     budget: RetrievalBudget
@@ -130,16 +129,14 @@ def evaluate(
         batch_size: Inputs that the encoder takes at once.
         show_progress: Progress bars on standard error, or in the notebook.
         hybrid: Fuse MaxSim with BM25 of the queries' texts, as a hybrid search does.
-        **reading: ``mode``, ``ocr`` and ``cache_dir``: see
-            :class:`~metaembed_rag.evaluation.reading.ReadingOptions`.
+        **reading: ``mode``, ``ocr`` and ``cache_dir``: see :class:`.ReadingOptions`.
 
     Raises:
         DatasetError: The set is malformed, or none of its pages can be read.
         BudgetError: A budget makes no sense or asks for more vectors than the model makes.
         ModalityError: The model does not read what the mode or a query gives it.
         ModelError: There is no such mode.
-        MissingExtraError: The extra ``eval`` is not installed, or ``ocr`` or ``hybrid`` where it
-            is needed.
+        MissingExtraError: The extra ``eval``, or where needed ``ocr`` or ``hybrid``, is missing.
     """
     if not isinstance(dataset, Dataset):
         dataset = read_dataset(dataset)
@@ -149,13 +146,15 @@ def evaluate(
     fusion = Fusion.parse(hybrid)
     reader = PageReader(encoder, **reading)
     bar = functools.partial(tqdm, disable=not show_progress)
-    pages = _encode_pages(encoder, reader, bar(dataset.pages, desc="pages"), batch_size)
-    if not len(pages):
+    inputs = reader.read(bar(dataset.pages, desc="pages"))
+    parts = list(_stored_parts(encoder, inputs, batch_size))
+    if not parts:
         raise DatasetError(f"{dataset.name}: no page can be read; the first: {reader.skipped[0]}")
-    queries = _encode_queries(encoder, bar(dataset.queries, desc="queries"), batch_size)
-    ids, texts = reader.read_ids, reader.read_texts
-    words = None if fusion is None else LexicalIndex.build(ids, texts)
-    rank = _Ranker(dataset, queries, pages, tuple(ids), fusion, words)
+    pages = Quantized(*map(np.concatenate, zip(*parts, strict=True)))
+    asked = (query.as_input() for query in bar(dataset.queries, desc="queries"))
+    queries = encode_queries(encoder, asked, batch_size)
+    words = None if fusion is None else LexicalIndex.build(reader.read_ids, reader.read_texts)
+    rank = _Ranker(dataset, queries, pages, tuple(reader.read_ids), fusion, words)
     return EvaluationReport(
         dataset=dataset.name,
         model=encoder.name,
@@ -168,48 +167,53 @@ def evaluate(
     )
 
 
+def _stored_parts(
+    encoder: Encoder, inputs: Iterable[Input], batch_size: int
+) -> Iterator[tuple[NDArray[np.int8], NDArray[np.float16]]]:
+    """Values and scales of a few batches of pages at a time."""
+    for some in chunks(inputs, batch_size):
+        part = quantize(encoder.encode_document(some, batch_size=batch_size))
+        yield part.values, part.scales
+
+
+@dataclass(frozen=True)
 class _Ranker:
     """Ranks all stored pages for every query of a set."""
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        queries: NDArray[np.float32],
-        pages: Quantized,
-        ids: tuple[str, ...],
-        fusion: Fusion | None = None,
-        words: LexicalIndex | None = None,
-    ) -> None:
-        self._dataset, self._queries, self._pages, self._ids = dataset, queries, pages, ids
-        self._fusion, self._words = fusion, words
+    dataset: Dataset
+    queries: NDArray[np.float32]
+    pages: Quantized
+    ids: tuple[str, ...]
+    fusion: Fusion | None
+    words: LexicalIndex | None
 
     def at(self, budget: RetrievalBudget) -> BudgetResult:
-        scores = exhaustive_scores(self._queries, self._pages, budget)  # (queries, pages)
-        for row, query in zip(scores, self._dataset.queries, strict=True):
+        scores = exhaustive_scores(self.queries, self.pages, budget)  # (queries, pages)
+        for row, query in zip(scores, self.dataset.queries, strict=True):
             row[:] = self._fused(row, query)
-        ranked = top_pages(scores, self._ids)
-        rankings = {q.id: best for q, best in zip(self._dataset.queries, ranked, strict=True)}
+        ranked = top_pages(scores, self.ids)
+        rankings = {q.id: best for q, best in zip(self.dataset.queries, ranked, strict=True)}
         return BudgetResult(
             budget=budget,
-            per_query=measure(self._dataset.qrels, rankings),
+            per_query=measure(self.dataset.qrels, rankings),
             query_ms=self._query_ms(budget),
-            bytes_per_page=budget.r_c * (self._pages.values.shape[-1] + 2),
+            bytes_per_page=budget.r_c * (self.pages.values.shape[-1] + 2),
         )
 
     def _fused(self, maxsim: NDArray[np.float32], query: Query) -> NDArray[np.float32]:
         """One query's scores, with its words where they count; shape (pages,)."""
-        if self._fusion is None or self._words is None or not query.text.strip():
+        if self.fusion is None or self.words is None or not query.text.strip():
             return maxsim
-        return fuse(self._fusion, maxsim, self._words.scores(query.text)).astype(np.float32)
+        return fuse(self.fusion, maxsim, self.words.scores(query.text)).astype(np.float32)
 
     def _query_ms(self, budget: RetrievalBudget) -> float:
         """Median over some queries, each scored alone from the stored form, as a search does."""
         spent = []
         timed = slice(_TIMED_QUERIES + 1)
-        for vectors, query in zip(self._queries[timed], self._dataset.queries[timed], strict=True):
+        for vectors, query in zip(self.queries[timed], self.dataset.queries[timed], strict=True):
             start = time.perf_counter()
-            scores = self._fused(maxsim_quantized(vectors, self._pages, budget), query)
-            top_pages(scores[None], self._ids)
+            scores = self._fused(maxsim_quantized(vectors, self.pages, budget), query)
+            top_pages(scores[None], self.ids)
             spent.append(1000 * (time.perf_counter() - start))
         # The first one also warms caches and threads.
         return statistics.median(spent[1:] or spent)
@@ -243,43 +247,10 @@ def exhaustive_scores(
 def _choose_budgets(
     budgets: Sequence[BudgetLike] | None, encoder: Encoder
 ) -> list[RetrievalBudget]:
-    limits = {"query_vectors": encoder.query_vectors, "page_vectors": encoder.document_vectors}
+    r_q, r_c = encoder.query_vectors, encoder.document_vectors
     if budgets is None:
-        return [
-            budget
-            for budget in RetrievalBudget.paper()
-            if budget.r_q <= limits["query_vectors"] and budget.r_c <= limits["page_vectors"]
-        ]
+        return [one for one in RetrievalBudget.paper() if one.r_q <= r_q and one.r_c <= r_c]
     chosen = [RetrievalBudget.parse(budget) for budget in budgets]
     for budget in chosen:
-        budget.check(**limits)
+        budget.check(query_vectors=r_q, page_vectors=r_c)
     return chosen
-
-
-def _encode_pages(
-    encoder: Encoder, reader: PageReader, pages: Iterable[Page], batch_size: int
-) -> Quantized:
-    """The stored form of all pages that can be read."""
-    parts = [
-        quantize(encoder.encode_document(some, batch_size=batch_size))
-        for some in chunks(reader.read(pages), BATCHES_READ * batch_size)
-    ]
-    if not parts:
-        return Quantized(np.empty((0, 0, 0), np.int8), np.empty((0, 0), np.float16))
-    return Quantized(
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.scales for part in parts]),
-    )
-
-
-def _encode_queries(
-    encoder: Encoder, queries: Iterable[Query], batch_size: int
-) -> NDArray[np.float32]:
-    """Float32 unit vectors of shape (queries, R_q, D)."""
-    inputs = (query.as_input() for query in queries)
-    return np.concatenate(
-        [
-            encoder.encode_query(some, batch_size=batch_size)
-            for some in chunks(inputs, BATCHES_READ * batch_size)
-        ]
-    )

@@ -215,8 +215,9 @@ def _read_qrels(
                 f"score), not {len(fields)}"
             )
         query, page, grade = fields
-        if number == 1:
-            _check_header(fields, where)
+        if number == 1:  # a file without a header would silently lose its first judgement
+            if grade.strip().lstrip("-").isdigit():
+                raise DatasetError(f"{where}: must be the header (query-id, corpus-id, score)")
             continue
         if query not in queries:
             raise DatasetError(f"{where}: query {query!r} is not in queries.jsonl")
@@ -225,18 +226,9 @@ def _read_qrels(
         grades = qrels.setdefault(query, {})
         if page in grades:
             raise DatasetError(f"{where}: query {query!r} and page {page!r} are judged twice")
-        grades[page] = _grade(grade, where)
+        try:
+            grades[page] = int(grade)
+        except ValueError:
+            problem = f"the score must be a whole number, not {grade!r}"
+            raise DatasetError(f"{where}: {problem}") from None
     return qrels
-
-
-def _check_header(fields: list[str], where: str) -> None:
-    """A file without a header would silently lose its first judgement."""
-    if fields[2].strip().lstrip("-").isdigit():
-        raise DatasetError(f"{where}: must be the header (query-id, corpus-id, score)")
-
-
-def _grade(text: str, where: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise DatasetError(f"{where}: the score must be a whole number, not {text!r}") from None

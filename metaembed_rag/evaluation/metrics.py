@@ -97,8 +97,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a mean over queries.
 
-    For two systems on the same queries give the differences: an interval without 0 means that
-    they differ.
+    Of two systems on the same queries give the differences: they differ where 0 is outside.
 
     Args:
         values: float, shape (queries,): one metric's value for each query.

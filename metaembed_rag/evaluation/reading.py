@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from importlib import metadata
 from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import TypedDict, TypeVar, get_args
 
-from metaembed_rag.errors import ModelError, NothingToReadError, PageError
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import ModelError, PageError
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page
@@ -22,21 +27,30 @@ BATCHES_READ = 4
 """Batches of inputs in memory at one time: enough to sort by length, few enough for pictures."""
 
 
-def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Lists of at most ``size`` items: no more pictures than these are open at a time."""
+def chunks(items: Iterable[_T], batch_size: int, batches: int = BATCHES_READ) -> Iterator[list[_T]]:
+    """Lists of a few batches: no more pictures than these are open at a time."""
     iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
+    while chunk := list(islice(iterator, batches * batch_size)):
         yield chunk
+
+
+def encode_queries(
+    encoder: Encoder, queries: Iterable[Input], batch_size: int, r_q: int | None = None
+) -> NDArray[np.float32]:
+    """The first ``r_q`` vectors of each query (all by default): float32 (queries, r_q, D)."""
+    parts = [
+        encoder.encode_query(some, batch_size=batch_size)[:, :r_q]
+        for some in chunks(queries, batch_size)
+    ]
+    return np.concatenate(parts)
 
 
 class ReadingOptions(TypedDict, total=False):
     """How pages are read for an encoder.
 
     Attributes:
-        mode: What of a page is encoded: ``fused`` (the default), ``image`` or ``text``, as in an
-            index.
-        ocr: Read pictures by OCR where the model reads no pictures (the default; 1 to 3 seconds
-            each).
+        mode: What of a page is encoded, as in an index: ``fused`` (default), ``image``, ``text``.
+        ocr: Read pictures by OCR where the model reads none (the default; 1 to 3 seconds each).
         cache_dir: Keep OCR texts in this folder, so that a second run does not read again.
     """
 
@@ -45,90 +59,67 @@ class ReadingOptions(TypedDict, total=False):
     cache_dir: str | PathLike[str] | None
 
 
+@dataclass
 class PageReader:
     """Reads pages as an index would, and keeps account of those that cannot be read.
 
     Args:
         encoder: Whose modalities decide what a page becomes; see :func:`page_input`.
-        mode: See :class:`ReadingOptions`, as the following.
-        ocr: As there.
-        cache_dir: As there.
+        mode: :class:`ReadingOptions` explains it, and ``ocr`` and ``cache_dir``.
 
     Raises:
         ModelError: There is no such mode.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        mode: Mode = "fused",
-        ocr: bool = True,
-        cache_dir: str | PathLike[str] | None = None,
-    ) -> None:
-        if mode not in get_args(Mode):
-            raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
-        self._modalities = encoder.modalities
-        self.mode: Mode = mode
-        self._ocr = ocr
-        self._cache_dir = None if cache_dir is None else Path(cache_dir)
-        self.read_ids: list[str] = []
-        """Ids of the pages that were yielded, in their order."""
-        self.read_texts: list[str] = []
-        """Their texts, as an index would store them."""
-        self.skipped: list[PageError] = []
-        """Why each of the other pages was not."""
+    encoder: Encoder
+    _: KW_ONLY
+    mode: Mode = "fused"
+    ocr: bool = True
+    cache_dir: str | PathLike[str] | None = None
+    read_ids: list[str] = field(default_factory=list, init=False)
+    """Ids of the pages that were yielded, in their order."""
+    read_texts: list[str] = field(default_factory=list, init=False)
+    """Their texts, as an index would store them."""
+    skipped: list[PageError] = field(default_factory=list, init=False)
+    """Why each of the other pages was not."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ModelError(f"mode {self.mode!r} is not one of {', '.join(get_args(Mode))}")
 
     def read(self, pages: Iterable[Page]) -> Iterator[Input]:
         """Yield the encoder's input of each page that can be read, lazily."""
+        modalities = self.encoder.modalities
+        ocr = self.ocr and functools.partial(ocr_text, cache_dir=self.cache_dir)
         for page in pages:
             try:
-                text, value = self._read(page)
+                page, value = page_input(page, self.mode, modalities, ocr=ocr)
             except PageError as error:
                 self.skipped.append(error)
                 continue
             self.read_ids.append(page.id)
-            self.read_texts.append(text)
+            self.read_texts.append(page.text)
             yield value
 
-    def _read(self, page: Page) -> tuple[str, Input]:
-        """The page's text and the encoder's input."""
-        try:
-            page, value = page_input(page, self.mode, self._modalities, ocr=False)
-            return page.text, value
-        except NothingToReadError:
-            # Without OCR there is nothing: either OCR is what the index would do, or it is off.
-            if not self._ocr or (page.image is None and page.image_path is None):
-                raise
-        text = ocr_text(page, self._cache_dir)
-        if not text.strip():
-            raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
-        return page.text.strip() or text, text
 
-
-def ocr_text(page: Page, cache_dir: Path | None = None) -> str:
+def ocr_text(page: Page, cache_dir: str | PathLike[str] | None = None) -> str:
     """The text of a page's picture, from ``cache_dir`` when it has been read before.
 
     Raises:
         UnreadableFileError: The picture is damaged.
         MissingExtraError: The extra ``ocr`` is not installed and the text is not kept.
     """
-    if cache_dir is None:
-        return _read(page)
-    path = cache_dir / f"{_picture_hash(page)}.txt"
-    if path.exists():
-        return path.read_text(encoding="utf-8")
-    text = _read(page)
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text)
-    return text
-
-
-def _read(page: Page) -> str:
     from metaembed_rag.pages.ocr import read_text
 
+    path = None if cache_dir is None else Path(cache_dir, f"{_picture_hash(page)}.txt")
+    if path is not None and path.exists():
+        return path.read_text(encoding="utf-8")
     image = page.load_image()
-    return "" if image is None else read_text(image)
+    text = "" if image is None else read_text(image)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text)
+    return text
 
 
 def _picture_hash(page: Page) -> str:

@@ -32,7 +32,7 @@ from transformers import (
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from metaembed_rag.errors import CheckpointError, ModalityError
-from metaembed_rag.model.inputs import Item, read_input
+from metaembed_rag.model.inputs import read_input
 from metaembed_rag.model.meta_tokens import SIDES, meta_token_ids
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import break_tokens, token_pattern
@@ -95,13 +95,17 @@ class Backbone(InputModule):
         return hasattr(self.processor, "image_processor")
 
     @property
+    def reads(self) -> frozenset[str]:
+        """``{"text"}``, or ``{"text", "image", "fused"}`` of a vision-language backbone."""
+        return frozenset({"text", "image", "fused"} if self.reads_images else {"text"})
+
+    @property
     def is_causal(self) -> bool:
         """Whether a Meta Token never sees a later one, so that r vectors cost r tokens only."""
-        kind, text = self.model.config.model_type, self.model.config.get_text_config()
-        turned = getattr(text, "use_bidirectional_attention", None) or not getattr(
-            text, "is_causal", True
-        )
-        return kind in _PREFIX or (kind in _CAUSAL and not turned)
+        text = self.model.config.get_text_config()
+        turned = getattr(text, "use_bidirectional_attention", None)
+        causal = getattr(text, "is_causal", True) and not turned
+        return self._is_prefix or (self.model.config.model_type in _CAUSAL and causal)
 
     @property
     def max_seq_length(self) -> int:
@@ -125,8 +129,7 @@ class Backbone(InputModule):
         Args:
             inputs: Items, or anything that :func:`~metaembed_rag.model.inputs.read_input` reads.
             prompt: Put before each text.
-            task: ``"query"`` appends the query side's Meta Tokens; anything else the
-                candidate side's.
+            task: ``"query"`` appends the query side's Meta Tokens; else the candidate side's.
             vectors: Append only the first ones (for causal backbones); None appends all.
             kwargs: ``max_length`` replaces the side's longest text.
 
@@ -138,17 +141,26 @@ class Backbone(InputModule):
             ModalityError: An input is empty or unreadable, or modalities are mixed.
         """
         side = "query" if task == "query" else "document"
-        items = [self._read(value, i) for i, value in enumerate(inputs)]
-        modality = _only_modality(items)
+        items = [
+            read_input(value, modalities=self.reads, where=f"input {i}")
+            for i, value in enumerate(inputs)
+        ]
+        kinds = sorted({item.modality for item in items})
+        if len(kinds) != 1:
+            raise ModalityError(
+                f"one batch mixes {' and '.join(kinds)} inputs, which some backbones compute "
+                f"wrongly; use MetaEmbedEncoder.encode_query or encode_document, which group them"
+            )
         limit = kwargs.get("max_length") or self.settings.max_tokens(side)
         texts = [(prompt or "") + self._harmless(item.text) for item in items]
         images = [item.prepare_image(self.settings.max_pixels) for item in items if item.image]
         if self.settings.template is None:
-            features = self._tokenize(texts, max_length=limit + self._special_tokens)
+            most = limit + self._special_tokens
+            features = self._tokenize(texts, truncation=True, max_length=most)
         else:
-            template = self.settings.template
             cut = cut_texts(self.tokenizer, texts, limit)
-            features = self._process([template.render(modality, text) for text in cut], images)
+            prompts = [self.settings.template.render(kinds[0], text) for text in cut]
+            features = self._process(prompts, images)
         return self._append_meta_tokens(features, self.meta_ids[side][:vectors])
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -207,12 +219,6 @@ class Backbone(InputModule):
         model, processor = load_model(model_name_or_path, hub=hub, **options)
         return cls(model, processor, Settings.from_dict(values))
 
-    def _read(self, value: Any, position: int) -> Item:
-        if isinstance(value, Item):
-            return value
-        reads = frozenset({"text", "image", "fused"} if self.reads_images else {"text"})
-        return read_input(value, modalities=reads, where=f"input {position}")
-
     @property
     def _is_prefix(self) -> bool:
         return self.model.config.model_type in _PREFIX
@@ -222,11 +228,7 @@ class Backbone(InputModule):
         return int(self.tokenizer.num_special_tokens_to_add(pair=False))
 
     def _tokenize(self, texts: list[str], **options: Any) -> dict[str, Any]:
-        truncation = "max_length" in options
-        batch = self.tokenizer(
-            texts, padding=True, truncation=truncation, return_tensors="pt", **options
-        )
-        return dict(batch)
+        return dict(self.tokenizer(texts, padding=True, return_tensors="pt", **options))
 
     def _process(self, prompts: list[str], images: list[Any]) -> dict[str, Any]:
         bos = self.tokenizer.bos_token
@@ -253,28 +255,25 @@ class Backbone(InputModule):
         row = torch.arange(rows)[:, None]
         values: dict[str, Any] = {"input_ids": torch.tensor(ids), "attention_mask": 1}
         values |= {"mm_token_type_ids": 0, "token_type_ids": int(self._is_prefix)}
-        for name, value in values.items():
-            if name in features:
-                fill = self.tokenizer.pad_token_id if name == "input_ids" else 0
-                grown = features[name].new_full((rows, width + len(ids)), fill or 0)
-                grown[:, :width] = features[name]
-                grown[row, positions] = torch.as_tensor(value, dtype=grown.dtype)
-                features[name] = grown
         if "cross_attention_mask" in features:  # Mllama: look where the last token looks
-            old = features["cross_attention_mask"]  # (rows, width, images, tiles)
-            grown = old.new_zeros(rows, width + len(ids), *old.shape[2:])
+            last = features["cross_attention_mask"][row, lengths[:, None] - 1]
+            values["cross_attention_mask"] = last  # (rows, 1, images, tiles)
+        for name in values.keys() & features.keys():
+            old = features[name]  # (rows, width, ...)
+            fill = self.tokenizer.pad_token_id if name == "input_ids" else 0
+            grown = old.new_full((rows, width + len(ids), *old.shape[2:]), fill or 0)
             grown[:, :width] = old
-            grown[row, positions] = old[torch.arange(rows), lengths - 1][:, None]
-            features["cross_attention_mask"] = grown
+            grown[row, positions] = torch.as_tensor(values[name], dtype=grown.dtype)
+            features[name] = grown
         features["meta_positions"] = positions
         return features
 
     def _check_room(self) -> None:
         room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        around = self._special_tokens
+        if self.settings.template is not None:
+            around += len(self.tokenizer(self.settings.template.text)["input_ids"])
         for side in SIDES:
-            around = self._special_tokens
-            if self.settings.template is not None:
-                around += len(self.tokenizer(self.settings.template.text)["input_ids"])
             needed = self.settings.max_tokens(side) + self.settings.vectors(side) + around
             if room is not None and 0 < room < needed:
                 raise CheckpointError(
@@ -321,12 +320,10 @@ def cut_texts(tokenizer: Any, texts: list[str], limit: int) -> list[str]:
 
 
 def load_model(name_or_path: str, *, hub: dict[str, Any], **options: Any) -> tuple[Any, Any]:
-    """A headless model with its processor (vision-language) or tokenizer (text).
+    """A headless model with its processor (vision-language, without video) or tokenizer (text).
 
-    Args:
-        name_or_path: A folder or a hub id.
-        hub: ``token``, ``revision``, ``cache_dir``, ``local_files_only``.
-        options: For ``AutoModel.from_pretrained``, such as ``dtype``.
+    ``hub`` holds what finds them (``token``, ``revision``, ``cache_dir``, ``local_files_only``);
+    ``options``, such as ``dtype``, are for ``AutoModel.from_pretrained``.
 
     Raises:
         CheckpointError: The files lack some of the weights, which transformers would fill with
@@ -343,17 +340,9 @@ def load_model(name_or_path: str, *, hub: dict[str, Any], **options: Any) -> tup
             f"{name_or_path} lacks {len(missing)} of the model's weights, such as {missing[0]}; "
             f"copy or download it again"
         )
-    return model.eval(), load_processor(name_or_path, config, hub)
-
-
-def load_processor(
-    name_or_path: str, config: PreTrainedConfig, hub: dict[str, Any]
-) -> ProcessorMixin | PreTrainedTokenizerBase:
-    """The tokenizer of a text model, or the processor of a vision-language one, without video."""
-    if getattr(config, "vision_config", None) is None:
-        return AutoTokenizer.from_pretrained(name_or_path, **hub)
-    processor: ProcessorMixin = processor_class(config).from_pretrained(name_or_path, **hub)
-    return processor
+    reads_images = getattr(config, "vision_config", None) is not None
+    kind = processor_class(config) if reads_images else AutoTokenizer
+    return model.eval(), kind.from_pretrained(name_or_path, **hub)
 
 
 def processor_class(config: PreTrainedConfig) -> Any:
@@ -372,13 +361,3 @@ def image_only(kind: Any) -> type[ProcessorMixin]:
     wanted = [part for part in kind.get_attributes() if part != "video_processor"]
     members = {"get_attributes": classmethod(lambda cls: wanted), "__module__": kind.__module__}
     return type(kind.__name__, (kind,), members)
-
-
-def _only_modality(items: list[Item]) -> str:
-    kinds = sorted({item.modality for item in items})
-    if len(kinds) != 1:
-        raise ModalityError(
-            f"one batch mixes {' and '.join(kinds)} inputs, which some backbones compute wrongly; "
-            f"use MetaEmbedEncoder.encode_query or encode_document, which group them"
-        )
-    return kinds[0]

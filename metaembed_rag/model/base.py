@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -81,9 +82,6 @@ class OrderedEncoder(Encoder):
     A subclass says what it is by its properties and computes one batch in :meth:`_encode_batch`.
     Everything else happens here: inputs are checked, put into batches and back into their order,
     progress is shown, and the vectors' shape and finiteness are checked.
-
-    Attributes:
-        name: What loads it again: a shipped name, a folder, a hub id or an address.
     """
 
     name: str = ""
@@ -131,8 +129,7 @@ class OrderedEncoder(Encoder):
         Raises:
             ModalityError: An input is empty, or of a kind that the model does not read.
             ModelError: The model gave numbers that are not finite, or its server does not answer.
-            ValueError: ``batch_size`` or ``vectors`` is less than 1, or ``vectors`` is more than
-                there are.
+            ValueError: ``batch_size`` is less than 1, or ``vectors`` is not from 1 to all.
         """
         return self._encode_side("query", queries, batch_size, show_progress, vectors)
 
@@ -203,11 +200,8 @@ class OrderedEncoder(Encoder):
         show_progress: bool,
     ) -> Iterator[tuple[list[int], _T]]:
         """The places of some inputs, and what ``compute`` makes of them, batch by batch."""
-        reads, name = self.modalities, self._spoken_name
-        items = [
-            read_input(value, modalities=reads, where=f"{side} {i}", name=name)
-            for i, value in enumerate(inputs)
-        ]
+        read = functools.partial(read_input, modalities=self.modalities, name=self._spoken_name)
+        items = [read(value, where=f"{side} {i}") for i, value in enumerate(inputs)]
         batches = self._batches(items, batch_size)
         what = "queries" if side == "query" else "documents"
         with tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar:
@@ -244,14 +238,11 @@ class OrderedEncoder(Encoder):
 
     def _checked(self, vectors: Vectors, shape: tuple[int, ...]) -> Vectors:
         """The vectors, if they have this shape and are finite numbers."""
+        gave = f"{self._spoken_name} gave vectors"
         if vectors.shape != shape:
-            raise ModelError(
-                f"{self._spoken_name} gave vectors of shape {vectors.shape}, not {shape}"
-            )
+            raise ModelError(f"{gave} of shape {vectors.shape}, not {shape}")
         if not np.isfinite(vectors).all():
-            raise ModelError(
-                f"{self._spoken_name} gave vectors that are not finite numbers{self._remedy}"
-            )
+            raise ModelError(f"{gave} that are not finite numbers{self._remedy}")
         return vectors
 
 
@@ -289,33 +280,22 @@ class PooledEncoder(OrderedEncoder):
         batch_size: int = 32,
         show_progress: bool = False,
     ) -> list[Vectors]:
-        """All vectors that the model scores of each input, before pooling.
+        """All vectors that the model scores of each input, before pooling: of each (tokens, D).
 
         Padding, and what a checkpoint's mask leaves out, are not among them; its query expansion
-        is.
-
-        Args:
-            inputs: As for :meth:`encode_query`.
-            side: ``"query"`` or ``"document"``.
-            batch_size: As there.
-            show_progress: As there.
-
-        Returns:
-            Of each input float32 (tokens, D).
-
-        Raises:
-            ModalityError: As there, or nothing of an input is scored.
-            ModelError: As there.
+        is. Arguments and errors are those of :meth:`encode_query`, with ``side`` ``"query"`` or
+        ``"document"``; an input of which nothing is scored is a :class:`ModalityError` too.
         """
-        found: list[Vectors] = [np.empty((0, 0), np.float32)] * len(inputs)
+        compute = functools.partial(self._checked_tokens, side=side)
+        found: dict[int, Vectors] = {}
+        for rows, some in self._in_batches(compute, inputs, side, batch_size, show_progress):
+            found.update(zip(rows, some, strict=True))
+        return [found[row] for row in range(len(inputs))]
 
-        def encode(items: Sequence[Item]) -> list[Vectors]:
-            return self._checked_tokens(items, side)
-
-        for rows, some in self._in_batches(encode, inputs, side, batch_size, show_progress):
-            for row, tokens in zip(rows, some, strict=True):
-                found[row] = tokens
-        return found
+    def __repr__(self) -> str:
+        text = f"{self.name!r}, {'/'.join(sorted(self.modalities))}, pooling={str(self.settings)!r}"
+        here = f", D={self.dimension}, device={str(self.device)!r}" if self.device else ""
+        return f"{type(self).__name__}({text}{here})"
 
     @abstractmethod
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:

@@ -54,8 +54,7 @@ def read_options(text: str, otherwise: str) -> dict[str, str]:
     """The options of a name: what stands after its ``?``.
 
     Raises:
-        CheckpointError: They are not of the form ``key=value&key=value``; it begins with
-            ``otherwise``.
+        CheckpointError: They are not of the form ``key=value&key=value``; ``otherwise`` opens it.
     """
     try:
         return dict(parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text)))
@@ -106,15 +105,19 @@ def _checked(folder: Path) -> Path:
         raise CheckpointError(f"{folder} is empty: it holds no checkpoint")
     if is_late_interaction(folder):
         _check_late_interaction(folder)
-        return folder
-    if not (folder / CONFIG).is_file():
+    elif (folder / CONFIG).is_file():
+        check_backbone_folder(folder)
+    else:
         _refuse_half_late_interaction(folder)
         raise CheckpointError(
             f"{folder} has no {CONFIG}, so it holds no MetaEmbed checkpoint; to put Meta Tokens "
             f"on a plain backbone use MetaEmbedEncoder.from_backbone, then train it"
         )
-    check_backbone_folder(folder)
     return folder
+
+
+def _lacking(folder: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"{folder} has no {what}; copy or download the checkpoint again")
 
 
 def check_backbone_folder(folder: Path, *, adapter: bool = False) -> None:
@@ -132,7 +135,7 @@ def check_backbone_folder(folder: Path, *, adapter: bool = False) -> None:
     }
     for what, patterns in wanted.items():
         if not any(path.is_file() for pattern in patterns for path in folder.glob(pattern)):
-            raise CheckpointError(f"{folder} has no {what}; copy or download the checkpoint again")
+            raise _lacking(folder, what)
 
 
 def is_late_interaction(folder: Path) -> bool:
@@ -141,39 +144,27 @@ def is_late_interaction(folder: Path) -> bool:
     Known are sentence-transformers' multi-vector layout, PyLate's and Stanford's ColBERT, and
     transformers' own ``...ForRetrieval`` models (ColPali, ColQwen2, ColModernVBert).
     """
-    kinds = _module_types(folder)
+    kinds = [str(module.get("type", "")) for module in read_json(folder / _MODULES, [])]
     if (folder / CONFIG).is_file() or any(kind.startswith("metaembed_rag.") for kind in kinds):
         return False
     if read_json(folder / _LATE).get("model_type") in ("MultiVectorEncoder", "ColBERT"):
         return True
-    if any("multi_vector_encoder" in kind for kind in kinds):
-        return True
-    return any(_is_retriever(name) for name in _architectures(folder))
+    return any("multi_vector_encoder" in kind for kind in kinds) or _is_retriever(folder)
 
 
 def _check_late_interaction(folder: Path) -> None:
     """Name what is missing, before sentence-transformers puts random weights in its place."""
     listed = read_json(folder / _MODULES, [])
     check_backbone_folder(folder / (listed[0].get("path", "") if listed else ""), adapter=True)
-    if not listed and not any(_is_retriever(name) for name in _architectures(folder)):
-        raise CheckpointError(
-            f"{folder} has no {_MODULES}, which says how its token vectors are projected; copy "
-            f"or download the checkpoint again"
-        )
+    if not listed and not _is_retriever(folder):
+        raise _lacking(folder, f"{_MODULES}, which says how its token vectors are projected")
     for module in listed:
         kind, place = module.get("type", "").rpartition(".")[2], folder / module.get("path", "")
         if kind not in _WITHOUT_SETTINGS and not any(place.glob("*.json")):
-            raise CheckpointError(
-                f"{place} has no settings of the module {kind} (config.json); copy or download the "
-                f"checkpoint again"
-            )
-        if "Dense" not in kind:
-            continue
-        if not any(place.glob("*.safetensors")) and not any(place.glob("*.bin")):
-            raise CheckpointError(
-                f"{place} has no weights of the projection (model.safetensors); copy or "
-                f"download the checkpoint again"
-            )
+            raise _lacking(place, f"settings of the module {kind} (config.json)")
+        stored = any(place.glob("*.safetensors")) or any(place.glob("*.bin"))
+        if "Dense" in kind and not stored:
+            raise _lacking(place, "weights of the projection (model.safetensors)")
 
 
 def _refuse_half_late_interaction(folder: Path) -> None:
@@ -189,16 +180,13 @@ def _refuse_half_late_interaction(folder: Path) -> None:
         )
 
 
-def _is_retriever(architecture: str) -> bool:
-    return architecture.endswith("ForRetrieval") or architecture == "HF_ColBERT"
+def _is_retriever(folder: Path) -> bool:
+    names = _architectures(folder)
+    return any(name.endswith("ForRetrieval") or name == "HF_ColBERT" for name in names)
 
 
 def _architectures(folder: Path) -> list[str]:
     return list(read_json(folder / "config.json").get("architectures") or [])
-
-
-def _module_types(folder: Path) -> list[str]:
-    return [str(module.get("type", "")) for module in read_json(folder / _MODULES, [])]
 
 
 def read_json(path: Path, otherwise: Any = None) -> Any:

@@ -12,6 +12,7 @@ from typing import TypedDict, Unpack
 import torch
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize
+from sentence_transformers.util import batch_to_device
 
 from metaembed_rag.errors import CheckpointError
 from metaembed_rag.model.backbones import Backbone, load_model, tokenizer_of
@@ -26,17 +27,7 @@ from metaembed_rag.model.checkpoints import (
 )
 from metaembed_rag.model.fingerprint import fingerprint, weights_state
 from metaembed_rag.model.inputs import Item
-from metaembed_rag.model.loading import (
-    DType,
-    as_dtype,
-    best_device,
-    cast,
-    explained,
-    on_device,
-    quiet,
-    weights,
-    weights_dtype,
-)
+from metaembed_rag.model.loading import DType, as_dtype, cast, explained, placement, quiet, weights
 from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.settings import Settings
@@ -47,9 +38,7 @@ class BackboneOptions(TypedDict, total=False):
     """What :meth:`MetaEmbedEncoder.from_backbone` leaves to the backbone and the machine.
 
     Attributes:
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
-        dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
-            elsewhere.
+        device: As for :meth:`MetaEmbedEncoder.from_pretrained`, like ``dtype``.
         template: What stands around an input; None takes the backbone's chat template, and
             without one the tokenizer's special tokens (``[CLS] text [SEP]``).
     """
@@ -67,6 +56,7 @@ class MetaEmbedEncoder(OrderedEncoder):
     Attributes:
         model: The ``sentence_transformers.MultiVectorEncoder`` inside: backbone, Meta Tokens,
             normalisation. Train this; the encoder sees the new weights.
+        backbone: Its first module: transformers model, processor, settings.
         name: The name that the user asked for.
     """
 
@@ -78,31 +68,21 @@ class MetaEmbedEncoder(OrderedEncoder):
         device: str | None = None,
         dtype: DType = None,
     ) -> None:
-        """Put a backbone on a device.
-
-        Args:
-            backbone: With its Meta Tokens in the vocabulary.
-            name: What to call it.
-            device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
-            dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
-                elsewhere.
-        """
+        """Put a backbone with its Meta Tokens on a device, as :meth:`from_pretrained` does."""
+        self.backbone = backbone
         self.name = name
         self._lock = threading.RLock()
-        target = torch.device(device or best_device())
-        wanted = weights_dtype(dtype, target)
-        self._fingerprint = ""
-        self._fingerprint_of = ""
+        target, wanted = placement(device, dtype)
         rounds = wanted not in (torch.float32, backbone.model.dtype)
-        rounded_from = fingerprint(backbone) if rounds else ""
+        self._fingerprint = fingerprint(backbone) if rounds else ""
         cast(backbone.model, wanted)
         meta_tokens = MetaTokens()  # type: ignore[no-untyped-call]
         modules: list[torch.nn.Module] = [backbone, meta_tokens, Normalize("token_embeddings")]
         with quiet():
             self.model = MultiVectorEncoder(modules=modules, device=str(target))
         self.model.eval()
-        if rounds:  # the stored weights name the encoder, not their rounded copy
-            self._fingerprint, self._fingerprint_of = rounded_from, weights_state(self.backbone)
+        # The stored weights name the encoder, not their rounded copy.
+        self._fingerprint_of = weights_state(backbone) if rounds else ""
 
     @classmethod
     def from_pretrained(
@@ -123,8 +103,9 @@ class MetaEmbedEncoder(OrderedEncoder):
                 a checkpoint of token-level late interaction (ColBERT, ColPali, ...), or the
                 address of a server (``"http://host:8000#model"``, see ``docs/remote.md``); these
                 two take options after a question mark: ``"my-colbert?pooling=kmeans"``.
-            device: See :class:`MetaEmbedEncoder`.
-            dtype: See :class:`MetaEmbedEncoder`.
+            device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
+            dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
+                elsewhere.
             max_pixels: Scale larger images down to this instead of the checkpoint's own bound.
                 It takes part in the fingerprint, because vectors depend on it.
             pooling: How token vectors become ordered ones, where the checkpoint gives one a
@@ -195,8 +176,7 @@ class MetaEmbedEncoder(OrderedEncoder):
             max_query_tokens: Longest text of a query; more is cut off, Meta Tokens never.
             max_document_tokens: Longest text of a candidate.
             max_pixels: Larger images are scaled down to it.
-            dimensions: Numbers of leading values with which vectors are to be trained to work
-                too, ascending.
+            dimensions: Numbers of leading values that are to work alone too, ascending.
             seed: For the new embedding rows.
             **options: ``device``, ``dtype`` and ``template``: see :class:`BackboneOptions`.
 
@@ -235,9 +215,7 @@ class MetaEmbedEncoder(OrderedEncoder):
             sides = (settings.query_vectors, settings.document_vectors)
             add_meta_tokens(model, tokenizer, *sides, seed=seed)
             if template is None:
-                images = hasattr(processor, "image_processor")
-                kind = model.config.model_type
-                template = template_of(processor, tokenizer, images=images, model_type=kind)
+                template = template_of(processor, tokenizer, model.config.model_type)
             backbone = Backbone(model, processor, replace(settings, template=template))
         return cls(backbone, name=name, device=device, dtype=dtype)
 
@@ -268,13 +246,6 @@ class MetaEmbedEncoder(OrderedEncoder):
         return folder
 
     @property
-    def backbone(self) -> Backbone:
-        """The first module: transformers model, processor, settings."""
-        first = self.model[0]
-        assert isinstance(first, Backbone)
-        return first
-
-    @property
     def dimension(self) -> int:
         """D, the length of a vector: the backbone's hidden size."""
         return self.backbone.get_embedding_dimension()
@@ -292,8 +263,7 @@ class MetaEmbedEncoder(OrderedEncoder):
     @property
     def modalities(self) -> frozenset[str]:
         """What it reads: ``{"text"}``, or ``{"text", "image", "fused"}``."""
-        fused = {"text", "image", "fused"}
-        return frozenset(fused if self.backbone.reads_images else {"text"})
+        return self.backbone.reads
 
     @property
     def fingerprint(self) -> str:
@@ -336,6 +306,6 @@ class MetaEmbedEncoder(OrderedEncoder):
         with self._lock, torch.inference_mode():
             self.model.eval()  # a trainer leaves dropout switched on
             features = self.backbone.preprocess(items, task=side, vectors=appended)
-            found = self.model(on_device(features, self.device), task=side)
+            found = self.model(batch_to_device(features, self.device), task=side)
             unit: Vectors = found["token_embeddings"][:, :count].cpu().numpy()  # (batch, r, D)
         return unit

@@ -6,7 +6,7 @@ reads (:func:`page_input`, :func:`query_input`), and the encoder reads it as an 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,12 +20,14 @@ Mode = Literal["fused", "image", "text"]
 """What of a page is encoded: picture and text in one input, the picture, or the text."""
 Input = str | Image.Image | Mapping[str, Any]
 """Text, an image, or ``{"text": ..., "image": ...}`` with either key absent or empty."""
+Reader = Callable[[Page], str]
+"""What reads the text of a page's picture."""
 
 _KEYS = frozenset({"text", "image"})
 
 
 def page_input(
-    page: Page, mode: Mode, modalities: frozenset[str], *, ocr: bool = True
+    page: Page, mode: Mode, modalities: frozenset[str], *, ocr: bool | Reader = True
 ) -> tuple[Page, Input]:
     """What an encoder of these modalities is given of a page.
 
@@ -33,8 +35,8 @@ def page_input(
     missing is made up for: a page without a picture is encoded by its text, a page without text
     by its picture, and so is every page with one in ``fused`` mode where the model reads pictures
     but not both together (ColPali); and where the model cannot read pictures, or ``text`` was
-    asked of a page that has none, the picture is read by OCR. In ``image`` mode the text layer is
-    never encoded while there is a picture.
+    asked of a page that has none, the picture is read by OCR, or by the function ``ocr``, whose
+    own errors pass. In ``image`` mode the text layer is never encoded while there is a picture.
 
     Returns:
         The page, with the OCR text where it had none, and the encoder's input.
@@ -114,20 +116,24 @@ def _parts(value: Input | None) -> tuple[Any, Any]:
     return ("", value) if isinstance(value, Image.Image) else (value, None)
 
 
-def _read_by_ocr(page: Page, image: Image.Image, ocr: bool) -> str:
+def _read_by_ocr(page: Page, image: Image.Image, ocr: bool | Reader) -> str:
     if not ocr:
         raise NothingToReadError(page.id, "the page is a picture without text, and OCR is off")
+    text = ocr(page) if callable(ocr) else _read_text(page, image)
+    if not text.strip():
+        raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
+    return text
+
+
+def _read_text(page: Page, image: Image.Image) -> str:
     from metaembed_rag.pages.ocr import read_text
 
     try:
-        text = read_text(image)
+        return read_text(image)
     except MissingExtraError as error:
         raise NothingToReadError(
             page.id, f"the model reads text only and the page is a picture; {error}"
         ) from error
-    if not text.strip():
-        raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
-    return text
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ def as_inputs(inputs: Input | Sequence[Input]) -> list[Input]:
 
 
 def read_input(
-    value: Input,
+    value: Input | Item,
     *,
     modalities: frozenset[str],
     where: str = "the input",
@@ -179,7 +185,7 @@ def read_input(
     """Check one input against what a model reads.
 
     Args:
-        value: Text, an image, or a dictionary with ``text`` and/or ``image``.
+        value: Text, an image, or a dictionary with ``text`` and/or ``image``. An item passes.
         modalities: What the model reads: a subset of ``{"text", "image", "fused"}``.
         where: How to call the input in a message, such as ``"document 3"``.
         name: How to call the model in a message.
@@ -187,6 +193,8 @@ def read_input(
     Raises:
         ModalityError: It is empty, of an unknown kind, or of a kind that the model does not read.
     """
+    if isinstance(value, Item):
+        return value
     text, image = _parts(value)
     known = isinstance(text, str) and isinstance(image, Image.Image | None)
     if not known or (isinstance(value, Mapping) and not set(value) <= _KEYS):

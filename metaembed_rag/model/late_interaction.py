@@ -17,12 +17,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import transformer as transformer_module
+from sentence_transformers.util import batch_to_device
 from transformers import AutoConfig
 
 from metaembed_rag.errors import CheckpointError
@@ -31,16 +33,7 @@ from metaembed_rag.model.base import PooledEncoder
 from metaembed_rag.model.checkpoints import read_json
 from metaembed_rag.model.fingerprint import digest_weights
 from metaembed_rag.model.inputs import Item
-from metaembed_rag.model.loading import (
-    DType,
-    best_device,
-    cast,
-    explained,
-    on_device,
-    quiet,
-    weights,
-    weights_dtype,
-)
+from metaembed_rag.model.loading import DType, cast, explained, placement, quiet, weights
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.template import break_tokens, token_pattern
 
@@ -58,8 +51,10 @@ class LateInteractionEncoder(PooledEncoder):
     Attributes:
         model: The ``sentence_transformers.MultiVectorEncoder`` inside.
         name: What loads it again, pooling included.
-        settings: How its tokens are pooled.
+        fingerprint: Hex digest of weights, modules' settings, prompts and pooling.
     """
+
+    fingerprint: str = ""
 
     def __init__(
         self,
@@ -71,24 +66,15 @@ class LateInteractionEncoder(PooledEncoder):
         dtype: DType = None,
         max_pixels: int | None = None,
     ) -> None:
-        """Put a loaded model on a device.
-
-        Args:
-            model: With the modules that project, mask and normalise its tokens.
-            name: What to call it.
-            pooling: How tokens become ordered vectors.
-            device: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes the best there is.
-            dtype: Of the weights; None takes bfloat16 on CUDA and float32 elsewhere.
-            max_pixels: Larger images are scaled down to it before the checkpoint's own bounds.
-        """
+        """Put a model with its modules (projection, mask, norm) on a device; see :meth:`load`."""
         self.model = model
         self.name = name
         self.settings = pooling or Pooling()
         self._lock = threading.RLock()
         self._max_pixels = max_pixels
-        self._fingerprint = self._digest()
-        target = torch.device(device or best_device())
-        cast(model, weights_dtype(dtype, target))
+        self.fingerprint = self._digest()
+        target, wanted = placement(device, dtype)
+        cast(model, wanted)
         self.model.to(target)
         self.model.eval()
         self._control = token_pattern(control_tokens(self._transformer.processor))
@@ -111,10 +97,10 @@ class LateInteractionEncoder(PooledEncoder):
             folder: Of sentence-transformers, PyLate, Stanford ColBERT, or transformers' ColPali,
                 ColQwen2, ColModernVBert.
             name: What to call it; the folder by default.
-            pooling: See :class:`LateInteractionEncoder`, as the following.
-            device: As there.
-            dtype: As there.
-            max_pixels: As there.
+            pooling: How tokens become ordered vectors.
+            device: ``"cpu"``, ``"cuda"``, ``"mps"``; None takes the best there is.
+            dtype: Of the weights; None takes bfloat16 on CUDA and float32 elsewhere.
+            max_pixels: Larger images are scaled down to it before the checkpoint's own bounds.
             trust_remote_code: Run the Python code that comes with the checkpoint.
 
         Raises:
@@ -153,20 +139,9 @@ class LateInteractionEncoder(PooledEncoder):
         return frozenset(reads | ({"fused"} if ("image", "text") in known else set()))
 
     @property
-    def fingerprint(self) -> str:
-        """Hex digest of weights, modules' settings, prompts and pooling."""
-        return self._fingerprint
-
-    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.device
-
-    def __repr__(self) -> str:
-        return (
-            f"LateInteractionEncoder({self.name!r}, {'/'.join(sorted(self.modalities))}, "
-            f"pooling={str(self.settings)!r}, D={self.dimension}, device={str(self.device)!r})"
-        )
 
     @property
     def _transformer(self) -> Any:
@@ -179,7 +154,8 @@ class LateInteractionEncoder(PooledEncoder):
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
         with self._lock, torch.inference_mode(), quiet():
             self.model.eval()
-            features = self.model(on_device(self._features(items, side), self.device), task=side)
+            features = batch_to_device(self._features(items, side), self.device)
+            features = self.model(features, task=side)
             tokens = features["token_embeddings"].float().cpu().numpy()  # (batch, length, D)
             kept = features["attention_mask"].bool().cpu().numpy()
         return [one[mask] for one, mask in zip(tokens, kept, strict=True)]
@@ -187,8 +163,11 @@ class LateInteractionEncoder(PooledEncoder):
     def _features(self, items: Sequence[Item], side: str) -> dict[str, Any]:
         """Token ids and pixels of a batch of one modality."""
         processor = self._transformer.processor
-        images = [self._prepared(item) for item in items]
-        texts = self._texts(items)
+        images = [item.prepare_image(self._max_pixels or 2**62) for item in items]
+        texts = [item.text for item in items]
+        if "image" in self.modalities:  # beside images they are cut, and free of control tokens
+            harmless = [break_tokens(self._control, text) for text in texts]
+            texts = cut_texts(self._transformer.tokenizer, harmless, _MAX_TEXT)
         if getattr(self._transformer, "transformer_task", "") == "retrieval":
             # sentence-transformers 6.2 calls the processor itself, which in transformers 5.23
             # leaves out ColModernVBert's prompts; these two are what each such processor promises.
@@ -206,17 +185,6 @@ class LateInteractionEncoder(PooledEncoder):
         names = ("query",) if side == "query" else _DOCUMENT_PROMPTS
         return next((prompts[name] for name in names if prompts.get(name)), None)
 
-    def _prepared(self, item: Item) -> Any:
-        return item.prepare_image(self._max_pixels or 2**62)
-
-    def _texts(self, items: Sequence[Item]) -> list[str]:
-        """Texts as they are for a text model; cut, and free of control tokens, beside images."""
-        texts = [item.text for item in items]
-        if "image" not in self.modalities:
-            return texts
-        harmless = [break_tokens(self._control, text) for text in texts]
-        return cut_texts(self._transformer.tokenizer, harmless, _MAX_TEXT)
-
     def _digest(self) -> str:
         described = {
             "modules": [_described(module) for module in self.model],
@@ -224,7 +192,7 @@ class LateInteractionEncoder(PooledEncoder):
             "pooling": [self.settings.method, self.query_vectors, self.document_vectors],
             "max_pixels": self._max_pixels,
         }
-        parts = [digest_weights(self.model), json.dumps(described, sort_keys=True, default=str)]
+        parts = [*digest_weights(self.model), json.dumps(described, sort_keys=True, default=str)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -248,26 +216,20 @@ def _trained_dimensions(folder: Path) -> tuple[int, ...]:
 @contextlib.contextmanager
 def _without_video() -> Iterator[None]:
     """Where torchvision is missing, load processors without their video part, which needs it."""
-    if importlib.util.find_spec("torchvision") is not None:
-        yield
-        return
     module: Any = transformer_module
     stock = module.AutoProcessor
-    module.AutoProcessor = _ImageProcessor
+    if importlib.util.find_spec("torchvision") is None:
+        module.AutoProcessor = SimpleNamespace(from_pretrained=_load_processor)
     try:
         yield
     finally:
         module.AutoProcessor = stock
 
 
-class _ImageProcessor:
-    """Stands for ``AutoProcessor`` inside sentence-transformers."""
-
-    @staticmethod
-    def from_pretrained(name_or_path: str, **options: Any) -> Any:
-        """What ``AutoProcessor`` gives; where that has a video part, without it."""
-        config = AutoConfig.from_pretrained(name_or_path, **options)
-        return processor_class(config).from_pretrained(name_or_path, **options)
+def _load_processor(name_or_path: str, **options: Any) -> Any:
+    """What ``AutoProcessor`` gives; where that has a video part, without it."""
+    config = AutoConfig.from_pretrained(name_or_path, **options)
+    return processor_class(config).from_pretrained(name_or_path, **options)
 
 
 def _refuse_random_weights(model: MultiVectorEncoder, folder: Path, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,13 +15,6 @@ from metaembed_rag.errors import CheckpointError
 from metaembed_rag.model.checkpoints import shipped_checkpoints
 
 DType = str | torch.dtype | None
-
-
-def best_device() -> str:
-    """``"cuda"``, ``"mps"`` or ``"cpu"``: the best that this machine has."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def as_dtype(dtype: DType) -> torch.dtype | None:
@@ -38,21 +31,15 @@ def as_dtype(dtype: DType) -> torch.dtype | None:
     return found
 
 
-def weights_dtype(asked: DType, device: torch.device) -> torch.dtype:
-    """The dtype of that name; without one bfloat16 on CUDA and float32 elsewhere.
+def placement(device: str | None, dtype: DType) -> tuple[torch.device, torch.dtype]:
+    """Where weights go and as what; of None the best device, bfloat16 on CUDA, float32 elsewhere.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: There is no dtype of that name.
     """
-    return as_dtype(asked) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-
-
-def on_device(features: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """A batch of features with its tensors on a device."""
-    return {
-        name: value.to(device) if isinstance(value, torch.Tensor) else value
-        for name, value in features.items()
-    }
+    other = "mps" if torch.backends.mps.is_available() else "cpu"
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else other))
+    return place, as_dtype(dtype) or (torch.bfloat16 if place.type == "cuda" else torch.float32)
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:

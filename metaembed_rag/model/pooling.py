@@ -68,10 +68,10 @@ def nested_pooling(
 def nested_pooling_batch(
     pages: Sequence[NDArray[np.floating]], vectors: int = 64, method: str | Method = "coverage"
 ) -> Vectors:
-    """:func:`nested_pooling` of each of several pages of any lengths: float32 (pages, vectors, D).
+    """:func:`nested_pooling` of each page: float32 (pages, vectors, D).
 
     Raises:
-        ModelError: As there, or there are no pages.
+        ModelError: There are no pages, or one of them cannot be pooled.
     """
     if not len(pages):
         raise ModelError("there are no pages to pool")
@@ -158,7 +158,8 @@ def _coverage(tokens: Vectors, vectors: int) -> Vectors:
     tree = ward_tree(tokens)
     leaves = tree.cut(_LEAVES_PER_VECTOR * vectors)
     candidates = np.concatenate([leaves, tree.inner(_LEAVES_PER_VECTOR * vectors)])
-    weights = _distinctness(tree.means[leaves], tree.means[-1])
+    # What all tokens of a page share tells it from no other page.
+    weights = np.maximum(1 - tree.means[leaves] @ tree.means[-1], _LEAST_WEIGHT)
     greedy = _Greedy(weights[:, None] * tree.sums[leaves], tree.means[candidates])
     for left in range(vectors, 0, -1):
         missed = greedy.missed
@@ -167,12 +168,6 @@ def _coverage(tokens: Vectors, vectors: int) -> Vectors:
         # Fewer tokens than vectors: as soon as the room is just enough, each gets its own.
         greedy.add(only_leaves=tree.tokens < vectors and missed >= left)
     return np.array(greedy.chosen)
-
-
-def _distinctness(means: Vectors, page: Vectors) -> Vectors:
-    """Weights of clusters, 1 - cosine: what all tokens of a page share tells it from no other."""
-    weights: Vectors = np.maximum(1 - means @ page, _LEAST_WEIGHT)
-    return weights
 
 
 class _Greedy:
@@ -240,7 +235,8 @@ def _kmeans(tokens: Vectors, vectors: int) -> Vectors:
             break
         for _ in range(_ROUNDS_OF_KMEANS):
             centres = _recentred(tokens, centres, best)
-        chosen = np.concatenate([chosen, _by_gain(tokens, centres, best)])
+        gains = np.maximum(centres @ tokens.T - best, 0).sum(1)
+        chosen = np.concatenate([chosen, centres[np.argsort(-gains, kind="stable")]])
     return chosen
 
 
@@ -261,11 +257,6 @@ def _recentred(tokens: Vectors, centres: Vectors, best: Vectors) -> Vectors:
     member = np.zeros_like(cosines)
     member[served, cosines.argmax(1)[served]] = 1
     return _unit(member.T @ tokens, otherwise=centres)
-
-
-def _by_gain(tokens: Vectors, centres: Vectors, best: Vectors) -> Vectors:
-    gains = np.maximum(centres @ tokens.T - best, 0).sum(1)
-    return centres[np.argsort(-gains, kind="stable")]
 
 
 _METHODS: dict[str, Method] = {"coverage": _coverage, "kmeans": _kmeans, "ward": _ward}
@@ -335,19 +326,15 @@ class Pooling:
         Raises:
             ModelError: An unknown option, or a value that makes no sense.
         """
-        values: dict[str, Any] = dict(options)
-        if unknown := sorted(set(values) - set(_OPTIONS)):
+        if unknown := sorted(set(options) - set(_OPTIONS)):
             raise ModelError(
                 f"the option {unknown[0]!r} is unknown; there are {', '.join(_OPTIONS)}"
             )
         try:
-            for name in {"query_vectors", "document_vectors"} & set(values):
-                values[name] = int(values[name])
-            if "dimensions" in values:
-                values["dimensions"] = tuple(int(one) for one in values["dimensions"].split(","))
+            given = {name: _OPTIONS[name][1](text) for name, text in options.items()}
         except ValueError as error:
             raise ModelError(f"pooling takes whole numbers: {error}") from error
-        return cls(**{_OPTIONS[name]: value for name, value in values.items()})
+        return cls(**{_OPTIONS[name][0]: value for name, value in given.items()})
 
     @classmethod
     def chosen(cls, asked: Pooling | str | None, options: Mapping[str, str]) -> Pooling:
@@ -364,21 +351,21 @@ class Pooling:
 
     def options(self) -> dict[str, str]:
         """The inverse of :meth:`from_options`; what is as by default is left out."""
-        values = {name: getattr(self, field) for name, field in _OPTIONS.items()}
-        usual = Pooling()
+        values = {name: getattr(self, field) for name, (field, _) in _OPTIONS.items()}
         return {
             name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             for name, value in values.items()
-            if value != getattr(usual, _OPTIONS[name])
+            if value != getattr(Pooling, _OPTIONS[name][0])
         }
 
     def __str__(self) -> str:
         return f"{self.method}, {self.query_vectors} a query and {self.document_vectors} a page"
 
 
-_OPTIONS = {
-    "pooling": "method",
-    "query_vectors": "query_vectors",
-    "document_vectors": "document_vectors",
-    "dimensions": "dimensions",
+_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "pooling": ("method", str),
+    "query_vectors": ("query_vectors", int),
+    "document_vectors": ("document_vectors", int),
+    "dimensions": ("dimensions", lambda text: tuple(map(int, text.split(",")))),
 }
+"""The options of a model's name: which field each of them is, and what reads it."""

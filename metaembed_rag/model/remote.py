@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -67,8 +67,7 @@ class RemoteSettings:
     tries: int = 5
 
     def __post_init__(self) -> None:
-        unknown = set(self.modalities) - {"text", "image", "fused"}
-        if unknown or "text" not in self.modalities:
+        if not {"text"} <= set(self.modalities) <= {"text", "image", "fused"}:
             raise CheckpointError(
                 f"a server's modalities are text, image and fused, always with text, not "
                 f"{','.join(self.modalities)!r}"
@@ -85,19 +84,13 @@ class RemoteSettings:
             CheckpointError: A value that is no number where one is needed.
         """
         values: dict[str, Any] = {}
-        usual = asdict(cls())
         for name, value in options.items():
-            kind = type(usual[name])
+            kind = type(getattr(cls, name))
             try:
                 values[name] = tuple(value.split(",")) if kind is tuple else kind(value)
             except ValueError:
                 raise CheckpointError(f"{name} must be a number, not {value!r}") from None
         return cls(**values)
-
-    def described(self) -> dict[str, Any]:
-        """What vectors depend on."""
-        names = ("query_prompt", "document_prompt", "image_prompt", "max_pixels")
-        return {name: getattr(self, name) for name in names}
 
 
 class RemoteEncoder(PooledEncoder):
@@ -108,7 +101,6 @@ class RemoteEncoder(PooledEncoder):
     Attributes:
         name: The address with its options: what connects again.
         model: The model's name on the server.
-        settings: How its token vectors are pooled.
         remote: How it is asked.
     """
 
@@ -123,24 +115,18 @@ class RemoteEncoder(PooledEncoder):
         client: httpx.Client | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Use one model of a server, without asking it anything yet; see :meth:`connect`.
+        """Use one model of a server at ``base`` (``http(s)://host:port``), without asking it yet.
 
-        Args:
-            base: ``http(s)://host:port``, with a path where the server has one.
-            model: Its name there.
-            name: What to call the encoder.
-            pooling: How token vectors become ordered ones.
-            remote: How to ask.
-            client: Of httpx, for certificates or proxies of one's own; the default sends the key
-                in the environment variable METAEMBED_API_KEY.
-            sleep: Waits between two tries.
+        :meth:`connect`, which asks it, explains the other arguments.
         """
         self.name = name
         self.model = model
         self.settings = pooling or Pooling()
         self.remote = remote or RemoteSettings()
         self._base = base.rstrip("/")
-        self._client = client or _client(self.remote.timeout)
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = client or httpx.Client(timeout=self.remote.timeout, headers=headers)
         self._sleep = sleep
         self._root = model
         self._dimension = 0
@@ -160,9 +146,10 @@ class RemoteEncoder(PooledEncoder):
             address: ``http(s)://host:port#model?option=value&...``. Without a model the server
                 must have just one. Options are those of :class:`RemoteSettings` and of
                 :class:`~metaembed_rag.model.pooling.Pooling`, before or after the model.
-            pooling: See :class:`RemoteEncoder`.
-            client: As there.
-            sleep: As there.
+            pooling: How token vectors become ordered ones.
+            client: Of httpx, for certificates or proxies of one's own; the default sends the key
+                in the environment variable METAEMBED_API_KEY.
+            sleep: Waits between two tries.
 
         Raises:
             CheckpointError: The address or an option makes no sense, or there is no such model.
@@ -198,15 +185,11 @@ class RemoteEncoder(PooledEncoder):
 
         A server does not show its weights: other weights under the same name go unnoticed.
         """
+        names = ("query_prompt", "document_prompt", "image_prompt", "max_pixels")
+        asked = {name: getattr(self.remote, name) for name in names}
         pooling = [self.settings.method, self.query_vectors, self.document_vectors]
-        described = [self.model, self._root, self.remote.described(), pooling]
+        described = [self.model, self._root, asked, pooling]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
-
-    def __repr__(self) -> str:
-        return (
-            f"RemoteEncoder({self.name!r}, {'/'.join(sorted(self.modalities))}, "
-            f"pooling={str(self.settings)!r})"
-        )
 
     @property
     def _spoken_name(self) -> str:
@@ -267,11 +250,7 @@ class RemoteEncoder(PooledEncoder):
         self._root = roots[self.model]
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Send a request, again where that may help.
-
-        Raises:
-            ModelError: It says what the server answered last, and what to do.
-        """
+        """Send a request, again where that may help; an error says what was answered last."""
         problem = ""
         for number in range(self.remote.tries):
             pause = min(_LONGEST_WAIT, 0.5 * 2**number)
@@ -294,11 +273,6 @@ class RemoteEncoder(PooledEncoder):
         )
 
 
-def _client(timeout: float) -> httpx.Client:
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    return httpx.Client(timeout=timeout, headers={"Authorization": f"Bearer {key}"} if key else {})
-
-
 def _split(address: str) -> tuple[str, str, dict[str, str]]:
     """Base, model and options of an address."""
     parts = urlsplit(address)
@@ -314,11 +288,16 @@ def _split(address: str) -> tuple[str, str, dict[str, str]]:
     return base.removesuffix("/v1"), model, options
 
 
-def _decoded(answer: httpx.Response) -> dict[str, Any]:
+def _json(answer: httpx.Response) -> Any:
+    """What a server answered; as text where it is not JSON."""
     try:
-        value = answer.json()
+        return answer.json()
     except ValueError:
-        value = None
+        return answer.text
+
+
+def _decoded(answer: httpx.Response) -> dict[str, Any]:
+    value = _json(answer)
     if not isinstance(value, dict):
         raise ModelError(f"{answer.url} answered something else than a JSON object")
     return value
@@ -326,14 +305,10 @@ def _decoded(answer: httpx.Response) -> dict[str, Any]:
 
 def _reason(answer: httpx.Response) -> str:
     """The server's own words, as vLLM and OpenAI put them, shortened."""
-    try:
-        value = answer.json()
-    except ValueError:
-        value = answer.text
-    if isinstance(value, dict):
-        value = value.get("error", value)
-    if isinstance(value, dict):
-        value = value.get("message", value)
+    value = _json(answer)
+    for key in ("error", "message"):
+        if isinstance(value, dict):
+            value = value.get(key, value)
     return " ".join(str(value).split())[:300]
 
 

@@ -42,9 +42,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name in ("template", "dimensions"):
-                continue
-            if type(value) is not int or value < 1:
+            number = name not in ("template", "dimensions")
+            if number and (type(value) is not int or value < 1):
                 raise CheckpointError(f"{name} must be a whole number of at least 1, not {value!r}")
         whole = all(type(value) is int and value > 0 for value in self.dimensions)
         if not whole or list(self.dimensions) != sorted(set(self.dimensions)):

@@ -47,9 +47,7 @@ class Template:
         return cls(**values)
 
 
-def template_of(
-    processor: Any, tokenizer: Any, *, images: bool, model_type: str
-) -> Template | None:
+def template_of(processor: Any, tokenizer: Any, model_type: str) -> Template | None:
     """The template that a backbone brings along.
 
     Returns:
@@ -60,6 +58,7 @@ def template_of(
     Raises:
         CheckpointError: The chat template drops or repeats the text.
     """
+    images = hasattr(processor, "image_processor")
     source = processor if getattr(processor, "chat_template", None) else tokenizer
     if not getattr(source, "chat_template", None):
         return _plain(processor, tokenizer, model_type) if images else None
@@ -104,7 +103,6 @@ def token_pattern(tokens: list[str]) -> re.Pattern[str]:
 def break_tokens(pattern: re.Pattern[str], text: str) -> str:
     """Make control tokens inside users' text harmless: a space goes after the first character.
 
-    A page that happens to contain ``<|image_pad|>`` or ``[SEP]`` would otherwise be read as
-    containing that token.
+    The words ``<|image_pad|>`` or ``[SEP]`` on a page would otherwise be read as that token.
     """
     return pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.types import PromptType
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.evaluation.mteb.inputs import (
-    Row,
     encode_options,
-    page_of,
-    query_of,
+    pages_of,
+    queries_of,
     rows_of,
     warn_of_skipped,
 )
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
-from metaembed_rag.evaluation.reading import BATCHES_READ, PageReader, chunks
+from metaembed_rag.evaluation.reading import PageReader, chunks, encode_queries
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page
 from metaembed_rag.progress import tqdm
 from metaembed_rag.vectors.maxsim import maxsim_batch
-
-if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
 
 _PAGES_SCORED = 256
 """Pages on the encoder's device at one time: 134 MB at 64 float32 vectors of 2,048."""
@@ -55,9 +53,8 @@ class MTEBEncoder:
             ``training_datasets``, ``release_date``, ``reference``, ... They replace ours.
 
     Attributes:
-        mteb_model_meta: What mteb records. Its revision is the encoder's fingerprint, and budget
-            and mode are part of its identity, so that mteb never serves one run's kept results
-            for another.
+        mteb_model_meta: What mteb records. Its revision is the encoder's fingerprint; budget and
+            mode are part of its identity, so that mteb never mixes kept results of two runs.
 
     Raises:
         BudgetError: The budget asks for more vectors than the model makes.
@@ -75,9 +72,7 @@ class MTEBEncoder:
     ) -> None:
         self.encoder = encoder
         self.budget = choose_budget(budget, encoder)
-        self._mode: Mode = mode
-        self._ocr = ocr
-        self._cache_dir = cache_dir
+        self._reader = partial(PageReader, encoder, mode=mode, ocr=ocr, cache_dir=cache_dir)
         choices = {"budget": str(self.budget), "mode": mode, "ocr": ocr}
         self.mteb_model_meta = model_meta(encoder, choices, about)
 
@@ -105,8 +100,9 @@ class MTEBEncoder:
         task = task_metadata.name
         bar = tqdm(rows_of(inputs, task), desc=task, disable=not shown)
         if prompt_type == PromptType.query:
-            return self._queries(bar, batch_size)
-        vectors = self._documents(bar, task, batch_size)
+            asked = queries_of(bar, self.encoder)
+            return encode_queries(self.encoder, asked, batch_size, self.budget.r_q)
+        vectors = self._documents(pages_of(bar, task), task, batch_size)
         return vectors if prompt_type == PromptType.document else vectors[:, 0]
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
@@ -132,38 +128,20 @@ class MTEBEncoder:
         left, right = _as_multivectors(embeddings1), _as_multivectors(embeddings2)
         return torch.bmm(left, right.transpose(1, 2)).amax(2).sum(1)
 
-    def _queries(self, rows: Iterable[Row], batch_size: int) -> NDArray[np.float32]:
-        inputs = (query_of(row, self.encoder) for row in rows)
-        parts = [
-            self.encoder.encode_query(some, batch_size=batch_size)[:, : self.budget.r_q]
-            for some in chunks(inputs, BATCHES_READ * batch_size)
-        ]
-        return np.concatenate(parts)
-
-    def _documents(self, rows: Iterable[Row], task: str, batch_size: int) -> NDArray[np.float32]:
-        reader = PageReader(self.encoder, mode=self._mode, ocr=self._ocr, cache_dir=self._cache_dir)
-        pages = (page_of(row, task, number) for number, row in enumerate(rows, 1))
-        parts = [
-            self._some_documents(reader, some, batch_size)
-            for some in chunks(pages, BATCHES_READ * batch_size)
-        ]
+    def _documents(self, pages: Iterable[Page], task: str, batch_size: int) -> NDArray[np.float32]:
+        reader, parts = self._reader(), []
+        for some in chunks(pages, batch_size):
+            read = [list(reader.read([page])) for page in some]  # one input a page, or none
+            vectors = np.zeros((len(some), self.budget.r_c, self.encoder.dimension), np.float32)
+            if inputs := [value for values in read for value in values]:
+                found = self.encoder.encode_document(inputs, batch_size=batch_size)
+                vectors[[bool(values) for values in read]] = found[:, : self.budget.r_c]
+            parts.append(vectors)
         warn_of_skipped(reader.skipped, task)
         return np.concatenate(parts)
-
-    def _some_documents(
-        self, reader: PageReader, pages: Sequence[Page], batch_size: int
-    ) -> NDArray[np.float32]:
-        read = [list(reader.read([page])) for page in pages]  # one input a page, or none
-        vectors = np.zeros((len(pages), self.budget.r_c, self.encoder.dimension), np.float32)
-        if inputs := [value for values in read for value in values]:
-            found = self.encoder.encode_document(inputs, batch_size=batch_size)
-            vectors[[bool(values) for values in read]] = found[:, : self.budget.r_c]
-        return vectors
 
 
 def _as_multivectors(vectors: Any) -> torch.Tensor:
     """A float32 tensor (n, r, D) of that, of (n, D), or of one vector (D,)."""
-    tensor = torch.as_tensor(vectors, dtype=torch.float32)
-    if tensor.ndim == 1:
-        tensor = tensor[None]
+    tensor: torch.Tensor = torch.atleast_2d(torch.as_tensor(vectors, dtype=torch.float32))
     return tensor[:, None] if tensor.ndim == 2 else tensor

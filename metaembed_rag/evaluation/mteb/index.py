@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -20,9 +20,10 @@ from mteb.types import PromptType
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import StoreError
 from metaembed_rag.evaluation.mteb.inputs import (
+    Row,
     encode_options,
-    page_of,
-    query_of,
+    pages_of,
+    queries_of,
     rows_of,
     warn_of_skipped,
 )
@@ -55,13 +56,11 @@ class MTEBIndex:
         budget: Without one, that of ``METAEMBED_BUDGET``, or else all vectors that there are.
         candidates: Pages that the nearest-neighbour search hands to the ranking. At most so many
             can be found, so metrics deeper than that (such as recall@1000) stay low.
-        mode: What of a page is encoded.
-        ocr: Read pictures by OCR where the model reads none.
+        mode: As for :class:`MTEBEncoder`, like ``ocr`` and ``about``.
         folder: Keep the indexes here, one for each task and set of page ids: a second run, at
             another budget for instance, encodes no page again. Without it a temporary folder
             serves as long as this object lives. In both, languages that ask about the same pages
             (ViDoRe v2 and v3) share them.
-        about: As for :class:`MTEBEncoder`.
         **options: ``exhaustive`` scores every page instead of candidates; each query then reads the
             whole index, and for thousands of pages :class:`MTEBEncoder` is faster. ``hybrid`` lets
             words count, as :class:`metaembed_rag.options.SearchOptions` explains it. The rest is
@@ -92,8 +91,7 @@ class MTEBIndex:
         self.budget = choose_budget(budget, encoder)
         self._candidates = None if exhaustive else candidates
         self._hybrid = hybrid
-        self._mode: Mode = mode
-        self._ocr = ocr
+        self._reading: dict[str, Any] = {"mode": mode, "ocr": ocr}
         self._folder = None if folder is None else Path(folder)
         self._open_options = open_options
         self._index: PageIndex | None = None
@@ -101,10 +99,9 @@ class MTEBIndex:
             "budget": str(self.budget),
             "candidates": self._candidates or "exhaustive",
             "hybrid": str(hybrid),
-            "mode": mode,
-            "ocr": ocr,
+            **self._reading,
+            **{name: str(value) for name, value in open_options.items()},
         }
-        choices |= {name: str(value) for name, value in open_options.items()}
         self.mteb_model_meta = model_meta(encoder, choices, about)
 
     def index(
@@ -121,18 +118,11 @@ class MTEBIndex:
         """Encode and store the pages of a corpus that are not stored yet."""
         batch_size, shown = encode_options(encode_kwargs)
         task = task_metadata.name
-        loader = create_dataloader(
-            corpus,
-            task_metadata=task_metadata,
-            prompt_type=PromptType.document,
-            num_proc=num_proc,
-            batch_size=batch_size,
-        )
         ids = list(corpus["id"])
-        rows = tqdm(rows_of(loader, task), desc=task, total=len(ids), disable=not shown)
-        pages = (page_of(row, task, number) for number, row in enumerate(rows, 1))
+        rows = _rows(corpus, PromptType.document, task_metadata, batch_size, num_proc)
+        pages = pages_of(tqdm(rows, desc=task, total=len(ids), disable=not shown), task)
         self._index = PageIndex.open(self._place(task, ids), self.encoder, **self._open_options)
-        report = self._index.add(pages, mode=self._mode, batch_size=batch_size, ocr=self._ocr)
+        report = self._index.add(pages, batch_size=batch_size, **self._reading)
         warn_of_skipped(report.skipped, task)
 
     def search(
@@ -158,17 +148,10 @@ class MTEBIndex:
             ModelError: A query is empty.
         """
         batch_size, _ = encode_options(encode_kwargs)
-        loader = create_dataloader(
-            queries,
-            task_metadata=task_metadata,
-            prompt_type=PromptType.query,
-            num_proc=num_proc,
-            batch_size=batch_size,
-        )
-        inputs = (query_of(row, self.encoder) for row in rows_of(loader, task_metadata.name))
+        rows = _rows(queries, PromptType.query, task_metadata, batch_size, num_proc)
+        asked = zip(queries["id"], queries_of(rows, self.encoder), strict=True)
         found: dict[str, dict[str, float]] = {}
-        asked = zip(queries["id"], inputs, strict=True)
-        for some in chunks(asked, batch_size):
+        for some in chunks(asked, batch_size, 1):
             ids, texts = zip(*some, strict=True)
             given = None if top_ranked is None else [top_ranked.get(id, ()) for id in ids]
             ranked = self._ranked(texts, given, top_k)
@@ -203,3 +186,12 @@ class MTEBIndex:
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         corpus = hashlib.blake2b(repr(sorted(ids)).encode(), digest_size=8).hexdigest()
         return self._folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', task)}_{corpus}"
+
+
+def _rows(
+    table: Any, side: PromptType, task: TaskMetadata, batch_size: int, num_proc: int | None
+) -> Iterator[Row]:
+    loader = create_dataloader(
+        table, task_metadata=task, prompt_type=side, batch_size=batch_size, num_proc=num_proc
+    )
+    return rows_of(loader, task.name)

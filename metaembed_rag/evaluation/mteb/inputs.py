@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from PIL import Image
 
 from metaembed_rag.errors import ModalityError, ModelError, PageError
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, check_query, query_input
 from metaembed_rag.pages import Page
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 class Row(NamedTuple):
@@ -42,22 +41,23 @@ def rows_of(inputs: Iterable[Mapping[str, Sequence[Any]]], task: str) -> Iterato
             yield Row(id or "", text or "", image)
 
 
-def page_of(row: Row, task: str, number: int) -> Page:
-    """The page of a task's row; rows count from 1. The task is its source."""
-    return Page(source=task, number=number, text=row.text, image=row.image, id=row.id)
+def pages_of(rows: Iterable[Row], task: str) -> Iterator[Page]:
+    """The pages of a task's rows, numbered from 1. The task is their source."""
+    for number, row in enumerate(rows, 1):
+        yield Page(source=task, number=number, text=row.text, image=row.image, id=row.id)
 
 
-def query_of(row: Row, encoder: Encoder) -> Input:
-    """What an encoder is given of a query.
+def queries_of(rows: Iterable[Row], encoder: Encoder) -> Iterator[Input]:
+    """What an encoder is given of queries.
 
     Raises:
-        ModelError: It is empty.
-        ModalityError: It is a picture, and the model reads none and OCR finds no text on it.
+        ModelError: One is empty.
+        ModalityError: One is a picture, and the model reads none and OCR finds no text on it.
     """
-    _, text, image = row
-    query = text if image is None else {"text": text, "image": image} if text.strip() else image
-    check_query(query)
-    return query_input(query, encoder.modalities)
+    for _, text, image in rows:
+        query = text if image is None else {"text": text, "image": image} if text.strip() else image
+        check_query(query)
+        yield query_input(query, encoder.modalities)
 
 
 def encode_options(given: Mapping[str, Any]) -> tuple[int, bool]:

@@ -19,10 +19,10 @@ def choose_budget(asked: BudgetLike | None, encoder: Encoder) -> RetrievalBudget
     Raises:
         BudgetError: It asks for more vectors than the encoder makes.
     """
-    limits = {"query_vectors": encoder.query_vectors, "page_vectors": encoder.document_vectors}
+    most = RetrievalBudget(encoder.query_vectors, encoder.document_vectors)
     chosen = RetrievalBudget.default() if asked is None else RetrievalBudget.parse(asked)
-    budget = chosen or RetrievalBudget(encoder.query_vectors, encoder.document_vectors)
-    budget.check(**limits)
+    budget = chosen or most
+    budget.check(query_vectors=most.r_q, page_vectors=most.r_c)
     return budget
 
 

@@ -49,10 +49,15 @@ def as_task(
         }
     )
     task: AbsTaskRetrieval = type("LocalTask", (AbsTaskRetrieval,), {"metadata": metadata})()
-    task.dataset = {"default": {"test": _split(dataset, sides)}}
+    split: RetrievalSplitData = {
+        "queries": _table(dataset.queries, sides[0]),
+        "corpus": _table(dataset.pages, sides[1]),
+        "relevant_docs": {query: dict(pages) for query, pages in dataset.qrels.items()},
+        "top_ranked": None,
+    }
+    task.dataset = {"default": {"test": split}}
     task.data_loaded = True
-    named: AbsTaskRetrieval = task
-    return named
+    return task
 
 
 def _kinds(items: Sequence[Page] | Sequence[Query]) -> str:
@@ -60,15 +65,6 @@ def _kinds(items: Sequence[Page] | Sequence[Query]) -> str:
     pictures = any(_picture(item) is not None for item in items)
     texts = not pictures or any(item.text.strip() for item in items)
     return "i" * pictures + "t" * texts
-
-
-def _split(dataset: Dataset, sides: tuple[str, str]) -> RetrievalSplitData:
-    return {
-        "queries": _table(dataset.queries, sides[0]),
-        "corpus": _table(dataset.pages, sides[1]),
-        "relevant_docs": {query: dict(pages) for query, pages in dataset.qrels.items()},
-        "top_ranked": None,
-    }
 
 
 def _table(items: Sequence[Page] | Sequence[Query], kinds: str) -> hf_datasets.Dataset:
