@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from sentence_transformers.base.losses.gradcache import RandContext
+from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaembed_rag.model.loading import on_device
 from metaembed_rag.training.collapse import Collapse, collapse_at, evenness_penalty
 from metaembed_rag.training.collate import Batch, Chunk
 from metaembed_rag.training.mmr import (
@@ -129,7 +129,7 @@ class MMRObjective(nn.Module):
             vectors.backward(gradient * scale)
 
     def _embed(self, chunk: Chunk) -> _Embedded:
-        features = on_device(chunk.features, next(self.model.parameters()).device)
+        features = batch_to_device(dict(chunk.features), next(self.model.parameters()).device)
         tokens: list[Tensor] = []
         with self.autocast():
             for module in self.model.children():

@@ -15,7 +15,7 @@ from metaembed_rag.evaluation import Dataset, read_dataset
 from metaembed_rag.evaluation.datasets import Query
 from metaembed_rag.model import MetaEmbedEncoder, Template
 from metaembed_rag.model.checkpoints import CONFIG, shipped_checkpoints
-from metaembed_rag.model.loading import best_device
+from metaembed_rag.model.loading import placement
 from metaembed_rag.pages import Page
 from metaembed_rag.training.config import LossConfig, ModelConfig, RunConfig
 from metaembed_rag.training.data import TrainingSet, read_training_set
@@ -195,7 +195,7 @@ def train_device(name: str | None) -> str:
     Raises:
         TrainingError: There is no such device.
     """
-    best = best_device()
+    best = placement(None, None)[0].type
     if name in (None, best, "cpu"):
         return name or best
     if name in ("cuda", "mps"):
