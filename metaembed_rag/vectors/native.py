@@ -39,34 +39,24 @@ _ATTEMPTS = [[], ["-DNO_AMX"]]
 """Further flags: compilers from before 2021 do not know AMX."""
 
 
+def _fields(pointers: str, steps: str, counts: str) -> list[tuple[str, Any]]:
+    """The fields of a structure in C's order; steps have 64 bits, counts 32."""
+    kinds = {ctypes.c_void_p: pointers, ctypes.c_int64: steps, ctypes.c_int32: counts}
+    return [(name, kind) for kind, names in kinds.items() for name in names.split()]
+
+
 class Level(ctypes.Structure):
     """Where a level's vectors lie: kernel.c's ``Level``; steps in bytes."""
 
-    _fields_ = [
-        ("values", ctypes.c_void_p),
-        ("scales", ctypes.c_void_p),
-        ("page_step", ctypes.c_int64),
-        ("vector_step", ctypes.c_int64),
-        ("scale_page_step", ctypes.c_int64),
-        ("scale_vector_step", ctypes.c_int64),
-        ("vectors", ctypes.c_int32),
-        ("kind", ctypes.c_int32),
-    ]
+    _fields_ = _fields(
+        "values scales", "page_step vector_step scale_page_step scale_vector_step", "vectors kind"
+    )
 
 
 class Query(ctypes.Structure):
     """Packed query vectors: kernel.c's ``Query``."""
 
-    _fields_ = [
-        ("packed", ctypes.c_void_p),
-        ("offsets", ctypes.c_void_p),
-        ("scales", ctypes.c_void_p),
-        ("queries", ctypes.c_int32),
-        ("vectors", ctypes.c_int32),
-        ("groups", ctypes.c_int32),
-        ("dimension", ctypes.c_int32),
-        ("padded", ctypes.c_int32),
-    ]
+    _fields_ = _fields("packed offsets scales", "", "queries vectors groups dimension padded")
 
 
 @dataclass(frozen=True)
