@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input, Mode, page_input
+from metaembed_rag.model.inputs import Mode, page_inputs
 from metaembed_rag.pages import Page
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.vectors.formats import Encoded, vector_format
@@ -57,18 +57,7 @@ def encoded_as_stored(
         The pages, with OCR text where that was read; their vectors, shape (pages, R, …), None
         where there is no page.
     """
-    readable: list[Page] = []
-    inputs: list[Input] = []
-    for page in pages:
-        try:
-            page, value = page_input(page, mode, encoder.modalities)
-        except PageError as error:
-            if on_skip is None:
-                raise
-            on_skip(error)
-        else:
-            readable.append(page)
-            inputs.append(value)
+    readable, inputs = page_inputs(pages, mode, encoder.modalities, on_skip=on_skip)
     if not readable:
         return [], None
     vectors = encoder.encode_document(inputs, batch_size=batch_size)

@@ -96,7 +96,11 @@ class WriteLog:
     @contextmanager
     def write(self) -> Iterator[Span]:
         """Leave a new mark when a write is done, also when it failed half-way."""
-        span = self._begin()
+        with self._lock:
+            span = Span(self.mark())
+            self._under_way += 1
+            if self._folder is not None:
+                (self._folder / WRITING).touch()
         try:
             yield span
         finally:
@@ -135,14 +139,6 @@ class WriteLog:
     def see(self, mark: str) -> None:
         """Note that what was written up to a mark is known here."""
         self._seen = mark
-
-    def _begin(self) -> Span:
-        with self._lock:
-            span = Span(self.mark())
-            self._under_way += 1
-            if self._folder is not None:
-                (self._folder / WRITING).touch()
-            return span
 
     def _end(self, span: Span) -> None:
         with self._lock:

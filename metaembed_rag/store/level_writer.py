@@ -96,11 +96,6 @@ class CacheWriter:
         """Living rows."""
         return self.row_count - len(self._dead)
 
-    @property
-    def dead(self) -> int:
-        """Dead rows."""
-        return len(self._dead)
-
     def append(self, ids: Sequence[str], stamps: Sequence[str], vectors: Encoded) -> None:
         """Add pages behind those that are there.
 
