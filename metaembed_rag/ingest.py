@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -120,7 +120,7 @@ class Ingest:
         with (
             self.store.writing(options.lock_timeout),
             bar as count,
-            _AddRun(self, options, count) as run,
+            closing(_AddRun(self, options, count)) as run,
         ):
             for batch in run.batches(pages):
                 run.batch(batch)
@@ -135,23 +135,19 @@ class Ingest:
     ) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.sync`."""
         named = [paths] if isinstance(paths, str | Path) else list(paths)
-        skipped: list[PageError] = []
-        ignored: list[Path] = []
-        unchanged = 0
+        found = AddReport()
 
         def skip(source: str, digest: str) -> bool:
-            nonlocal unchanged
             if Path(source).is_relative_to(self.pictures.folder.resolve()):
                 return True  # our own pictures are no pages, even where their folder is named
             stored = self._pages_of_unchanged(source, digest, options.mode)
-            unchanged += stored
+            found.unchanged += stored
             if stored and count is not None:
                 count(stored)
             return stored > 0
 
-        pages = load_pages(
-            named, on_skip=skipped.append, on_ignore=ignored.append, skip=skip, **load_options
-        )
+        notes: dict[str, Any] = {"on_skip": found.skipped.append, "on_ignore": found.ignored.append}
+        pages = load_pages(named, skip=skip, **notes, **load_options)
         bar = page_counter(
             options.progress,
             shown=options.show_progress,
@@ -161,9 +157,9 @@ class Ingest:
             within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
             report = self.add(pages, within)
             report.removed += self._remove_vanished(named)
-        report.unchanged += unchanged
-        report.skipped = skipped + report.skipped
-        report.ignored = ignored
+        report.unchanged += found.unchanged
+        report.skipped = found.skipped + report.skipped
+        report.ignored = found.ignored
         return report
 
     def delete(
@@ -204,15 +200,13 @@ class Ingest:
         return 0 if lost or len(found) != first.page_count else len(found)
 
     def _remove_vanished(self, paths: Sequence[str | Path]) -> int:
-        """Remove pages of files that have gone from the named folders."""
-        removed = 0
-        for folder in (Path(path).expanduser().resolve() for path in paths):
-            if not folder.is_dir() or not list_files(folder):
-                continue
-            gone = [id for id in self.store.ids() if _has_vanished(id, folder)]
-            self._remove(gone)
-            removed += len(gone)
-        return removed
+        """Remove pages of files that have gone from the named folders, and count them."""
+        named = [Path(path).expanduser().resolve() for path in paths]
+        folders = [folder for folder in named if folder.is_dir() and list_files(folder)]
+        every = self.store.ids() if folders else []
+        gone = [id for id in every if any(_has_vanished(id, folder) for folder in folders)]
+        self._remove(gone)
+        return len(gone)
 
     def _remove(self, ids: Sequence[str]) -> None:
         """Delete pages; the lock is held."""
@@ -246,10 +240,8 @@ class _AddRun:
         self._bytes = 0
         self._of_use = True
 
-    def __enter__(self) -> _AddRun:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Wait for what is being written."""
         self._writer.shutdown(wait=True)
         self._hasher.shutdown(wait=True, cancel_futures=True)
 

@@ -259,7 +259,7 @@ class _Update:
         changed = self.store.written_since(known) if handed else foreign
         ours = (written & set(changed)) - set(foreign)
         self._take([id for id in changed if id in ours])
-        self._read_all([id for id in dict.fromkeys([*foreign, *changed]) if id not in ours])
+        self._read([id for id in dict.fromkeys([*foreign, *changed]) if id not in ours])
 
     def _take(self, ids: Sequence[str]) -> None:
         """Add rows of pages that were handed over, by their last change."""
@@ -271,7 +271,7 @@ class _Update:
             change = self.changes[number]
             wanted = [change.ids[place] for place in chosen]
             if change.vectors is None:
-                self._read_all(wanted)
+                self._read(wanted)
             else:
                 stamps = [change.stamps[place] for place in chosen]
                 self._append(wanted, stamps, change.vectors.pages(chosen), change.written)
@@ -286,21 +286,17 @@ class _Update:
         self.newest = max(self.newest, written)
         self.writer.append(ids, stamps, vectors)
 
-    def _read_all(self, ids: Sequence[str]) -> None:
-        for start in range(0, len(ids), _READ_AT_ONCE):
-            self._read(ids[start : start + _READ_AT_ONCE])
-
     def _read(self, ids: Sequence[str]) -> None:
-        found = self.store.get(ids)
-        self._kill([id for id in ids if id not in found])
-        new = [record for record in found.values() if not self._has(record)]
-        if new:
-            self._append(
-                [record.page.id for record in new],
-                [record.stamp for record in new],
-                self.store.about.unpack(new),
-                max(record.written for record in new),
-            )
+        """Bring the rows of some pages up to date from their records, some at a time."""
+        for start in range(0, len(ids), _READ_AT_ONCE):
+            wanted = ids[start : start + _READ_AT_ONCE]
+            found = self.store.get(wanted)
+            self._kill([id for id in wanted if id not in found])
+            new = [record for record in found.values() if not self._has(record)]
+            if new:
+                names, stamps = [one.page.id for one in new], [one.stamp for one in new]
+                written = max(one.written for one in new)
+                self._append(names, stamps, self.store.about.unpack(new), written)
 
     def _has(self, record: Record) -> bool:
         """Whether the cache has these very vectors, though their stamp is not a known one."""

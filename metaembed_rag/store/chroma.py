@@ -236,7 +236,8 @@ class ChromaStore:
         """
         out: dict[str, Record] = {}
         ids = list(dict.fromkeys(ids))  # Chroma refuses repeats
-        size = self._records_at_once()
+        limit, encoded = self._client.get_max_batch_size(), self.about.bytes_per_page * 4 // 3
+        size = max(1, min(limit, _MAX_BYTES // (encoded + 4096)))
         with chroma_errors(self.where):
             for start in range(0, len(ids), size):
                 found = self._collection.get(
@@ -327,12 +328,6 @@ class ChromaStore:
                     self.places.collection, embedding_function=None
                 )
             self._writes.see(mark)
-
-    def _records_at_once(self) -> int:
-        """Records whose vectors fit a request's bytes."""
-        payload = self.about.bytes_per_page * 4 // 3
-        limit = int(self._client.get_max_batch_size())
-        return max(1, min(limit, _MAX_BYTES // (payload + 4096)))
 
     def _batches(self, metadatas: Sequence[Mapping[str, Any]]) -> Iterator[slice]:
         """Slices under both of Chroma's limits, records and bytes."""

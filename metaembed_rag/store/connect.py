@@ -66,18 +66,14 @@ def connect(where: str, *, create: bool, headers: Mapping[str, str] | None) -> A
     if not (folder / DATABASE).exists():
         _check_new_folder(folder, create)
     # Chroma shares one database among clients of a process by the spelling of its path; a shared
-    # one may not have seen what other processes wrote.
-    _forget(str(folder.resolve()))
-    return chromadb.PersistentClient(path=str(folder.resolve()), settings=settings)
-
-
-def _forget(path: str) -> None:
-    """Make the next client of a folder read it anew; clients in use keep what they have."""
+    # one may not have seen what other processes wrote. Clients in use keep the one they have.
+    path = str(folder.resolve())
     systems = getattr(SharedSystemClient, "_identifier_to_system", None)
     if systems is None:
         SharedSystemClient.clear_system_cache()
     else:
         systems.pop(path, None)
+    return chromadb.PersistentClient(path=path, settings=settings)
 
 
 def _connect_memory(settings: Settings) -> Any:

@@ -77,7 +77,6 @@ class CacheWriter:
         self.row_count = len(start) if start else 0
         self._dead = set(np.flatnonzero(~start.alive).tolist()) if start else set()
         self._dead_name = start.manifest.dead if start else ""
-        self._dead_changed = False
         self._numbers = {stamp: n for n, stamp in enumerate(start.every_stamp)} if start else {}
         (folder / self.generation).mkdir(parents=True, exist_ok=True)
         known = start.manifest.files if start else {}
@@ -121,7 +120,8 @@ class CacheWriter:
         """Declare rows dead; those that are below 0, or dead already, do not matter."""
         before = len(self._dead)
         self._dead.update(int(row) for row in rows if row >= 0)
-        self._dead_changed = self._dead_changed or len(self._dead) > before
+        if len(self._dead) > before:
+            self._dead_name = ""  # what that file says is no longer all
 
     def commit(self, mark: str = "", unsettled: Collection[str] = (), newest: int = 0) -> None:
         """Make everything count, and remove the files of generations before.
@@ -167,10 +167,9 @@ class CacheWriter:
 
     def _write_dead(self) -> dict[str, tuple[int, int]]:
         data = np.array(sorted(self._dead), dtype="<i8").tobytes()
-        if self._dead_changed or not self._dead_name:
+        if not self._dead_name:
             self._dead_name = f"dead.{uuid.uuid4().hex}"
             replace_file(self.folder / self.generation / self._dead_name, data, lasting=True)
-            self._dead_changed = False
         return {self._dead_name: (len(data), zlib.crc32(data))}
 
     def _remove_old(self) -> None:

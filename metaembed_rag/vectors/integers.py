@@ -176,7 +176,10 @@ def first_vectors(levels: Sequence[_V], vectors: int, *, after: int = 0) -> list
     for level in levels:
         end = begin + level.values.shape[1]
         if max(begin, after) < min(end, vectors):
-            found.append(_cut(level, max(0, after - begin), vectors - begin))
+            if begin < after or vectors < end:
+                part = np.s_[:, max(0, after - begin) : vectors - begin]
+                level = replace(level, values=level.values[part], scales=level.scales[part])
+            found.append(level)
         begin = end
     return found
 
@@ -188,13 +191,6 @@ def thread_count() -> int:
     if asked is not None:
         return int(asked())
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-
-
-def _cut(level: _V, begin: int, end: int) -> _V:
-    if begin == 0 and end >= level.values.shape[1]:
-        return level
-    part = np.s_[:, begin:end]
-    return replace(level, values=level.values[part], scales=level.scales[part])
 
 
 def _check_rows(rows: NDArray[np.int64] | None, levels: Sequence[Vectors]) -> None:

@@ -101,7 +101,7 @@ def kernel() -> Kernel:
 def _load() -> Kernel:
     try:
         library = ctypes.CDLL(str(_compiled()))
-    except (OSError, _CannotCompile) as error:
+    except OSError as error:
         return Kernel(None, "portable", str(error))
     best = library.metaembed_instructions()
     if not best:
@@ -121,18 +121,18 @@ def _load() -> Kernel:
     return Kernel(library, list(INSTRUCTIONS)[best - 1])
 
 
-class _CannotCompile(Exception):
-    """There is no compiler, or it refused; the message says which."""
-
-
 def _compiled() -> Path:
-    """The shared library for this source and compiler, built where it is not yet."""
+    """The shared library for this source and compiler, built where it is not yet.
+
+    Raises:
+        OSError: It cannot be built; the message says why.
+    """
     machine = os.uname().machine if hasattr(os, "uname") else "unknown"
     if machine not in ("x86_64", "amd64"):
-        raise _CannotCompile(f"there is no kernel for {machine} processors")
+        raise OSError(f"there is no kernel for {machine} processors")
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
-        raise _CannotCompile("there is no C compiler (cc)")
+        raise OSError("there is no C compiler (cc)")
     key = hashlib.blake2b(_SOURCE.read_bytes() + repr(_FLAGS).encode(), digest_size=8).hexdigest()
     library = _folder() / f"kernel-{key}-{machine}.so"
     if not library.exists():
@@ -151,7 +151,7 @@ def _compile(compiler: str, library: Path) -> None:
                 made.replace(library)  # at once: another process sees all of it or nothing
                 return
     message = (done.stderr.strip() or "no message").splitlines()[0]
-    raise _CannotCompile(f"{compiler} does not compile the kernel: {message}")
+    raise OSError(f"{compiler} does not compile the kernel: {message}")
 
 
 def _folder() -> Path:
