@@ -211,7 +211,14 @@ class Ingest:
     def _remove(self, ids: Sequence[str]) -> None:
         """Delete pages; the lock is held."""
         if ids:  # else a write would be recorded, and everybody look for it
-            self.hand_over([remove_pages(self.store, self.pictures, ids)])
+            self.hand_over([self.take_out(ids)])
+
+    def take_out(self, ids: Sequence[str]) -> Change:
+        """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
+        names = {record.page.image_path for record in self.store.get(ids).values()}
+        change = self.store.delete(ids)
+        self.pictures.remove(names)
+        return change
 
 
 _Batch = dict[str, tuple[Page, "Future[str]"]]
@@ -388,7 +395,7 @@ class _AddRun:
     def _remove(self, ids: Sequence[str]) -> None:
         """Delete pages that are no more."""
         if ids:  # else a write would be recorded, and everybody look for it
-            self._note(remove_pages(self.store, self.pictures, ids))
+            self._note(self.index.take_out(ids))
             self.report.removed += len(ids)
 
     def _note(self, change: Change) -> None:
@@ -405,14 +412,6 @@ class _AddRun:
         """
         changes, self._changes, self._bytes = self._changes, [], 0
         self._of_use = self._of_use and self.index.hand_over(changes)
-
-
-def remove_pages(store: ChromaStore, pictures: PictureFolder, ids: Sequence[str]) -> Change:
-    """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
-    names = {record.page.image_path for record in store.get(ids).values()}
-    change = store.delete(ids)
-    pictures.remove(names)
-    return change
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from metaembed_rag.errors import ModelMismatchError, StoreError
 from metaembed_rag.model.base import Encoder, dimensions
@@ -118,8 +118,7 @@ def load_encoder(name: str, device: str | None) -> Encoder:
     """A model by its name, on a device or on the best there is."""
     from metaembed_rag.model import MetaEmbedEncoder
 
-    encoder: Encoder = MetaEmbedEncoder.from_pretrained(name, device=device)
-    return encoder
+    return MetaEmbedEncoder.from_pretrained(name, device=device)
 
 
 def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionModel:
@@ -146,9 +145,8 @@ def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionMod
 def _check_storage(store: ChromaStore, settings: OpenSettings) -> None:
     """Refuse to open an index as if it stored its vectors otherwise than it does."""
     spoken = {"vectors": "vectors a page", "format": "vectors", "dimension": "values a vector"}
-    asked: Mapping[str, Any] = settings
     for name, words in spoken.items():
-        value, stored = asked.get(name), getattr(store.about, name)
+        value, stored = dict(settings).get(name), getattr(store.about, name)
         if value not in (None, stored):
             raise ModelMismatchError(
                 f"the index at {store.where} stores {stored} {words}, not {value}; open it "

@@ -50,12 +50,10 @@ def encoded_as_stored(
         pages: Are not stored here either.
         mode: What of a page is encoded.
         batch_size: Pages encoded at a time.
-        on_skip: Called with the error of each page that has nothing to read; without it the error
-            is raised.
+        on_skip: As for :func:`page_inputs`.
 
     Returns:
-        The pages, with OCR text where that was read; their vectors, shape (pages, R, …), None
-        where there is no page.
+        The pages; their vectors, shape (pages, R, …), None where there is no page.
     """
     readable, inputs = page_inputs(pages, mode, encoder.modalities, on_skip=on_skip)
     if not readable:

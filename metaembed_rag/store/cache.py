@@ -62,9 +62,8 @@ class VectorCache:
 
     def __init__(self, store: ChromaStore, folder: Path | None = None) -> None:
         try:
-            self.folder = (
-                folder or store.places.vectors or places.temporary_folder("metaembed_cache_")
-            )
+            folder = folder or store.places.vectors
+            self.folder = folder or places.temporary_folder("metaembed_cache_")
         except OSError as error:
             raise CacheError(f"no temporary folder can be made for the vectors: {error}") from error
         self._store = store
@@ -302,10 +301,9 @@ class _Update:
         """Whether the cache has these very vectors, though their stamp is not a known one."""
         if self.before is None:
             return False
-        [row] = self.before.rows([record.page.id])
-        if row < 0:
+        at = self.before.rows([record.page.id])
+        if at[0] < 0:
             return False
-        at = np.array([row])
         if record.stamp:
             return self.before.stamps(at) == [record.stamp]
         now = self.store.about.unpack([record])

@@ -107,11 +107,7 @@ class WriteLog:
             self._end(span)
 
     def mark(self) -> str | None:
-        """The mark of the last write; None where a write may be half done, and for a server.
-
-        Two equal marks say that no process of this package wrote between, whenever they were
-        read: also days apart, unlike :meth:`revision`.
-        """
+        """The mark of the last write; None where a write may be half done, and for a server."""
         if self._counted:
             return None if self._under_way else str(self._writes)
         if self._folder is None or (self._folder / WRITING).exists():

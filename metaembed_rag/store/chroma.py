@@ -253,15 +253,11 @@ class ChromaStore:
         count: int,
         where: Mapping[str, Any] | None = None,
     ) -> list[Record]:
-        """The pages whose first vectors are nearest to a query's, by Chroma's ANN search.
+        """At most ``count`` records by Chroma's ANN search of first vectors, nearest first.
 
         Args:
-            first_vector: Float32 unit vector of shape (D,).
-            count: At most so many.
+            first_vector: The query's, float32 unit vector of shape (D,).
             where: A Chroma filter.
-
-        Returns:
-            Records, nearest first.
         """
         if self._lock is None or not self._lock.is_locked:
             self._see_other_processes()

@@ -58,8 +58,11 @@ def connect(where: str, *, create: bool, headers: Mapping[str, str] | None) -> A
         StoreError: A new folder cannot be made, or holds other files; an address names no host.
     """
     settings = Settings(anonymized_telemetry=False)
-    if where == MEMORY:
-        return _connect_memory(settings)
+    if where == MEMORY:  # a database of its own: Chroma's clients in memory share one by default
+        settings.is_persistent = False
+        database = uuid.uuid4().hex
+        chromadb.AdminClient(settings).create_database(database)
+        return chromadb.EphemeralClient(settings=settings, database=database)
     if is_server(where):
         return _connect_server(where, settings, headers)
     folder = Path(where)
@@ -74,14 +77,6 @@ def connect(where: str, *, create: bool, headers: Mapping[str, str] | None) -> A
     else:
         systems.pop(path, None)
     return chromadb.PersistentClient(path=path, settings=settings)
-
-
-def _connect_memory(settings: Settings) -> Any:
-    """A client of a database of its own: Chroma's in-memory clients share one by default."""
-    settings.is_persistent = False
-    database = uuid.uuid4().hex
-    chromadb.AdminClient(settings).create_database(database)
-    return chromadb.EphemeralClient(settings=settings, database=database)
 
 
 def _connect_server(where: str, settings: Settings, headers: Mapping[str, str] | None) -> Any:

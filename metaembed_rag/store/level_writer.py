@@ -31,7 +31,7 @@ from metaembed_rag.store.levels import (
     row_bytes,
 )
 from metaembed_rag.store.places import replace_file
-from metaembed_rag.vectors.formats import Encoded, VectorFormat, vector_format
+from metaembed_rag.vectors.formats import Encoded
 
 _COPIED_AT_ONCE = 1000
 
@@ -72,7 +72,6 @@ class CacheWriter:
 
     def __init__(self, folder: Path, header: Header, start: CachedVectors | None = None) -> None:
         self.folder, self.header = folder, header
-        self.format: VectorFormat = vector_format(header.format)
         self.generation = start.manifest.generation if start else uuid.uuid4().hex
         self.row_count = len(start) if start else 0
         self._dead = set(np.flatnonzero(~start.alive).tolist()) if start else set()
@@ -106,7 +105,7 @@ class CacheWriter:
         begin = 0
         for number, end in enumerate(level_ends(self.header.vectors)):
             self._write(f"level{number}.values", vectors.values[:, begin:end])
-            if self.format.scaled:
+            if vectors.format.scaled:
                 self._write(f"level{number}.scales", vectors.scales[:, begin:end])
             begin = end
         names = [id.encode() for id in ids]

@@ -112,12 +112,10 @@ class Manifest:
             ValueError: It is damaged, or of another version.
         """
         outer = json.loads(text)
-        if not isinstance(outer, dict) or outer.keys() != {"manifest", "crc32"}:
+        whole = isinstance(outer, dict) and outer.keys() == {"manifest", "crc32"}
+        if not whole or zlib.crc32(str(outer["manifest"]).encode()) != outer["crc32"]:
             raise ValueError("the manifest is damaged")
-        inner = str(outer["manifest"])
-        if zlib.crc32(inner.encode()) != outer["crc32"]:
-            raise ValueError("the manifest is damaged")
-        values = json.loads(inner)
+        values = json.loads(outer["manifest"])
         if values["header"].get("version") != VERSION:
             raise ValueError("the manifest is of another version")
         values["header"] = Header(**values["header"])

@@ -85,12 +85,10 @@ def to_metadata(record: Record) -> dict[str, Any]:
         OCR: page.text_from_ocr,
         IMAGE_HASH: page.picture_hash(),
         VECTORS: record.payload,
+        IMAGE: page.image_path,
+        COUNT: page.page_count,
     }
-    if page.image_path is not None:
-        metadata[IMAGE] = page.image_path
-    if page.page_count is not None:
-        metadata[COUNT] = page.page_count
-    return metadata
+    return {key: value for key, value in metadata.items() if value is not None}
 
 
 def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
@@ -113,14 +111,8 @@ def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
         text_from_ocr=metadata[OCR],
         image_hash=metadata[IMAGE_HASH],
     )
-    return Record(
-        page,
-        metadata[VECTORS],
-        metadata[HASH],
-        metadata[MODE],
-        metadata.get(STAMP, ""),
-        metadata.get(WRITTEN, 0),
-    )
+    request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
+    return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request)
 
 
 def new_stamp(count: int) -> str:
@@ -190,8 +182,6 @@ def _value_problem(value: Any) -> str | None:
 
 
 def _scalar_problem(value: Any) -> str | None:
-    if isinstance(value, bool):
-        return None
     if isinstance(value, int):
         return None if -_INT64 <= value < _INT64 else "is a whole number beyond 64 bits"
     if isinstance(value, float):

@@ -248,15 +248,9 @@ def _dense(level: Vectors) -> Vectors:
 
 
 def _place(level: Vectors) -> native.Level:
-    values, scales = level.values, level.scales
-    return native.Level(
-        values.ctypes.data,
-        scales.ctypes.data,
-        *values.strides[:2],
-        *scales.strides,
-        values.shape[1],
-        native.KINDS[level.format.name],
-    )
+    pointers = level.values.ctypes.data, level.scales.ctypes.data
+    steps = *level.values.strides[:2], *level.scales.strides
+    return native.Level(*pointers, *steps, level.values.shape[1], native.KINDS[level.format.name])
 
 
 def _portable(task: _Task, _: native.Kernel) -> None:

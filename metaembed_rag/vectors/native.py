@@ -106,18 +106,10 @@ def _load() -> Kernel:
     best = library.metaembed_instructions()
     if not best:
         return Kernel(None, "portable", "the processor has no AVX2")
-    library.metaembed_score.argtypes = [
-        ctypes.c_int,
-        ctypes.POINTER(Query),
-        ctypes.POINTER(Level),
-        ctypes.c_int,
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-    ]
+    vectors: list[Any] = [ctypes.c_int, ctypes.POINTER(Query), ctypes.POINTER(Level), ctypes.c_int]
+    rows = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+    scores = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+    library.metaembed_score.argtypes = vectors + rows + scores
     return Kernel(library, list(INSTRUCTIONS)[best - 1])
 
 
