@@ -29,8 +29,7 @@ from metaembed_rag.search.measuring import calibrated, sample_queries
 from metaembed_rag.search.plan import check_budget, plan_query
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
-from metaembed_rag.store import records
-from metaembed_rag.vectors.formats import cut_dimension, vector_format
+from metaembed_rag.vectors.formats import cut_dimension
 from metaembed_rag.vectors.tensors import CPU
 
 
@@ -107,7 +106,7 @@ class PageIndex:
         about = self._store.about
         return {
             "index": self._store.where,
-            "collection": self._store.name,
+            "collection": self._store.places.collection,
             "model": about.model,
             "fingerprint": about.fingerprint,
             "pooling": about.pooling or "none: the model makes ordered vectors",
@@ -115,8 +114,7 @@ class PageIndex:
             "vectors_per_page": about.vectors,
             "dimension": about.dimension,
             "vector_format": about.format,
-            "bytes_per_page": about.vectors
-            * vector_format(about.format).bytes_per_vector(about.dimension),
+            "bytes_per_page": about.bytes_per_page,
             "pictures": str(self._pictures.folder),
         }
 
@@ -397,11 +395,7 @@ class PageIndex:
         missing = [id for id in ids if id not in found]
         if missing:
             raise StoreError(f"no page with the id {missing[0]!r} ({len(missing)} missing)")
-        about = self._store.about
-        ordered = [found[id] for id in ids]
-        return records.unpack_vectors(
-            ordered, about.dimension, about.vectors, about.format
-        ).decode()
+        return self._store.about.unpack([found[id] for id in ids]).decode()
 
     # -- inner -----------------------------------------------------------------------------
 

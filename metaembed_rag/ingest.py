@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelError, PageError, StoreError
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input, Mode, page_input
+from metaembed_rag.model.inputs import Mode, page_inputs
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
@@ -111,7 +111,7 @@ class Ingest:
         hand_over: Callable[[Sequence[Change]], bool],
     ) -> None:
         self.store, self.pictures, self.encoder = store, pictures, encoder
-        self._hand_over = hand_over
+        self.hand_over = hand_over
 
     def add(self, pages: Iterable[Page], options: AddOptions) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.add`."""
@@ -120,7 +120,7 @@ class Ingest:
         with (
             self.store.writing(options.lock_timeout),
             bar as count,
-            _AddRun(self, options, count, _HandOver(self._hand_over)) as run,
+            closing(_AddRun(self, options, count)) as run,
         ):
             for batch in run.batches(pages):
                 run.batch(batch)
@@ -135,23 +135,19 @@ class Ingest:
     ) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.sync`."""
         named = [paths] if isinstance(paths, str | Path) else list(paths)
-        skipped: list[PageError] = []
-        ignored: list[Path] = []
-        unchanged = 0
+        found = AddReport()
 
         def skip(source: str, digest: str) -> bool:
-            nonlocal unchanged
             if Path(source).is_relative_to(self.pictures.folder.resolve()):
                 return True  # our own pictures are no pages, even where their folder is named
             stored = self._pages_of_unchanged(source, digest, options.mode)
-            unchanged += stored
+            found.unchanged += stored
             if stored and count is not None:
                 count(stored)
             return stored > 0
 
-        pages = load_pages(
-            named, on_skip=skipped.append, on_ignore=ignored.append, skip=skip, **load_options
-        )
+        notes: dict[str, Any] = {"on_skip": found.skipped.append, "on_ignore": found.ignored.append}
+        pages = load_pages(named, skip=skip, **notes, **load_options)
         bar = page_counter(
             options.progress,
             shown=options.show_progress,
@@ -161,9 +157,9 @@ class Ingest:
             within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
             report = self.add(pages, within)
             report.removed += self._remove_vanished(named)
-        report.unchanged += unchanged
-        report.skipped = skipped + report.skipped
-        report.ignored = ignored
+        report.unchanged += found.unchanged
+        report.skipped = found.skipped + report.skipped
+        report.ignored = found.ignored
         return report
 
     def delete(
@@ -204,56 +200,25 @@ class Ingest:
         return 0 if lost or len(found) != first.page_count else len(found)
 
     def _remove_vanished(self, paths: Sequence[str | Path]) -> int:
-        """Remove pages of files that have gone from the named folders."""
-        removed = 0
-        for folder in (Path(path).expanduser().resolve() for path in paths):
-            if not folder.is_dir() or not list_files(folder):
-                continue
-            gone = [id for id in self.store.ids() if _has_vanished(id, folder)]
-            self._remove(gone)
-            removed += len(gone)
-        return removed
+        """Remove pages of files that have gone from the named folders, and count them."""
+        named = [Path(path).expanduser().resolve() for path in paths]
+        folders = [folder for folder in named if folder.is_dir() and list_files(folder)]
+        every = self.store.ids() if folders else []
+        gone = [id for id in every if any(_has_vanished(id, folder) for folder in folders)]
+        self._remove(gone)
+        return len(gone)
 
     def _remove(self, ids: Sequence[str]) -> None:
         """Delete pages; the lock is held."""
         if ids:  # else a write would be recorded, and everybody look for it
-            self._hand_over([remove_pages(self.store, self.pictures, ids)])
+            self.hand_over([self.take_out(ids)])
 
-
-class _HandOver:
-    """Gathers what a run changes, and hands it over in portions.
-
-    Until then it is in the index but not in the mapped copy: after a kill, the next search notices
-    what is missing, and reads it from Chroma.
-    """
-
-    def __init__(self, give: Callable[[Sequence[Change]], bool]) -> None:
-        self._give = give
-        self._changes: list[Change] = []
-        self._bytes = 0
-        self._given = False
-        self._of_use = True
-
-    def note(self, change: Change) -> None:
-        """Gather a change; it is handed over later."""
-        if self._of_use:
-            self._changes.append(change)
-            self._bytes += change.bytes
-
-    def portion(self) -> None:
-        """Hand over what has gathered if it is enough; no write may be under way."""
-        if self._bytes >= _HANDED_OVER_AT:
-            self._hand_over()
-
-    def rest(self) -> None:
-        """Hand over what is left; the copy is made even where a run changed nothing."""
-        if self._changes or not self._given:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        changes, self._changes, self._bytes = self._changes, [], 0
-        self._given = True
-        self._of_use = self._of_use and self._give(changes)
+    def take_out(self, ids: Sequence[str]) -> Change:
+        """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
+        names = {record.page.image_path for record in self.store.get(ids).values()}
+        change = self.store.delete(ids)
+        self.pictures.remove(names)
+        return change
 
 
 _Batch = dict[str, tuple[Page, "Future[str]"]]
@@ -269,26 +234,21 @@ class _AddRun:
     """
 
     def __init__(
-        self,
-        index: Ingest,
-        options: AddOptions,
-        progress: Callable[[int], None] | None,
-        hand_over: _HandOver,
+        self, index: Ingest, options: AddOptions, progress: Callable[[int], None] | None
     ) -> None:
-        self.store, self.pictures, self.encoder = index.store, index.pictures, index.encoder
-        self.options, self.report = options, AddReport()
-        self.progress = progress
-        self.hand_over = hand_over
+        self.index, self.store, self.pictures = index, index.store, index.pictures
+        self.options, self.report, self.progress = options, AddReport(), progress
         self.page_counts: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
         self._unacknowledged = 0
+        self._changes: list[Change] = []
+        self._bytes = 0
+        self._of_use = True
 
-    def __enter__(self) -> _AddRun:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Wait for what is being written."""
         self._writer.shutdown(wait=True)
         self._hasher.shutdown(wait=True, cancel_futures=True)
 
@@ -306,10 +266,9 @@ class _AddRun:
 
     def batch(self, loaded: _Batch) -> None:
         """Store one batch of pages."""
-        pages = [page for page, _ in loaded.values()]
         with self._timed("hash"):
-            pictures = {id: picture.result() for id, (_, picture) in loaded.items()}
-            hashes = {page.id: page.content_hash(pictures[page.id]) for page in pages}
+            pages = [replace(page, image_hash=made.result()) for page, made in loaded.values()]
+            hashes = {page.id: page.content_hash(page.image_hash) for page in pages}
         self._acknowledge()
         with self._timed("store"):
             stored = self.store.get([page.id for page in pages])
@@ -322,7 +281,7 @@ class _AddRun:
                 changed.append(page)
             else:
                 self._keep(page, old)
-        self._write(changed, hashes, pictures, stored)
+        self._write(changed, hashes, stored)
         self._unacknowledged = len(pages)
 
     def finish(self) -> None:
@@ -337,7 +296,7 @@ class _AddRun:
             found = self.store.get(self.store.ids(beyond)).values()
             lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
             self._remove(lost)
-        self.hand_over.rest()
+        self._hand_over()  # also of nothing: the copy is made then, too
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -345,7 +304,8 @@ class _AddRun:
             if self._writing is not None:
                 self._writing.result()
                 self._writing = None
-        self.hand_over.portion()
+        if self._bytes >= _HANDED_OVER_AT:
+            self._hand_over()
         if self._unacknowledged and self.progress is not None:
             self.progress(self._unacknowledged)
         self._unacknowledged = 0
@@ -359,52 +319,53 @@ class _AddRun:
             self.report.seconds[what] += time.perf_counter() - start
 
     def _keep(self, page: Page, old: Record) -> None:
-        """Leave the vectors; bring the rest of the record up to date if it differs."""
-        self._restore_picture(page, old)
+        """Leave the vectors; bring the rest up to date where it differs or is lost."""
+        name = old.page.image_path
+        if name is not None and page.image is not None and not self.pictures.path(name).exists():
+            self.pictures.save(page.image, page.id, old.content_hash)
         same = records.same_metadata(page.metadata, old.page.metadata)
+        if same:
+            self.report.unchanged += 1
+        else:
+            self.report.updated += 1
         new = replace(
             old.page,
             metadata=old.page.metadata if same else page.metadata,
             page_count=page.page_count,
             source_digest=page.source_digest,
         )
-        if same:
-            self.report.unchanged += 1
-        else:
-            self.report.updated += 1
         if new == old.page:
             return
-        fields = {"payload": old.payload, "content_hash": old.content_hash, "mode": old.mode}
-        before, after = (records.to_metadata(one, **fields) for one in (old.page, new))
+        before, after = (records.to_metadata(one) for one in (old, replace(old, page=new)))
         changed = {key: value for key, value in after.items() if before.get(key) != value}
-        gone = records.keys_gone(old, after)
-        self.hand_over.note(self.store.update_metadata([page.id], [{**gone, **changed}]))
-
-    def _restore_picture(self, page: Page, old: Record) -> None:
-        """Keep the picture again when its file is gone."""
-        name = old.page.image_path
-        if name is not None and page.image is not None and not self.pictures.path(name).exists():
-            self.pictures.save(page.image, page.id, old.content_hash)
+        changed |= records.keys_gone(old, after)
+        with self._timed("store"):
+            self._note(self.store.update_metadata([page.id], [changed]))
 
     def _write(
-        self,
-        pages: Sequence[Page],
-        hashes: Mapping[str, str],
-        pictures: Mapping[str, str],
-        stored: Mapping[str, Record],
+        self, pages: Sequence[Page], hashes: Mapping[str, str], stored: Mapping[str, Record]
     ) -> None:
-        """Encode pages, and begin to write them."""
-        readable, inputs = self._inputs(pages, stored)
+        """Encode pages, and begin to write them; those that cannot be read are reported."""
+        if not pages:
+            return
+        for page in pages:
+            records.check_metadata(page.metadata, page.id)
+        encoder, mode, skip = self.index.encoder(), self.options.mode, self.report.skipped.append
+        with self._timed("ocr"):
+            readable, inputs = page_inputs(
+                pages, mode, encoder.modalities, ocr=self.options.ocr, on_skip=skip
+            )
+        replaced = {page.id: stored[page.id] for page in pages if page.id in stored}
+        unreadable = replaced.keys() - {page.id for page in readable}
+        self._remove([id for id in replaced if id in unreadable])
         if not readable:
             return
         with self._timed("encode"):
-            vectors = self.encoder().encode_document(inputs)
-        replaced = {page.id: stored[page.id] for page in readable if page.id in stored}
-        readable = [replace(page, image_hash=pictures[page.id]) for page in readable]
-        vectors = self.store.about.cut(vectors)
+            vectors = self.store.about.cut(encoder.encode_document(inputs))
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
-        self.report.updated += len(replaced)
-        self.report.added += len(readable) - len(replaced)
+        updated = len(replaced) - len(unreadable)
+        self.report.updated += updated
+        self.report.added += len(readable) - updated
 
     def _put(
         self,
@@ -414,72 +375,43 @@ class _AddRun:
         replaced: Mapping[str, Record],
     ) -> None:
         """Write pictures, then records, then remove pictures that no record names any more."""
-        metadatas = []
+        metadatas: list[dict[str, Any]] = []
+        old: set[str | None] = set()
         encoded = vector_format(self.store.about.format).encode(vectors)
         for page, payload in zip(pages, pack(encoded), strict=True):
-            page = self._save_picture(page, hashes[page.id])
-            fields = {
-                "payload": payload,
-                "content_hash": hashes[page.id],
-                "mode": self.options.mode,
-            }
-            metadata = records.to_metadata(page, **fields)
+            image, digest = page.load_image(), hashes[page.id]
+            if image is not None:  # kept as a file; the page goes on without its pixels
+                name = self.pictures.save(image, page.id, digest)
+                page = replace(page, image=None, image_path=name)
+            metadata = records.to_metadata(Record(page, payload, digest, self.options.mode))
             if page.id in replaced:
                 metadata |= records.keys_gone(replaced[page.id], metadata)
+                old.add(replaced[page.id].page.image_path)
             metadatas.append(metadata)
-        ids = [page.id for page in pages]
-        change = self.store.upsert(ids, vectors[:, 0], metadatas)
-        self.hand_over.note(replace(change, vectors=encoded))
-        old = {record.page.image_path for record in replaced.values()}
+        change = self.store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
+        self._note(replace(change, vectors=encoded))
         self.pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
-
-    def _inputs(
-        self, pages: Sequence[Page], stored: Mapping[str, Record]
-    ) -> tuple[list[Page], list[Input]]:
-        """Pages that can be read, with what the encoder is given; the others are reported."""
-        readable, inputs = [], []
-        modalities = self.encoder().modalities if pages else frozenset()
-        for page in pages:
-            records.check_metadata(page.metadata, page.id)
-            try:
-                with self._timed("ocr"):
-                    page, value = page_input(
-                        page, self.options.mode, modalities, ocr=self.options.ocr
-                    )
-            except PageError as error:
-                self.report.skipped.append(error)
-                if page.id in stored:
-                    self._remove([page.id])
-                continue
-            readable.append(page)
-            inputs.append(value)
-        return readable, inputs
 
     def _remove(self, ids: Sequence[str]) -> None:
         """Delete pages that are no more."""
         if ids:  # else a write would be recorded, and everybody look for it
-            self.hand_over.note(remove_pages(self.store, self.pictures, ids))
+            self._note(self.index.take_out(ids))
             self.report.removed += len(ids)
 
-    def _save_picture(self, page: Page, content_hash: str) -> Page:
-        """Keep the picture as a file; the page goes on without its pixels."""
-        image = page.load_image()
-        if image is None:
-            return page
-        name = self.pictures.save(image, page.id, content_hash)
-        return replace(page, image=None, image_path=name)
+    def _note(self, change: Change) -> None:
+        """Gather a change; it is handed over later."""
+        if self._of_use:
+            self._changes.append(change)
+            self._bytes += change.bytes
 
+    def _hand_over(self) -> None:
+        """Hand over what has gathered; no write may be under way.
 
-def remove_pages(store: ChromaStore, pictures: PictureFolder, ids: Sequence[str]) -> Change:
-    """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
-    names: set[str | None] = {
-        record.page.image_path
-        for record in store.get(ids).values()
-        if record.page.image_path is not None
-    }
-    change = store.delete(ids)
-    pictures.remove(names)
-    return change
+        Until then it is in the index but not in the mapped copy: after a kill, the next search
+        notices what is missing, and reads it from Chroma.
+        """
+        changes, self._changes, self._bytes = self._changes, [], 0
+        self._of_use = self._of_use and self.index.hand_over(changes)
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from metaembed_rag.errors import ModelMismatchError, StoreError
 from metaembed_rag.model.base import Encoder, dimensions
@@ -105,12 +105,8 @@ def open_parts(
         made_of = encoder or load_encoder(DEFAULT_MODEL, device)
         return _collection_model(made_of, settings)
 
-    store = ChromaStore.open(
-        where,
-        new if create else None,
-        collection=collection,
-        headers=settings.get("headers"),
-    )
+    may_make, headers = new if create else None, settings.get("headers")
+    store = ChromaStore.open(where, may_make, collection=collection, headers=headers)
     if made_of is not None:
         _check_model(store, made_of)
     _check_storage(store, settings)
@@ -122,8 +118,7 @@ def load_encoder(name: str, device: str | None = None) -> Encoder:
     """A model by its name, on a device or on the best there is."""
     from metaembed_rag.model import MetaEmbedEncoder
 
-    encoder: Encoder = MetaEmbedEncoder.from_pretrained(name, device=device)
-    return encoder
+    return MetaEmbedEncoder.from_pretrained(name, device=device)
 
 
 def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionModel:
@@ -149,15 +144,13 @@ def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionMod
 
 def _check_storage(store: ChromaStore, settings: OpenSettings) -> None:
     """Refuse to open an index as if it stored its vectors otherwise than it does."""
-    spoken = {"vectors": "{} vectors a page", "format": "{} vectors", "dimension": "{} values"}
-    asked: Mapping[str, Any] = settings
+    spoken = {"vectors": "vectors a page", "format": "vectors", "dimension": "values a vector"}
     for name, words in spoken.items():
-        value, stored = asked.get(name), getattr(store.about, name)
+        value, stored = dict(settings).get(name), getattr(store.about, name)
         if value not in (None, stored):
             raise ModelMismatchError(
-                f"the index at {store.where} stores {words.format(stored)}"
-                f"{' a vector' if name == 'dimension' else ''}, not {value}; open it without "
-                f"{name}=, or index again into another folder"
+                f"the index at {store.where} stores {stored} {words}, not {value}; open it "
+                f"without {name}=, or index again into another folder"
             )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input, Mode, page_input
+from metaembed_rag.model.inputs import Mode, page_inputs
 from metaembed_rag.pages import Page
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.vectors.formats import Encoded, vector_format
@@ -50,25 +50,12 @@ def encoded_as_stored(
         pages: Are not stored here either.
         mode: What of a page is encoded.
         batch_size: Pages encoded at a time.
-        on_skip: Called with the error of each page that has nothing to read; without it the error
-            is raised.
+        on_skip: As for :func:`page_inputs`.
 
     Returns:
-        The pages, with OCR text where that was read; their vectors, shape (pages, R, …), None
-        where there is no page.
+        The pages; their vectors, shape (pages, R, …), None where there is no page.
     """
-    readable: list[Page] = []
-    inputs: list[Input] = []
-    for page in pages:
-        try:
-            page, value = page_input(page, mode, encoder.modalities)
-        except PageError as error:
-            if on_skip is None:
-                raise
-            on_skip(error)
-        else:
-            readable.append(page)
-            inputs.append(value)
+    readable, inputs = page_inputs(pages, mode, encoder.modalities, on_skip=on_skip)
     if not readable:
         return [], None
     vectors = encoder.encode_document(inputs, batch_size=batch_size)

@@ -233,7 +233,8 @@ class Interloper:
     """Writes to the same collection in the middle of somebody's ``add``, without its lock."""
 
     def __init__(self, index: PageIndex, path: Path) -> None:
-        self.other = ChromaStore.open(index._store.where, None, collection=index._store.name)
+        places = index._store.places
+        self.other = ChromaStore.open(places.where, None, collection=places.collection)
         self.index = PageIndex.open(path / "elsewhere", encoder())
         self.calls = 0
 

@@ -6,13 +6,19 @@ reads (:func:`page_input`, :func:`query_input`), and the encoder reads it as an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from PIL import Image
 
-from metaembed_rag.errors import MissingExtraError, ModalityError, ModelError, NothingToReadError
+from metaembed_rag.errors import (
+    MissingExtraError,
+    ModalityError,
+    ModelError,
+    NothingToReadError,
+    PageError,
+)
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import to_rgb
 
@@ -58,6 +64,33 @@ def page_input(
         return page, image
     read = _read_by_ocr(page, image, ocr)
     return (page, read) if text else (replace(page, text=read, text_from_ocr=True), read)
+
+
+def page_inputs(
+    pages: Iterable[Page],
+    mode: Mode,
+    modalities: frozenset[str],
+    *,
+    ocr: bool = True,
+    on_skip: Callable[[PageError], None] | None,
+) -> tuple[list[Page], list[Input]]:
+    """Those pages that can be read, with what the encoder is given; see :func:`page_input`.
+
+    ``on_skip`` is called with the error of each other page; without it the error is raised.
+    """
+    readable: list[Page] = []
+    inputs: list[Input] = []
+    for page in pages:
+        try:
+            page, value = page_input(page, mode, modalities, ocr=ocr)
+        except PageError as error:
+            if on_skip is None:
+                raise
+            on_skip(error)
+        else:
+            readable.append(page)
+            inputs.append(value)
+    return readable, inputs
 
 
 def query_input(query: Input, modalities: frozenset[str]) -> Input:

@@ -99,7 +99,7 @@ class PageSearcher:
             return None
         try:
             with self._opening:
-                self._cache = self._cache or VectorCache.open(self._store)
+                self._cache = self._cache or VectorCache(self._store)
             return ask(self._cache)
         except CacheError as error:
             self._without = True  # trying again would read every record again

@@ -21,7 +21,6 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.search import cascade
 from metaembed_rag.search.cascade import Found
 from metaembed_rag.search.plan import Plan, QueryPlan
-from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.levels import CachedVectors
 from metaembed_rag.store.records import Record
@@ -177,8 +176,7 @@ class StoredPages:
     ) -> dict[str, float]:
         if not group:
             return {}
-        about = self._store.about
-        pages = records.unpack_vectors(group, about.dimension, budget.r_c, about.format)
+        pages = self._store.about.unpack(group, budget.r_c)
         ids = [record.page.id for record in group]
         return dict(zip(ids, scores_of(query, pages, budget).tolist(), strict=True))
 

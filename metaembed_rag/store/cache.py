@@ -14,14 +14,10 @@ minute for all: so what a writer wrote whose clock is far behind is noticed afte
 
 from __future__ import annotations
 
-import atexit
 import logging
-import shutil
-import tempfile
 import threading
 import time
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +25,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from metaembed_rag.errors import CacheError, IndexLockedError
-from metaembed_rag.store import records
+from metaembed_rag.store import places, records
 from metaembed_rag.store.changes import Change, are_all_between
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.level_writer import CacheWriter, compact, write_manifest
@@ -53,35 +49,29 @@ _log = logging.getLogger(__name__)
 
 
 class VectorCache:
-    """The mapped vectors of a store. Use :meth:`open`.
+    """The mapped vectors of a store.
 
     Args:
         store: Holds the records.
-        folder: Where the files lie.
+        folder: Where the files lie; by default the store's place for them, or for memory a
+            temporary folder.
+
+    Raises:
+        CacheError: There is no place for a temporary folder.
     """
 
-    def __init__(self, store: ChromaStore, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, store: ChromaStore, folder: Path | None = None) -> None:
+        try:
+            folder = folder or store.places.vectors
+            self.folder = folder or places.temporary_folder("metaembed_cache_")
+        except OSError as error:
+            raise CacheError(f"no temporary folder can be made for the vectors: {error}") from error
         self._store = store
         self._lock = threading.Lock()
         self._vectors: CachedVectors | None = None
         self._revision: Hashable | None = None
         self._mark: str | None = None
         self._look_at_all = 0.0
-
-    @classmethod
-    def open(cls, store: ChromaStore, folder: Path | None = None) -> VectorCache:
-        """The cache of a store.
-
-        Args:
-            store: An open store.
-            folder: Where the files lie; by default ``cache/<collection>`` inside an index's
-                folder, in the user's cache folder for a server, in a temporary one for memory.
-
-        Raises:
-            CacheError: There is no place for a temporary folder.
-        """
-        return cls(store, folder or default_folder(store))
 
     @property
     def header(self) -> Header:
@@ -102,8 +92,7 @@ class VectorCache:
         """
         with self._lock:
             revision = self._store.revision()
-            same = revision is not None and revision == self._revision
-            if self._vectors is not None and same:
+            if self._vectors is not None and revision is not None and revision == self._revision:
                 return self._vectors
             found = self._vectors or self._load()
             if found is None or not self._is_current(found):
@@ -145,7 +134,7 @@ class VectorCache:
     def _after(self, found: CachedVectors) -> int | None:
         """Which records of a server to look at; None, all of them, when that was long ago."""
         now = time.monotonic()
-        if self._store.is_server and now < self._look_at_all:
+        if places.is_server(self._store.where) and now < self._look_at_all:
             return found.manifest.newest - _SKEW
         self._look_at_all = now + _LOOK_AT_ALL
         return None
@@ -178,7 +167,8 @@ class VectorCache:
         """Bring the files up to date; again when somebody deletes them meanwhile."""
         for attempt in range(_TRIES):
             try:
-                with self._writing():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(self.folder / _LOCK, timeout=_PATIENCE):
                     return self._update(changes)
             except Timeout:
                 raise IndexLockedError(
@@ -201,12 +191,10 @@ class VectorCache:
         alone = bool(changes and was) and are_all_between(changes, was, mark)
         with CacheWriter(self.folder, self.header, before) as writer:
             update = _Update(self._store, writer, before, changes)
-            if alone:
-                update.take_all()
-            else:
-                update.look()
+            update.run(alone)
             writer.commit(mark or "", update.unsettled(), update.newest)
-            wasteful = writer.dead > max(_DEAD_ROWS, _DEAD_SHARE * writer.row_count)
+            dead = writer.row_count - writer.pages
+            wasteful = dead > max(_DEAD_ROWS, _DEAD_SHARE * writer.row_count)
         if wasteful:
             compact(self.folder, self._whole())
         self._mark = mark
@@ -218,13 +206,6 @@ class VectorCache:
         if found is None:
             raise FileNotFoundError(f"{self.folder} was deleted")
         return found
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Hold the folder's lock."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / _LOCK, timeout=_PATIENCE):
-            yield
 
 
 class _Update:
@@ -252,14 +233,22 @@ class _Update:
         self._new: dict[str, set[str]] = {}
         """Ids of new rows, by stamp."""
 
-    def take_all(self) -> None:
-        """Take what was handed over: nobody but this writer has changed anything."""
-        self._kill([id for id, (_, place) in self._last.items() if place < 0])
-        self._take([id for id, (_, place) in self._last.items() if place >= 0])
+    def run(self, alone: bool) -> None:
+        """Take what was handed over, and read what others have changed.
+
+        Args:
+            alone: Nobody but the writer who hands over has changed anything.
+        """
+        written = [id for id, (_, place) in self._last.items() if place >= 0]
+        if alone:
+            self._kill([id for id, (_, place) in self._last.items() if place < 0])
+            self._take(written)
+        else:
+            self._look(set(written))
         self._kill_vanished()
 
-    def look(self) -> None:
-        """Find out which pages have changed; take what was handed over of them, read the others."""
+    def _look(self, written: set[str]) -> None:
+        """Find out which pages have changed; take those of ``written``, read the others."""
         known = self.before.known_stamps() if self.before else set()
         handed = {stamp for change in self.changes for stamp in change.stamps}
         # Of a page whose stamp is a handed one, the vectors are those of its last change here: a
@@ -267,10 +256,9 @@ class _Update:
         # writes meanwhile is read or, with a stamp that is not known, looked for next time.
         foreign = self.store.written_since(known | handed)
         changed = self.store.written_since(known) if handed else foreign
-        ours = {id for id in changed if self._last.get(id, (0, -1))[1] >= 0} - set(foreign)
+        ours = (written & set(changed)) - set(foreign)
         self._take([id for id in changed if id in ours])
-        self._read_all([id for id in dict.fromkeys([*foreign, *changed]) if id not in ours])
-        self._kill_vanished()
+        self._read([id for id in dict.fromkeys([*foreign, *changed]) if id not in ours])
 
     def _take(self, ids: Sequence[str]) -> None:
         """Add rows of pages that were handed over, by their last change."""
@@ -282,7 +270,7 @@ class _Update:
             change = self.changes[number]
             wanted = [change.ids[place] for place in chosen]
             if change.vectors is None:
-                self._read_all(wanted)
+                self._read(wanted)
             else:
                 stamps = [change.stamps[place] for place in chosen]
                 self._append(wanted, stamps, change.vectors.pages(chosen), change.written)
@@ -297,36 +285,29 @@ class _Update:
         self.newest = max(self.newest, written)
         self.writer.append(ids, stamps, vectors)
 
-    def _read_all(self, ids: Sequence[str]) -> None:
-        for start in range(0, len(ids), _READ_AT_ONCE):
-            self._read(ids[start : start + _READ_AT_ONCE])
-
     def _read(self, ids: Sequence[str]) -> None:
-        found = self.store.get(ids)
-        self._kill([id for id in ids if id not in found])
-        new = [record for record in found.values() if not self._has(record)]
-        if new:
-            about = self.store.about
-            self._append(
-                [record.page.id for record in new],
-                [record.stamp for record in new],
-                records.unpack_vectors(new, about.dimension, about.vectors, about.format),
-                max(record.written for record in new),
-            )
+        """Bring the rows of some pages up to date from their records, some at a time."""
+        for start in range(0, len(ids), _READ_AT_ONCE):
+            wanted = ids[start : start + _READ_AT_ONCE]
+            found = self.store.get(wanted)
+            self._kill([id for id in wanted if id not in found])
+            new = [record for record in found.values() if not self._has(record)]
+            if new:
+                names, stamps = [one.page.id for one in new], [one.stamp for one in new]
+                written = max(one.written for one in new)
+                self._append(names, stamps, self.store.about.unpack(new), written)
 
     def _has(self, record: Record) -> bool:
         """Whether the cache has these very vectors, though their stamp is not a known one."""
         if self.before is None:
             return False
-        [row] = self.before.rows([record.page.id])
-        if row < 0:
+        at = self.before.rows([record.page.id])
+        if at[0] < 0:
             return False
-        at = np.array([row])
         if record.stamp:
             return self.before.stamps(at) == [record.stamp]
-        about = self.store.about
-        had = self.before.take(at, about.vectors)
-        now = records.unpack_vectors([record], about.dimension, about.vectors, about.format)
+        now = self.store.about.unpack([record])
+        had = self.before.take(at, self.store.about.vectors)
         return np.array_equal(had.values, now.values) and np.array_equal(had.scales, now.scales)
 
     def _kill(self, ids: Sequence[str]) -> None:
@@ -364,19 +345,3 @@ class _Update:
             return not missing
         rows = self.before.rows(missing)
         return bool((rows >= 0).all()) and set(self.before.stamps(rows)) <= {stamp}
-
-
-def default_folder(store: ChromaStore) -> Path:
-    """Where the cache of a store lies unless the caller says otherwise."""
-    if store.places.vectors is not None:
-        return store.places.vectors
-    folder = _temporary()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
-def _temporary() -> str:
-    try:
-        return tempfile.mkdtemp(prefix="metaembed_cache_")
-    except OSError as error:
-        raise CacheError(f"no temporary folder can be made for the vectors: {error}") from error

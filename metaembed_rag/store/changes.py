@@ -96,18 +96,18 @@ class WriteLog:
     @contextmanager
     def write(self) -> Iterator[Span]:
         """Leave a new mark when a write is done, also when it failed half-way."""
-        span = self._begin()
+        with self._lock:
+            span = Span(self.mark())
+            self._under_way += 1
+            if self._folder is not None:
+                (self._folder / WRITING).touch()
         try:
             yield span
         finally:
             self._end(span)
 
     def mark(self) -> str | None:
-        """The mark of the last write; None where a write may be half done, and for a server.
-
-        Two equal marks say that no process of this package wrote between, whenever they were
-        read: also days apart, unlike :meth:`revision`.
-        """
+        """The mark of the last write; None where a write may be half done, and for a server."""
         if self._counted:
             return None if self._under_way else str(self._writes)
         if self._folder is None or (self._folder / WRITING).exists():
@@ -135,14 +135,6 @@ class WriteLog:
     def see(self, mark: str) -> None:
         """Note that what was written up to a mark is known here."""
         self._seen = mark
-
-    def _begin(self) -> Span:
-        with self._lock:
-            span = Span(self.mark())
-            self._under_way += 1
-            if self._folder is not None:
-                (self._folder / WRITING).touch()
-            return span
 
     def _end(self, span: Span) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from metaembed_rag.options import normalize_where
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change, WriteLog
 from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_spelling
-from metaembed_rag.store.places import LOCK, MEMORY, Places, is_server
+from metaembed_rag.store.places import LOCK, MEMORY, Places
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.vectors import formats
 
@@ -72,6 +72,17 @@ class CollectionModel:
         """
         return formats.cut_dimension(vectors[:, : self.vectors], self.dimension)
 
+    def unpack(self, found: Sequence[Record], vectors: int | None = None) -> formats.Encoded:
+        """The first ``vectors`` vectors of each record's page; without a number, all of them."""
+        payloads = [record.payload for record in found]
+        format = formats.vector_format(self.format)
+        return formats.unpack(payloads, format, self.dimension, vectors or self.vectors)
+
+    @property
+    def bytes_per_page(self) -> int:
+        """Bytes of a page's vectors, before base64."""
+        return self.vectors * formats.vector_format(self.format).bytes_per_vector(self.dimension)
+
 
 class ChromaStore:
     """One collection of pages. Use :meth:`open`.
@@ -119,30 +130,21 @@ class ChromaStore:
         about = new() if new is not None and is_new_folder(where) else None
         with chroma_errors(where):
             client = connect(where, create=new is not None, headers=headers)
-            found = _find(client, collection)
-            if found is None:
+            try:
+                found = client.get_collection(collection, embedding_function=None)
+            except NotFoundError:
                 if new is None:
                     raise IndexNotFoundError(
                         f"no index named {collection!r} at {where}; make one with "
                         f"`metaembed index PATH --index {where}` or PageIndex.open(…).add(…)"
-                    )
+                    ) from None
                 found = _create(client, collection, about or new())
         return cls(client, where, found, _recorded(found, where))
-
-    @property
-    def name(self) -> str:
-        """The collection's name."""
-        return str(self._collection.name)
 
     @property
     def collection_id(self) -> str:
         """Chroma's id of the collection; another one of the same name has another."""
         return str(self._collection.id)
-
-    @property
-    def is_server(self) -> bool:
-        """Whether it is reached over the network."""
-        return is_server(self.where)
 
     @contextmanager
     def writing(self, timeout: float = 0.0) -> Iterator[None]:
@@ -234,13 +236,15 @@ class ChromaStore:
         """
         out: dict[str, Record] = {}
         ids = list(dict.fromkeys(ids))  # Chroma refuses repeats
-        size = self._records_at_once()
+        limit, encoded = self._client.get_max_batch_size(), self.about.bytes_per_page * 4 // 3
+        size = max(1, min(limit, _MAX_BYTES // (encoded + 4096)))
         with chroma_errors(self.where):
             for start in range(0, len(ids), size):
                 found = self._collection.get(
                     ids=list(ids[start : start + size]), include=["metadatas"]
                 )
-                out.update(_read(found["ids"], found["metadatas"]))
+                pairs = zip(found["ids"], found["metadatas"], strict=True)
+                out |= {id: records.from_metadata(id, metadata) for id, metadata in pairs}
         return out
 
     def candidates(
@@ -249,15 +253,11 @@ class ChromaStore:
         count: int,
         where: Mapping[str, Any] | None = None,
     ) -> list[Record]:
-        """The pages whose first vectors are nearest to a query's, by Chroma's ANN search.
+        """At most ``count`` records by Chroma's ANN search of first vectors, nearest first.
 
         Args:
-            first_vector: Float32 unit vector of shape (D,).
-            count: At most so many.
+            first_vector: The query's, float32 unit vector of shape (D,).
             where: A Chroma filter.
-
-        Returns:
-            Records, nearest first.
         """
         if self._lock is None or not self._lock.is_locked:
             self._see_other_processes()
@@ -270,8 +270,7 @@ class ChromaStore:
             )
         # Chroma's search still knows pages that another process has deleted, but not what they are.
         pairs = zip(found["ids"][0], found["metadatas"][0], strict=True)
-        there = {id: metadata for id, metadata in pairs if metadata is not None}
-        return list(_read(list(there), list(there.values())).values())
+        return [records.from_metadata(*pair) for pair in pairs if pair[1] is not None]
 
     def written_since(self, stamps: Collection[str], *, after: int | None = None) -> list[str]:
         """Ids of pages that were last written by none of the requests with these stamps.
@@ -321,14 +320,10 @@ class ChromaStore:
                 return
             with chroma_errors(self.where):
                 self._client = connect(str(self.places.folder), create=False, headers=None)
-                self._collection = self._client.get_collection(self.name, embedding_function=None)
+                self._collection = self._client.get_collection(
+                    self.places.collection, embedding_function=None
+                )
             self._writes.see(mark)
-
-    def _records_at_once(self) -> int:
-        """Records whose vectors fit a request's bytes."""
-        payload = _vector_bytes(self.about) * 4 // 3
-        limit = int(self._client.get_max_batch_size())
-        return max(1, min(limit, _MAX_BYTES // (payload + 4096)))
 
     def _batches(self, metadatas: Sequence[Mapping[str, Any]]) -> Iterator[slice]:
         """Slices under both of Chroma's limits, records and bytes."""
@@ -344,19 +339,6 @@ class ChromaStore:
             size += bytes_
         if start < len(metadatas):
             yield slice(start, len(metadatas))
-
-
-def _read(ids: Sequence[str], metadatas: Sequence[Any]) -> dict[str, Record]:
-    return {
-        id: records.from_metadata(id, metadata) for id, metadata in zip(ids, metadatas, strict=True)
-    }
-
-
-def _find(client: Any, name: str) -> Any | None:
-    try:
-        return client.get_collection(name, embedding_function=None)
-    except NotFoundError:
-        return None
 
 
 def _create(client: Any, name: str, about: CollectionModel) -> Any:
@@ -385,8 +367,3 @@ def _recorded(collection: Any, where: str) -> CollectionModel:
         )
     known = {field: metadata[key] for field, key in _KEYS.items() if key in metadata}
     return CollectionModel(**known)
-
-
-def _vector_bytes(about: CollectionModel) -> int:
-    """Bytes of a page's vectors, before base64."""
-    return about.vectors * formats.vector_format(about.format).bytes_per_vector(about.dimension)

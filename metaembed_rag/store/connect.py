@@ -58,34 +58,25 @@ def connect(where: str, *, create: bool, headers: Mapping[str, str] | None) -> A
         StoreError: A new folder cannot be made, or holds other files; an address names no host.
     """
     settings = Settings(anonymized_telemetry=False)
-    if where == MEMORY:
-        return _connect_memory(settings)
+    if where == MEMORY:  # a database of its own: Chroma's clients in memory share one by default
+        settings.is_persistent = False
+        database = uuid.uuid4().hex
+        chromadb.AdminClient(settings).create_database(database)
+        return chromadb.EphemeralClient(settings=settings, database=database)
     if is_server(where):
         return _connect_server(where, settings, headers)
     folder = Path(where)
     if not (folder / DATABASE).exists():
         _check_new_folder(folder, create)
     # Chroma shares one database among clients of a process by the spelling of its path; a shared
-    # one may not have seen what other processes wrote.
-    _forget(str(folder.resolve()))
-    return chromadb.PersistentClient(path=str(folder.resolve()), settings=settings)
-
-
-def _forget(path: str) -> None:
-    """Make the next client of a folder read it anew; clients in use keep what they have."""
+    # one may not have seen what other processes wrote. Clients in use keep the one they have.
+    path = str(folder.resolve())
     systems = getattr(SharedSystemClient, "_identifier_to_system", None)
     if systems is None:
         SharedSystemClient.clear_system_cache()
     else:
         systems.pop(path, None)
-
-
-def _connect_memory(settings: Settings) -> Any:
-    """A client of a database of its own: Chroma's in-memory clients share one by default."""
-    settings.is_persistent = False
-    database = uuid.uuid4().hex
-    chromadb.AdminClient(settings).create_database(database)
-    return chromadb.EphemeralClient(settings=settings, database=database)
+    return chromadb.PersistentClient(path=path, settings=settings)
 
 
 def _connect_server(where: str, settings: Settings, headers: Mapping[str, str] | None) -> Any:

@@ -31,7 +31,7 @@ from metaembed_rag.store.levels import (
     row_bytes,
 )
 from metaembed_rag.store.places import replace_file
-from metaembed_rag.vectors.formats import Encoded, VectorFormat, vector_format
+from metaembed_rag.vectors.formats import Encoded
 
 _COPIED_AT_ONCE = 1000
 
@@ -72,12 +72,10 @@ class CacheWriter:
 
     def __init__(self, folder: Path, header: Header, start: CachedVectors | None = None) -> None:
         self.folder, self.header = folder, header
-        self.format: VectorFormat = vector_format(header.format)
         self.generation = start.manifest.generation if start else uuid.uuid4().hex
         self.row_count = len(start) if start else 0
         self._dead = set(np.flatnonzero(~start.alive).tolist()) if start else set()
         self._dead_name = start.manifest.dead if start else ""
-        self._dead_changed = False
         self._numbers = {stamp: n for n, stamp in enumerate(start.every_stamp)} if start else {}
         (folder / self.generation).mkdir(parents=True, exist_ok=True)
         known = start.manifest.files if start else {}
@@ -96,11 +94,6 @@ class CacheWriter:
         """Living rows."""
         return self.row_count - len(self._dead)
 
-    @property
-    def dead(self) -> int:
-        """Dead rows."""
-        return len(self._dead)
-
     def append(self, ids: Sequence[str], stamps: Sequence[str], vectors: Encoded) -> None:
         """Add pages behind those that are there.
 
@@ -112,7 +105,7 @@ class CacheWriter:
         begin = 0
         for number, end in enumerate(level_ends(self.header.vectors)):
             self._write(f"level{number}.values", vectors.values[:, begin:end])
-            if self.format.scaled:
+            if vectors.format.scaled:
                 self._write(f"level{number}.scales", vectors.scales[:, begin:end])
             begin = end
         names = [id.encode() for id in ids]
@@ -126,7 +119,8 @@ class CacheWriter:
         """Declare rows dead; those that are below 0, or dead already, do not matter."""
         before = len(self._dead)
         self._dead.update(int(row) for row in rows if row >= 0)
-        self._dead_changed = self._dead_changed or len(self._dead) > before
+        if len(self._dead) > before:
+            self._dead_name = ""  # what that file says is no longer all
 
     def commit(self, mark: str = "", unsettled: Collection[str] = (), newest: int = 0) -> None:
         """Make everything count, and remove the files of generations before.
@@ -172,10 +166,9 @@ class CacheWriter:
 
     def _write_dead(self) -> dict[str, tuple[int, int]]:
         data = np.array(sorted(self._dead), dtype="<i8").tobytes()
-        if self._dead_changed or not self._dead_name:
+        if not self._dead_name:
             self._dead_name = f"dead.{uuid.uuid4().hex}"
             replace_file(self.folder / self.generation / self._dead_name, data, lasting=True)
-            self._dead_changed = False
         return {self._dead_name: (len(data), zlib.crc32(data))}
 
     def _remove_old(self) -> None:

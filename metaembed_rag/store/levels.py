@@ -23,6 +23,7 @@ writer appended is cut off by the next one.
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from collections import Counter
@@ -36,7 +37,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.vectors.formats import Encoded, vector_format
+from metaembed_rag.vectors.formats import Encoded, unit_scales, vector_format
+from metaembed_rag.vectors.integers import first_vectors, side_by_side
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -110,12 +112,10 @@ class Manifest:
             ValueError: It is damaged, or of another version.
         """
         outer = json.loads(text)
-        if not isinstance(outer, dict) or outer.keys() != {"manifest", "crc32"}:
+        whole = isinstance(outer, dict) and outer.keys() == {"manifest", "crc32"}
+        if not whole or zlib.crc32(str(outer["manifest"]).encode()) != outer["crc32"]:
             raise ValueError("the manifest is damaged")
-        inner = str(outer["manifest"])
-        if zlib.crc32(inner.encode()) != outer["crc32"]:
-            raise ValueError("the manifest is damaged")
-        values = json.loads(inner)
+        values = json.loads(outer["manifest"])
         if values["header"].get("version") != VERSION:
             raise ValueError("the manifest is of another version")
         values["header"] = Header(**values["header"])
@@ -176,14 +176,12 @@ class CachedVectors:
     @cached_property
     def ids(self) -> NDArray[np.object_]:
         """The page id of each row, dead ones too; shape (rows,)."""
-        ends = self._id_ends.tolist()
-        starts = [0, *ends][: len(ends)]
+        spans = itertools.pairwise([0, *self._id_ends.tolist()])
         if self._text.isascii():
             text = self._text.decode("ascii")
-            found = [text[start:end] for start, end in zip(starts, ends, strict=True)]
+            found = [text[start:end] for start, end in spans]
         else:
-            data = self._text
-            found = [data[start:end].decode() for start, end in zip(starts, ends, strict=True)]
+            found = [self._text[start:end].decode() for start, end in spans]
         return np.array([*found, None], dtype=object)[:-1]  # (rows,), also for no row
 
     def rows(self, ids: Iterable[str]) -> NDArray[np.int64]:
@@ -207,22 +205,13 @@ class CachedVectors:
         pairs = zip(numbers.tolist(), counts.tolist(), strict=True)
         return Counter({self.every_stamp[number]: count for number, count in pairs if number >= 0})
 
-    def level(self, number: int) -> Encoded:
-        """One level, mapped: values (rows, vectors of the level, width), scales beside them."""
-        return self._levels[number]
-
     def levels(self, r_c: int) -> list[Encoded]:
         """The levels that hold the first ``r_c`` vectors, mapped, the last one cut to them."""
-        starts = (0, *self.ends[:-1])
-        pairs = zip(starts, self._levels, strict=True)
-        return [level.first(r_c - start) for start, level in pairs if start < r_c]
+        return first_vectors(self._levels, r_c)
 
     def take(self, rows: NDArray[np.int64], r_c: int) -> Encoded:
         """The first ``r_c`` vectors of some rows, copied side by side; shape (rows, r_c, width)."""
-        parts = self.levels(r_c)
-        values = np.concatenate([part.values[rows] for part in parts], axis=1)
-        scales = np.concatenate([part.scales[rows] for part in parts], axis=1)
-        return Encoded(self.format, self.header.dimension, values, scales)
+        return side_by_side(self.levels(r_c), rows)
 
     def check_ids(self) -> None:
         """See that each page has one living row: of 100,000, 16 ms after :attr:`ids`.
@@ -262,10 +251,9 @@ class CachedVectors:
         dimension, rows = self.header.dimension, self.manifest.rows
         shape = (rows, count, self.format.width(dimension))
         values = _mapped(self._folder / f"level{number}.values", self.format.dtype, shape)
-        if not self.format.scaled:
-            ones = np.broadcast_to(np.float16(1), (rows, count))
-            return Encoded(self.format, dimension, values, ones)
-        scales = _mapped(self._folder / f"level{number}.scales", np.dtype("<f2"), (rows, count))
+        scales = unit_scales(values)
+        if self.format.scaled:
+            scales = _mapped(self._folder / f"level{number}.scales", np.dtype("<f2"), shape[:2])
         return Encoded(self.format, dimension, values, scales)
 
 
@@ -275,7 +263,7 @@ def row_bytes(header: Header) -> dict[str, int]:
     width = format.width(header.dimension) * format.dtype.itemsize
     ends = level_ends(header.vectors)
     bytes_ = {ENDS: 8, ROW_STAMPS: 4}
-    for number, (start, end) in enumerate(zip((0, *ends), ends, strict=False)):
+    for number, (start, end) in enumerate(itertools.pairwise((0, *ends))):
         bytes_[f"level{number}.values"] = (end - start) * width
         if format.scaled:
             bytes_[f"level{number}.scales"] = (end - start) * 2

@@ -7,15 +7,12 @@ rendering a PDF page takes. A page of text at 896 pixels is about 100 KB.
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaembed_rag.store.places import Places, replacing
+from metaembed_rag.store.places import Places, replacing, temporary_folder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,9 +39,7 @@ class PictureFolder:
     @classmethod
     def temporary(cls) -> PictureFolder:
         """A folder that is removed when the process ends."""
-        folder = tempfile.mkdtemp(prefix="metaembed_pictures_")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return cls(Path(folder))
+        return cls(temporary_folder("metaembed_pictures_"))
 
     def save(self, image: Image.Image, page_id: str, content_hash: str) -> str:
         """Write a picture and return its name, relative to the folder.

@@ -17,10 +17,12 @@ These paths are part of the format: what an older version has left is found ther
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,26 +72,18 @@ class Places:
 
         Each collection has its own, so that no tenant's deletion takes another's picture away.
         """
-        if self.folder is not None:
-            return self.folder / _PICTURES / self.collection
-        return self._of_user(_PICTURES)
+        return self._place(_PICTURES, self.collection, "")
 
     @property
     def calibration(self) -> Path | None:
         """The file of the calibration; None for memory."""
         name = f"{self.collection}.json"
-        if self.folder is not None:
-            return self.folder / _CALIBRATION / name
-        of_user = self._of_user(_CALIBRATION)
-        return None if of_user is None else of_user / name
+        return self._place(_CALIBRATION, name, name)
 
     def lexical(self, stemmer: str | None) -> Path | None:
         """The folder of what word search derives with a stemmer; None for memory."""
         kind = stemmer or "plain"
-        if self.folder is not None:
-            return self.folder / _LEXICAL / self.collection / kind
-        of_user = self._of_user(_LEXICAL)
-        return None if of_user is None else of_user / kind
+        return self._place(_LEXICAL, f"{self.collection}/{kind}", kind)
 
     @property
     def vectors(self) -> Path | None:
@@ -102,11 +96,13 @@ class Places:
         digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
         return _user_folder("vectors", f"{_as_name(place)}_{digest}")
 
-    def _of_user(self, what: str) -> Path | None:
-        """Where this user keeps files of a server's collection; None for memory."""
+    def _place(self, what: str, inside: str, of_user: str) -> Path | None:
+        """``inside`` an index's folder, or what is ``of_user`` for a server; None for memory."""
+        if self.folder is not None:
+            return self.folder / what / inside
         if not is_server(self.where):
             return None
-        return _user_folder(what, _as_name(f"{self.where}_{self.collection}"))
+        return _user_folder(what, _as_name(f"{self.where}_{self.collection}")) / of_user
 
 
 def _user_folder(what: str, name: str) -> Path:
@@ -115,6 +111,13 @@ def _user_folder(what: str, name: str) -> Path:
 
 def _as_name(place: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", place)
+
+
+def temporary_folder(prefix: str) -> Path:
+    """A new folder that is removed when the process ends."""
+    folder = tempfile.mkdtemp(prefix=prefix)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @contextmanager

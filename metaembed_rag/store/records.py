@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.pages import Page
-from metaembed_rag.vectors.formats import DEFAULT, Encoded, unpack, vector_format
 
 SOURCE, PAGE = "source", "page"
 """Fields of a page that a ``where`` filter can name, beside the user's own metadata."""
@@ -66,31 +65,30 @@ class StampedText:
     request_size: int = 1
 
 
-def to_metadata(page: Page, *, payload: str, content_hash: str, mode: str) -> dict[str, Any]:
-    """The metadata of a page's record: the user's, then ours.
+def to_metadata(record: Record) -> dict[str, Any]:
+    """The metadata of a page's record but for stamp and time: the user's, then ours.
 
     Raises:
         MetadataError: The user's metadata would be refused, changed or harmful.
     """
+    page = record.page
     check_metadata(page.metadata, page.id)
     metadata = {
         **page.metadata,
         SOURCE: page.source,
         PAGE: page.number,
         TEXT: page.text,
-        HASH: content_hash,
+        HASH: record.content_hash,
         DIGEST: page.source_digest,
-        MODE: mode,
+        MODE: record.mode,
         SETTINGS: page.settings,
         OCR: page.text_from_ocr,
         IMAGE_HASH: page.picture_hash(),
-        VECTORS: payload,
+        VECTORS: record.payload,
+        IMAGE: page.image_path,
+        COUNT: page.page_count,
     }
-    if page.image_path is not None:
-        metadata[IMAGE] = page.image_path
-    if page.page_count is not None:
-        metadata[COUNT] = page.page_count
-    return metadata
+    return {key: value for key, value in metadata.items() if value is not None}
 
 
 def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
@@ -113,14 +111,8 @@ def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
         text_from_ocr=metadata[OCR],
         image_hash=metadata[IMAGE_HASH],
     )
-    return Record(
-        page,
-        metadata[VECTORS],
-        metadata[HASH],
-        metadata[MODE],
-        metadata.get(STAMP, ""),
-        metadata.get(WRITTEN, 0),
-    )
+    request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
+    return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request)
 
 
 def new_stamp(count: int) -> str:
@@ -138,8 +130,7 @@ def keys_gone(old: Record, metadata: Mapping[str, Any]) -> dict[str, None]:
 
     Chroma merges the metadata of an upsert or update into what is there; a None removes a key.
     """
-    before = to_metadata(old.page, payload="", content_hash="", mode="")
-    return dict.fromkeys(before.keys() - metadata.keys())
+    return dict.fromkeys(to_metadata(old).keys() - metadata.keys())
 
 
 def same_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -148,14 +139,6 @@ def same_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     Chroma 1.5.9 gives some floats back one unit in the last place off.
     """
     return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
-
-
-def unpack_vectors(
-    records: Sequence[Record], dimension: int, vectors: int, format: str = DEFAULT
-) -> Encoded:
-    """The first ``vectors`` vectors of each record's page."""
-    payloads = [record.payload for record in records]
-    return unpack(payloads, vector_format(format), dimension, vectors)
 
 
 def check_metadata(metadata: Mapping[str, Any], id: str) -> None:
@@ -199,8 +182,6 @@ def _value_problem(value: Any) -> str | None:
 
 
 def _scalar_problem(value: Any) -> str | None:
-    if isinstance(value, bool):
-        return None
     if isinstance(value, int):
         return None if -_INT64 <= value < _INT64 else "is a whole number beyond 64 bits"
     if isinstance(value, float):

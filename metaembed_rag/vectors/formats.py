@@ -53,6 +53,16 @@ class Quantized:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def format(self) -> VectorFormat:
+        """int8, so that one function can read these and :class:`Encoded`."""
+        return FORMATS["int8"]
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return int(self.values.shape[2])
+
     def dequantize(self) -> NDArray[np.float32]:
         """The vectors in float32, shape (pages, R, D); at most half a scale from the originals."""
         return self.values * self.scales.astype(np.float32)[..., None]
@@ -64,9 +74,7 @@ def quantize(vectors: NDArray[np.float32]) -> Quantized:
     The error of a value is at most half the vector's scale, about max |v| / 254 (symmetric
     absolute-maximum quantisation). A vector of zeros stays one.
     """
-    vectors = np.asarray(vectors, dtype=np.float32)
-    scales, steps = scales_for(vectors, _INT8_MAX)
-    return Quantized(np.rint(vectors / steps[..., None]).astype(np.int8), scales)
+    return FORMATS["int8"].encode(vectors).as_int8()
 
 
 def scales_for(
@@ -103,16 +111,21 @@ class VectorFormat(ABC):
     scaled = True
 
     @abstractmethod
-    def width(self, dimension: int) -> int:
-        """Stored values (of ``dtype``) of a vector of ``dimension``."""
+    def rounded(self, vectors: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float16]]:
+        """Float32 vectors of shape (pages, R, D) as stored values and scales."""
 
-    @abstractmethod
     def encode(self, vectors: NDArray[np.float32]) -> Encoded:
         """Float32 vectors of shape (pages, R, D) in this format."""
+        vectors = np.asarray(vectors, dtype=np.float32)
+        return Encoded(self, vectors.shape[-1], *self.rounded(vectors))
 
-    @abstractmethod
+    def width(self, dimension: int) -> int:
+        """Stored values (of ``dtype``) of a vector of ``dimension``."""
+        return dimension
+
     def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
         """Stored values of shape (…, width) as plain numbers of shape (…, D), scales aside."""
+        return values
 
     def bytes_per_vector(self, dimension: int) -> int:
         """Bytes of a vector of ``dimension`` with its scale."""
@@ -170,29 +183,16 @@ class Encoded:
 class _Fp16(VectorFormat):
     name, dtype, scaled = "fp16", np.dtype("<f2"), False
 
-    def width(self, dimension: int) -> int:
-        return dimension
-
-    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
-        values = np.asarray(vectors, dtype=self.dtype)
-        return Encoded(self, values.shape[-1], values, _ones(values))
-
-    def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
-        return values
+    def rounded(self, vectors: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float16]]:
+        return vectors.astype(self.dtype), unit_scales(vectors)
 
 
 class _Int8(VectorFormat):
     name, dtype = "int8", np.dtype("i1")
 
-    def width(self, dimension: int) -> int:
-        return dimension
-
-    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
-        quantized = quantize(vectors)
-        return Encoded(self, vectors.shape[-1], quantized.values, quantized.scales)
-
-    def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
-        return values
+    def rounded(self, vectors: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float16]]:
+        scales, steps = scales_for(vectors, _INT8_MAX)
+        return np.rint(vectors / steps[..., None]).astype(np.int8), scales
 
 
 class _Int4(VectorFormat):
@@ -207,15 +207,13 @@ class _Int4(VectorFormat):
     def width(self, dimension: int) -> int:
         return -(-dimension // 2)
 
-    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
-        vectors = np.asarray(vectors, dtype=np.float32)
+    def rounded(self, vectors: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float16]]:
         scales, steps = scales_for(vectors, 2 * _HALF)
         codes = np.floor(vectors / (2 * steps[..., None])) + _HALF
         codes = codes.clip(0, 2 * _HALF - 1).astype(np.uint8)
         if vectors.shape[-1] % 2:
             codes = np.concatenate([codes, np.zeros_like(codes[..., :1])], axis=-1)
-        values = codes[..., 0::2] | (codes[..., 1::2] << 4)
-        return Encoded(self, vectors.shape[-1], values, scales)
+        return codes[..., 0::2] | (codes[..., 1::2] << 4), scales
 
     def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
         codes = np.empty((*values.shape, 2), dtype=np.int8)
@@ -237,10 +235,8 @@ class _Bits(VectorFormat):
     def width(self, dimension: int) -> int:
         return -(-dimension // 8)
 
-    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
-        vectors = np.asarray(vectors, dtype=np.float32)
-        scales = np.abs(vectors).mean(axis=-1).astype(np.float16)
-        return Encoded(self, vectors.shape[-1], np.packbits(vectors >= 0, axis=-1), scales)
+    def rounded(self, vectors: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float16]]:
+        return np.packbits(vectors >= 0, axis=-1), np.abs(vectors).mean(axis=-1).astype(np.float16)
 
     def whole(self, values: NDArray[Any], dimension: int) -> NDArray[Any]:
         bits = np.unpackbits(values, axis=-1, count=dimension).view(np.int8)
@@ -287,7 +283,8 @@ def unpack(payloads: Sequence[str], format: VectorFormat, dimension: int, vector
         raise ValueError(f"a stored page holds fewer than {vectors} vectors of {dimension} values")
     packed = np.frombuffer(data, dtype=layout).reshape(len(payloads), vectors)
     values = packed["values"]
-    return Encoded(format, dimension, values, packed["scale"] if format.scaled else _ones(values))
+    scales = packed["scale"] if format.scaled else unit_scales(values)
+    return Encoded(format, dimension, values, scales)
 
 
 def cut_dimension(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
@@ -302,6 +299,6 @@ def cut_dimension(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.fl
     return np.asarray(cut / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 
-def _ones(values: NDArray[Any]) -> NDArray[np.float16]:
+def unit_scales(values: NDArray[Any]) -> NDArray[np.float16]:
     """A scale of 1 for each vector, which takes no memory."""
     return np.broadcast_to(np.float16(1), values.shape[:2])

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ from metaembed_rag.vectors.formats import Encoded, Quantized
 
 Vectors = Quantized | Encoded
 """The vectors of a level: of shape (pages, r, ...), int8 or in any format."""
+
+_V = TypeVar("_V", bound=Vectors)
 
 _EXACT = 1040
 """Values of a dot product of int8 that float32 adds exactly: 1040 * 127 * 127 < 2 ** 24."""
@@ -123,9 +125,9 @@ def maxsim_levels(
     scores = np.empty((len(ready), pages), dtype=np.float32)
     if scores.size:
         found = native.kernel()
-        whole = all(_kind(level) in native.KINDS for level in levels)
+        whole = all(level.format.name in native.KINDS for level in levels)
         way = _native if found.library is not None and whole else _portable
-        way(found, ready, levels, chosen, scores, best, threads or thread_count())
+        way(_Task(ready, levels, chosen, scores, best, threads or thread_count()), found)
     return scores
 
 
@@ -151,29 +153,33 @@ def maxsim_unrounded(
     scores = np.empty((len(first), len(rows)), dtype=np.float32)
     step = max(1, _BLOCK_VALUES // (budget.r_c * query.values.shape[-1]))
     for start, end in _spans(len(rows), step):
-        side_by_side = [_taken(cut, rows[start:end])]
-        scores[:, start:end] = _block_scores(first, side_by_side, slice(None), True)
+        # Side by side: one product takes half as long as five.
+        block = [side_by_side(cut, rows[start:end])]
+        scores[:, start:end] = _block_scores(first, block, slice(None), True)
     return scores
 
 
-def _taken(levels: Sequence[Vectors], rows: NDArray[np.int64]) -> Vectors:
-    """Some pages' vectors of all levels side by side: one product takes half as long as five."""
+def side_by_side(levels: Sequence[_V], rows: NDArray[np.int64]) -> _V:
+    """Some pages' vectors of all levels, copied; of one format, shape (rows, R, ...)."""
     values = np.concatenate([level.values[rows] for level in levels], axis=1)
     scales = np.concatenate([level.scales[rows] for level in levels], axis=1)
     return replace(levels[0], values=values, scales=scales)
 
 
-def first_vectors(levels: Sequence[Vectors], vectors: int, *, after: int = 0) -> list[Vectors]:
+def first_vectors(levels: Sequence[_V], vectors: int, *, after: int = 0) -> list[_V]:
     """The levels that hold the first ``vectors`` vectors of each page; the last one may be cut.
 
     With ``after``, those beyond the first ``after`` of them.
     """
-    found: list[Vectors] = []
+    found: list[_V] = []
     begin = 0
     for level in levels:
         end = begin + level.values.shape[1]
         if max(begin, after) < min(end, vectors):
-            found.append(_cut(level, max(0, after - begin), vectors - begin))
+            if begin < after or vectors < end:
+                part = np.s_[:, max(0, after - begin) : vectors - begin]
+                level = replace(level, values=level.values[part], scales=level.scales[part])
+            found.append(level)
         begin = end
     return found
 
@@ -187,17 +193,6 @@ def thread_count() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 
-def _cut(level: Vectors, begin: int, end: int) -> Vectors:
-    if begin == 0 and end >= level.values.shape[1]:
-        return level
-    part = np.s_[:, begin:end]
-    return replace(level, values=level.values[part], scales=level.scales[part])
-
-
-def _kind(level: Vectors) -> str:
-    return level.format.name if isinstance(level, Encoded) else "int8"
-
-
 def _check_rows(rows: NDArray[np.int64] | None, levels: Sequence[Vectors]) -> None:
     """The kernel reads where a row says: outside of the array, if that is what it says."""
     pages = min(len(level) for level in levels)
@@ -209,37 +204,38 @@ def _spans(pages: int, step: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + step, pages)) for start in range(0, pages, step))
 
 
-def _native(
-    found: native.Kernel,
-    queries: QuantizedQueries,
-    levels: Sequence[Vectors],
-    rows: NDArray[np.int64] | None,
-    scores: NDArray[np.float32],
-    best: NDArray[np.float32] | None,
-    threads: int,
-) -> None:
-    query, kept = native.pack_queries(queries.values, queries.scales)
-    dense = [_dense(level) for level in levels]
-    places = (native.Level * len(levels))(*map(_place, dense))
-    step = min(_PAGES_A_CALL, -(-scores.shape[1] // threads))
+@dataclass(frozen=True)
+class _Task:
+    """What :func:`maxsim_levels` is to score; ``scores`` and ``best`` are written."""
+
+    queries: QuantizedQueries
+    levels: Sequence[Vectors]
+    rows: NDArray[np.int64] | None
+    scores: NDArray[np.float32]
+    best: NDArray[np.float32] | None
+    threads: int
+
+    def run(self, work: Callable[[tuple[int, int]], None], step: int) -> None:
+        """Score ``step`` pages at a time, in threads: ctypes and torch release Python's lock."""
+        spans = list(_spans(self.scores.shape[1], step))
+        if self.threads == 1 or len(spans) == 1:
+            for span in spans:
+                work(span)
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(work, spans))
+
+
+def _native(task: _Task, found: native.Kernel) -> None:
+    query, kept = native.pack_queries(task.queries.values, task.queries.scales)
+    dense = [_dense(level) for level in task.levels]
+    places = (native.Level * len(dense))(*map(_place, dense))
 
     def work(span: tuple[int, int]) -> None:
-        native.score(found, query, places, rows, span, scores, best)
+        native.score(found, query, places, task.rows, span, task.scores, task.best)
 
-    _in_threads(work, list(_spans(scores.shape[1], step)), threads)
+    task.run(work, min(_PAGES_A_CALL, -(-task.scores.shape[1] // task.threads)))
     del kept, dense  # until here the kernel read from them
-
-
-def _in_threads(
-    work: Callable[[tuple[int, int]], None], spans: list[tuple[int, int]], threads: int
-) -> None:
-    """Threads, not processes: ctypes and torch release the interpreter's lock."""
-    if threads == 1 or len(spans) == 1:
-        for span in spans:
-            work(span)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, spans))
 
 
 def _dense(level: Vectors) -> Vectors:
@@ -248,43 +244,26 @@ def _dense(level: Vectors) -> Vectors:
     if together and level.scales.dtype == np.float16:
         return level
     values, scales = np.ascontiguousarray(level.values), level.scales.astype(np.float16)
-    if isinstance(level, Encoded):
-        return Encoded(level.format, level.dimension, values, scales)
-    return Quantized(values, scales)
+    return replace(level, values=values, scales=scales)
 
 
 def _place(level: Vectors) -> native.Level:
-    values, scales = level.values, level.scales
-    return native.Level(
-        values.ctypes.data,
-        scales.ctypes.data,
-        *values.strides[:2],
-        *scales.strides,
-        values.shape[1],
-        native.KINDS[_kind(level)],
-    )
+    pointers = level.values.ctypes.data, level.scales.ctypes.data
+    steps = *level.values.strides[:2], *level.scales.strides
+    return native.Level(*pointers, *steps, level.values.shape[1], native.KINDS[level.format.name])
 
 
-def _portable(
-    _: native.Kernel,
-    queries: QuantizedQueries,
-    levels: Sequence[Vectors],
-    rows: NDArray[np.int64] | None,
-    scores: NDArray[np.float32],
-    best: NDArray[np.float32] | None,
-    threads: int,
-) -> None:
-    exact = any(_kind(level) == "fp16" for level in levels)
-    per_page = sum(level.values.shape[1] for level in levels) * queries.values.shape[-1]
-    step = max(1, _BLOCK_VALUES // per_page)
+def _portable(task: _Task, _: native.Kernel) -> None:
+    exact = any(not level.format.scaled for level in task.levels)
+    per_page = sum(level.values.shape[1] for level in task.levels) * task.queries.values.shape[-1]
 
     def work(span: tuple[int, int]) -> None:
         part = slice(*span)
-        so_far = None if best is None else best[part]
-        pages = part if rows is None else rows[part]
-        scores[:, part] = _block_scores(queries, levels, pages, exact, so_far)
+        so_far = None if task.best is None else task.best[part]
+        pages = part if task.rows is None else task.rows[part]
+        task.scores[:, part] = _block_scores(task.queries, task.levels, pages, exact, so_far)
 
-    _in_threads(work, list(_spans(scores.shape[1], step)), threads)
+    task.run(work, max(1, _BLOCK_VALUES // per_page))
 
 
 def _block_scores(
@@ -314,10 +293,8 @@ def _best_of(flat: NDArray[Any], level: Vectors, pages: Any, exact: bool) -> NDA
     """The best similarity of each query vector in a level, (queries * r_q, pages)."""
     import torch
 
-    values, scales = level.values[pages], level.scales[pages].astype(np.float32)
-    if isinstance(level, Encoded):
-        values = level.format.whole(values, level.dimension)
-    numbers = values.reshape(-1, flat.shape[1])
+    scales = level.scales[pages].astype(np.float32)
+    numbers = level.format.whole(level.values[pages], level.dimension).reshape(-1, flat.shape[1])
     similar = _products(flat, numbers, exact).view(len(flat), *scales.shape)
     best: NDArray[np.float32] = similar.mul_(torch.from_numpy(scales)).amax(2).numpy()
     return best

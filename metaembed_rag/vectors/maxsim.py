@@ -22,12 +22,7 @@ _BLOCK_VALUES = 4_000_000
 
 
 def maxsim(query: Any, pages: Any, budget: RetrievalBudget | None = None) -> Any:
-    """Score pages for one query.
-
-    Args:
-        query: float32 unit vectors, shape (R_q, D).
-        pages: float32 unit vectors, shape (pages, R_c, D), on the same device.
-        budget: The vectors that take part; all of both sides without one.
+    """Score pages for one query of shape (R_q, D), as :func:`maxsim_batch` does for several.
 
     Returns:
         Raw sums, float32, shape (pages,), each in [-r_q, r_q].
@@ -72,11 +67,8 @@ def maxsim_quantized(
 
     Args:
         query: float32 unit vectors, shape (R_q, D).
-        pages: int8 vectors of shape (pages, R_c, D) with their scales.
+        pages: Of shape (pages, R_c, D); some are dequantised at a time.
         budget: The vectors that take part.
-
-    Returns:
-        Raw sums, float32, shape (pages,).
     """
     r_c, dimension = budget.r_c, pages.values.shape[-1]
     block = max(1, _BLOCK_VALUES // (r_c * dimension))

@@ -39,34 +39,24 @@ _ATTEMPTS = [[], ["-DNO_AMX"]]
 """Further flags: compilers from before 2021 do not know AMX."""
 
 
+def _fields(pointers: str, steps: str, counts: str) -> list[tuple[str, Any]]:
+    """The fields of a structure in C's order; steps have 64 bits, counts 32."""
+    kinds = {ctypes.c_void_p: pointers, ctypes.c_int64: steps, ctypes.c_int32: counts}
+    return [(name, kind) for kind, names in kinds.items() for name in names.split()]
+
+
 class Level(ctypes.Structure):
     """Where a level's vectors lie: kernel.c's ``Level``; steps in bytes."""
 
-    _fields_ = [
-        ("values", ctypes.c_void_p),
-        ("scales", ctypes.c_void_p),
-        ("page_step", ctypes.c_int64),
-        ("vector_step", ctypes.c_int64),
-        ("scale_page_step", ctypes.c_int64),
-        ("scale_vector_step", ctypes.c_int64),
-        ("vectors", ctypes.c_int32),
-        ("kind", ctypes.c_int32),
-    ]
+    _fields_ = _fields(
+        "values scales", "page_step vector_step scale_page_step scale_vector_step", "vectors kind"
+    )
 
 
 class Query(ctypes.Structure):
     """Packed query vectors: kernel.c's ``Query``."""
 
-    _fields_ = [
-        ("packed", ctypes.c_void_p),
-        ("offsets", ctypes.c_void_p),
-        ("scales", ctypes.c_void_p),
-        ("queries", ctypes.c_int32),
-        ("vectors", ctypes.c_int32),
-        ("groups", ctypes.c_int32),
-        ("dimension", ctypes.c_int32),
-        ("padded", ctypes.c_int32),
-    ]
+    _fields_ = _fields("packed offsets scales", "", "queries vectors groups dimension padded")
 
 
 @dataclass(frozen=True)
@@ -111,38 +101,30 @@ def kernel() -> Kernel:
 def _load() -> Kernel:
     try:
         library = ctypes.CDLL(str(_compiled()))
-    except (OSError, _CannotCompile) as error:
+    except OSError as error:
         return Kernel(None, "portable", str(error))
     best = library.metaembed_instructions()
     if not best:
         return Kernel(None, "portable", "the processor has no AVX2")
-    library.metaembed_score.argtypes = [
-        ctypes.c_int,
-        ctypes.POINTER(Query),
-        ctypes.POINTER(Level),
-        ctypes.c_int,
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-    ]
+    vectors: list[Any] = [ctypes.c_int, ctypes.POINTER(Query), ctypes.POINTER(Level), ctypes.c_int]
+    rows = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+    scores = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+    library.metaembed_score.argtypes = vectors + rows + scores
     return Kernel(library, list(INSTRUCTIONS)[best - 1])
 
 
-class _CannotCompile(Exception):
-    """There is no compiler, or it refused; the message says which."""
-
-
 def _compiled() -> Path:
-    """The shared library for this source and compiler, built where it is not yet."""
+    """The shared library for this source and compiler, built where it is not yet.
+
+    Raises:
+        OSError: It cannot be built; the message says why.
+    """
     machine = os.uname().machine if hasattr(os, "uname") else "unknown"
     if machine not in ("x86_64", "amd64"):
-        raise _CannotCompile(f"there is no kernel for {machine} processors")
+        raise OSError(f"there is no kernel for {machine} processors")
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
-        raise _CannotCompile("there is no C compiler (cc)")
+        raise OSError("there is no C compiler (cc)")
     key = hashlib.blake2b(_SOURCE.read_bytes() + repr(_FLAGS).encode(), digest_size=8).hexdigest()
     library = _folder() / f"kernel-{key}-{machine}.so"
     if not library.exists():
@@ -161,7 +143,7 @@ def _compile(compiler: str, library: Path) -> None:
                 made.replace(library)  # at once: another process sees all of it or nothing
                 return
     message = (done.stderr.strip() or "no message").splitlines()[0]
-    raise _CannotCompile(f"{compiler} does not compile the kernel: {message}")
+    raise OSError(f"{compiler} does not compile the kernel: {message}")
 
 
 def _folder() -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import StoreError
-from metaembed_rag.vectors.formats import Encoded
 from metaembed_rag.vectors.integers import Vectors
 
 _BLOCK_PRODUCTS = 4_000_000
@@ -25,7 +24,6 @@ _BLOCK_PRODUCTS = 4_000_000
 
 _LEAST_ROWS = 32
 """CUDA's int8 product takes more than 16 rows, and multiples of 8 on the other sides."""
-
 
 VARIABLE = "METAEMBED_SCORING_DEVICE"
 """The environment variable that names the device on which indexes score all pages."""
@@ -35,7 +33,6 @@ _SPARE_BYTES = 1_000_000_000
 
 _COPIED_AT_ONCE = 4096
 """Pages that are unpacked to int8 and copied to the device at a time: 64 MB of 64 x 256."""
-
 
 CPU = "cpu"
 """The device of the kernels for mapped vectors."""
@@ -77,35 +74,29 @@ class TensorPages:
     def __init__(self, levels: Sequence[Vectors], device: str) -> None:
         import torch
 
-        shape = (len(levels[0]), _vectors(levels), _dimension(levels[0]))
+        shape = (len(levels[0]), _vectors(levels), levels[0].dimension)
         self.device = device
         self._values = torch.empty(shape, dtype=torch.int8, device=device)
         self._scales = torch.empty(shape[:2], dtype=torch.float16, device=device)
         end = 0
         for level in levels:
             begin, end = end, end + level.values.shape[1]
-            for rows in _parts(shape[0]):
+            for start in range(0, shape[0], _COPIED_AT_ONCE):
+                rows = slice(start, start + _COPIED_AT_ONCE)
                 values, scales = _whole(level, rows)
                 self._values[rows, begin:end] = torch.from_numpy(values).to(device)
                 self._scales[rows, begin:end] = torch.from_numpy(scales).to(device)
 
     @staticmethod
     def fit(levels: Sequence[Vectors], device: str) -> bool:
-        """Whether a GPU has the memory; other devices are taken to.
-
-        Raises:
-            StoreError: There is no such device here.
-        """
+        """Whether a GPU has the memory; other devices are taken to."""
         import torch
 
-        try:
-            if torch.device(device).type != "cuda":
-                return True
-            free, _ = torch.cuda.mem_get_info(device)
-        except (RuntimeError, AssertionError) as error:  # which one depends on torch's build
-            raise _unusable(device, error) from error
+        if torch.device(device).type != "cuda":
+            return True
+        free, _ = torch.cuda.mem_get_info(device)
         vectors = len(levels[0]) * _vectors(levels)
-        return vectors * (_dimension(levels[0]) + 2) + _SPARE_BYTES < free
+        return vectors * (levels[0].dimension + 2) + _SPARE_BYTES < free
 
     @classmethod
     def copied(cls, levels: Sequence[Vectors], device: str) -> TensorPages | None:
@@ -121,8 +112,11 @@ class TensorPages:
                 return cls(levels, device)
         except torch.OutOfMemoryError:
             pass  # something else took the memory meanwhile
-        except (RuntimeError, AssertionError) as error:
-            raise _unusable(device, error) from error
+        except (RuntimeError, AssertionError) as error:  # which one depends on torch's build
+            raise StoreError(
+                f"pages cannot be scored on the device {device!r} ({error}); choose another "
+                f"scoring_device, or leave {VARIABLE} out"
+            ) from error
         _log.warning(
             "%d pages do not fit into the memory of %s: scoring them here", len(levels[0]), device
         )
@@ -151,33 +145,16 @@ class TensorPages:
         return scores
 
 
-def _unusable(device: str, error: Exception) -> StoreError:
-    return StoreError(
-        f"pages cannot be scored on the device {device!r} ({error}); choose another "
-        f"scoring_device, or leave {VARIABLE} out"
-    )
-
-
 def _vectors(levels: Sequence[Vectors]) -> int:
     return sum(level.values.shape[1] for level in levels)
 
 
-def _dimension(level: Vectors) -> int:
-    return level.dimension if isinstance(level, Encoded) else int(level.values.shape[2])
-
-
-def _parts(pages: int) -> Iterator[slice]:
-    return (slice(start, start + _COPIED_AT_ONCE) for start in range(0, pages, _COPIED_AT_ONCE))
-
-
 def _whole(level: Vectors, rows: slice) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Some pages' vectors as int8 with their scales: copies, as mapped files cannot be written."""
-    scales = level.scales[rows].astype(np.float16)
-    if isinstance(level, Encoded):
-        if not level.format.scaled:
-            raise ValueError(f"{level.format.name} vectors are no whole numbers")
-        return np.array(level.format.whole(level.values[rows], level.dimension)), scales
-    return np.array(level.values[rows]), scales
+    if not level.format.scaled:
+        raise ValueError(f"{level.format.name} vectors are no whole numbers")
+    values = level.format.whole(level.values[rows], level.dimension)
+    return np.array(values), level.scales[rows].astype(np.float16)
 
 
 def maxsim_int8_tensors(
@@ -223,18 +200,15 @@ def _best(flat: Any, values: Any, scales: Any) -> Any:
     rows, dimension = flat.shape
     ready = _padded(flat, -rows % 8, -dimension % 8).T
     best = torch.empty((len(values), rows), dtype=torch.float32, device=values.device)
-    for part in _blocks(values, ready.shape[1]):
+    step = max(1, _BLOCK_PRODUCTS // (values.shape[1] * ready.shape[1]))
+    for start in range(0, len(values), step):
+        part = slice(start, start + step)
         pages = values[part].flatten(0, 1)
         padded = _padded(pages, max(0, _LEAST_ROWS - len(pages)), -dimension % 8)
         products = torch._int_mm(padded, ready)[: len(pages), :rows].float()
         similar = products.view(-1, values.shape[1], rows).mul_(scales[part].float()[..., None])
         torch.amax(similar, 1, out=best[part])
     return best
-
-
-def _blocks(values: Any, rows: int) -> Iterator[slice]:
-    step = max(1, _BLOCK_PRODUCTS // (values.shape[1] * rows))
-    return (slice(start, start + step) for start in range(0, len(values), step))
 
 
 def _padded(matrix: Any, rows: int, columns: int) -> Any:

@@ -20,6 +20,7 @@ from metaembed_rag.store.changes import Change, WriteLog, are_all_between
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.level_writer import CacheWriter
 from metaembed_rag.store.levels import CachedVectors, Header, level_ends
+from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import FORMATS, pack, vector_format
 
 R, D = 5, 8
@@ -42,7 +43,7 @@ def put(store: ChromaStore, names: str, seed: int = 0) -> Change:
     made = vectors(len(names), seed)
     encoded = vector_format(store.about.format).encode(made)
     metadatas = [
-        records.to_metadata(Page(source=name), payload=payload, content_hash="h", mode="text")
+        records.to_metadata(Record(Page(source=name), payload, "h", "text"))
         for name, payload in zip(names, pack(encoded), strict=True)
     ]
     change = store.upsert([f"{name}#1" for name in names], made[:, 0], metadatas)
@@ -51,13 +52,8 @@ def put(store: ChromaStore, names: str, seed: int = 0) -> Change:
 
 def in_chroma(store: ChromaStore) -> dict[str, np.ndarray]:
     """The slow, obvious definition: every page read from its record."""
-    about = store.about
-    return {
-        id: records.unpack_vectors([record], about.dimension, about.vectors, about.format).decode()[
-            0
-        ]
-        for id, record in store.get(store.ids()).items()
-    }
+    found = store.get(store.ids())
+    return {id: store.about.unpack([record]).decode()[0] for id, record in found.items()}
 
 
 def in_cache(found: CachedVectors) -> dict[str, np.ndarray]:
@@ -197,20 +193,20 @@ def test_a_damaged_file_is_noticed(tmp_path, name):
 def test_the_cache_equals_the_records_in_every_format(tmp_path, name):
     store = opened(tmp_path, CollectionModel("m", "f", D, R, name))
     put(store, "abc")
-    found = VectorCache.open(store).current()
+    found = VectorCache(store).current()
     assert_equal(store, found)
 
 
 def test_it_follows_additions_changes_and_deletions(tmp_path):
     store = opened(tmp_path)
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     assert in_cache(kept.current()) == {}
     put(store, "abcd")
     assert_equal(store, kept.current())
     put(store, "bx", seed=1)
     store.delete(["a#1"])
     assert_equal(store, kept.current())
-    assert_equal(store, VectorCache.open(opened(tmp_path)).current())
+    assert_equal(store, VectorCache(opened(tmp_path)).current())
     assert kept.current().pages == 4
 
 
@@ -218,7 +214,7 @@ def test_a_page_that_was_written_twice_has_one_row(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_READ_AT_ONCE", 2)
     store = opened(tmp_path)
     put(store, "ab")
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     kept.current()
     found = kept.apply([put(store, "cde", seed=1), put(store, "c", seed=2)])
     assert found.pages == store.count() == 5
@@ -228,7 +224,7 @@ def test_a_page_that_was_written_twice_has_one_row(tmp_path, monkeypatch):
 def test_only_what_changed_is_read(tmp_path, spied):
     store = opened(tmp_path)
     put(store, "abc")
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     kept.current()
     assert sorted(spied) == ["a#1", "b#1", "c#1"]
     spied.clear()
@@ -236,26 +232,26 @@ def test_only_what_changed_is_read(tmp_path, spied):
     kept.current()
     assert spied == ["b#1"]
     spied.clear()
-    VectorCache.open(opened(tmp_path)).current()
+    VectorCache(opened(tmp_path)).current()
     assert spied == []
 
 
 def test_nothing_is_asked_when_the_mark_says_that_nobody_wrote(tmp_path, monkeypatch):
     store = opened(tmp_path)
     put(store, "ab")
-    VectorCache.open(store).current()
+    VectorCache(store).current()
 
     def refuse(self, stamps, after):
         raise AssertionError("asked")
 
     monkeypatch.setattr(ChromaStore, "written_since", refuse)
-    assert VectorCache.open(opened(tmp_path)).current().pages == 2
+    assert VectorCache(opened(tmp_path)).current().pages == 2
 
 
 def test_a_writer_tells_what_it_wrote_so_that_nothing_is_looked_for(tmp_path, monkeypatch, spied):
     store = opened(tmp_path)
     put(store, "abc")
-    vectors_ = VectorCache.open(store)
+    vectors_ = VectorCache(store)
     vectors_.current()
     spied.clear()
     monkeypatch.setattr(ChromaStore, "written_since", None)  # nobody may look
@@ -270,7 +266,7 @@ def test_a_writer_tells_what_it_wrote_so_that_nothing_is_looked_for(tmp_path, mo
 def test_a_writer_that_was_not_alone_is_not_believed(tmp_path):
     store = opened(tmp_path)
     put(store, "abc")
-    vectors_ = VectorCache.open(store)
+    vectors_ = VectorCache(store)
     vectors_.current()
     put(store, "d", seed=1)  # by somebody else, and the cache was not told
     assert_equal(store, vectors_.apply([put(store, "e", seed=2)]))
@@ -279,7 +275,7 @@ def test_a_writer_that_was_not_alone_is_not_believed(tmp_path):
 def test_a_write_to_another_collection_is_asked_about_once(tmp_path, monkeypatch):
     store = opened(tmp_path)
     put(store, "ab")
-    VectorCache.open(store).current()
+    VectorCache(store).current()
     put(opened(tmp_path, name="other"), "x")
     asked = []
     ask = ChromaStore.written_since
@@ -287,24 +283,24 @@ def test_a_write_to_another_collection_is_asked_about_once(tmp_path, monkeypatch
         ChromaStore, "written_since", lambda self, s, after: (asked.append(1), ask(self, s))[1]
     )
     for _ in range(2):
-        assert VectorCache.open(opened(tmp_path)).current().pages == 2
+        assert VectorCache(opened(tmp_path)).current().pages == 2
     assert len(asked) == 1
 
 
 def test_a_writer_that_was_killed_between_data_and_mark_is_noticed(tmp_path, monkeypatch):
     store = opened(tmp_path)
     put(store, "a")
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     kept.current()
     monkeypatch.setattr(WriteLog, "_end", lambda self, span: None)
     put(store, "a", seed=1)
-    assert_equal(store, VectorCache.open(opened(tmp_path)).current())
+    assert_equal(store, VectorCache(opened(tmp_path)).current())
 
 
 def test_metadata_alone_changes_no_vectors(tmp_path, spied):
     store = opened(tmp_path)
     put(store, "ab")
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     kept.current()
     spied.clear()
     store.update_metadata(["a#1"], [{"note": "x"}])
@@ -316,7 +312,7 @@ def test_pages_from_before_there_were_stamps_are_copied_once(tmp_path, monkeypat
     store = opened(tmp_path)
     monkeypatch.setattr(records, "new_stamp", lambda count: "")
     put(store, "ab")
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     assert_equal(store, kept.current())
     monkeypatch.undo()
     put(store, "c", seed=1)
@@ -339,7 +335,7 @@ def test_a_request_that_was_seen_in_part_is_looked_at_again(tmp_path, monkeypatc
         return found
 
     monkeypatch.setattr(ChromaStore, "get", interrupted)
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     kept.current()
     assert_equal(store, kept.current())
 
@@ -347,7 +343,7 @@ def test_a_request_that_was_seen_in_part_is_looked_at_again(tmp_path, monkeypatc
 def test_it_follows_a_hundred_random_writes(tmp_path):
     random = np.random.default_rng(0)
     store = opened(places.MEMORY)
-    kept = VectorCache.open(store, tmp_path)
+    kept = VectorCache(store, tmp_path)
     for seed in range(100):
         names = "".join(random.choice(list("abcdefgh"), size=random.integers(1, 5), replace=False))
         if random.random() < 0.4:
@@ -366,7 +362,7 @@ def test_what_is_handed_over_is_the_same_as_what_would_be_read(tmp_path, seed):
     """At random: writes of ours and of others, hand-overs, lost ones, other readers' updates."""
     random = np.random.default_rng(seed)
     store, other = opened(tmp_path), opened(tmp_path)
-    kept, theirs = VectorCache.open(store), VectorCache.open(other)
+    kept, theirs = VectorCache(store), VectorCache(other)
     ours: list[Change] = []
     for number in range(60):
         names = "".join(random.choice(list("abcdefgh"), size=random.integers(1, 5), replace=False))
@@ -418,7 +414,7 @@ def test_a_write_lies_between_two_marks_also_when_it_fails(tmp_path, where, monk
 def test_many_dead_rows_are_dropped(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_DEAD_ROWS", 2)
     store = opened(tmp_path)
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     for seed in range(4):
         put(store, "abc", seed)
         assert_equal(store, kept.current())
@@ -428,14 +424,14 @@ def test_many_dead_rows_are_dropped(tmp_path, monkeypatch):
 def test_deleting_the_folder_in_the_middle_of_use_loses_nothing(tmp_path):
     store = opened(tmp_path)
     put(store, "abc")
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     before = kept.current()
     shutil.rmtree(kept.folder)
     assert in_cache(kept.current()).keys() == in_chroma(store).keys()
     put(store, "d", seed=1)
     assert_equal(store, kept.current())
     assert in_cache(before).keys() == {"a#1", "b#1", "c#1"}
-    assert_equal(store, VectorCache.open(opened(tmp_path)).current())
+    assert_equal(store, VectorCache(opened(tmp_path)).current())
 
 
 @pytest.mark.parametrize(
@@ -452,21 +448,21 @@ def test_deleting_the_folder_in_the_middle_of_use_loses_nothing(tmp_path):
 def test_a_damaged_cache_is_made_again(tmp_path, spoil):
     store = opened(tmp_path)
     put(store, "ab")
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     kept.current()
     spoil(kept.folder / levels.MANIFEST)
-    assert_equal(store, VectorCache.open(opened(tmp_path)).current())
+    assert_equal(store, VectorCache(opened(tmp_path)).current())
 
 
 def test_a_cache_with_two_living_rows_of_a_page_is_made_again(tmp_path):
     store = opened(tmp_path)
     put(store, "ab")
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     before = kept.current()
     with CacheWriter(kept.folder, kept.header, before) as writer:
         writer.append(["a#1"], [""], INT8.encode(vectors(1, seed=9)))
         writer.commit(before.manifest.mark, (), before.manifest.newest)
-    assert_equal(store, VectorCache.open(opened(tmp_path)).current())
+    assert_equal(store, VectorCache(opened(tmp_path)).current())
 
 
 def test_a_cache_of_another_collection_or_model_is_made_again(tmp_path):
@@ -474,8 +470,8 @@ def test_a_cache_of_another_collection_or_model_is_made_again(tmp_path):
     one, other = opened(places.MEMORY), opened(places.MEMORY)
     put(one, "ab")
     put(other, "ab", seed=1)
-    VectorCache.open(one, folder).current()
-    assert_equal(other, VectorCache.open(other, folder).current())
+    VectorCache(one, folder).current()
+    assert_equal(other, VectorCache(other, folder).current())
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
@@ -483,7 +479,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     put(store, "a")
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="vector cache .*file.* cannot be written"):
-        VectorCache.open(store, tmp_path / "file" / "cache").current()
+        VectorCache(store, tmp_path / "file" / "cache").current()
 
 
 def _sync_until_killed(where: str) -> None:
@@ -495,19 +491,19 @@ def _sync_until_killed(where: str) -> None:
         time.sleep(0.05)
 
     level_writer._Growing.settle = slow
-    VectorCache.open(store).current()
+    VectorCache(store).current()
 
 
 @pytest.mark.integration
 def test_a_cache_whose_writer_was_killed_is_never_read_half(tmp_path):
     store = opened(tmp_path)
     put(store, "abcdef")
-    VectorCache.open(store).current()
+    VectorCache(store).current()
     put(store, "cdxyz", seed=1)
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_sync_until_killed, args=(str(tmp_path),))
     process.start()
-    folder = VectorCache.open(store).folder
+    folder = VectorCache(store).folder
     [ids] = folder.glob("*/ids.text")
     size = ids.stat().st_size
     deadline = time.monotonic() + 60
@@ -518,11 +514,11 @@ def test_a_cache_whose_writer_was_killed_is_never_read_half(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert CachedVectors.load(folder).pages == 6
-    assert_equal(store, VectorCache.open(store).current())
+    assert_equal(store, VectorCache(store).current())
 
 
 def _sync(where: str, barrier) -> None:
-    kept = VectorCache.open(opened(where))
+    kept = VectorCache(opened(where))
     barrier.wait()
     found = kept.current()
     assert found.pages == 40
@@ -542,7 +538,7 @@ def test_two_processes_may_bring_it_up_to_date_at_once(tmp_path):
     for process in both:
         process.join(60)
     assert [process.exitcode for process in both] == [0, 0]
-    found = VectorCache.open(store).current()
+    found = VectorCache(store).current()
     assert_equal(store, found)
     assert len(found) == 40
 
@@ -556,16 +552,16 @@ def test_a_servers_collection_is_copied_into_the_users_cache(server, tmp_path, m
     store, other = opened(server, name="one"), opened(server, name="two")
     put(store, "abc")
     put(other, "xy")
-    kept = VectorCache.open(store)
+    kept = VectorCache(store)
     assert kept.folder.parent == tmp_path / "metaembed_rag" / "vectors"
     assert_equal(store, kept.current())
-    assert_equal(other, VectorCache.open(other).current())
+    assert_equal(other, VectorCache(other).current())
     spied.clear()
     put(opened(server, name="one"), "bd", seed=1)
     store.delete(["a#1"])
     assert kept.current().pages == 3
     assert sorted(spied) == ["b#1", "d#1"]
-    assert_equal(store, VectorCache.open(opened(server, name="one")).current())
+    assert_equal(store, VectorCache(opened(server, name="one")).current())
 
 
 @pytest.mark.integration
@@ -574,7 +570,7 @@ def test_a_server_is_asked_for_late_records_and_once_a_minute_for_all(
 ):
     store = opened(server, name="three")
     put(store, "abc")
-    kept = VectorCache.open(store, tmp_path)
+    kept = VectorCache(store, tmp_path)
     for _ in range(2):
         kept.current()
     with monkeypatch.context() as behind:

@@ -17,6 +17,7 @@ from metaembed_rag.store import chroma, records
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import MEMORY
+from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import pack, vector_format
 
 ABOUT = CollectionModel("model", "f" * 32, dimension=4, vectors=3)
@@ -33,7 +34,7 @@ def packed(made: np.ndarray) -> list[str]:
 
 def put(store: ChromaStore, pages: list[Page], made: np.ndarray) -> None:
     metadatas = [
-        records.to_metadata(page, payload=payload, content_hash=page.content_hash(), mode="text")
+        records.to_metadata(Record(page, payload, page.content_hash(), "text"))
         for page, payload in zip(pages, packed(made), strict=True)
     ]
     store.upsert([page.id for page in pages], made[:, 0], metadatas)
@@ -65,7 +66,7 @@ def test_vectors_come_back_within_the_rounding_of_int8(store):
     made = vectors(2)
     put(store, [Page(source="a"), Page(source="b")], made)
     found = store.get(["a#1", "b#1"])
-    back = records.unpack_vectors([found["a#1"], found["b#1"]], 4, 3).decode()
+    back = store.about.unpack([found["a#1"], found["b#1"]]).decode()
     assert np.abs(back - made).max() <= 1 / 250
 
 
@@ -111,9 +112,7 @@ def test_upsert_replaces_and_none_removes_a_key(store):
     put(store, [Page(source="a", metadata={"old": 1})], vectors(1))
     before = store.get(["a#1"])["a#1"]
     page = Page(source="a", text="new", metadata={"new": 2})
-    metadata = records.to_metadata(
-        page, payload=packed(vectors(1))[0], content_hash="h", mode="text"
-    )
+    metadata = records.to_metadata(Record(page, packed(vectors(1))[0], "h", "text"))
     metadata |= records.keys_gone(before, metadata)
     store.upsert(["a#1"], vectors(1)[:, 0], [metadata])
     assert store.get(["a#1"])["a#1"].page == page

@@ -37,7 +37,7 @@ def test_a_folders_files_lie_in_it(tmp_path, monkeypatch):
     folder = tmp_path / "i"
     assert index._pictures.folder == folder / "pictures" / "some"
     assert index._calibration.path == folder / "calibration" / "some.json"
-    assert VectorCache.open(index._store).folder == folder / "cache" / "some"
+    assert VectorCache(index._store).folder == folder / "cache" / "some"
     assert index._store.places.lexical("german") == folder / "lexical" / "some" / "german"
     assert index._store.places.lexical(None) == folder / "lexical" / "some" / "plain"
     monkeypatch.chdir("/")  # which moves nothing

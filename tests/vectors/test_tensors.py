@@ -83,7 +83,7 @@ def test_what_cannot_be_held_is_refused():
     with pytest.raises(ValueError, match="no whole numbers"):
         TensorPages(levels, "cpu")
     with pytest.raises(StoreError, match="choose another scoring_device"):
-        TensorPages.fit(levels, "abacus")
+        TensorPages.copied(levels, "abacus")
 
 
 def an_index(at=None, **options):
