@@ -26,27 +26,18 @@ _HOMES = {
 }
 """The public names and the modules that define them; written once, here."""
 
-__all__ = [
-    "AddReport",
-    "Hit",
-    "Hits",
-    "MetaEmbedEncoder",
-    "MetaEmbedError",
-    "Page",
-    "PageIndex",
-    "RetrievalBudget",
-    "__version__",
-    "load_pages",
-]
+__all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from metaembed_rag.budget import RetrievalBudget
-    from metaembed_rag.errors import MetaEmbedError
-    from metaembed_rag.hits import Hit, Hits
-    from metaembed_rag.index import PageIndex
-    from metaembed_rag.ingest import AddReport
-    from metaembed_rag.model import MetaEmbedEncoder
-    from metaembed_rag.pages import Page, load_pages
+    from metaembed_rag.budget import RetrievalBudget as RetrievalBudget
+    from metaembed_rag.errors import MetaEmbedError as MetaEmbedError
+    from metaembed_rag.hits import Hit as Hit
+    from metaembed_rag.hits import Hits as Hits
+    from metaembed_rag.index import PageIndex as PageIndex
+    from metaembed_rag.ingest import AddReport as AddReport
+    from metaembed_rag.model import MetaEmbedEncoder as MetaEmbedEncoder
+    from metaembed_rag.pages import Page as Page
+    from metaembed_rag.pages import load_pages as load_pages
 
 
 def __getattr__(name: str) -> Any:

@@ -179,11 +179,6 @@ class PageIndex:
             paths: Files and folders.
             mode: As for :meth:`add`, and so are ``batch_size``, ``ocr``, ``progress``,
                 ``show_progress`` and ``lock_timeout``.
-            batch_size: Pages encoded at a time.
-            ocr: Read pictures by OCR where the model needs their text.
-            progress: Called with the number of pages done after each batch.
-            show_progress: Draw a bar: on standard error, or in the notebook.
-            lock_timeout: Seconds to wait for another writer.
             **load_options: Passed to :func:`metaembed_rag.load_pages`.
         """
         options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout)

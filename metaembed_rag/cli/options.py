@@ -13,6 +13,7 @@ from metaembed_rag.errors import BudgetError
 
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
+    from metaembed_rag.model.base import Encoder
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -114,11 +115,7 @@ def _over_0(text: str, most: float, what: str) -> float:
 
 
 def open_index(given: argparse.Namespace) -> PageIndex:
-    """Open the index that is there, with the model that it was made with.
-
-    Raises:
-        StoreError: There is none, or it cannot be read.
-    """
+    """Open the index that is there, with the model that it was made with."""
     from metaembed_rag.index import PageIndex
 
     return PageIndex.open(
@@ -129,13 +126,8 @@ def open_index(given: argparse.Namespace) -> PageIndex:
     )
 
 
-def load_encoder(given: argparse.Namespace) -> Any:
-    """Load the model that ``--model`` names, or the default one.
+def load_encoder(given: argparse.Namespace) -> Encoder:
+    """Load the model that ``--model`` names, or the default one."""
+    from metaembed_rag import opening
 
-    Raises:
-        ModelError: It cannot be loaded.
-    """
-    from metaembed_rag.model import MetaEmbedEncoder
-    from metaembed_rag.opening import DEFAULT_MODEL
-
-    return MetaEmbedEncoder.from_pretrained(given.model or DEFAULT_MODEL, device=given.device)
+    return opening.load_encoder(given.model or opening.DEFAULT_MODEL, given.device)

@@ -13,6 +13,7 @@ from metaembed_rag.errors import PageError
 from metaembed_rag.langchain.documents import MAX_SIDE, page_to_document
 from metaembed_rag.pages import KINDS, Page, load_pages
 from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.places import user_folder
 
 
 class MetaEmbedLoader(BaseLoader):
@@ -49,7 +50,9 @@ class MetaEmbedLoader(BaseLoader):
         self.on_skip = on_skip
         self.password = password
         self.max_side = max_side
-        self._pictures = PictureFolder(_default_folder() if pictures is None else Path(pictures))
+        self._pictures = PictureFolder(
+            user_folder("pictures", "langchain_loader") if pictures is None else Path(pictures)
+        )
         self.skipped: list[PageError] = []
         self.ignored: list[Path] = []
 
@@ -93,9 +96,3 @@ class MetaEmbedLoader(BaseLoader):
             name = self._pictures.save(page.image, page.id, page.content_hash(digest))
             path = self._pictures.path(name).resolve()
         return replace(page, image=None, image_path=str(path), image_hash=digest)
-
-
-def _default_folder() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("metaembed_rag")) / "pictures" / "langchain_loader"

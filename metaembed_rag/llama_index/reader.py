@@ -16,6 +16,7 @@ from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page, load_pages
 from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.places import user_folder
 
 Paths = str | Path | Iterable[str | Path]
 
@@ -108,7 +109,10 @@ class MetaEmbedReader(BasePydanticReader):
     def _pages(self, paths: Paths, fs: Any) -> Iterator[Page]:
         if fs is not None:
             raise UnreadableFileError(str(paths), "only local files are read: copy it to the disk")
-        folder = PictureFolder(self._folder())
+        place = self.pictures
+        folder = PictureFolder(
+            user_folder("llama_index_pictures") if place is None else Path(place).resolve()
+        )
         pages = load_pages(
             paths, on_skip=self._on_skip, password=self._password, max_side=self.max_side
         )
@@ -126,10 +130,3 @@ class MetaEmbedReader(BasePydanticReader):
             page = replace(page, text="")
         name = folder.save(image, page.id, page.content_hash())
         return replace(page, image_path=str(folder.path(name)))
-
-    def _folder(self) -> Path:
-        if self.pictures is not None:
-            return Path(self.pictures).resolve()
-        import platformdirs
-
-        return Path(platformdirs.user_cache_dir("metaembed_rag")) / "llama_index_pictures"

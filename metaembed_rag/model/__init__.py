@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 import metaembed_rag.progress  # noqa: F401
 
 if TYPE_CHECKING:
-    from metaembed_rag.model.backbones import Backbone
-    from metaembed_rag.model.base import OrderedEncoder
-    from metaembed_rag.model.checkpoints import shipped_checkpoints
-    from metaembed_rag.model.encoder import MetaEmbedEncoder
-    from metaembed_rag.model.inputs import Input
-    from metaembed_rag.model.late_interaction import LateInteractionEncoder
-    from metaembed_rag.model.meta_tokens import MetaTokens
-    from metaembed_rag.model.remote import RemoteEncoder
-    from metaembed_rag.model.template import Template
+    from metaembed_rag.model.backbones import Backbone as Backbone
+    from metaembed_rag.model.base import OrderedEncoder as OrderedEncoder
+    from metaembed_rag.model.checkpoints import shipped_checkpoints as shipped_checkpoints
+    from metaembed_rag.model.encoder import MetaEmbedEncoder as MetaEmbedEncoder
+    from metaembed_rag.model.inputs import Input as Input
+    from metaembed_rag.model.late_interaction import (
+        LateInteractionEncoder as LateInteractionEncoder,
+    )
+    from metaembed_rag.model.meta_tokens import MetaTokens as MetaTokens
+    from metaembed_rag.model.remote import RemoteEncoder as RemoteEncoder
+    from metaembed_rag.model.template import Template as Template
 
 _HOMES = {
     "Backbone": "backbones",
@@ -37,17 +39,7 @@ _HOMES = {
     "shipped_checkpoints": "checkpoints",
 }
 
-__all__ = [
-    "Backbone",
-    "Input",
-    "LateInteractionEncoder",
-    "MetaEmbedEncoder",
-    "MetaTokens",
-    "OrderedEncoder",
-    "RemoteEncoder",
-    "Template",
-    "shipped_checkpoints",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

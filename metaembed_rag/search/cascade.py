@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.search.plan import Plan
-from metaembed_rag.vectors.formats import Encoded
 from metaembed_rag.vectors.integers import (
     QuantizedQueries,
     Vectors,
@@ -265,7 +264,7 @@ def _query_error(query: QuantizedQueries, levels: Sequence[Vectors]) -> float:
     a value, which is 1/254 for int8 and 1/16 at the worst. With fp16 levels the query is not
     rounded.
     """
-    names = {level.format.name if isinstance(level, Encoded) else "int8" for level in levels}
+    names = {level.format.name for level in levels}
     if "fp16" in names:
         return 0.0
     rounded = query.values[0] * query.scales[0][:, None]

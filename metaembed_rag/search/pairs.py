@@ -77,14 +77,7 @@ class WordPairs:
         Raises:
             OSError: The place cannot be written.
         """
-        np.savez(
-            path,
-            keys=self.keys,
-            starts=self.starts,
-            places=self.places,
-            impacts=self.impacts,
-            pages=self.pages,
-        )
+        np.savez(path, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> WordPairs:
@@ -95,13 +88,8 @@ class WordPairs:
             ValueError: It is damaged.
         """
         with np.load(path, allow_pickle=False) as kept:
-            return cls(
-                keys=kept["keys"],
-                starts=kept["starts"],
-                places=kept["places"],
-                impacts=kept["impacts"],
-                pages=int(kept["pages"]),
-            )
+            arrays = {name: kept[name] for name in ("keys", "starts", "places", "impacts")}
+            return cls(**arrays, pages=int(kept["pages"]))
 
     def _part(self, key: int) -> slice:
         place = int(np.searchsorted(self.keys, key))

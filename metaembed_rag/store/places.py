@@ -94,7 +94,7 @@ class Places:
             return None
         place = f"{self.where} {self.collection}"
         digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
-        return _user_folder("vectors", f"{_as_name(place)}_{digest}")
+        return user_folder("vectors", f"{_as_name(place)}_{digest}")
 
     def _place(self, what: str, inside: str, of_user: str) -> Path | None:
         """``inside`` an index's folder, or what is ``of_user`` for a server; None for memory."""
@@ -102,11 +102,12 @@ class Places:
             return self.folder / what / inside
         if not is_server(self.where):
             return None
-        return _user_folder(what, _as_name(f"{self.where}_{self.collection}")) / of_user
+        return user_folder(what, _as_name(f"{self.where}_{self.collection}")) / of_user
 
 
-def _user_folder(what: str, name: str) -> Path:
-    return Path(platformdirs.user_cache_dir("metaembed_rag")) / what / name
+def user_folder(*parts: str) -> Path:
+    """A folder in this user's cache folder."""
+    return Path(platformdirs.user_cache_dir("metaembed_rag"), *parts)
 
 
 def _as_name(place: str) -> str:
