@@ -303,9 +303,7 @@ SOURCES = {
         "GPL-3.0; the pictures are Pew Research Center's and stay where they are",
     ),
     "answers": Source(
-        _answers,
-        "human questions -> written answers (OpenCQA, training split)",
-        "GPL-3.0",
+        _answers, "human questions -> written answers (OpenCQA, training split)", "GPL-3.0"
     ),
 }
 """Every set of the mix by its name, which is also its file's."""

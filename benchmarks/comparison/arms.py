@@ -67,11 +67,7 @@ from recipes.mini.data.corpora import read_sources
 from recipes.mini.data.validation import validation_sets
 from recipes.mini.export import DOCUMENT_TOKENS, QUERY_TOKENS
 from recipes.mini.functional_init import InitSettings, build_model, functional_init
-from recipes.mini.tokenizer import (
-    encode,
-    load_tokenizer,
-    save_pretrained_tokenizer,
-)
+from recipes.mini.tokenizer import encode, load_tokenizer, save_pretrained_tokenizer
 
 logger = logging.getLogger("comparison")
 

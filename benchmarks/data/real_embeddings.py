@@ -189,9 +189,7 @@ def _vectors(
     return Encoded(vector_format("int8"), encoder.dimension, values, scales)
 
 
-def _read_encoded(
-    paths: Iterable[Path],
-) -> dict[str, tuple[NDArray[np.int8], NDArray[np.float16]]]:
+def _read_encoded(paths: Iterable[Path]) -> dict[str, tuple[NDArray[np.int8], NDArray[np.float16]]]:
     found: dict[str, tuple[NDArray[np.int8], NDArray[np.float16]]] = {}
     for path in paths:
         with np.load(path) as stored:

@@ -21,13 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import require
-from metaembed_rag.evaluation import (
-    Dataset,
-    bootstrap_interval,
-    measure,
-    read_dataset,
-    top_pages,
-)
+from metaembed_rag.evaluation import Dataset, bootstrap_interval, measure, read_dataset, top_pages
 
 
 def bm25_scores(

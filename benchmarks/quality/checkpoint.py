@@ -54,13 +54,7 @@ from benchmarks.quality.encoded import (
     vectors_of,
 )
 from benchmarks.quality.hybrid import among_candidates
-from benchmarks.quality.report import (
-    Report,
-    Row,
-    SetResult,
-    tables,
-    targets,
-)
+from benchmarks.quality.report import Report, Row, SetResult, tables, targets
 from metaembed_rag import options
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError

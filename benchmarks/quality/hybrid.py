@@ -259,9 +259,7 @@ class Trial:
 
 
 def _searched(
-    fusion: Fusion,
-    maxsim: NDArray[np.float64],
-    words: NDArray[np.float64],
+    fusion: Fusion, maxsim: NDArray[np.float64], words: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Fused scores of what a search looks at, shape (queries, pages)."""
     rows = zip(maxsim, words, strict=True)

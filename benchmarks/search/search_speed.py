@@ -243,10 +243,7 @@ def main() -> None:
             **_opening(index, encoder.encode_query(range(1))[0]),
             "ways": search_ways(index, encoder.encode_query(range(200, 200 + args.searches))),
             "results": search_speed(
-                index,
-                encoder,
-                searches=args.searches,
-                exhaustive_searches=args.exhaustive_searches,
+                index, encoder, searches=args.searches, exhaustive_searches=args.exhaustive_searches
             ),
         }
         if args.profile:

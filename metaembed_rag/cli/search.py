@@ -11,17 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget
-from metaembed_rag.cli.options import (
-    add_budget,
-    add_device,
-    add_place,
-    budget_or_auto,
-    limit,
-    number_or_text,
-    open_index,
-    positive,
-    share,
-)
+from metaembed_rag.cli import options
 from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
 
@@ -39,24 +29,24 @@ _SNIPPET = 200
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed search``."""
     parser.add_argument("query", nargs="?", default="", metavar="QUERY", help="text; - for stdin")
-    add_place(parser)
-    add_device(parser)
-    parser.add_argument("-k", type=positive, default=5, help="hits (default: 5)")
-    add_budget(
+    options.add_place(parser)
+    options.add_device(parser)
+    parser.add_argument("-k", type=options.positive, default=5, help="hits (default: 5)")
+    options.add_budget(
         parser,
         "vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
         "all that are stored); auto: what `metaembed calibrate` found",
-        type=budget_or_auto,
+        type=options.budget_or_auto,
     )
     parser.add_argument(
         "--max-ms",
-        type=limit,
+        type=options.limit,
         metavar="MS",
         help="the best budget for so many milliseconds, by calibration",
     )
     parser.add_argument(
         "--min-recall",
-        type=share,
+        type=options.share,
         metavar="SHARE",
         help="the fastest budget that finds such a share (0.99) of the best pages, by calibration",
     )
@@ -65,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--where", action="append", default=[], metavar="KEY=VALUE", help="only matching pages"
     )
     ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--candidates", type=positive, metavar="M", help="pages reranked")
+    ways.add_argument("--candidates", type=options.positive, metavar="M", help="pages reranked")
     ways.add_argument("--exhaustive", action="store_true", help="score every page")
     parser.add_argument(
         "--hybrid", action="store_true", help="let the words of QUERY count too (BM25)"
@@ -77,7 +67,7 @@ def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
     query = _query(given)
-    index = open_index(given)
+    index = options.open_index(given)
     keywords = {name: getattr(given, name) for name in _KEYWORDS}
     hits = index.search(query, given.k, where=_where(given.where), **keywords)
     if hits.plan is not None and hits.plan.note:
@@ -151,7 +141,7 @@ def _joined(operator: str, conditions: list[dict[str, Any]]) -> dict[str, Any]:
 def _meanings(value: str) -> list[Any]:
     if value.lower() in ("true", "false"):
         return [value, value.lower() == "true"]
-    number = number_or_text(value)
+    number = options.number_or_text(value)
     return [value, number] if number != value and math.isfinite(number) else [value]
 
 

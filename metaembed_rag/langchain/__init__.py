@@ -20,11 +20,7 @@ from metaembed_rag.errors import require
 require("langchain_core")
 
 from metaembed_rag.langchain.chat import content_blocks, message_content  # noqa: E402
-from metaembed_rag.langchain.documents import (  # noqa: E402
-    content_key,
-    document_to_page,
-    page_to_document,
-)
+from metaembed_rag.langchain.documents import content_key, document_to_page, page_to_document  # noqa: E402
 from metaembed_rag.langchain.embeddings import MetaEmbedEmbeddings  # noqa: E402
 from metaembed_rag.langchain.loader import MetaEmbedLoader  # noqa: E402
 from metaembed_rag.langchain.reranker import MetaEmbedReranker  # noqa: E402

@@ -50,12 +50,11 @@ class MetaEmbedVectorStore(VectorStore):
     (None, dictionaries) cannot be filtered on. Documents without a page number can be filtered on
     anything else.
 
-    Every search takes ``k``, and the keywords ``budget``, ``r_q``, ``r_c``, ``filter``,
-    ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms`` and ``min_recall`` of
-    :class:`MetaEmbedRetriever`; any other raises a ``TypeError``. So does
-    ``as_retriever(search_kwargs={…})``. Queries may be pictures, or text and picture, as the
-    retriever's; its ``retrieval_plan`` is here too. A score is MaxSim / r_q in [-1, 1], a relevance
-    score (MaxSim / r_q + 1) / 2 in [0, 1]; a hybrid search's fused score is in [0, 1] and is both.
+    Every search, and ``as_retriever(search_kwargs={…})``, takes ``k`` and the keywords of
+    :class:`MetaEmbedRetriever`; any other raises a ``TypeError``. Queries may be pictures, or text
+    and picture, as the retriever's; its ``retrieval_plan`` is here too. A score is MaxSim / r_q in
+    [-1, 1], a relevance score (MaxSim / r_q + 1) / 2 in [0, 1]; a hybrid search's fused score is in
+    [0, 1] and is both.
 
     Every method has its async twin, which runs in a thread and leaves the event loop free.
 
@@ -203,12 +202,7 @@ class MetaEmbedVectorStore(VectorStore):
         return _documents(self._search_by_vector(embedding, k, kwargs))
 
     def max_marginal_relevance_search(
-        self,
-        query: Input,
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        **kwargs: Any,
+        self, query: Input, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
         """Documents that answer the query and repeat each other little.
 

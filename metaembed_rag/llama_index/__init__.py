@@ -20,20 +20,12 @@ require("llama_index.core")
 
 from metaembed_rag.llama_index.embedding import MetaEmbedEmbedding  # noqa: E402
 from metaembed_rag.llama_index.filters import filters_to_where  # noqa: E402
-from metaembed_rag.llama_index.nodes import (  # noqa: E402
-    PageNode,
-    node_to_page,
-    page_to_document,
-    page_to_node,
-)
+from metaembed_rag.llama_index.nodes import PageNode, node_to_page, page_to_document, page_to_node  # noqa: E402
 from metaembed_rag.llama_index.reader import MetaEmbedReader  # noqa: E402
 from metaembed_rag.llama_index.rerank import MetaEmbedRerank  # noqa: E402
 from metaembed_rag.llama_index.retriever import MetaEmbedRetriever  # noqa: E402
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle  # noqa: E402
-from metaembed_rag.llama_index.vector_store import (  # noqa: E402
-    MetaEmbedVectorStore,
-    StoreSideEmbedding,
-)
+from metaembed_rag.llama_index.vector_store import MetaEmbedVectorStore, StoreSideEmbedding  # noqa: E402
 
 __all__ = [
     "MetaEmbedEmbedding",

@@ -40,17 +40,16 @@ def filters_to_where(filters: MetadataFilters | None) -> dict[str, Any] | None:
     """
     if filters is None:
         return None
-    parts = [_translate(part) for part in filters.filters]
+    parts = [
+        filters_to_where(part) if isinstance(part, MetadataFilters) else _one(part)
+        for part in filters.filters
+    ]
     present = [part for part in parts if part is not None]
     if filters.condition == FilterCondition.NOT:
         raise StoreError(
             "Chroma has no filter condition 'not'; use the operators '!=' and 'nin' instead"
         )
     return _combine(_CONDITIONS[filters.condition or FilterCondition.AND], present)
-
-
-def _translate(part: MetadataFilter | MetadataFilters) -> dict[str, Any] | None:
-    return filters_to_where(part) if isinstance(part, MetadataFilters) else _one(part)
 
 
 def _one(one: MetadataFilter) -> dict[str, Any] | None:

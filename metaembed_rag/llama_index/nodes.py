@@ -47,14 +47,7 @@ from metaembed_rag.store.records import check_metadata
 
 logger = logging.getLogger(__name__)
 
-NOT_FOR_MODELS = [
-    "score",
-    "content_hash",
-    "image_path",
-    "mime_type",
-    "page_count",
-    "text_from_ocr",
-]
+NOT_FOR_MODELS = ["score", "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr"]
 """Metadata that programs need and that would only distract an LLM or an embedding."""
 
 _ALMOST_ZERO = 1e-9

@@ -187,10 +187,7 @@ class Backbone(InputModule):
 
     @classmethod
     def load(  # type: ignore[override]
-        cls,
-        model_name_or_path: str,
-        model_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
+        cls, model_name_or_path: str, model_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> Backbone:
         """Read what :meth:`save` wrote; sentence-transformers calls this for ``modules.json``.
 

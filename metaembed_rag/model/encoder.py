@@ -61,12 +61,7 @@ class MetaEmbedEncoder(OrderedEncoder):
     """
 
     def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        name: str,
-        device: str | None = None,
-        dtype: DType = None,
+        self, backbone: Backbone, *, name: str, device: str | None = None, dtype: DType = None
     ) -> None:
         """Put a backbone with its Meta Tokens on a device, as :meth:`from_pretrained` does."""
         self.backbone = backbone

@@ -21,14 +21,7 @@ from numpy.typing import NDArray
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError
 from metaembed_rag.search.calibration import Calibration, about_vectors
-from metaembed_rag.search.cascade import (
-    QUERIES_AT_ONCE,
-    Found,
-    allowed_rows,
-    descend,
-    exhaustive,
-    search,
-)
+from metaembed_rag.search.cascade import QUERIES_AT_ONCE, allowed_rows, descend, exhaustive, search
 from metaembed_rag.search.plan import Plan, Stage, fresh_vectors, safe_plan
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.levels import CachedVectors
@@ -103,11 +96,7 @@ def calibrate(
 
 
 def calibrated(
-    queries: NDArray[np.float32],
-    vectors: CachedVectors,
-    store: ChromaStore,
-    k: int,
-    recall: float,
+    queries: NDArray[np.float32], vectors: CachedVectors, store: ChromaStore, k: int, recall: float
 ) -> Calibration:
     """Measure plans on the pages of an index.
 
@@ -188,13 +177,10 @@ class _Pages:
     def __len__(self) -> int:
         return len(self.levels[0]) if self.rows is None else len(self.rows)
 
-    def exhaustive(
-        self, queries: NDArray[np.float32], budget: RetrievalBudget, k: int
-    ) -> list[Found]:
-        return exhaustive(queries, self.levels, budget, k, allowed=self.rows, threads=self.threads)
-
-    def search(self, query: NDArray[np.float32], plan: Plan, k: int) -> Found:
-        return search(query, self.levels, plan, k, allowed=self.rows, threads=self.threads)[0]
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of a search: which pages are allowed, and how many threads."""
+        return {"allowed": self.rows, "threads": self.threads}
 
     def batches(self, queries: NDArray[np.float32]) -> Iterator[QuantizedQueries]:
         """So many queries at a time that their scores at some sizes fit into memory."""
@@ -282,11 +268,7 @@ def _places(scores: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArra
 
 
 def _worthwhile(
-    ranks: Sequence[_Ranks],
-    full: RetrievalBudget,
-    recalls: Sequence[float],
-    k: int,
-    pages: int,
+    ranks: Sequence[_Ranks], full: RetrievalBudget, recalls: Sequence[float], k: int, pages: int
 ) -> list[Plan]:
     """The exhaustive and the safe plan, and those that read more than others only to find more."""
     expected = [
@@ -336,11 +318,7 @@ def _losses(recall: float, pairs: int) -> int:
 
 
 def _cheapest_shares(
-    ranks: NDArray[np.int64],
-    sizes: Sequence[int],
-    losses: int,
-    budget: RetrievalBudget,
-    pages: int,
+    ranks: NDArray[np.int64], sizes: Sequence[int], losses: int, budget: RetrievalBudget, pages: int
 ) -> tuple[Stage, ...]:
     """Shares that lose at most ``losses`` true pages and read few vectors.
 
@@ -358,25 +336,23 @@ def _cheapest_shares(
 
 
 def _measured(
-    plans: Sequence[Plan],
-    queries: NDArray[np.float32],
-    over: _Pages,
-    k: int,
-    full: RetrievalBudget,
+    plans: Sequence[Plan], queries: NDArray[np.float32], over: _Pages, k: int, full: RetrievalBudget
 ) -> list[Plan]:
     """The plans with their recall and time on these queries, asked one by one.
 
     Each query is asked by every plan in turn, so that other work on the machine meets all alike.
     The exhaustive plan's recall is known; a few queries time it.
     """
-    truth = [set(one.rows.tolist()) for one in over.exhaustive(queries, full, k)]
+    truth = [
+        set(one.rows.tolist()) for one in exhaustive(queries, over.levels, full, k, **over.options)
+    ]
     times: dict[Plan, list[float]] = {plan: [] for plan in plans}
     hits = dict.fromkeys(plans, 0)
     for number, (query, wanted) in enumerate(zip(queries, truth, strict=True)):
         for plan in plans:
             if plan != Plan(full) or number < _EXACT_TIMED:
                 start = time.perf_counter()
-                found = over.search(query, plan, k)
+                found = search(query, over.levels, plan, k, **over.options)[0]
                 times[plan].append(time.perf_counter() - start)
                 hits[plan] += len(wanted & set(found.rows.tolist()))
     total = max(1, sum(map(len, truth)))

@@ -248,10 +248,7 @@ class ChromaStore:
         return out
 
     def candidates(
-        self,
-        first_vector: NDArray[np.float32],
-        count: int,
-        where: Mapping[str, Any] | None = None,
+        self, first_vector: NDArray[np.float32], count: int, where: Mapping[str, Any] | None = None
     ) -> list[Record]:
         """At most ``count`` records by Chroma's ANN search of first vectors, nearest first.
 

@@ -26,12 +26,7 @@ from metaembed_rag.model import MetaEmbedEncoder  # noqa: E402
 from metaembed_rag.model.loading import quiet  # noqa: E402
 from metaembed_rag.training import starting  # noqa: E402
 from metaembed_rag.training.card import write_card  # noqa: E402
-from metaembed_rag.training.collate import (  # noqa: E402
-    Batches,
-    check_modalities,
-    load_batches,
-    unchanged,
-)
+from metaembed_rag.training.collate import Batches, check_modalities, load_batches, unchanged  # noqa: E402
 from metaembed_rag.training.config import RunConfig  # noqa: E402
 from metaembed_rag.training.loss import MMRObjective  # noqa: E402
 from metaembed_rag.training.reports import Judge, Reporter, Say  # noqa: E402
@@ -41,11 +36,7 @@ from metaembed_rag.training.weights import Adapters, AllWeights, Weights  # noqa
 
 
 def train(
-    config: RunConfig,
-    *,
-    command: str = "",
-    say: Say | None = None,
-    show_progress: bool = False,
+    config: RunConfig, *, command: str = "", say: Say | None = None, show_progress: bool = False
 ) -> dict[str, Any]:
     """Train, or go on with an interrupted run in the same folder.
 

@@ -242,8 +242,7 @@ def test_wrong_usage_is_exit_code_two(arguments, run):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [([], "give a query"), (["x", "--where", "lang"], "KEY=VALUE")],
+    ("arguments", "sentence"), [([], "give a query"), (["x", "--where", "lang"], "KEY=VALUE")]
 )
 def test_wrong_usage_that_only_the_command_sees(index, run, arguments, sentence):
     _, err = run("search", *arguments, "--index", index, code=2)

@@ -10,12 +10,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from metaembed_rag.errors import ModelError
 from metaembed_rag.model import pooling
-from metaembed_rag.model.pooling import (
-    METHODS,
-    Pooling,
-    nested_pooling,
-    nested_pooling_batch,
-)
+from metaembed_rag.model.pooling import METHODS, Pooling, nested_pooling, nested_pooling_batch
 
 AXES = np.eye(4, dtype=np.float32)
 

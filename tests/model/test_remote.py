@@ -189,11 +189,7 @@ def test_a_request_that_takes_too_long_is_given_up(pauses):
 
 @pytest.mark.parametrize(
     ("status", "message"),
-    [
-        (400, r"refuses: 400 too long$"),
-        (401, "METAEMBED_API_KEY"),
-        (404, "--runner pooling"),
-    ],
+    [(400, r"refuses: 400 too long$"), (401, "METAEMBED_API_KEY"), (404, "--runner pooling")],
 )
 def test_a_refusal_is_told_at_once_in_the_servers_words(server, connect, pauses, status, message):
     encoder = connect()

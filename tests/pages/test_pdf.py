@@ -77,12 +77,7 @@ def test_page_labels_are_metadata(tmp_path: Path) -> None:
 
 
 def test_the_section_is_the_innermost_outline_title_that_covers_the_page(tmp_path: Path) -> None:
-    outline = [
-        ("Fruit", 0, 2),
-        ("Apples", 1, 2),
-        ("Pears", 1, 2),
-        ("Roots", 0, 4),
-    ]
+    outline = [("Fruit", 0, 2), ("Apples", 1, 2), ("Pears", 1, 2), ("Roots", 0, 4)]
     pages = load(tmp_path, pdf_bytes(["cover", "2", "3", "4"], outline=outline))
     assert [page.metadata.get("section") for page in pages] == [None, "Apples", "Pears", "Roots"]
 

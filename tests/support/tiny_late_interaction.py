@@ -154,12 +154,7 @@ def _modules(folder: Path, backbone: Path, mask: Any = None, **lengths: Any) -> 
         32, DIMENSION, False, torch.nn.Identity(), module_input_name="token_embeddings"
     )
     model = MultiVectorEncoder(
-        modules=[
-            transformer,
-            projection,
-            mask or MultiVectorMask(),
-            Normalize("token_embeddings"),
-        ],
+        modules=[transformer, projection, mask or MultiVectorMask(), Normalize("token_embeddings")],
         device="cpu",
         prompts={"query": "Query: ", "document": ""} if mask is None else None,
     )

@@ -8,11 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from metaembed_rag.training.collapse import (  # noqa: E402
-    collapse_at,
-    evenness_penalty,
-    measure_collapse,
-)
+from metaembed_rag.training.collapse import collapse_at, evenness_penalty, measure_collapse  # noqa: E402
 
 
 def test_evenness_penalty_is_0_when_all_vectors_win_equally_and_1_when_one_does():

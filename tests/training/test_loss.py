@@ -15,12 +15,7 @@ from metaembed_rag.training.collate import Batches  # noqa: E402
 from metaembed_rag.training.config import TrainConfig  # noqa: E402
 from metaembed_rag.training.data import Example, Side, TrainingSet  # noqa: E402
 from metaembed_rag.training.loss import MMRObjective, token_scores  # noqa: E402
-from metaembed_rag.training.mmr import (  # noqa: E402
-    HardNegatives,
-    MMRSettings,
-    mmr_loss,
-    page_to_query_loss,
-)
+from metaembed_rag.training.mmr import HardNegatives, MMRSettings, mmr_loss, page_to_query_loss  # noqa: E402
 from tests.support import tiny_backbones as tiny  # noqa: E402
 from tests.support.tensors import unit_tensor  # noqa: E402
 

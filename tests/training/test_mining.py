@@ -49,12 +49,7 @@ FOUR = rows(("q 0", "p 0"), ("q 40", "p 40"), ("q 90", "p 90"), ("q 190", "p 190
 
 def test_negatives_are_the_other_pages_nearest_first():
     negatives, report = mined(FOUR, negatives=2)
-    assert negatives == [
-        ["p 40", "p 90"],
-        ["p 0", "p 90"],
-        ["p 40", "p 0"],
-        ["p 90", "p 40"],
-    ]
+    assert negatives == [["p 40", "p 90"], ["p 0", "p 90"], ["p 40", "p 0"], ["p 90", "p 40"]]
     assert (report.examples, report.pages, report.mined, report.fewer) == (4, 4, 8, 0)
 
 

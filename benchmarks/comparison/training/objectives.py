@@ -115,10 +115,7 @@ class MeanVectorLoss:
         """InfoNCE of a batch."""
         asked, answered = (
             mean_vectors(model, plain(texts, limit).to(model.device))
-            for texts, limit in (
-                (batch.queries, settings.query_tokens),
-                (batch.texts, max_tokens),
-            )
+            for texts, limit in ((batch.queries, settings.query_tokens), (batch.texts, max_tokens))
         )
         return mmr_loss(asked, answered, one_group((1, 1), settings.mmr.temperatures[0]))
 

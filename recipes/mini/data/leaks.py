@@ -114,10 +114,7 @@ class LeakCheck:
     """
 
     def __init__(
-        self,
-        documents: Mapping[str, str],
-        queries: Mapping[str, str],
-        threshold: float = THRESHOLD,
+        self, documents: Mapping[str, str], queries: Mapping[str, str], threshold: float = THRESHOLD
     ) -> None:
         self._threshold = threshold
         self._names = list(documents)

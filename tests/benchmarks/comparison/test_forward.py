@@ -8,11 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("benchmarks.comparison.training")
 
-from benchmarks.comparison.training.forward import (  # noqa: E402
-    encode_tokens,
-    meta_vectors,
-    pad,
-)
+from benchmarks.comparison.training.forward import encode_tokens, meta_vectors, pad  # noqa: E402
 from recipes.mini.functional_init import build_model  # noqa: E402
 from recipes.mini.tokenizer import CLS, DOCUMENT_IDS, FIRST_TEXT_ID, SEP  # noqa: E402
 

@@ -19,12 +19,7 @@ from recipes.mini.functional_init import (  # noqa: E402
     kmeans,
     window_waves,
 )
-from recipes.mini.tokenizer import (  # noqa: E402
-    CLS,
-    DOCUMENT_IDS,
-    FIRST_TEXT_ID,
-    SEP,
-)
+from recipes.mini.tokenizer import CLS, DOCUMENT_IDS, FIRST_TEXT_ID, SEP  # noqa: E402
 
 VOCABULARY = FIRST_TEXT_ID + 400
 

@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 
 from recipes.mini.data import corpora
-from recipes.mini.data.leaks import (
-    BOILERPLATE,
-    THRESHOLD,
-    Leak,
-    LeakCheck,
-    find_leaks,
-    shingles,
-)
+from recipes.mini.data.leaks import BOILERPLATE, THRESHOLD, Leak, LeakCheck, find_leaks, shingles
 
 
 def words(count, start=0):
