@@ -63,7 +63,7 @@ else:
     SearchFields = create_model(
         "SearchFields",
         __config__=ConfigDict(arbitrary_types_allowed=True),
-        **{name: (_HINTS[name], None) for name in SCORING_KEYWORDS},
+        **{n: (_HINTS[n], False if n == "exhaustive" else None) for n in SCORING_KEYWORDS},
     )
     """A pydantic class for frameworks' classes to inherit, so that the list stands once."""
 

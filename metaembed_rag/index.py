@@ -271,7 +271,7 @@ class PageIndex:
     def score(
         self,
         query: Input,
-        ids: Sequence[str | Page],
+        ids: Iterable[str | Page],
         *,
         budget: BudgetLike | None = None,
         mode: Mode = "fused",
@@ -297,11 +297,10 @@ class PageIndex:
         """
         check_query(query)
         vectors = self._query_vectors([query])[0]
-        options = SearchOptions(budget=budget)
         most = RetrievalBudget(len(vectors), self.vectors_per_page)
-        chosen = options.fixed(RetrievalBudget.default() or most)
+        chosen = SearchOptions(budget=budget).unchosen(most)
         check_budget(chosen, most)
-        stored, others = split_stored(self._store, ids, mode)
+        stored, others = split_stored(self._store, list(ids), mode)
         readable, encoded = encoded_as_stored(
             self.encoder, self._store.about, others, mode, batch_size, on_skip
         )

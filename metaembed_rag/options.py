@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any, Literal, TypedDict, get_args
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto, parse_or_auto
@@ -100,12 +101,12 @@ class SearchOptions:
             :meth:`metaembed_rag.PageIndex.calibrate` found to be enough.
         r_q: Query vectors that take part, instead of the budget's.
         r_c: Page vectors that take part, instead of the budget's.
-        candidates: Score so many pages at the budget, those whose first vectors are nearest to the
-            query's. Without it, every page is scored by its first vector, shares of them by 4 and
-            by 16, and those that are left at the budget.
         where: Only pages whose metadata match this filter in Chroma's language, such as
             ``{"year": {"$gte": 2020}}``; ``source`` and ``page`` are fields too. Several keys must
             all match.
+        candidates: Score so many pages at the budget, those whose first vectors are nearest to the
+            query's. Without it, every page is scored by its first vector, shares of them by 4 and
+            by 16, and those that are left at the budget.
         exhaustive: Score every page at the budget, which is the exact twin of every other way.
         hybrid: Let the words of the query count too: True, a weight of the words over 0 and under
             1, ``"minmax"`` or ``"rrf"``; see :class:`Fusion`. As many pages are taken by their
@@ -124,8 +125,8 @@ class SearchOptions:
     budget: BudgetLike | None = None
     r_q: int | None = None
     r_c: int | None = None
-    candidates: int | None = None
     where: Mapping[str, Any] | None = None
+    candidates: int | None = None
     exhaustive: bool | None = None
     hybrid: HybridLike = None
     max_ms: float | None = None
@@ -137,11 +138,16 @@ class SearchOptions:
         if None not in (self.k, self.candidates) and self.candidates < self.k:  # type: ignore[operator]
             raise StoreError(f"candidates ({self.candidates}) must be at least k ({self.k})")
         Fusion.parse(self.hybrid)
-        fixed = self._sides or (parse_or_auto(self.budget) is not None and not self._says_auto)
-        if self._limits and fixed:
+        for name in ("max_ms", "min_recall"):
+            limit = getattr(self, name)
+            if limit is not None and not (isinstance(limit, Real) and float(limit) > 0):
+                raise BudgetError(f"{name} must be over 0, not {limit!r}")
+        fixed = parse_or_auto(self.budget) is not None and not self._says_auto
+        if self._limits and (fixed or self._sides):
+            sides = "leave out r_q and r_c, and " if self._sides else ""
             raise BudgetError(
-                "max_ms and min_recall choose the budget: leave out r_q and r_c, and ask for "
-                '"auto" or name no budget'
+                f'max_ms and min_recall choose the budget: {sides}ask for "auto" or name no '
+                f"budget, or leave these two out"
             )
         if (self._limits or self._says_auto) and (self.candidates or self.exhaustive):
             raise BudgetError(
@@ -168,7 +174,7 @@ class SearchOptions:
     def is_auto(self) -> bool:
         """Whether a calibration is to choose budget and stages."""
         if self.budget is not None:
-            return self._says_auto
+            return self._says_auto and not self._sides  # which is refused as no budget
         if self._limits:
             return True
         return is_auto(None) and not (self._sides or self.candidates or self.exhaustive)
@@ -205,8 +211,15 @@ class SearchOptions:
             return RetrievalBudget(**self._sides)
         return replace(RetrievalBudget.default() or most, **self._sides)
 
+    def unchosen(self, most: RetrievalBudget) -> RetrievalBudget:
+        """The budget where no calibration can choose, as in reranking.
+
+        It is :meth:`resolved`, with ``"auto"`` as if no budget were named.
+        """
+        return (replace(self, budget=None) if self.is_auto else self).resolved(most)
+
     def fixed(self, below: RetrievalBudget) -> RetrievalBudget:
-        """The budget where nothing can be chosen, as in reranking: ``below`` for ``"auto"``."""
+        """These options' budget over another one, which stands for ``"auto"`` too."""
         named = below if self.budget is None or self._says_auto else self.budget
         return replace(RetrievalBudget.parse(named), **self._sides)
 

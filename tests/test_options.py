@@ -45,7 +45,9 @@ def test_both_frameworks_have_every_option_by_constructor(index):
         ({"k": 5, "candidates": 4}, StoreError, r"candidates \(4\) must be at least k \(5\)"),
         ({"hybrid": 2.0}, StoreError, "hybrid"),
         ({"budget": "much"}, BudgetError, "is not a retrieval budget"),
-        ({"budget": "fast", "max_ms": 4}, BudgetError, "name no budget"),
+        ({"budget": "fast", "max_ms": 4}, BudgetError, "or leave these two out"),
+        ({"max_ms": "3"}, BudgetError, "max_ms must be over 0, not '3'"),
+        ({"min_recall": 0}, BudgetError, "min_recall must be over 0, not 0"),
         ({"r_c": 8, "min_recall": 0.9}, BudgetError, "leave out r_q and r_c"),
         ({"budget": "auto", "candidates": 9}, BudgetError, "leave out candidates"),
         ({"max_ms": 4, "exhaustive": True}, BudgetError, "leave out candidates"),
@@ -115,9 +117,18 @@ def test_the_budget_comes_from_options_environment_or_all_there_is(
     assert SearchOptions(**options).resolved(MOST) == RetrievalBudget(*expected)
 
 
-def test_one_side_of_auto_is_no_budget():
+def test_one_side_of_auto_is_no_budget(index):
     with pytest.raises(BudgetError, match="with no r_q or r_c beside it"):
         SearchOptions(budget="auto", r_q=2).resolved(MOST)
+    with pytest.raises(BudgetError, match="with no r_q or r_c beside it"):
+        index.search("apples", budget="auto", r_q=2)
+
+
+def test_where_nothing_can_choose_auto_stands_for_no_budget(monkeypatch):
+    assert SearchOptions(budget="auto").unchosen(MOST) == MOST
+    monkeypatch.setenv("METAEMBED_BUDGET", "2,4")
+    assert SearchOptions(max_ms=3).unchosen(MOST) == RetrievalBudget(2, 4)
+    assert SearchOptions(budget="fast").unchosen(MOST) == RetrievalBudget(1, 1)
 
 
 def test_auto_in_the_environment_gives_way_to_what_is_said(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from langchain_core.documents import Document
 from llama_index.core.schema import NodeWithScore, TextNode
@@ -102,3 +104,37 @@ def test_an_encoder_that_is_not_the_indexs_is_refused():
     nodes = [NodeWithScore(node=TextNode(id_="a", text="red apples"))]
     with pytest.raises(ModelMismatchError, match="leave one of the two out"):
         rerank.postprocess_nodes(nodes, query_str=ASKED)
+
+
+def test_any_iterable_of_pages_is_scored():
+    index = made("int8", None)
+    assert len(index.score(ASKED, iter(["a", "b"]))) == 2
+
+
+def test_made_up_names_of_documents_never_take_another_ones():
+    index = made("int8", None)
+    documents = [
+        Document(id="a (2)", page_content="whales"),
+        Document(id="a", page_content="something else"),
+    ]
+    reranker = langchain.MetaEmbedReranker(index=index, top_n=None)
+    best = reranker.compress_documents(documents, "whales")
+    assert best[0].id == "a (2)"
+    assert best[0].metadata["score"] > 0.9 > best[1].metadata["score"]
+
+
+def test_a_budget_that_is_named_reads_no_environment(monkeypatch):
+    index = made("int8", None)
+    monkeypatch.setenv("METAEMBED_BUDGET", "nonsense")
+    assert len(index.score(ASKED, ["a"], budget="fast")) == 1
+    nodes = llama_index.MetaEmbedRetriever(index, r_q=1, r_c=1, node_ids=["a"]).retrieve(ASKED)
+    assert len(nodes) == 1
+
+
+def test_a_used_reranker_without_an_index_can_be_copied():
+    rerank = llama_index.MetaEmbedRerank(encoder=FakeEncoder())
+    nodes = [NodeWithScore(node=TextNode(id_="a", text="red apples"))]
+    before = rerank.postprocess_nodes(nodes, query_str="apples")[0].score
+    again = copy.deepcopy(rerank)
+    assert again.postprocess_nodes(nodes, query_str="apples")[0].score == before
+    assert rerank.postprocess_nodes(nodes, query_str="apples")[0].score == before

@@ -89,7 +89,7 @@ class MetaEmbedReranker(BaseDocumentCompressor):
             RetrievalBudget.parse(self.budget)  # refuses "auto", which chooses for searches only
         most = RetrievalBudget(self.index.encoder.query_vectors, self.index.vectors_per_page)
         options = SearchOptions(budget=self.budget, r_q=self.r_q, r_c=self.r_c)
-        budget = options.fixed(RetrievalBudget.default() or most)
+        budget = options.unchosen(most)
         check_budget(budget, most)
         return budget
 
@@ -108,7 +108,9 @@ class MetaEmbedReranker(BaseDocumentCompressor):
                 given[id] = id
                 names.append(id)
                 continue
-            name = f"{id} ({place})" if id in given or id in stored else id
+            name = id
+            while name in given or name in (stored if name == id else ids):
+                name = f"{name} ({place})"
             page = self._page(document, name)
             names.append(None if page is None else name)
             if page is not None:

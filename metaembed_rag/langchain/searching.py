@@ -20,9 +20,9 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain.documents import page_to_document
 from metaembed_rag.langchain.filters import index_filter
 from metaembed_rag.model.inputs import Input
-from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, check_keywords
+from metaembed_rag.options import SCORING_KEYWORDS, SEARCH_KEYWORDS, SearchOptions, check_keywords
 
-KEYWORDS = (*SCORING_KEYWORDS, "filter")
+KEYWORDS = tuple("filter" if name == "where" else name for name in SEARCH_KEYWORDS)
 """The keywords of a search beside the query and k."""
 
 

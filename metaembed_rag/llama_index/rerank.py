@@ -63,6 +63,7 @@ class MetaEmbedRerank(BaseNodePostprocessor):
     keep_retrieval_score: bool = False
     batch_size: int = 32
     _index: PageIndex | None = PrivateAttr(default=None)
+    _memory: PageIndex | None = PrivateAttr(default=None)
     _encoder: Encoder | None = PrivateAttr(default=None)
 
     def __init__(
@@ -92,6 +93,14 @@ class MetaEmbedRerank(BaseNodePostprocessor):
     def class_name(cls) -> str:
         """The name under which LlamaIndex serialises it."""
         return "MetaEmbedRerank"
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> MetaEmbedRerank:
+        """A copy that opens a memory of its own: one that is open cannot be copied."""
+        kept, self._memory = self._memory, None
+        try:
+            return super().__deepcopy__(memo)
+        finally:
+            self._memory = kept
 
     @property
     def encoder(self) -> Encoder:
@@ -155,8 +164,10 @@ class MetaEmbedRerank(BaseNodePostprocessor):
             ModelMismatchError: The encoder is of another model than the index.
         """
         if self._index is None:
-            self._index = PageIndex.open(":memory:", self.encoder, format="fp16")
-        elif self._encoder is not None and self._encoder is not self._index.encoder:
+            if self._memory is None:
+                self._memory = PageIndex.open(":memory:", self.encoder, format="fp16")
+            return self._memory
+        if self._encoder is not None and self._encoder is not self._index.encoder:
             made, asked = self._index.info()["fingerprint"], self._encoder.fingerprint
             if made != asked:
                 raise ModelMismatchError(
@@ -174,8 +185,7 @@ class MetaEmbedRerank(BaseNodePostprocessor):
 
     def _chosen(self, bundle: QueryBundle, index: PageIndex) -> RetrievalBudget:
         most = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
-        below = RetrievalBudget.default() or most
-        budget = SearchOptions(budget=self.budget, r_q=self.r_q, r_c=self.r_c).fixed(below)
+        budget = SearchOptions(budget=self.budget, r_q=self.r_q, r_c=self.r_c).unchosen(most)
         if isinstance(bundle, MetaEmbedQueryBundle):
             budget = bundle.options.fixed(budget)
         check_budget(budget, most)

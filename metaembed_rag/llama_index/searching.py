@@ -44,7 +44,7 @@ class MetaEmbedQueryBundle(QueryBundle, _ScoringFields):  # type: ignore[misc, v
 
     image: Any = field(default=None, repr=False)
     similarity_top_k: int | None = None
-    filters: MetadataFilters | None = None
+    filters: MetadataFilters | None = field(default=None, kw_only=True)
 
     @property
     def options(self) -> SearchOptions:
@@ -109,8 +109,7 @@ def _score_nodes(
         allowed = set(index.ids(options.where))
         ids = [id for id in ids if id in allowed]
     most = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
-    budget = options.fixed(RetrievalBudget.default() or most)
-    hits = index.score(query, ids, budget=budget)
+    hits = index.score(query, ids, budget=options.unchosen(most))
     return Hits(hits[:k], query, hits.budget, hits.seconds, plan=hits.plan)
 
 

@@ -151,12 +151,8 @@ class CalibrationFile:
             BudgetError: There is no calibration, or no plan is fast or accurate enough; the message
                 names the nearest.
         """
-        limits = {"max_ms": options.max_ms, "min_recall": options.min_recall}
-        for name, limit in limits.items():
-            if limit is not None and not limit > 0:
-                raise BudgetError(f"{name} must be over 0, not {limit}")
         found = self.load()
-        plan = choose(found, **limits, pages=pages)
+        plan = choose(found, max_ms=options.max_ms, min_recall=options.min_recall, pages=pages)
         plan = replace(plan, ms=plan.ms_for(pages) + found.fetch_ms, pages=pages)
         return plan, _doubts(found, pages, DEFAULT_K if options.k is None else options.k)
 
