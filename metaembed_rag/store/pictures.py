@@ -8,6 +8,7 @@ rendering a PDF page takes. A page of text at 896 pixels is about 100 KB.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _JPEG_QUALITY = 85
+_REFUSED = ".refused"
+"""No picture has this name."""
+
+_log = logging.getLogger(__name__)
 
 
 class PictureFolder:
@@ -57,8 +62,16 @@ class PictureFolder:
         return name
 
     def path(self, name: str) -> Path:
-        """Where the picture of that name lies."""
-        return self.folder / name
+        """Where the picture of that name lies: inside the folder, whatever a record says.
+
+        At a name that leads outside (absolute, with ``..``, through a link) no picture is found,
+        so that no index of a stranger shows or deletes a file of the user's.
+        """
+        path, folder = self.folder / name, self.folder.resolve()
+        if path.resolve().is_relative_to(folder) and path.resolve() != folder:
+            return path
+        _log.warning("the picture %r lies outside %s and is left alone", name, self.folder)
+        return self.folder / _REFUSED
 
     def remove(self, names: Set[str | None]) -> None:
         """Delete pictures; those that are gone already, and None, do not matter."""
