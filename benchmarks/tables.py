@@ -125,8 +125,8 @@ def systems(
 MINI = [(f"`mini` at {size}", "int8", size) for size in SIZES]
 BM25 = [("BM25 plain", "BM25", "plain"), ("BM25 stemmed", "BM25", "stemmed")]
 BESIDE = [
-    ("one vector, trained alike", "one vector", "(1,1)"),
-    ("64 Ward-pooled token vectors", "Ward", "64"),
+    ("one vector, 400 steps", "one vector", "(1,1)"),
+    ("64 Ward-pooled token vectors, 800 steps", "Ward", "64"),
 ]
 HYBRID = [(f"hybrid at {size}", "hybrid", size) for size in SIZES]
 FORMATS = ("fp16", "int8", "int4", "bits")

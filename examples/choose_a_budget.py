@@ -50,7 +50,7 @@ def main() -> None:
         found = len(ranks) - ranks.count(None)
         print(f"{budget!s:8} {ranks.count(1):16} {found:16} {milliseconds:13.1f} {size:19,}")
     recall = index.recall(list(QUESTIONS), k=3)
-    print(f"\nThe candidate search found {recall:.0%} of what an exhaustive one finds.")
+    print(f"\nThe default search found {recall:.0%} of what an exhaustive one finds.")
 
 
 if __name__ == "__main__":

@@ -603,7 +603,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with the evaluation sets")
-    parser.add_argument("charts", type=Path, nargs="?", help="folder of opencqa_beir.py")
+    parser.add_argument("charts", type=Path, nargs="?", help="folder of benchmarks.data.opencqa")
     parser.add_argument("--work", type=Path, default=Path(".data/mini"), help="folder of `mini`")
     parser.add_argument("--out", type=Path, default=Path(".data/comparison"))
     parser.add_argument("--cache", type=Path, default=Path(".data/ocr"), help="OCR texts")

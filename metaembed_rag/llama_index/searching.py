@@ -80,7 +80,7 @@ def search_pages(
         index: The pages.
         query: Text, a picture, or both.
         k: At most so many hits.
-        options: How.
+        options: How pages are scored, and which may be found.
         node_ids: Only these pages, which are all scored; an empty list gives no pages.
         doc_ids: Only pages of these documents; an empty list gives no pages.
 

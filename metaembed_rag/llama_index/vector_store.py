@@ -79,7 +79,7 @@ class StoreSideEmbedding(BaseEmbedding):
         return []
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
-        """As :meth:`__call__`."""
+        """Leave the nodes without embeddings; see :meth:`__call__`."""
         return self(nodes, **kwargs)
 
 

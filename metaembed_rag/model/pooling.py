@@ -104,7 +104,7 @@ class WardTree:
 
     @property
     def tokens(self) -> int:
-        """n."""
+        """The number of tokens, the leaves of the tree."""
         return len(self.children) + 1
 
     def cut(self, clusters: int) -> NDArray[np.intp]:

@@ -74,7 +74,7 @@ def choose(
     calibrated, or else the highest one.
 
     Args:
-        calibration: From :func:`calibrate`.
+        calibration: From :func:`metaembed_rag.search.measuring.calibrate`.
         max_ms: Milliseconds that a query may take, beyond encoding it; ``fetch_ms`` of the
             calibration counts too.
         min_recall: Share of the full budget's exact top k that has to be found.

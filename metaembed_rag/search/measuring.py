@@ -223,7 +223,7 @@ class _Ranks:
     """Where the full budget's true pages come at a budget, and with fewer page vectors.
 
     Attributes:
-        budget: Which.
+        budget: The budget at which pages are ranked.
         sizes: Page vectors up to the ends of coarser levels, and the budget's.
         places: int64, shape (sizes, true pages): how many pages score at least as much.
     """

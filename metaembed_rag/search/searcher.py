@@ -114,7 +114,7 @@ class PageSearcher:
         Args:
             queries: float32 unit vectors, shape (queries, R_q, D).
             texts: The words of each query; ``""`` for none.
-            plan: How.
+            plan: How the pages are scored, and how many are wanted.
         """
         start = time.perf_counter()
         for attempt in range(_TRIES):

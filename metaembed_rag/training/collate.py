@@ -41,7 +41,7 @@ class Batch:
         queries: Chunks of the n queries.
         documents: Chunks of the n positives, in the queries' order, and then the hard negatives.
         owners: int64 (hard negatives,): the query that each belongs to, in ascending order.
-        size: n.
+        size: The number n of positives.
         first: How many of the step's queries are on the devices before this one.
         whole: The step's queries on all devices.
     """

@@ -142,7 +142,7 @@ class Reporter(TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Writing is not training."""
+        """Count anew: the time that writing takes is not training's."""
         self._since = time.monotonic()
 
     def close(self) -> None:

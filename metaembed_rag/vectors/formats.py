@@ -60,7 +60,7 @@ class Quantized:
 
     @property
     def dimension(self) -> int:
-        """D."""
+        """D, the values of a vector."""
         return int(self.values.shape[2])
 
     def dequantize(self) -> NDArray[np.float32]:

@@ -149,19 +149,9 @@ def parameters(module: str) -> Iterator[tuple[str, int]]:
 @cache
 def imported_modules(module: str) -> frozenset[str]:
     """The modules of the trees that a module's file imports, itself left out."""
-    names = set(imported_names(module))
-    if module.startswith("benchmarks."):
-        path = modules()[module]
-        # A script runs with its own folder first on the path: `import encoded` is a neighbour.
-        folder = module.rpartition(".")[0]
-        names |= {f"{folder}.{name}" for name in names if _is_beside(path, name)}
+    names = imported_names(module)
     found = {_module_of(name) for name in names if name.partition(".")[0] in TREES}
     return frozenset(found - {None, module})
-
-
-def _is_beside(path: Path, name: str) -> bool:
-    first = name.partition(".")[0]
-    return path.with_name(f"{first}.py").is_file() or path.with_name(first).is_dir()
 
 
 def _module_of(name: str) -> str | None:

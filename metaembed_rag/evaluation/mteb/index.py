@@ -48,13 +48,13 @@ class IndexOptions(OpenSettings, total=False):
 class MTEBIndex:
     """A :class:`PageIndex` at one budget, as mteb's ``SearchProtocol``.
 
-    So mteb measures what users get: pages stored in Chroma in int8, found by the first vector,
-    ranked by MaxSim at the budget. For retrieval and reranking tasks.
+    So mteb measures an index as users have it: pages stored in Chroma in int8, the best by the
+    first vector ranked by MaxSim at the budget. For retrieval and reranking tasks.
 
     Args:
         encoder: The model.
         budget: Without one, that of ``METAEMBED_BUDGET``, or else all vectors that there are.
-        candidates: Pages that the nearest-neighbour search hands to the ranking. At most so many
+        candidates: Pages, the best by their first vector, that are ranked. At most so many
             can be found, so metrics deeper than that (such as recall@1000) stay low.
         mode: As for :class:`MTEBEncoder`, like ``ocr`` and ``about``.
         folder: Keep the indexes here, one for each task and set of page ids: a second run, at
