@@ -40,6 +40,14 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module that holds whole programs only where these are left out: seconds each."""
+    if "not integration" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    mark = "\npytestmark = pytest.mark.integration\n"
+    return True if mark in collection_path.read_text(encoding="utf-8") else None
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real evaluation sets; tests that need it skip where it is absent."""

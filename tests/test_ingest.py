@@ -77,7 +77,10 @@ def reads(monkeypatch) -> Reads:
     return seen
 
 
-@pytest.fixture(params=["folder", "memory", "server"])
+SERVER = pytest.param("server", marks=pytest.mark.integration)
+
+
+@pytest.fixture(params=["folder", "memory", SERVER])
 def where(request, tmp_path, monkeypatch) -> str:
     if request.param != "server":
         return str(tmp_path / "index") if request.param == "folder" else places.MEMORY
@@ -202,6 +205,7 @@ def _add_until_killed(where: str, portions: int) -> None:
     index.add(pages(range(4), "pears") + pages(range(40, 60)), batch_size=4)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("portions", [1, 3])
 def test_a_kill_between_batch_and_hand_over_loses_nothing(tmp_path, reads, portions):
     index = PageIndex.open(tmp_path, encoder())
@@ -252,7 +256,7 @@ class Interloper:
 
 
 @pytest.mark.parametrize("size", [1, 10**9])
-@pytest.mark.parametrize("where", ["folder", "server"], indirect=True)
+@pytest.mark.parametrize("where", ["folder", SERVER], indirect=True)
 def test_another_writer_in_between_is_noticed(index, tmp_path, monkeypatch, reads, size):
     monkeypatch.setattr(ingest, "_HANDED_OVER_AT", size)
     interloper = Interloper(index, tmp_path)

@@ -15,6 +15,8 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors import native
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def task(tmp_path):

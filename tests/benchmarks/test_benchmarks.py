@@ -24,6 +24,8 @@ from metaembed_rag.search.fusion import fuse
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
 
+pytestmark = pytest.mark.integration
+
 CHECKOUT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("METAEMBED_DATA", CHECKOUT.parent / "shared" / "data"))
 

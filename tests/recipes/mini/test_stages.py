@@ -27,6 +27,8 @@ from recipes.mini.data.rows import write_dataset  # noqa: E402
 from recipes.mini.stages import Mini, Sizes  # noqa: E402
 from tests.recipes.builders import jsonl  # noqa: E402
 
+pytestmark = pytest.mark.integration
+
 WORDS = [a + b + c + d for a in "bdg" for b in "aeo" for c in "lmn" for d in "ae"]
 SIZES = Sizes(vocabulary=700, hidden=128, layers=1, intermediate=64, bag_steps=5, bag_batch=64)
 TRAINING = {"steps": 30, "batch_size": 16, "learning_rate": 1e-3, "warm_up": 5}
