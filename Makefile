@@ -46,8 +46,8 @@ PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 test: $(VENV)/.test  ## Run the tests (under five minutes on two cores)
 	$(PYTEST) -m "not slow and not gpu and not network" $(OPTIONS)
 
-test-fast: $(VENV)/.test  ## Run the tests that are no whole programs (under a minute)
-	$(PYTEST) -m "not integration and not slow and not gpu and not network" $(OPTIONS)
+test-fast: $(VENV)/.test  ## Run the tests of the package that are no whole programs (a minute)
+	$(PYTEST) --ignore=tests/recipes --ignore=tests/benchmarks -m "not integration and not slow and not gpu and not network" $(OPTIONS)
 
 test-all: $(VENV)/.test  ## Run the slow tests too
 	$(PYTEST) -m "not network" $(OPTIONS)

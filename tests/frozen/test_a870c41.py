@@ -66,6 +66,7 @@ def assert_same_hits(index: PageIndex, answers: dict[str, Any]) -> None:
             assert one[1:] == pytest.approx(other[1:], abs=1e-6), asked
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("collection", COLLECTIONS)
 @pytest.mark.parametrize("deleted", DERIVED)
 def test_an_old_index_gives_the_hits_that_it_gave(folder, collection, deleted):
@@ -103,6 +104,7 @@ def test_an_old_index_takes_new_pages_beside_its_own(folder):
     assert again.search("xylophone", 1)[0].page.source == "new.pdf"
 
 
+@pytest.mark.integration
 def test_an_old_checkpoint_gives_the_vectors_that_it_gave():
     encoder = MetaEmbedEncoder.from_pretrained(FROZEN / "checkpoint", device="cpu")
     texts = [

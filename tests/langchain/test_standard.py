@@ -24,6 +24,8 @@ from metaembed_rag.langchain import MetaEmbedEmbeddings, MetaEmbedRetriever, Met
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(autouse=True)
 def no_network():

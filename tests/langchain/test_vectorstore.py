@@ -33,6 +33,8 @@ from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 from tests.support.files import make_pdf
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def store(encoder) -> MetaEmbedVectorStore:

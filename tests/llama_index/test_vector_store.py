@@ -55,6 +55,8 @@ from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 from tests.support.files import make_pdf
 
+pytestmark = pytest.mark.integration
+
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (40, 30), "blue")
 
 

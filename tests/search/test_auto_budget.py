@@ -23,6 +23,8 @@ from llama_index.core.vector_stores.types import VectorStoreQuery
 
 from metaembed_rag import langchain, llama_index
 
+pytestmark = pytest.mark.integration
+
 ASKED = "red apples"
 
 
