@@ -304,20 +304,23 @@ def manpages(record: Record) -> Lines:
 # -- tables of speed -------------------------------------------------------------------------
 
 
+LATENCY = {
+    "imports of torch, transformers and sentence-transformers": ("imports_seconds", "s"),
+    "loading after them": ("loading_seconds", "s"),
+    "loading again": ("loading_again_seconds", "s"),
+    "a query of median length": ("query_ms", "ms"),
+    "a query as long as the longest page": ("query_of_a_whole_page_ms", "ms"),
+    "a page of median length": ("page_ms", "ms"),
+    "the longest page": ("longest_page_ms", "ms"),
+    "pages in batches": ("pages_per_second", "a second"),
+}
+"""Rows of a latency record: what is measured, its key and its unit."""
+
+
 def latency(record: Record) -> Lines:
     """Loading and encoding on one thread."""
-    named = {
-        "imports of torch, transformers and sentence-transformers": ("imports_seconds", "s"),
-        "loading after them": ("loading_seconds", "s"),
-        "loading again": ("loading_again_seconds", "s"),
-        "a query of median length": ("query_ms", "ms"),
-        "a query as long as the longest page": ("query_of_a_whole_page_ms", "ms"),
-        "a page of median length": ("page_ms", "ms"),
-        "the longest page": ("longest_page_ms", "ms"),
-        "pages in batches": ("pages_per_second", "a second"),
-    }
     of = record["numbers"]
-    rows = [[name, f"{number(of[f'{key}_cpu'])} {unit}"] for name, (key, unit) in named.items()]
+    rows = [[name, f"{number(of[f'{key}_cpu'])} {unit}"] for name, (key, unit) in LATENCY.items()]
     size = f"{of['bytes'] / 1e6:.1f} MB, of which weights {of['weight_bytes'] / 1e6:.1f} MB"
     rows += [["parameters", whole(of["parameters"])], ["on disk", size]]
     return grid(["one thread", "CPU time"], rows)

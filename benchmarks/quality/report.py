@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.tables import LATENCY
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import bootstrap_interval
 
@@ -342,18 +343,8 @@ def target_table(found: Sequence[Target]) -> str:
 
 def latency_table(found: Mapping[str, Any]) -> str:
     """Loading, encoding on one thread, and sizes."""
-    rows = {
-        "imports of torch, transformers and sentence-transformers": ("imports_seconds", "s"),
-        "loading after them": ("loading_seconds", "s"),
-        "loading again": ("loading_again_seconds", "s"),
-        "a query of median length": ("query_ms", "ms"),
-        "a query as long as the longest page": ("query_of_a_whole_page_ms", "ms"),
-        "a page of median length": ("page_ms", "ms"),
-        "the longest page": ("longest_page_ms", "ms"),
-        "pages in batches": ("pages_per_second", "a second"),
-    }
     lines = _head([f"one CPU thread, load average {found['load_average']}", "wall clock (CPU)"])
-    lines += [_line([name, _both(found, key, unit)]) for name, (key, unit) in rows.items()]
+    lines += [_line([name, _both(found, key, unit)]) for name, (key, unit) in LATENCY.items()]
     size = f"{found['bytes'] / 1e6:.1f} MB, of which weights {found['weight_bytes'] / 1e6:.1f} MB"
     lines += [_line(["parameters", f"{found['parameters']:,}"]), _line(["on disk", size])]
     return "\n".join(lines)
