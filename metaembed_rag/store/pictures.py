@@ -67,8 +67,8 @@ class PictureFolder:
         At a name that leads outside (absolute, with ``..``, through a link) no picture is found,
         so that no index of a stranger shows or deletes a file of the user's.
         """
-        path, folder = self.folder / name, self.folder.resolve()
-        if path.resolve().is_relative_to(folder) and path.resolve() != folder:
+        path = self.folder / name
+        if self.folder.resolve() in path.resolve().parents:
             return path
         _log.warning("the picture %r lies outside %s and is left alone", name, self.folder)
         return self.folder / _REFUSED
