@@ -13,7 +13,18 @@ import sys
 from collections.abc import Sequence
 
 from metaembed_rag import __version__
-from metaembed_rag.cli import calibrate, delete, evaluate, index, info, mine, plan, search, train
+from metaembed_rag.cli import (
+    calibrate,
+    compact,
+    delete,
+    evaluate,
+    index,
+    info,
+    mine,
+    plan,
+    search,
+    train,
+)
 from metaembed_rag.cli.options import add_common
 from metaembed_rag.cli.output import say
 from metaembed_rag.errors import MetaEmbedError
@@ -22,7 +33,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
-_MODULES = (index, search, evaluate, info, delete, train, mine, plan, calibrate)
+_MODULES = (index, search, evaluate, info, delete, compact, train, mine, plan, calibrate)
 
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
 """The commands in the order of the help.

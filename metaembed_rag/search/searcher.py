@@ -94,6 +94,10 @@ class PageSearcher:
             _log.warning("the next search brings the vector cache up to date: %s", error)
             return False
 
+    def renew(self) -> None:
+        """Free the mapped vectors' files of pages that are gone."""
+        self._of_cache(VectorCache.renew)
+
     def _of_cache(self, ask: Callable[[VectorCache], CachedVectors]) -> CachedVectors | None:
         if self._without:
             return None

@@ -116,6 +116,13 @@ class VectorCache:
             self._vectors = self._updated(changes)
             return self._vectors
 
+    def renew(self) -> CachedVectors:
+        """As :meth:`current`; rows of pages that are gone are no longer in the files."""
+        with self._lock:
+            self._revision = None
+            self._vectors = self._updated(tidy=True)
+            return self._vectors
+
     def _is_current(self, found: CachedVectors) -> bool:
         mark = self._store.mark()
         marked = mark is not None and mark in (found.manifest.mark, self._mark)
@@ -163,13 +170,13 @@ class VectorCache:
             return None
         return found if found.header == self.header else None
 
-    def _updated(self, changes: Sequence[Change] = ()) -> CachedVectors:
+    def _updated(self, changes: Sequence[Change] = (), *, tidy: bool = False) -> CachedVectors:
         """Bring the files up to date; again when somebody deletes them meanwhile."""
         for attempt in range(_TRIES):
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(self.folder / _LOCK, timeout=_PATIENCE):
-                    return self._update(changes)
+                    return self._update(changes, tidy)
             except Timeout:
                 raise IndexLockedError(
                     f"another process has been writing the vector cache {self.folder} for "
@@ -184,7 +191,7 @@ class VectorCache:
                 ) from error
         raise AssertionError("unreachable")
 
-    def _update(self, changes: Sequence[Change]) -> CachedVectors:
+    def _update(self, changes: Sequence[Change], tidy: bool) -> CachedVectors:
         before = self._load()  # another process may have been here meanwhile
         mark = self._store.mark()  # before reading, so that a later write is noticed
         was = before.manifest.mark if before else ""
@@ -194,8 +201,8 @@ class VectorCache:
             update.run(alone)
             writer.commit(mark or "", update.unsettled(), update.newest)
             dead = writer.row_count - writer.pages
-            wasteful = dead > max(_DEAD_ROWS, _DEAD_SHARE * writer.row_count)
-        if wasteful:
+            bearable = 0 if tidy else max(_DEAD_ROWS, _DEAD_SHARE * writer.row_count)
+        if dead > bearable:
             compact(self.folder, self._whole())
         self._mark = mark
         return self._whole()

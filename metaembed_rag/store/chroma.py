@@ -21,6 +21,7 @@ from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change, WriteLog
 from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_spelling
 from metaembed_rag.store.places import LOCK, MEMORY, Places
+from metaembed_rag.store.purge import purge
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.vectors import formats
 
@@ -315,12 +316,27 @@ class ChromaStore:
             mark = self._writes.unseen()
             if mark is None:
                 return
-            with chroma_errors(self.where):
-                self._client = connect(str(self.places.folder), create=False, headers=None)
-                self._collection = self._client.get_collection(
-                    self.places.collection, embedding_function=None
-                )
+            self._reconnect()
             self._writes.see(mark)
+
+    def _reconnect(self) -> None:
+        with chroma_errors(self.where):
+            self._client = connect(str(self.places.folder), create=False, headers=None)
+            self._collection = self._client.get_collection(
+                self.places.collection, embedding_function=None
+            )
+
+    def purge(self) -> None:
+        """Take out of a folder's database what was deleted; the writer lock is held.
+
+        Raises:
+            StoreError: It failed; nothing is lost.
+        """
+        assert self.places.folder is not None, "a server purges its own database"
+        with self._writes.write():  # a new mark, so that every process connects again
+            purge(self.places.folder, self.places.collection, self.about.dimension)
+        with self._reconnecting:
+            self._reconnect()
 
     def _batches(self, metadatas: Sequence[Mapping[str, Any]]) -> Iterator[slice]:
         """Slices under both of Chroma's limits, records and bytes."""

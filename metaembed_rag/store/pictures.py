@@ -73,6 +73,10 @@ class PictureFolder:
         _log.warning("the picture %r lies outside %s and is left alone", name, self.folder)
         return self.folder / _REFUSED
 
+    def files(self) -> list[Path]:
+        """All that lies where pictures are kept, also what a killed writer left unfinished."""
+        return [path for path in self.folder.glob("??/*") if path.is_file()]
+
     def remove(self, names: Set[str | None]) -> None:
         """Delete pictures; those that are gone already, and None, do not matter."""
         for name in names:

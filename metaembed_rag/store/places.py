@@ -39,6 +39,8 @@ LOCK, MARK, WRITING = ".metaembed.lock", ".metaembed.mark", ".metaembed.writing"
 _PICTURES, _LEXICAL, _CACHE, _CALIBRATION = "pictures", "lexical", "cache", "calibration"
 OURS = frozenset({LOCK, MARK, WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION})
 """What a folder may hold where Chroma's database has been deleted."""
+BESIDE_DATABASE = frozenset({_PICTURES, _LEXICAL, _CACHE, _CALIBRATION})
+"""Folders inside an index that are not Chroma's."""
 
 
 def is_server(where: str) -> bool:
@@ -84,6 +86,11 @@ class Places:
         """The folder of what word search derives with a stemmer; None for memory."""
         kind = stemmer or "plain"
         return self._place(_LEXICAL, f"{self.collection}/{kind}", kind)
+
+    @property
+    def words(self) -> Path | None:
+        """The folder of what word search derives with any stemmer; None for memory."""
+        return self._place(_LEXICAL, self.collection, "")
 
     @property
     def vectors(self) -> Path | None:

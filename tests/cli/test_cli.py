@@ -177,6 +177,17 @@ def test_delete_by_source_and_id(index, files, run):
     assert "nothing in the index matches" in err
 
 
+def test_fault_16_compact_says_what_lay_on_the_disk_and_what_lies_there_now(index, files, run):
+    run("delete", "--index", index, "--source", files / "a.txt")
+    out, _ = run("compact", "--index", index, "--json")
+    found = json.loads(out)
+    assert set(found) == {"index", "before", "after", "stray_pictures"}
+    assert found["after"]["total"] < found["before"]["total"]
+    assert found["after"]["total"] == sum(p.stat().st_size for p in index.rglob("*") if p.is_file())
+    assert "on disk" in run("compact", "--index", index)[0]
+    assert not [p for p in index.rglob("*") if p.is_file() and b"red apples" in p.read_bytes()]
+
+
 def test_an_index_keeps_its_model(tmp_path, files, run, loader):
     place = tmp_path / "i"
     run("index", files, "--index", place, "--model", "other")

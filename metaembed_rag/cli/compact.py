@@ -1,0 +1,35 @@
+"""``metaembed compact``: what was deleted off the disk."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from metaembed_rag.cli.options import add_place, open_index
+from metaembed_rag.cli.output import answer
+
+SUMMARY = "take what was deleted off the disk"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``metaembed compact``."""
+    add_place(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Compact, and say how many bytes lay on the disk before and lie there now."""
+    report = open_index(given).compact()
+    before, after = report.before, report.after
+    found = {
+        "index": given.index,
+        "before": asdict(before) | {"total": before.total},
+        "after": asdict(after) | {"total": after.total},
+        "stray_pictures": report.stray_pictures,
+    }
+    lines = [
+        f"{name:9} {asdict(before)[name] / 1e6:10.1f} MB -> {asdict(after)[name] / 1e6:10.1f} MB"
+        for name in asdict(before)
+    ]
+    total = f"{before.total / 1e6:.1f} MB -> {after.total / 1e6:.1f} MB on disk"
+    answer(given, found, "\n".join([*lines, f"{given.index}: {total}"]))
+    return 0
