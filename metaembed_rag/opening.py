@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from metaembed_rag.errors import ModelMismatchError, StoreError
-from metaembed_rag.model.base import Encoder, dimensions
+from metaembed_rag.errors import ModelMismatchError, StoreError, UnnamedModelError
+from metaembed_rag.model.base import Encoder, OrderedEncoder, dimensions
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
+from metaembed_rag.store.named_models import named_model, remember_model
 from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.places import MEMORY
 from metaembed_rag.vectors.formats import DEFAULT, vector_format
 from metaembed_rag.vectors.tensors import VARIABLE as SCORING
 from metaembed_rag.vectors.tensors import scoring_device as checked_device
 
 DEFAULT_MODEL = "mini"
+MODEL_VARIABLE = "METAEMBED_MODEL"
+"""The environment variable that names a model where a command names none."""
 
 
 class OpenSettings(TypedDict, total=False):
@@ -69,12 +73,21 @@ class Opened:
     scoring_device: str
 
     def load_encoder(self) -> Encoder:
-        """The model whose name the index recorded.
+        """The model that made the index, by the name that the user gave it or the index recorded.
 
         Raises:
+            UnnamedModelError: It is on a server, would be downloaded or holds pickles, and the user
+                has not named it for this index on this machine.
             ModelMismatchError: Another model has that name now.
         """
-        encoder = load_encoder(self.store.about.model, self.device)
+        from metaembed_rag.model.recorded import load_recorded
+
+        named = _named_by_user(self.store)
+        if named is None:
+            _refuse_unnamed(self.store)
+            encoder: Encoder = load_recorded(self.store.about.model, self.device)
+        else:
+            encoder = load_encoder(named, self.device)
         _check_model(self.store, encoder)
         return encoder
 
@@ -109,6 +122,7 @@ def open_parts(
     store = ChromaStore.open(where, may_make, collection=collection, headers=headers)
     if made_of is not None:
         _check_model(store, made_of)
+        _remember(store, made_of)
     _check_storage(store, settings)
     pictures = PictureFolder.of(store.places, settings.get("pictures"))
     return Opened(store, made_of, pictures, device, scoring)
@@ -119,6 +133,39 @@ def load_encoder(name: str, device: str | None = None) -> Encoder:
     from metaembed_rag.model import MetaEmbedEncoder
 
     return MetaEmbedEncoder.from_pretrained(name, device=device)
+
+
+def _named_by_user(store: ChromaStore) -> str | None:
+    """The name that the user gave the model of this index, once here or in the environment."""
+    from metaembed_rag.model.recorded import leads_to_same
+
+    recorded = store.about.model
+    if leads_to_same(os.environ.get(MODEL_VARIABLE, ""), recorded):
+        return recorded
+    return named_model(store.collection_id)
+
+
+def _refuse_unnamed(store: ChromaStore) -> None:
+    """Let no index choose whom this machine asks, what it downloads and which code it reads."""
+    from metaembed_rag.model.recorded import reason_to_ask
+
+    name = store.about.model
+    if reason := reason_to_ask(name):
+        raise UnnamedModelError(
+            f"the index at {store.where} was made with {name!r}, {reason}; an index is not "
+            f"believed in that. If you trust it, name it yourself, once on this machine: "
+            f"PageIndex.open(…, encoder=MetaEmbedEncoder.from_pretrained({name!r})), or "
+            f"--model or {MODEL_VARIABLE} with the same name on the command line"
+        )
+
+
+def _remember(store: ChromaStore, encoder: Encoder) -> None:
+    """Keep which model the user named for an index, where it would have to be named again."""
+    from metaembed_rag.model.recorded import has_to_be_named
+
+    name = _lasting_name(encoder.name)
+    if store.where != MEMORY and isinstance(encoder, OrderedEncoder) and has_to_be_named(name):
+        remember_model(store.collection_id, name)
 
 
 def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionModel:

@@ -50,6 +50,15 @@ def add_model(parser: argparse.ArgumentParser, kinds: str, default: str | None =
     )
 
 
+def add_model_of_index(parser: argparse.ArgumentParser) -> None:
+    """The model of an index that is there: ``--model``, where the user has to name it."""
+    parser.add_argument(
+        "--model",
+        help="the model that made the index; needed once on this machine where that is a server "
+        "or would be downloaded, because an index is not believed in it",
+    )
+
+
 def add_budget(parser: argparse.ArgumentParser, help: str, **settings: Any) -> None:
     """How many vectors a side take part: ``--budget``, by default without ``auto``."""
     parser.add_argument("--budget", metavar="R_Q,R_C", help=help, **{"type": budget, **settings})
@@ -120,6 +129,7 @@ def open_index(given: argparse.Namespace) -> PageIndex:
 
     return PageIndex.open(
         given.index,
+        load_encoder(given) if getattr(given, "model", None) else None,
         collection=given.collection,
         create=False,
         device=getattr(given, "device", None),

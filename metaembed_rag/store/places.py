@@ -6,8 +6,8 @@
     ├── chroma.sqlite3, …           ├── vectors/<server and collection>_<digest>/
     ├── .metaembed.lock             ├── lexical/<server and collection>/<stemmer>/
     ├── .metaembed.mark             ├── pictures/<server and collection>/
-    ├── .metaembed.writing          └── calibration/<server and collection>/<collection>.json
-    ├── cache/<collection>/
+    ├── .metaembed.writing          ├── calibration/<server and collection>/<collection>.json
+    ├── cache/<collection>/         └── models/<digest>.txt (of any index)
     ├── lexical/<collection>/<stemmer>/
     ├── pictures/<collection>/
     └── calibration/<collection>.json

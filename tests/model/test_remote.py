@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -19,75 +16,9 @@ from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
 from metaembed_rag.errors import CheckpointError, ModalityError, ModelError
 from metaembed_rag.model.pooling import Pooling, nested_pooling
 from metaembed_rag.model.remote import RemoteEncoder, RemoteSettings
+from tests.support.servers import FakeServer, token_vectors
 
 RED = Image.new("RGB", (8, 6), "red")
-
-
-class FakeServer:
-    """Answers /v1/models and /pooling; a token's vector depends on the token alone."""
-
-    def __init__(self) -> None:
-        self.models = [{"id": "colbert", "root": "/models/colbert"}]
-        self.requests: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.failures: list[tuple[int, dict[str, str], str]] = []
-        """Answered first, one a request: status, headers, body."""
-        self.answer: dict[str, Any] | None = None
-        self.reverse = False
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._send(owner.get())
-
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(length))
-                owner.keys.append(self.headers.get("Authorization"))
-                self._send(owner.post(self.path, body))
-
-            def _send(self, what: tuple[int, dict[str, str], str]) -> None:
-                status, headers, text = what
-                data = text.encode()
-                self.send_response(status)
-                for key, value in {"Content-Length": str(len(data)), **headers}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Tests stay quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def get(self) -> tuple[int, dict[str, str], str]:
-        if self.failures:
-            return self.failures.pop(0)
-        return 200, {}, json.dumps({"object": "list", "data": self.models})
-
-    def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, str], str]:
-        self.requests.append({"path": path, **body})
-        if self.failures:
-            return self.failures.pop(0)
-        if self.answer is not None:
-            return 200, {}, json.dumps(self.answer)
-        texts = body.get("input") or [body["messages"][0]["content"][1]["text"] + " image"]
-        data = [
-            {"index": i, "object": "pooling", "data": token_vectors(text).tolist()}
-            for i, text in enumerate(texts)
-        ]
-        return 200, {}, json.dumps({"data": data[::-1] if self.reverse else data})
-
-
-def token_vectors(text: str) -> np.ndarray:
-    rows = [np.random.default_rng(sum(word.encode())).standard_normal(8) for word in text.split()]
-    return np.array(rows, np.float32)
 
 
 @pytest.fixture
@@ -255,7 +186,8 @@ def test_the_key_of_the_environment_is_sent_and_never_written_down(server, conne
     assert "secret" not in encoder.name + repr(encoder)
 
 
-def test_the_name_with_all_options_connects_again(connect, server, tmp_path):
+def test_the_name_with_all_options_connects_again(connect, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     encoder = connect("#colbert?pooling=kmeans&query_prompt=Q%20&document_vectors=4")
     index = PageIndex.open(tmp_path / "i", encoder)
     index.add([Page(source="a", text="a red fox"), Page(source="b", text="blue whales swim")])
