@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from metaembed_rag.store.places import MEMORY
 from metaembed_rag.vectors.formats import DEFAULT, vector_format
 from metaembed_rag.vectors.tensors import VARIABLE as SCORING
 from metaembed_rag.vectors.tensors import scoring_device as checked_device
+from metaembed_rag.web import without_password
 
 DEFAULT_MODEL = "mini"
 MODEL_VARIABLE = "METAEMBED_MODEL"
@@ -38,6 +40,7 @@ class OpenSettings(TypedDict, total=False):
         pictures: Folder for page pictures; beside a folder's index by default, in the user's cache
             folder for a server, in a temporary folder for memory.
         headers: HTTP headers for a server behind a reverse proxy.
+        timeout: Seconds that a server may keep silent before a request is given up; 60 by default.
         device: Where a model that the index loads itself runs (``"cpu"``, ``"cuda"``, ``"mps"``);
             the best there is by default.
         scoring_device: Where all pages are scored: ``"cpu"``, or ``"cuda"`` to hold them on a GPU
@@ -50,6 +53,7 @@ class OpenSettings(TypedDict, total=False):
     dimension: int | None
     pictures: str | Path | None
     headers: Mapping[str, str] | None
+    timeout: float | None
     device: str | None
     scoring_device: str | None
 
@@ -93,7 +97,7 @@ class Opened:
 
 
 def open_parts(
-    where: str | Path,
+    where: str | os.PathLike[str],
     encoder: Encoder | None,
     collection: str,
     create: bool,
@@ -118,8 +122,16 @@ def open_parts(
         made_of = encoder or load_encoder(DEFAULT_MODEL, device)
         return _collection_model(made_of, settings)
 
-    may_make, headers = new if create else None, settings.get("headers")
-    store = ChromaStore.open(where, may_make, collection=collection, headers=headers)
+    timeout = settings.get("timeout")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise StoreError(f"timeout must be a number of seconds over 0, not {timeout!r}")
+    store = ChromaStore.open(
+        where,
+        new if create else None,
+        collection=collection,
+        headers=settings.get("headers"),
+        timeout=timeout,
+    )
     if made_of is not None:
         _check_model(store, made_of)
         _remember(store, made_of)
@@ -149,8 +161,8 @@ def _refuse_unnamed(store: ChromaStore) -> None:
     """Let no index choose whom this machine asks, what it downloads and which code it reads."""
     from metaembed_rag.model.recorded import reason_to_ask
 
-    name = store.about.model
-    if reason := reason_to_ask(name):
+    if reason := reason_to_ask(store.about.model):
+        name = without_password(store.about.model)
         raise UnnamedModelError(
             f"the index at {store.where} was made with {name!r}, {reason}; an index is not "
             f"believed in that. If you trust it, name it yourself, once on this machine: "

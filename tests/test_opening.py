@@ -34,6 +34,7 @@ def test_a_setting_of_none_is_the_same_as_one_that_is_left_out(tmp_path):
         dimension=None,
         pictures=None,
         headers=None,
+        timeout=None,
         device=None,
         scoring_device=None,
     )

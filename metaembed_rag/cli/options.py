@@ -34,6 +34,12 @@ def add_place(parser: argparse.ArgumentParser) -> None:
         help="folder of the index, or http(s)://host:port of a Chroma server",
     )
     parser.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
+    parser.add_argument(
+        "--timeout",
+        type=limit,
+        metavar="SECONDS",
+        help="how long a Chroma server may keep silent (default: 60)",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -132,6 +138,7 @@ def open_index(given: argparse.Namespace) -> PageIndex:
         load_encoder(given) if getattr(given, "model", None) else None,
         collection=given.collection,
         create=False,
+        timeout=given.timeout,
         device=getattr(given, "device", None),
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from metaembed_rag.errors import CheckpointError
+from metaembed_rag.web import without_password
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 """The checkpoints that come with the package."""
@@ -32,7 +33,7 @@ def shipped_checkpoints() -> list[str]:
 
 def is_address(name: str | os.PathLike[str]) -> bool:
     """Whether a name leads to a server instead of to files."""
-    return os.fspath(name).startswith(("http://", "https://"))
+    return os.fspath(name).lower().startswith(("http://", "https://"))
 
 
 def split_name(name: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
@@ -90,8 +91,9 @@ def find_checkpoint(name: str | os.PathLike[str], *, local_files_only: bool = Fa
         return _checked(folder)
     if isinstance(name, str) and is_hub_id(name):
         return _checked(_download(name, local_files_only))
+    shown = without_password(os.fspath(name))
     raise CheckpointError(
-        f"no checkpoint {os.fspath(name)!r}: it is not a folder, not a shipped name ({_names()}), "
+        f"no checkpoint {shown!r}: it is not a folder, not a shipped name ({_names()}), "
         f"and not a hub id (owner/model)"
     )
 

@@ -88,7 +88,7 @@ def _host(address: str) -> str:
     try:
         return repr(urlsplit(address).hostname)
     except ValueError:
-        return repr(address)
+        return "that it names"
 
 
 def _server(address: str) -> tuple[str, str | None, int | None]:
