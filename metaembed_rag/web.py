@@ -27,6 +27,7 @@ BUSY = frozenset({429, 502, 503, 504})
 """Answers of servers and of proxies before them after which the same request may succeed."""
 TOO_LARGE = 413
 _LONGEST_PAUSE = 30.0
+_wait = time.sleep
 
 
 def time_limit(seconds: float) -> httpx.Timeout:
@@ -47,8 +48,8 @@ class Patience:
         seconds: float,
         *,
         busy: Collection[int] = BUSY,
-        passes: Callable[[httpx.TransportError], bool] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        reconnects: bool = True,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         """Try a request again after pauses of 0.5, 1, 2, … seconds, or as the server asks.
 
@@ -56,21 +57,20 @@ class Patience:
             tries: How often it is sent at most.
             seconds: No try begins later than that after the first one.
             busy: Status codes after which it is sent again.
-            passes: Whether a broken connection may pass; one that TLS refuses never does.
+            reconnects: Try again after a broken connection too; not after one that TLS refused.
             sleep: Waits between two tries.
         """
         self.tries = 0
 
         def may_pass(error: BaseException) -> bool:
-            if not isinstance(error, httpx.TransportError) or _tls_problem(error):
-                return False
-            return passes is None or passes(error)
+            broken = isinstance(error, httpx.TransportError) and not _tls_problem(error)
+            return broken and reconnects
 
         self._retrying = Retrying(
             retry=retry_if_exception(may_pass) | retry_if_result(lambda a: a.status_code in busy),
             wait=_pause,
             stop=stop_after_attempt(tries) | stop_before_delay(seconds),
-            sleep=sleep,
+            sleep=sleep or _wait,
             retry_error_callback=_last,
         )
 
@@ -116,8 +116,9 @@ def explained(error: httpx.HTTPError, address: str) -> str:
         return f"it keeps silent ({type(error).__name__}: {error})"
     if isinstance(error, httpx.ConnectError):
         return f"no connection ({error}); check that it runs, its host and its port"
-    if isinstance(error, httpx.RemoteProtocolError) and address.startswith("http://"):
-        return f"it broke off or speaks no HTTP ({error}); if it speaks TLS, write https://"
+    broken = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+    if broken and address.startswith("http://"):
+        return f"it broke off ({error}); if it speaks TLS, write https://"
     return f"{type(error).__name__}: {error}"
 
 

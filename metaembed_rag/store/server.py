@@ -7,6 +7,7 @@ again (an upsert writes by id, a deletion deletes what is there).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,7 +48,9 @@ def send_halving(part: slice, send: Callable[[slice], None], ids: Sequence[str])
     while waiting:
         now = waiting.pop()
         try:
-            send(now)
+            if now.stop - now.start <= count:
+                send(now)
+                continue
         except RequestTooLargeError as error:
             if now.stop - now.start == 1:
                 raise StoreError(
@@ -55,9 +58,9 @@ def send_halving(part: slice, send: Callable[[slice], None], ids: Sequence[str])
                     f"client_max_body_size), or index into a new collection with fewer vectors= "
                     f"or a smaller format="
                 ) from error
-            middle = (now.start + now.stop) // 2
-            count = min(count, middle - now.start)
-            waiting += [slice(middle, now.stop), slice(now.start, middle)]
+            count = max(1, (now.stop - now.start) // 2)
+        middle = (now.start + now.stop) // 2
+        waiting += [slice(middle, now.stop), slice(now.start, middle)]
     return count
 
 
@@ -140,6 +143,7 @@ class _Session(httpx.Client):
         self._has_answered = False
         api._session.close()
         api._session = self
+        weakref.finalize(api, self.close)  # also where nobody closes what was opened
 
     def request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Response:
         """Send a request, again while the server is busy or the connection breaks.
@@ -150,11 +154,7 @@ class _Session(httpx.Client):
             RequestTooLargeError: It takes none of that size.
             StoreError: It gives no answer, or none of Chroma's.
         """
-
-        def passes(error: httpx.TransportError) -> bool:
-            return self._has_answered or not isinstance(error, httpx.ConnectError)
-
-        patience = Patience(_TRIES, self._seconds, passes=passes)
+        patience = Patience(_TRIES, self._seconds, reconnects=self._has_answered)
         send = super().request
         try:
             answer = patience.send(lambda: send(method, url, **options))
