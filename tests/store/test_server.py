@@ -159,7 +159,8 @@ def test_fault_15_requests_that_a_proxy_finds_too_large_are_halved(before):
     assert [size > before.most for size in sizes] == [True, True, False, False, False, False]
     assert {hit.page.source for hit in index.search("fox", 8)} == set("abcdefgh")
     before.most = 110
-    index.delete([page.id for page in PAGES[:4]])
+    assert len(index.get([page.id for page in PAGES])) == len(PAGES)
+    index._store.delete([page.id for page in PAGES[:4]])
     before.most = 2**62
     assert len(index) == 4
 
