@@ -111,11 +111,11 @@ def explained(error: httpx.HTTPError, address: str) -> str:
     if problem := _tls_problem(error):
         return _tls_advice(problem)
     if isinstance(error, httpx.ConnectTimeout):
-        return "nothing takes a connection there; check host and port"
+        return "Could not connect, nothing answers there; check its host and its port"
     if isinstance(error, httpx.TimeoutException):
         return f"it keeps silent ({type(error).__name__}: {error})"
     if isinstance(error, httpx.ConnectError):
-        return f"no connection ({error}); check that it runs, its host and its port"
+        return f"Could not connect ({error}); check that it runs, its host and its port"
     broken = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
     if broken and address.startswith("http://"):
         return f"it broke off ({error}); if it speaks TLS, write https://"

@@ -160,13 +160,13 @@ class _Session(httpx.Client):
             answer = patience.send(lambda: send(method, url, **options))
         except httpx.HTTPError as error:
             raise StoreError(
-                f"the Chroma server at {self._where} does not answer: "
-                f"{explained(error, self._where)} ({patience.spoken}, timeout {self._seconds:g} s)"
+                f"Chroma at {self._where}: {explained(error, self._where)} ({patience.spoken}, "
+                f"timeout {self._seconds:g} s)"
             ) from error
         self._has_answered = True
         if problem := _problem(answer, patience.spoken):
             kind = RequestTooLargeError if answer.status_code == TOO_LARGE else StoreError
-            raise kind(f"the Chroma server at {self._where} {problem}")
+            raise kind(f"Chroma at {self._where}: {problem}")
         return answer
 
 
@@ -174,25 +174,28 @@ def _problem(answer: httpx.Response, tries: str) -> str:
     """What is wrong with an answer that Chroma's client would not understand; empty otherwise."""
     status = f"{answer.status_code} {answer.reason_phrase}".strip()
     if answer.is_success:
-        return "" if _is_json(answer) else "is none: what answers there speaks no JSON"
+        return "" if _is_json(answer) else "what answers there is no Chroma, it speaks no JSON"
     if answer.status_code in (401, 403):
         return (
-            f"refuses ({status}): it or the proxy before it wants another key, user or password; "
+            f"refused ({status}): the server or a proxy before it wants another key or password; "
             f"pass what it wants as a header: PageIndex.open(…, headers={{'Authorization': …}})"
         )
     if answer.status_code == TOO_LARGE:
-        return f"takes no request of {len(answer.request.content):,} bytes ({status})"
+        return f"the server takes no request of {len(answer.request.content):,} bytes ({status})"
     if answer.is_redirect:
         place = answer.headers.get("location", "somewhere else")
-        return f"sends requests on to {place} ({status}); name the server that is meant"
+        return f"the server sends requests on to {place} ({status}); name the one that is meant"
     if _is_of_chroma(answer):
         return ""
     if answer.status_code == 404:
-        return f"is none, or of another version: it does not know {answer.url.path} ({status})"
+        return (
+            f"what answers there is no Chroma, or of another version: it does not know "
+            f"{answer.url.path} ({status})"
+        )
     pause = asked_pause(answer)
     later = "" if pause is None else f"; it asks to wait {pause:g} s"
     said = " ".join(str(_body(answer).get("message", answer.text)).split())[:200]
-    return f"fails ({status}, {tries}{later}): {said or 'it says nothing more'}"
+    return f"the server fails ({status}, {tries}{later}): {said or 'it says nothing more'}"
 
 
 def _is_json(answer: httpx.Response) -> bool:
