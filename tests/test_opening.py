@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from llama_index.core.schema import TextNode
 import metaembed_rag.langchain as langchain
 import metaembed_rag.llama_index as llama
 from metaembed_rag import MetaEmbedEncoder, Page
-from metaembed_rag.errors import UnnamedModelError
+from metaembed_rag.errors import CheckpointError, UnnamedModelError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.recorded import reason_to_ask
 from metaembed_rag.opening import OpenSettings
@@ -184,3 +187,77 @@ class Download:
     def __call__(self, name: str, **options: Any) -> str:
         self.asked.append(options)
         raise FileNotFoundError(name)
+
+
+DOWNLOADED = """
+import http.server, os, shutil, sys, threading
+from pathlib import Path
+
+asked = []
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        asked.append(self.path)
+        self.send_error(404)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+hub = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+threading.Thread(target=hub.serve_forever, daemon=True).start()
+checkpoint, folder = Path(sys.argv[1]), Path(sys.argv[2])
+os.environ |= {
+    "HF_HOME": str(folder / "hf"),
+    "HF_HUB_OFFLINE": "0",
+    "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+    "XDG_CACHE_HOME": str(folder / "cache"),
+}
+model = folder / "hf/hub/models--someone--tiny"
+shutil.copytree(checkpoint, model / "snapshots/1")
+(model / "refs").mkdir()
+(model / "refs/main").write_text("1")
+
+from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
+from metaembed_rag.errors import CheckpointError, UnnamedModelError
+
+encoder = MetaEmbedEncoder.from_pretrained(model / "snapshots/1")
+encoder.name = "someone/tiny"
+PageIndex.open(folder / "i", encoder).add([Page(source="a", text="fox")])
+shutil.rmtree(folder / "cache/metaembed_rag/models")  # another machine
+asked.clear()
+print(PageIndex.open(folder / "i").search("fox")[0].page.source)
+shutil.rmtree(model)
+try:
+    PageIndex.open(folder / "i").search("fox")
+except UnnamedModelError as error:
+    print("not on this machine" in str(error))
+print(asked)
+"""
+
+
+@pytest.mark.integration
+def test_fault_21_a_recorded_hub_id_is_found_in_the_cache_and_asked_of_no_hub(tmp_path):
+    checkpoint = Path(__file__).parent / "fixtures" / "a870c41" / "checkpoint"
+    command = [sys.executable, "-c", DOWNLOADED, str(checkpoint), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["a", "True", "[]"], done.stderr
+
+
+def test_fault_21_a_checkpoint_runs_no_code_whatever_is_answered_on_the_terminal(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "model"
+    shutil.copytree(Path(__file__).parent / "fixtures" / "a870c41" / "checkpoint", folder)
+    config = json.loads((folder / "config.json").read_text())
+    kinds = {"AutoConfig": "theirs.Config", "AutoModel": "theirs.Model"}
+    config |= {"model_type": "theirs", "auto_map": kinds}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "theirs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(CheckpointError):
+        MetaEmbedEncoder.from_pretrained(folder)
+    assert not (tmp_path / "ran").exists()
