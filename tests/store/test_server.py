@@ -198,13 +198,17 @@ def test_fault_15_a_refusal_is_named_with_what_to_do(answer, message):
             opened(server.address)
 
 
-def test_headers_are_sent_with_each_request():
+def test_headers_and_the_key_of_chromas_own_variables_are_sent_with_each_request(monkeypatch):
+    provider = "chromadb.auth.basic_authn.BasicAuthClientProvider"
+    monkeypatch.setenv("CHROMA_CLIENT_AUTH_PROVIDER", provider)
+    monkeypatch.setenv("CHROMA_CLIENT_AUTH_CREDENTIALS", "user:password")
     with proxy() as server:
         server.always = (404, {}, b'{"error": "NotFoundError", "message": "none"}')
         with pytest.raises(IndexNotFoundError):
             PageIndex.open(server.address, create=False, headers={"X-Mine": "1"})
-        _, headers, _ = server.seen[-1]
-        assert {name.lower(): value for name, value in headers.items()}["x-mine"] == "1"
+        for _, headers, _ in server.seen:
+            got = {name.lower(): value for name, value in headers.items()}
+            assert (got["x-mine"], got["authorization"][:6]) == ("1", "Basic ")
 
 
 # -- TLS -----------------------------------------------------------------------------------------
