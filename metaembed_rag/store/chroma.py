@@ -22,7 +22,7 @@ from metaembed_rag.store.changes import Change, WriteLog
 from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_spelling
 from metaembed_rag.store.places import LOCK, MEMORY, Places, is_server
 from metaembed_rag.store.records import Record, StampedText
-from metaembed_rag.store.server import send_halving
+from metaembed_rag.store.server import UNLIMITED, send_halving
 from metaembed_rag.vectors import formats
 
 FORMAT = 2
@@ -103,7 +103,7 @@ class ChromaStore:
         self._writes = WriteLog(folder, counted=where == MEMORY)
         self._threads = threading.RLock()
         self._reconnecting = threading.Lock()
-        self._most_records = 2**31
+        self._most_records = UNLIMITED
 
     @classmethod
     def open(

@@ -24,6 +24,8 @@ from metaembed_rag.web import TOO_LARGE, Patience, asked_pause, explained, time_
 
 TIMEOUT = 60.0
 """Seconds that a server may keep silent, where nobody names others."""
+UNLIMITED = 2**31
+"""More records than any request has."""
 _TRIES = 5
 _RECORDS = 1000
 """Records in a request where the server tells no limit."""
@@ -38,17 +40,16 @@ def send_halving(part: slice, send: Callable[[slice], None], ids: Sequence[str])
     """Send the records of a slice, in halves where they are too large for one request.
 
     Returns:
-        How many records at a time were sent in the end.
+        How many records fit into one request, as far as a refusal has shown it.
 
     Raises:
         StoreError: One record alone is too large, or something else fails.
     """
-    count: int = part.stop - part.start
-    waiting = [part]
+    most, waiting = UNLIMITED, [part]
     while waiting:
         now = waiting.pop()
         try:
-            if now.stop - now.start <= count:
+            if now.stop - now.start <= most:
                 send(now)
                 continue
         except RequestTooLargeError as error:
@@ -58,10 +59,10 @@ def send_halving(part: slice, send: Callable[[slice], None], ids: Sequence[str])
                     f"client_max_body_size), or index into a new collection with fewer vectors= "
                     f"or a smaller format="
                 ) from error
-            count = max(1, (now.stop - now.start) // 2)
+            most = (now.stop - now.start) // 2
         middle = (now.start + now.stop) // 2
         waiting += [slice(middle, now.stop), slice(now.start, middle)]
-    return count
+    return most
 
 
 class ServerClient:

@@ -158,12 +158,25 @@ def test_fault_15_requests_that_a_proxy_finds_too_large_are_halved(before):
     assert len(index) == len(PAGES)
     sizes = [length for path, _, length in before.seen if path.endswith("/upsert")]
     assert [size > before.most for size in sizes] == [True, True, False, False, False, False]
+    before.seen.clear()
+    index.add([Page(source=page.source, text="another fox") for page in PAGES])
+    sizes = [length for path, _, length in before.seen if path.endswith("/upsert")]
+    assert [size > before.most for size in sizes] == [False] * 4  # it has learned
     assert {hit.page.source for hit in index.search("fox", 8)} == set("abcdefgh")
     before.most = 110
     assert len(index.get([page.id for page in PAGES])) == len(PAGES)
     index._store.delete([page.id for page in PAGES[:4]])
     before.most = 2**62
     assert len(index) == 4
+
+
+@pytest.mark.integration
+def test_small_requests_before_make_no_small_requests_after(before):
+    index = opened(before.address)
+    index.add(PAGES[:1])
+    before.seen.clear()
+    index.add(PAGES[1:])
+    assert sum(path.endswith("/upsert") for path, _, _ in before.seen) == 1
 
 
 @pytest.mark.integration
