@@ -84,12 +84,10 @@ class Opened:
                 has not named it for this index on this machine.
             ModelMismatchError: Another model has that name now.
         """
-        from metaembed_rag.model.recorded import load_recorded
-
         named = _named_by_user(self.store)
         if named is None:
             _refuse_unnamed(self.store)
-            encoder: Encoder = load_recorded(self.store.about.model, self.device)
+            encoder = load_encoder(self.store.about.model, self.device, True)
         else:
             encoder = load_encoder(named, self.device)
         _check_model(self.store, encoder)
@@ -140,10 +138,19 @@ def open_parts(
     return Opened(store, made_of, pictures, device, scoring)
 
 
-def load_encoder(name: str, device: str | None = None) -> Encoder:
-    """A model by its name, on a device or on the best there is."""
-    from metaembed_rag.model import MetaEmbedEncoder
+def load_encoder(name: str, device: str | None = None, locally: bool = False) -> Encoder:
+    """A model by its name, on a device or on the best there is.
 
+    Args:
+        name: A shipped name, a folder, a hub id or an address.
+        device: As for :meth:`metaembed_rag.MetaEmbedEncoder.from_pretrained`.
+        locally: Use no network, also where the name is a hub id.
+    """
+    from metaembed_rag.model import MetaEmbedEncoder
+    from metaembed_rag.model.recorded import is_of_hub_or_folder
+
+    if locally and is_of_hub_or_folder(name):
+        return MetaEmbedEncoder.from_pretrained(name, device=device, local_files_only=True)
     return MetaEmbedEncoder.from_pretrained(name, device=device)
 
 

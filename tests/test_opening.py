@@ -18,7 +18,7 @@ import metaembed_rag.llama_index as llama
 from metaembed_rag import MetaEmbedEncoder, Page
 from metaembed_rag.errors import CheckpointError, UnnamedModelError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.model.recorded import reason_to_ask
+from metaembed_rag.model.recorded import leads_to_same, reason_to_ask
 from metaembed_rag.opening import OpenSettings
 from metaembed_rag.testing import FakeEncoder
 from tests.support.servers import FakeServer
@@ -261,3 +261,24 @@ def test_fault_21_a_checkpoint_runs_no_code_whatever_is_answered_on_the_terminal
     with pytest.raises(CheckpointError):
         MetaEmbedEncoder.from_pretrained(folder)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "recorded", "same"),
+    [
+        ("http://gpu:8000", "http://gpu:8000#colbert?modalities=text,image", True),
+        ("HTTP://GPU:80", "http://gpu#colbert", True),
+        ("http://gpu:8001#colbert", "http://gpu:8000#colbert", False),
+        ("https://gpu:8000", "http://gpu:8000", False),
+        ("http://gpu.evil.example", "http://gpu", False),
+        ("http://gpu", "http://gpu@evil.example", False),
+        ("http://[", "http://[#m", False),
+        ("someone/model", "someone/model?pooling=kmeans", True),
+        ("someone/model", "someone/other", False),
+        ("", "someone/model", False),
+        ("mini", "http://gpu", False),
+        ("//host/share", "//host/share", True),
+    ],
+)
+def test_a_named_model_leads_to_the_recorded_one_or_elsewhere(named, recorded, same):
+    assert leads_to_same(named, recorded) is same

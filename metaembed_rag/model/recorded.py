@@ -7,7 +7,6 @@ to safetensors only; a server, a download or a pickle waits until the user has n
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from metaembed_rag.errors import CheckpointError
@@ -19,23 +18,20 @@ from metaembed_rag.model.checkpoints import (
     split_name,
 )
 
-if TYPE_CHECKING:
-    from metaembed_rag.model.base import OrderedEncoder
-
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 def reason_to_ask(name: str) -> str:
     """Why a recorded name may not be loaded before the user has named it; empty where it may.
 
-    Nothing is asked of a network, and of files only whether they are there.
+    Nothing is asked of a network, and no weights are read.
     """
     if is_address(name):
         return (
             f"a model at the server {_host(name)}, which would get your queries, the pages that "
             f"you add and the key in METAEMBED_API_KEY"
         )
-    if name.replace("\\", "/").startswith("//"):
+    if _is_of_another_machine(name):
         return "a model in a folder of another machine"
     bare, _ = split_name(name)
     if bare in shipped_checkpoints():
@@ -48,23 +44,19 @@ def reason_to_ask(name: str) -> str:
             folder = find_checkpoint(bare, local_files_only=True)
         except CheckpointError:
             return "a model that is not on this machine and would be downloaded"
-    pickles = [path for kind in _PICKLES for path in folder.rglob(kind)]
+    # Modules lie in folders of the checkpoint's own; one that is no checkpoint may hold anything.
+    places = [folder, *(path for path in folder.iterdir() if path.is_dir())]
+    pickles = [path for place in places for kind in _PICKLES for path in place.glob(kind)]
     odd = [path.name for path in pickles if not any(path.parent.glob("*.safetensors"))]
     return f"a model whose weights are no safetensors ({odd[0]})" if odd else ""
 
 
-def load_recorded(name: str, device: str | None = None) -> OrderedEncoder:
-    """Load a model for which there is no :func:`reason_to_ask`, without network and foreign code.
-
-    Raises:
-        CheckpointError: It cannot be loaded.
-    """
-    from metaembed_rag.model import MetaEmbedEncoder
-
+def is_of_hub_or_folder(name: str) -> bool:
+    """Whether loading a model has files of its own to find, which are not shipped ones."""
     bare, _ = split_name(name)
-    if bare in shipped_checkpoints() or not (is_hub_id(bare) or Path(bare).expanduser().is_dir()):
-        return MetaEmbedEncoder.from_pretrained(name, device=device)
-    return MetaEmbedEncoder.from_pretrained(name, device=device, local_files_only=True)
+    if bare in shipped_checkpoints():
+        return False
+    return is_hub_id(bare) or Path(bare).expanduser().is_dir()
 
 
 def has_to_be_named(name: str) -> bool:
@@ -78,10 +70,17 @@ def leads_to_same(named: str, recorded: str) -> bool:
     """Whether a name that the user gave leads where a recorded one does: server, hub id, folder."""
     if is_address(named) and is_address(recorded):
         return _server(named) == _server(recorded)
-    if not named or is_address(named) or is_address(recorded):
-        return False
+    if named == recorded or is_address(named) or is_address(recorded):
+        return named == recorded
+    if not named or _is_of_another_machine(recorded):
+        return False  # not even looked for
     one, other = (split_name(name)[0] for name in (named, recorded))
     return one == other or Path(one).expanduser().resolve() == Path(other)
+
+
+def _is_of_another_machine(name: str) -> bool:
+    """Whether it is a folder that Windows would ask another machine for, as this user."""
+    return name.replace("\\", "/").startswith("//")
 
 
 def _host(address: str) -> str:
