@@ -11,6 +11,7 @@
     │   └── NothingToReadError     a page with neither text nor a readable image
     ├── ModelError             a checkpoint or backbone that cannot be used
     │   ├── CheckpointError        a folder or hub id that holds no usable checkpoint
+    │   ├── UnnamedModelError      a model that an index names and the user has not named
     │   └── ModalityError          an input of a kind that the model does not read
     ├── StoreError             the index cannot be opened, read or written
     │   ├── IndexNotFoundError     no index at that place
@@ -70,6 +71,10 @@ class ModelError(MetaEmbedError):
 
 class CheckpointError(ModelError):
     """A name, folder or hub id that holds no usable checkpoint."""
+
+
+class UnnamedModelError(ModelError):
+    """A model that an index names and that only its user may name: it is far, or not harmless."""
 
 
 class ModalityError(ModelError, ValueError):

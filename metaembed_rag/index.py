@@ -6,6 +6,7 @@ query -> encode -> all pages coarsely, fewer finely, MaxSim at the budget -> hit
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ class PageIndex:
     @classmethod
     def open(
         cls,
-        where: str | Path,
+        where: str | os.PathLike[str],
         encoder: Encoder | None = None,
         *,
         collection: str = "pages",
@@ -74,14 +75,15 @@ class PageIndex:
             stemmer: Snowball language whose word endings a hybrid search ignores; None compares
                 whole words, which is better for titles and names.
             **settings: How a new index stores vectors (``vectors``, ``format``, ``dimension``),
-                where pictures lie (``pictures``), ``headers`` of a server, and where model and
-                scoring run (``device``, ``scoring_device``); see
+                where pictures lie (``pictures``), ``headers`` and ``timeout`` of a server, and
+                where model and scoring run (``device``, ``scoring_device``); see
                 :class:`metaembed_rag.opening.OpenSettings`.
 
         Raises:
             IndexNotFoundError: There is none and ``create`` is false.
             ModelMismatchError: The index was made with another model.
-            StoreError: It cannot be opened.
+            StoreError: It cannot be opened, or ``where`` is no place: a client of Chroma, for
+                example, or an address with a password in it.
         """
         opened = open_parts(where, encoder, collection, create, settings)
         lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
@@ -89,7 +91,12 @@ class PageIndex:
 
     @property
     def encoder(self) -> Encoder:
-        """The model, loaded by the name that the index recorded when none was given."""
+        """The model, loaded by the name that the index recorded when none was given.
+
+        Raises:
+            UnnamedModelError: That is a model on a server, one that would be downloaded or one
+                without safetensors, and you have not named it for this index on this machine.
+        """
         if self._encoder is None:
             self._encoder = self._opened.load_encoder()
         return self._encoder

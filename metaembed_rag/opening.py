@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from metaembed_rag.errors import ModelMismatchError, StoreError
-from metaembed_rag.model.base import Encoder, dimensions
+from metaembed_rag.errors import ModelMismatchError, StoreError, UnnamedModelError
+from metaembed_rag.model.base import Encoder, OrderedEncoder, dimensions
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
+from metaembed_rag.store.named_models import named_model, remember_model
 from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.places import MEMORY
 from metaembed_rag.vectors.formats import DEFAULT, vector_format
 from metaembed_rag.vectors.tensors import VARIABLE as SCORING
 from metaembed_rag.vectors.tensors import scoring_device as checked_device
+from metaembed_rag.web import without_password
 
 DEFAULT_MODEL = "mini"
+MODEL_VARIABLE = "METAEMBED_MODEL"
+"""The environment variable that names a model where a command names none."""
 
 
 class OpenSettings(TypedDict, total=False):
@@ -34,6 +40,7 @@ class OpenSettings(TypedDict, total=False):
         pictures: Folder for page pictures; beside a folder's index by default, in the user's cache
             folder for a server, in a temporary folder for memory.
         headers: HTTP headers for a server behind a reverse proxy.
+        timeout: Seconds that a server may keep silent before a request is given up; 60 by default.
         device: Where a model that the index loads itself runs (``"cpu"``, ``"cuda"``, ``"mps"``);
             the best there is by default.
         scoring_device: Where all pages are scored: ``"cpu"``, or ``"cuda"`` to hold them on a GPU
@@ -46,6 +53,7 @@ class OpenSettings(TypedDict, total=False):
     dimension: int | None
     pictures: str | Path | None
     headers: Mapping[str, str] | None
+    timeout: float | None
     device: str | None
     scoring_device: str | None
 
@@ -69,18 +77,25 @@ class Opened:
     scoring_device: str
 
     def load_encoder(self) -> Encoder:
-        """The model whose name the index recorded.
+        """The model that made the index, by the name that the user gave it or the index recorded.
 
         Raises:
+            UnnamedModelError: It is on a server, would be downloaded or holds pickles, and the user
+                has not named it for this index on this machine.
             ModelMismatchError: Another model has that name now.
         """
-        encoder = load_encoder(self.store.about.model, self.device)
+        named = _named_by_user(self.store)
+        if named is None:
+            _refuse_unnamed(self.store)
+            encoder = load_encoder(self.store.about.model, self.device, True)
+        else:
+            encoder = load_encoder(named, self.device)
         _check_model(self.store, encoder)
         return encoder
 
 
 def open_parts(
-    where: str | Path,
+    where: str | os.PathLike[str],
     encoder: Encoder | None,
     collection: str,
     create: bool,
@@ -105,20 +120,71 @@ def open_parts(
         made_of = encoder or load_encoder(DEFAULT_MODEL, device)
         return _collection_model(made_of, settings)
 
-    may_make, headers = new if create else None, settings.get("headers")
-    store = ChromaStore.open(where, may_make, collection=collection, headers=headers)
+    timeout = settings.get("timeout")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise StoreError(f"timeout must be a number of seconds over 0, not {timeout!r}")
+    store = ChromaStore.open(
+        where,
+        new if create else None,
+        collection=collection,
+        headers=settings.get("headers"),
+        timeout=timeout,
+    )
     if made_of is not None:
         _check_model(store, made_of)
+        _remember(store, made_of)
     _check_storage(store, settings)
     pictures = PictureFolder.of(store.places, settings.get("pictures"))
     return Opened(store, made_of, pictures, device, scoring)
 
 
-def load_encoder(name: str, device: str | None = None) -> Encoder:
-    """A model by its name, on a device or on the best there is."""
-    from metaembed_rag.model import MetaEmbedEncoder
+def load_encoder(name: str, device: str | None = None, locally: bool = False) -> Encoder:
+    """A model by its name, on a device or on the best there is.
 
+    Args:
+        name: A shipped name, a folder, a hub id or an address.
+        device: As for :meth:`metaembed_rag.MetaEmbedEncoder.from_pretrained`.
+        locally: Use no network, also where the name is a hub id.
+    """
+    from metaembed_rag.model import MetaEmbedEncoder
+    from metaembed_rag.model.recorded import is_of_hub_or_folder
+
+    if locally and is_of_hub_or_folder(name):
+        return MetaEmbedEncoder.from_pretrained(name, device=device, local_files_only=True)
     return MetaEmbedEncoder.from_pretrained(name, device=device)
+
+
+def _named_by_user(store: ChromaStore) -> str | None:
+    """The name that the user gave the model of this index, once here or in the environment."""
+    from metaembed_rag.model.recorded import leads_to_same
+
+    recorded = store.about.model
+    if leads_to_same(os.environ.get(MODEL_VARIABLE, ""), recorded):
+        return recorded
+    return named_model(store.collection_id)
+
+
+def _refuse_unnamed(store: ChromaStore) -> None:
+    """Let no index choose whom this machine asks, what it downloads and which code it reads."""
+    from metaembed_rag.model.recorded import reason_to_ask
+
+    if reason := reason_to_ask(store.about.model):
+        name = without_password(store.about.model)
+        raise UnnamedModelError(
+            f"the index at {store.where} was made with {name!r}, {reason}; an index is not "
+            f"believed in that. If you trust it, name it yourself, once on this machine: "
+            f"PageIndex.open(…, encoder=MetaEmbedEncoder.from_pretrained({name!r})), or "
+            f"--model or {MODEL_VARIABLE} with the same name on the command line"
+        )
+
+
+def _remember(store: ChromaStore, encoder: Encoder) -> None:
+    """Keep which model the user named for an index, where it would have to be named again."""
+    from metaembed_rag.model.recorded import has_to_be_named
+
+    name = _lasting_name(encoder.name)
+    if store.where != MEMORY and isinstance(encoder, OrderedEncoder) and has_to_be_named(name):
+        remember_model(store.collection_id, name)
 
 
 def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionModel:

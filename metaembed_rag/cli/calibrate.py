@@ -9,7 +9,14 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaembed_rag.cli.options import add_device, add_place, open_index, positive, share
+from metaembed_rag.cli.options import (
+    add_device,
+    add_model_of_index,
+    add_place,
+    open_index,
+    positive,
+    share,
+)
 from metaembed_rag.cli.output import answer, table
 from metaembed_rag.errors import DatasetError
 
@@ -24,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed calibrate``."""
     add_place(parser)
     add_device(parser)
+    add_model_of_index(parser)
     parser.add_argument(
         "--queries",
         metavar="FILE",

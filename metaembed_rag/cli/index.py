@@ -83,6 +83,7 @@ def _open(given: argparse.Namespace) -> PageIndex:
         vectors=given.vectors,
         format=given.format,
         dimension=given.dimension,
+        timeout=given.timeout,
         device=given.device,
     )
 

@@ -34,6 +34,12 @@ def add_place(parser: argparse.ArgumentParser) -> None:
         help="folder of the index, or http(s)://host:port of a Chroma server",
     )
     parser.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
+    parser.add_argument(
+        "--timeout",
+        type=limit,
+        metavar="SECONDS",
+        help="how long a Chroma server may keep silent (default: 60)",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +53,15 @@ def add_model(parser: argparse.ArgumentParser, kinds: str, default: str | None =
         "--model",
         default=os.environ.get("METAEMBED_MODEL") or default,
         help=f"{kinds} (default: mini)",
+    )
+
+
+def add_model_of_index(parser: argparse.ArgumentParser) -> None:
+    """The model of an index that is there: ``--model``, where the user has to name it."""
+    parser.add_argument(
+        "--model",
+        help="the model that made the index; needed once on this machine where that is a server "
+        "or would be downloaded, because an index is not believed in it",
     )
 
 
@@ -120,8 +135,10 @@ def open_index(given: argparse.Namespace) -> PageIndex:
 
     return PageIndex.open(
         given.index,
+        load_encoder(given) if getattr(given, "model", None) else None,
         collection=given.collection,
         create=False,
+        timeout=given.timeout,
         device=getattr(given, "device", None),
     )
 

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", nargs="?", default="", metavar="QUERY", help="text; - for stdin")
     options.add_place(parser)
     options.add_device(parser)
+    options.add_model_of_index(parser)
     parser.add_argument("-k", type=options.positive, default=5, help="hits (default: 5)")
     options.add_budget(
         parser,

@@ -326,6 +326,7 @@ def load_model(name_or_path: str, *, hub: dict[str, Any], **options: Any) -> tup
         CheckpointError: The files lack some of the weights, which transformers would fill with
             random numbers. A pooler may be missing: it is not used.
     """
+    hub = {**hub, "trust_remote_code": False}  # where it is not said, transformers asks on stdin
     config = AutoConfig.from_pretrained(name_or_path, **hub)
     if hasattr(config, "use_cache"):
         config.use_cache = False

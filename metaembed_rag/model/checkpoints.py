@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from metaembed_rag.errors import CheckpointError
+from metaembed_rag.web import without_password
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 """The checkpoints that come with the package."""
@@ -32,7 +33,7 @@ def shipped_checkpoints() -> list[str]:
 
 def is_address(name: str | os.PathLike[str]) -> bool:
     """Whether a name leads to a server instead of to files."""
-    return os.fspath(name).startswith(("http://", "https://"))
+    return os.fspath(name).lower().startswith(("http://", "https://"))
 
 
 def split_name(name: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
@@ -67,11 +68,17 @@ def join_name(name: str, options: Mapping[str, str]) -> str:
     return f"{name}?{urlencode(options, safe=',/', quote_via=quote)}" if options else name
 
 
-def find_checkpoint(name: str | os.PathLike[str]) -> Path:
+def is_hub_id(name: str) -> bool:
+    """Whether a name, without options, has the form of a hub id: ``owner/model``."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and name[0] != "."
+
+
+def find_checkpoint(name: str | os.PathLike[str], *, local_files_only: bool = False) -> Path:
     """The folder of a checkpoint, downloaded first when it is on the hub.
 
     Args:
         name: A shipped name (``"mini"``), a folder, or a hub id (``"owner/model"``).
+        local_files_only: Of a hub id take what was downloaded before; use no network.
 
     Raises:
         CheckpointError: Nothing is there; the message says what was tried.
@@ -82,10 +89,11 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder)
-    if isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and name[0] != ".":
-        return _checked(_download(name))
+    if isinstance(name, str) and is_hub_id(name):
+        return _checked(_download(name, local_files_only))
+    shown = without_password(os.fspath(name))
     raise CheckpointError(
-        f"no checkpoint {os.fspath(name)!r}: it is not a folder, not a shipped name ({_names()}), "
+        f"no checkpoint {shown!r}: it is not a folder, not a shipped name ({_names()}), "
         f"and not a hub id (owner/model)"
     )
 
@@ -203,12 +211,12 @@ def read_json(path: Path, otherwise: Any = None) -> Any:
         raise CheckpointError(f"{path} is damaged ({error}); copy or download it again") from error
 
 
-def _download(name: str) -> Path:
+def _download(name: str, local_files_only: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, local_files_only=local_files_only))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(

@@ -89,6 +89,7 @@ class MetaEmbedEncoder(OrderedEncoder):
         max_pixels: int | None = None,
         pooling: Pooling | str | None = None,
         trust_remote_code: bool = False,
+        local_files_only: bool = False,
     ) -> OrderedEncoder:
         """Load a checkpoint: the one door for every kind of encoder.
 
@@ -106,6 +107,8 @@ class MetaEmbedEncoder(OrderedEncoder):
             pooling: How token vectors become ordered ones, where the checkpoint gives one a
                 token: a method of :mod:`metaembed_rag.model.pooling` or all its settings.
             trust_remote_code: Run Python code that comes with a late-interaction checkpoint.
+            local_files_only: Use no network: of a hub id what was downloaded before, and no
+                address of a server.
 
         Returns:
             A :class:`MetaEmbedEncoder`, or for other checkpoints a
@@ -116,11 +119,13 @@ class MetaEmbedEncoder(OrderedEncoder):
             CheckpointError: No usable checkpoint is there; the message says what was tried.
         """
         if is_address(name_or_path):
+            if local_files_only:
+                raise CheckpointError(f"{os.fspath(name_or_path)} is no local file, but a server")
             from metaembed_rag.model.remote import RemoteEncoder
 
             return RemoteEncoder.connect(os.fspath(name_or_path), pooling=pooling)
         bare, options = split_name(name_or_path)
-        folder = find_checkpoint(bare)
+        folder = find_checkpoint(bare, local_files_only=local_files_only)
         if is_late_interaction(folder):
             from metaembed_rag.model.late_interaction import LateInteractionEncoder
 
@@ -133,6 +138,7 @@ class MetaEmbedEncoder(OrderedEncoder):
                 dtype=dtype,
                 max_pixels=max_pixels,
                 trust_remote_code=trust_remote_code,
+                local_files_only=local_files_only,
             )
         if options or pooling:
             raise CheckpointError(

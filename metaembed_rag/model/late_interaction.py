@@ -90,6 +90,7 @@ class LateInteractionEncoder(PooledEncoder):
         dtype: DType = None,
         max_pixels: int | None = None,
         trust_remote_code: bool = False,
+        local_files_only: bool = False,
     ) -> LateInteractionEncoder:
         """Load a folder in a layout that sentence-transformers knows.
 
@@ -102,6 +103,7 @@ class LateInteractionEncoder(PooledEncoder):
             dtype: Of the weights; None takes bfloat16 on CUDA and float32 elsewhere.
             max_pixels: Larger images are scaled down to it before the checkpoint's own bounds.
             trust_remote_code: Run the Python code that comes with the checkpoint.
+            local_files_only: Do not fetch the backbone of a LoRA adapter either.
 
         Raises:
             CheckpointError: It cannot be loaded, or lacks some of its weights.
@@ -112,7 +114,7 @@ class LateInteractionEncoder(PooledEncoder):
             model = MultiVectorEncoder(
                 str(folder),
                 device="cpu",
-                local_files_only=not adapter,
+                local_files_only=local_files_only or not adapter,
                 trust_remote_code=trust_remote_code,
                 model_kwargs={"dtype": "auto"},
             )

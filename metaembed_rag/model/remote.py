@@ -26,14 +26,22 @@ from metaembed_rag.model.base import PooledEncoder
 from metaembed_rag.model.checkpoints import join_name, read_options
 from metaembed_rag.model.inputs import Item
 from metaembed_rag.model.pooling import Pooling, Vectors
+from metaembed_rag.web import (
+    BUSY,
+    TOO_LARGE,
+    Patience,
+    explained,
+    has_password,
+    time_limit,
+    without_password,
+)
 
 _T = TypeVar("_T")
 
 KEY_VARIABLE = "METAEMBED_API_KEY"
 """The environment variable of a server's key."""
 
-_LONGEST_WAIT = 30.0
-_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BUSY_HERE = BUSY | {408, 425, 500}
 """Answers after which the same request may succeed."""
 
 
@@ -93,6 +101,10 @@ class RemoteSettings:
         return cls(**values)
 
 
+class _TooLargeError(ModelError):
+    """A server or the proxy before it takes no request of that size; a smaller one may pass."""
+
+
 class RemoteEncoder(PooledEncoder):
     """A late-interaction model behind an address; made by ``MetaEmbedEncoder.from_pretrained``.
 
@@ -126,7 +138,9 @@ class RemoteEncoder(PooledEncoder):
         self._base = base.rstrip("/")
         key = os.environ.get(KEY_VARIABLE, "").strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = client or httpx.Client(timeout=self.remote.timeout, headers=headers)
+        self._client = client or httpx.Client(
+            timeout=time_limit(self.remote.timeout), headers=headers
+        )
         self._sleep = sleep
         self._root = model
         self._dimension = 0
@@ -217,7 +231,16 @@ class RemoteEncoder(PooledEncoder):
         return {"role": "user", "content": content}
 
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
-        """One request: of texts, or of one image."""
+        """One request, of texts or of one image; two where the texts are too large for one."""
+        try:
+            return self._asked_tokens(items, side)
+        except _TooLargeError:
+            if len(items) == 1:
+                raise
+        middle = len(items) // 2
+        return self._tokens(items[:middle], side) + self._tokens(items[middle:], side)
+
+    def _asked_tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
         prompt = self.remote.query_prompt if side == "query" else self.remote.document_prompt
         body: dict[str, Any] = {
             "model": self.model,
@@ -251,37 +274,43 @@ class RemoteEncoder(PooledEncoder):
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Send a request, again where that may help; an error says what was answered last."""
-        problem = ""
-        for number in range(self.remote.tries):
-            pause = min(_LONGEST_WAIT, 0.5 * 2**number)
-            try:
-                answer = self._client.request(method, self._base + path, json=body)
-            except httpx.TransportError as error:
-                problem = f"{type(error).__name__}: {error}"
-            else:
-                if answer.is_success:
-                    return _decoded(answer)
-                problem = f"{answer.status_code} {_reason(answer)}"
-                if answer.status_code not in _BUSY:
-                    raise ModelError(f"{self._base}{path} refuses: {problem}{_advice(answer)}")
-                pause = _asked_pause(answer, pause)
-            if number + 1 < self.remote.tries:
-                self._sleep(pause)
-        raise ModelError(
-            f"{self._base} gave no answer in {self.remote.tries} tries ({problem}); check that the "
+        patience = Patience(
+            self.remote.tries, self.remote.timeout, busy=_BUSY_HERE, sleep=self._sleep
+        )
+        try:
+            answer = patience.send(
+                lambda: self._client.request(method, self._base + path, json=body)
+            )
+        except httpx.TransportError as error:
+            raise ModelError(self._silence(patience, explained(error, self._base))) from error
+        if answer.is_success:
+            return _decoded(answer)
+        problem = f"{answer.status_code} {_reason(answer)}"
+        if answer.status_code in _BUSY_HERE:
+            raise ModelError(self._silence(patience, problem))
+        kind = _TooLargeError if answer.status_code == TOO_LARGE else ModelError
+        raise kind(f"{self._base}{path} refuses: {problem}{_advice(answer)}")
+
+    def _silence(self, patience: Patience, problem: str) -> str:
+        return (
+            f"{self._base} gave no answer in {patience.spoken} ({problem}); check that the "
             f"server runs there, or give it longer with the option timeout="
         )
 
 
 def _split(address: str) -> tuple[str, str, dict[str, str]]:
     """Base, model and options of an address."""
-    parts = urlsplit(address)
-    model, _, late = parts.fragment.partition("?")
-    if not parts.hostname or parts.username or parts.password:
+    try:
+        parts = urlsplit(address)
+        named = parts.hostname and (parts.port or True)  # a port is read when it is asked for
+    except ValueError:
+        named = None
+    if not named or has_password(address):
         raise CheckpointError(
-            f"{parts.scheme}://{parts.hostname or ''} is no address of a model; write "
-            f"http://host:port#model, and a key into the environment variable {KEY_VARIABLE}"
+            f"{without_password(address)} is no address of a model; write http://host:port#model, "
+            f"and a key into the environment variable {KEY_VARIABLE}"
         )
+    model, _, late = parts.fragment.partition("?")
     problem = f"{address!r} has options that cannot be read; write "
     options = read_options(parts.query, problem) | read_options(late, problem)
     base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
@@ -314,18 +343,16 @@ def _reason(answer: httpx.Response) -> str:
 
 def _advice(answer: httpx.Response) -> str:
     if answer.status_code in (401, 403):
+        if "authorization" in answer.request.headers:
+            return f"; the key in the environment variable {KEY_VARIABLE} is not its key"
         return f"; put its key into the environment variable {KEY_VARIABLE}"
+    if answer.status_code == TOO_LARGE:
+        return "; give it less at a time: the option batch_size= or max_pixels="
+    if answer.is_redirect:
+        return f"; it sends requests on to {answer.headers.get('location')}: name that server"
     if answer.status_code == 404:
         return "; start vLLM with --runner pooling and a late-interaction model"
     return ""
-
-
-def _asked_pause(answer: httpx.Response, otherwise: float) -> float:
-    """Seconds that the server asks to wait, at most half a minute."""
-    try:
-        return min(_LONGEST_WAIT, max(0.0, float(answer.headers.get("retry-after", ""))))
-    except ValueError:
-        return otherwise
 
 
 def _read_tokens(answer: Mapping[str, Any], count: int, base: str) -> list[Vectors]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ from metaembed_rag.options import normalize_where
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change, WriteLog
 from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_spelling
-from metaembed_rag.store.places import LOCK, MEMORY, Places
+from metaembed_rag.store.places import LOCK, MEMORY, Places, is_server
 from metaembed_rag.store.purge import purge
 from metaembed_rag.store.records import Record, StampedText
+from metaembed_rag.store.server import UNLIMITED, send_halving
 from metaembed_rag.vectors import formats
 
 FORMAT = 2
@@ -103,15 +104,17 @@ class ChromaStore:
         self._writes = WriteLog(folder, counted=where == MEMORY)
         self._threads = threading.RLock()
         self._reconnecting = threading.Lock()
+        self._most_records = UNLIMITED
 
     @classmethod
     def open(
         cls,
-        where: str | Path,
+        where: str | os.PathLike[str],
         new: Callable[[], CollectionModel] | None,
         *,
         collection: str = "pages",
         headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> ChromaStore:
         """Open a collection; make it when there is none.
 
@@ -121,6 +124,7 @@ class ChromaStore:
                 an existing collection is opened.
             collection: Its name.
             headers: HTTP headers for a server behind a reverse proxy.
+            timeout: Seconds that a server may keep silent.
 
         Raises:
             IndexNotFoundError: There is none and ``new`` is None.
@@ -130,7 +134,7 @@ class ChromaStore:
         # What cannot be made is refused before anything is written.
         about = new() if new is not None and is_new_folder(where) else None
         with chroma_errors(where):
-            client = connect(where, create=new is not None, headers=headers)
+            client = connect(where, create=new is not None, headers=headers, timeout=timeout)
             try:
                 found = client.get_collection(collection, embedding_function=None)
             except NotFoundError:
@@ -189,34 +193,44 @@ class ChromaStore:
         """
         stamps: list[str] = []
         written = int(time.time())
-        with self._writes.write() as span, chroma_errors(self.where):
+
+        def send(part: slice) -> None:
+            count = len(ids[part])
+            stamp = records.new_stamp(count)
+            mark = {records.STAMP: stamp, records.WRITTEN: written}
+            self._collection.upsert(
+                ids=list(ids[part]),
+                embeddings=np.ascontiguousarray(first_vectors[part]),
+                metadatas=[{**metadata, **mark} for metadata in metadatas[part]],
+            )
+            stamps.extend([stamp] * count)
+
+        with self._writes.write() as span, self._sending():
             for part in self._batches(metadatas):
-                count = len(ids[part])
-                stamp = records.new_stamp(count)
-                mark = {records.STAMP: stamp, records.WRITTEN: written}
-                self._collection.upsert(
-                    ids=list(ids[part]),
-                    embeddings=np.ascontiguousarray(first_vectors[part]),
-                    metadatas=[{**metadata, **mark} for metadata in metadatas[part]],
-                )
-                stamps += [stamp] * count
+                self._most_records = min(self._most_records, send_halving(part, send, ids))
         return Change(span.before, span.after, (), list(ids), stamps, written)
 
     def update_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> Change:
         """Replace metadata keys of records, leaving their vectors; a None value removes a key."""
-        with self._writes.write() as span, chroma_errors(self.where):
+
+        def send(part: slice) -> None:
+            changed = [dict(metadata) for metadata in metadatas[part]]
+            self._collection.update(ids=list(ids[part]), metadatas=changed)
+
+        with self._writes.write() as span, self._sending():
             for part in self._batches(metadatas):
-                self._collection.update(
-                    ids=list(ids[part]), metadatas=[dict(m) for m in metadatas[part]]
-                )
+                self._most_records = min(self._most_records, send_halving(part, send, ids))
         return Change(span.before, span.after)
 
     def delete(self, ids: Sequence[str]) -> Change:
         """Delete records; ids that do not exist do not matter."""
-        size = self._client.get_max_batch_size()
-        with self._writes.write() as span, chroma_errors(self.where):
-            for start in range(0, len(ids), size):
-                self._collection.delete(ids=list(ids[start : start + size]))
+
+        def send(part: slice) -> None:
+            self._collection.delete(ids=list(ids[part]))
+
+        with self._writes.write() as span, self._sending():
+            for part in _slices(len(ids), self._client.get_max_batch_size()):
+                send_halving(part, send, ids)
         return Change(span.before, span.after, list(ids))
 
     def count(self) -> int:
@@ -237,15 +251,18 @@ class ChromaStore:
         """
         out: dict[str, Record] = {}
         ids = list(dict.fromkeys(ids))  # Chroma refuses repeats
-        limit, encoded = self._client.get_max_batch_size(), self.about.bytes_per_page * 4 // 3
-        size = max(1, min(limit, _MAX_BYTES // (encoded + 4096)))
+        encoded = self.about.bytes_per_page * 4 // 3
+
+        def send(part: slice) -> None:
+            found = self._collection.get(ids=list(ids[part]), include=["metadatas"])
+            pairs = zip(found["ids"], found["metadatas"], strict=True)
+            out.update({id: records.from_metadata(id, metadata) for id, metadata in pairs})
+
         with chroma_errors(self.where):
-            for start in range(0, len(ids), size):
-                found = self._collection.get(
-                    ids=list(ids[start : start + size]), include=["metadatas"]
-                )
-                pairs = zip(found["ids"], found["metadatas"], strict=True)
-                out |= {id: records.from_metadata(id, metadata) for id, metadata in pairs}
+            limit = self._client.get_max_batch_size()
+            size = max(1, min(limit, _MAX_BYTES // (encoded + 4096)))
+            for part in _slices(len(ids), size):
+                send_halving(part, send, ids)
         return out
 
     def candidates(
@@ -338,6 +355,23 @@ class ChromaStore:
         with self._reconnecting:
             self._reconnect()
 
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        """What fails while records are written leaves those that were written before.
+
+        Raises:
+            StoreError: It says so, where a server failed.
+        """
+        try:
+            with chroma_errors(self.where):
+                yield
+        except StoreError as error:
+            if not is_server(self.where):
+                raise
+            raise StoreError(
+                f"{error}; what was acknowledged before is stored, and the same call goes on there"
+            ) from error
+
     def _batches(self, metadatas: Sequence[Mapping[str, Any]]) -> Iterator[slice]:
         """Slices under both of Chroma's limits, records and bytes."""
         limit = self._client.get_max_batch_size()
@@ -346,12 +380,17 @@ class ChromaStore:
             bytes_ = self.about.dimension * 8 + sum(
                 len(v) if isinstance(v, str) else 16 for v in metadata.values()
             )
-            if end > start and (size + bytes_ > _MAX_BYTES or end - start >= limit):
+            full = size + bytes_ > _MAX_BYTES or end - start >= min(limit, self._most_records)
+            if end > start and full:
                 yield slice(start, end)
                 start, size = end, 0
             size += bytes_
         if start < len(metadatas):
             yield slice(start, len(metadatas))
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(at, min(at + size, count)) for at in range(0, count, size)]
 
 
 def _create(client: Any, name: str, about: CollectionModel) -> Any:

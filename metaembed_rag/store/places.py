@@ -6,8 +6,8 @@
     ├── chroma.sqlite3, …           ├── vectors/<server and collection>_<digest>/
     ├── .metaembed.lock             ├── lexical/<server and collection>/<stemmer>/
     ├── .metaembed.mark             ├── pictures/<server and collection>/
-    ├── .metaembed.writing          └── calibration/<server and collection>/<collection>.json
-    ├── cache/<collection>/
+    ├── .metaembed.writing          ├── calibration/<server and collection>/<collection>.json
+    ├── cache/<collection>/         └── models/<digest>.txt (of any index)
     ├── lexical/<collection>/<stemmer>/
     ├── pictures/<collection>/
     └── calibration/<collection>.json
@@ -18,11 +18,15 @@ These paths are part of the format: what an older version has left is found ther
 from __future__ import annotations
 
 import atexit
+import contextlib
+import functools
 import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 MEMORY = ":memory:"
 """An index that lives as long as the process; for tests and trials."""
@@ -41,6 +46,11 @@ OURS = frozenset({LOCK, MARK, WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION
 """What a folder may hold where Chroma's database has been deleted."""
 BESIDE_DATABASE = frozenset({_PICTURES, _LEXICAL, _CACHE, _CALIBRATION})
 """Folders inside an index that are not Chroma's."""
+
+
+_TEMPORARY, _ALIVE = "metaembed_", "alive.lock"
+_SETTLED = 60.0
+"""Seconds after which a process has taken the lock of the folder that it made."""
 
 
 def is_server(where: str) -> bool:
@@ -122,10 +132,68 @@ def _as_name(place: str) -> str:
 
 
 def temporary_folder(prefix: str) -> Path:
-    """A new folder that is removed when the process ends."""
-    folder = tempfile.mkdtemp(prefix=prefix)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    """A new folder that is removed when the process ends, or by the next one if it is killed."""
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=_folder_of_process(os.getpid())))
+
+
+@functools.cache
+def _folder_of_process(process: int) -> Path:
+    """One folder for all temporary ones of this process, with a lock that ends with it.
+
+    A process that was forked gets one of its own, and leaves that of its parent alone.
+    """
+    _remove_abandoned(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{process}_"))
+    alive = FileLock(folder / _ALIVE)
+    alive.acquire()
+    atexit.register(_remove_at_exit, folder, alive, process)
+    return folder
+
+
+def _remove_at_exit(folder: Path, alive: FileLock, process: int) -> None:
+    if os.getpid() == process:
+        alive.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(where: Path) -> None:
+    """Remove temporary folders of this user's processes that were killed."""
+    for folder in where.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(OSError, Timeout):  # another one cleans up, or may not be touched
+            if _is_abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether a folder is this user's, and the process that made it has gone.
+
+    Its number may be another's by now, or mean nothing where containers share the folder; its lock
+    may be a forked child's. So both have to say that it has gone.
+
+    Raises:
+        OSError: It cannot be read.
+        Timeout: The lock is held.
+    """
+    found, process = folder.lstat(), folder.name.removeprefix(_TEMPORARY).partition("_")[0]
+    alive = folder / _ALIVE
+    if not stat.S_ISDIR(found.st_mode) or not process.isdecimal() or not alive.is_file():
+        return False
+    if os.name == "posix" and (found.st_uid != os.getuid() or _is_running(int(process))):
+        return False
+    if time.time() - alive.stat().st_mtime < _SETTLED:
+        return False
+    with FileLock(alive, timeout=0):
+        return True
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 @contextmanager

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -19,75 +17,9 @@ from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
 from metaembed_rag.errors import CheckpointError, ModalityError, ModelError
 from metaembed_rag.model.pooling import Pooling, nested_pooling
 from metaembed_rag.model.remote import RemoteEncoder, RemoteSettings
+from tests.support.servers import FakeServer, proxy, silence, token_vectors
 
 RED = Image.new("RGB", (8, 6), "red")
-
-
-class FakeServer:
-    """Answers /v1/models and /pooling; a token's vector depends on the token alone."""
-
-    def __init__(self) -> None:
-        self.models = [{"id": "colbert", "root": "/models/colbert"}]
-        self.requests: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.failures: list[tuple[int, dict[str, str], str]] = []
-        """Answered first, one a request: status, headers, body."""
-        self.answer: dict[str, Any] | None = None
-        self.reverse = False
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._send(owner.get())
-
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(length))
-                owner.keys.append(self.headers.get("Authorization"))
-                self._send(owner.post(self.path, body))
-
-            def _send(self, what: tuple[int, dict[str, str], str]) -> None:
-                status, headers, text = what
-                data = text.encode()
-                self.send_response(status)
-                for key, value in {"Content-Length": str(len(data)), **headers}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Tests stay quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def get(self) -> tuple[int, dict[str, str], str]:
-        if self.failures:
-            return self.failures.pop(0)
-        return 200, {}, json.dumps({"object": "list", "data": self.models})
-
-    def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, str], str]:
-        self.requests.append({"path": path, **body})
-        if self.failures:
-            return self.failures.pop(0)
-        if self.answer is not None:
-            return 200, {}, json.dumps(self.answer)
-        texts = body.get("input") or [body["messages"][0]["content"][1]["text"] + " image"]
-        data = [
-            {"index": i, "object": "pooling", "data": token_vectors(text).tolist()}
-            for i, text in enumerate(texts)
-        ]
-        return 200, {}, json.dumps({"data": data[::-1] if self.reverse else data})
-
-
-def token_vectors(text: str) -> np.ndarray:
-    rows = [np.random.default_rng(sum(word.encode())).standard_normal(8) for word in text.split()]
-    return np.array(rows, np.float32)
 
 
 @pytest.fixture
@@ -255,7 +187,8 @@ def test_the_key_of_the_environment_is_sent_and_never_written_down(server, conne
     assert "secret" not in encoder.name + repr(encoder)
 
 
-def test_the_name_with_all_options_connects_again(connect, server, tmp_path):
+def test_the_name_with_all_options_connects_again(connect, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     encoder = connect("#colbert?pooling=kmeans&query_prompt=Q%20&document_vectors=4")
     index = PageIndex.open(tmp_path / "i", encoder)
     index.add([Page(source="a", text="a red fox"), Page(source="b", text="blue whales swim")])
@@ -279,3 +212,76 @@ def test_the_fingerprint_tells_models_prompts_and_pooling_apart(server, connect)
 def test_settings_refuse_what_reads_no_text():
     with pytest.raises(CheckpointError, match="always with text"):
         RemoteSettings(modalities=("image",))
+
+
+# -- servers that do not do what they should -----------------------------------------------------
+
+
+def test_fault_15_a_silent_model_server_ends_in_time():
+    with silence() as address:
+        start = time.monotonic()
+        with pytest.raises(ModelError, match=r"no answer in 1 try \(it keeps silent"):
+            RemoteEncoder.connect(f"{address}?timeout=0.3")
+        assert time.monotonic() - start < 3
+
+
+def test_fault_15_pauses_end_when_the_time_is_over(server, connect, pauses):
+    encoder = connect("?timeout=20")
+    server.failures = [(503, {"Retry-After": "25"}, "busy")] * 3
+    with pytest.raises(ModelError, match=r"no answer in 1 try \(503 busy\)"):
+        encoder.encode_query("fox")
+    assert pauses == []
+
+
+def test_fault_15_texts_that_are_too_large_for_one_request_go_in_halves(server, connect):
+    encoder = connect()
+    server.failures = [(413, {}, "too large"), (413, {}, "too large")]
+    texts = ["a red fox", "blue", "one two three", "green pears", "four"]
+    tokens = encoder.encode_tokens(texts, "document")
+    for text, found in zip(texts, tokens, strict=True):
+        np.testing.assert_allclose(found, token_vectors(text), atol=1e-6)
+    assert [len(request["input"]) for request in server.requests] == [5, 2, 1, 1, 3]
+    server.failures = [(413, {}, "too large")]
+    with pytest.raises(ModelError, match="413 too large.*batch_size= or max_pixels="):
+        encoder.encode_query("fox")
+
+
+def test_fault_15_a_refused_key_is_told_from_a_missing_one(server, connect, monkeypatch):
+    server.failures = [(401, {}, "no"), (401, {}, "no")]
+    with pytest.raises(ModelError, match="401 no; put its key into .* METAEMBED_API_KEY"):
+        connect()
+    monkeypatch.setenv("METAEMBED_API_KEY", "secret")
+    with pytest.raises(ModelError, match="401 no; the key in .* METAEMBED_API_KEY is not") as error:
+        connect()
+    assert "secret" not in str(error.value)
+
+
+def test_fault_15_a_redirect_is_not_followed_but_named(server, connect, monkeypatch):
+    monkeypatch.setenv("METAEMBED_API_KEY", "secret")
+    server.failures = [(302, {"Location": "http://elsewhere/login"}, "")]
+    with pytest.raises(ModelError, match="sends requests on to http://elsewhere/login"):
+        connect()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "HTTP://me:secret@host",
+        "https://me:secret@host:8000#model",
+        "http://me:secret@[host",
+        "http://me:sec/ret@host",
+        "ftp://me:secret@host",
+        "http://host:many",
+    ],
+)
+def test_fault_15_an_address_with_a_password_is_refused_without_showing_it(address):
+    with pytest.raises(CheckpointError, match="no address of a model|no checkpoint") as caught:
+        MetaEmbedEncoder.from_pretrained(address)
+    assert "secret" not in str(caught.value) and "ret@" not in str(caught.value)
+
+
+def test_fault_15_tls_that_fails_is_named_and_not_tried_again(pauses):
+    with proxy() as plain, pytest.raises(ModelError, match="in 1 try .*speaks no TLS"):
+        address = plain.address.replace("http://", "https://")
+        RemoteEncoder.connect(address, sleep=pauses.append)
+    assert pauses == []

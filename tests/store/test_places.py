@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from metaembed_rag.index import PageIndex
 from metaembed_rag.store import places
@@ -79,3 +84,66 @@ def test_a_folder_appears_whole(tmp_path):
         (unfinished / "file").write_text("x")
         assert not (tmp_path / "folder").exists()
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "file"]
+
+
+IN_MEMORY = """
+import sys
+from PIL import Image
+from metaembed_rag import Page, PageIndex
+from metaembed_rag.testing import FakeEncoder
+
+index = PageIndex.open(":memory:", FakeEncoder())
+index.add([Page(source="a", image=Image.new("RGB", (20, 20), "red"))])
+print(index.get(["a#1"])[0].image_path, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def in_memory(tmp_path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], Path]]]:
+    """Start a process with an index in memory: the process, and the picture that it keeps."""
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    started = []
+
+    def start() -> tuple[subprocess.Popen[str], Path]:
+        command = [sys.executable, "-c", IN_MEMORY]
+        process = subprocess.Popen(command, env=environment, text=True, **pipes)
+        started.append(process)
+        return process, Path(process.stdout.readline().strip())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.integration
+def test_fault_18_the_next_index_in_memory_removes_what_a_killed_one_left(in_memory, tmp_path):
+    folder = tmp_path / "tmp"
+    (folder / "metaembed_mine").mkdir()  # the user's own, with a name like ours
+    (folder / f"metaembed_{2**22 + 1}_link").symlink_to(tmp_path)
+    killed, picture = in_memory()
+    living, other = in_memory()
+    killed.kill()
+    killed.wait()
+    assert picture.exists() and other.exists()
+    for lock in folder.glob("*/alive.lock"):
+        os.utime(lock, (0, 0))  # long after they were made
+    ended, last = in_memory()
+    assert not picture.exists()
+    assert other.exists() and last.exists()
+    ended.communicate("")  # a process that ends by itself leaves nothing
+    assert not last.exists() and other.exists()
+    assert living.poll() is None
+    assert len(list(folder.glob("metaembed_*"))) == 3
+
+
+def test_fault_18_a_forked_child_leaves_its_parents_folder_alone():
+    mine = places._folder_of_process(os.getpid())
+    places._remove_at_exit(mine, FileLock(mine / "alive.lock"), os.getpid() + 1)
+    assert mine.exists()
+    os.utime(mine / "alive.lock", (0, 0))
+    places._remove_abandoned(mine.parent)
+    assert mine.exists()
