@@ -124,10 +124,7 @@ def file_digest(path: PathLike, *, max_side: int = 896) -> str:
 
 
 def page_texts(
-    data: bytes,
-    choose: Callable[[int], Iterable[int]] | None = None,
-    *,
-    limits: Limits = Limits(),
+    data: bytes, choose: Callable[[int], Iterable[int]] | None = None, *, limits: Limits = Limits()
 ) -> Iterator[tuple[int, str]]:
     """Yield ``(page number, text layer)`` of a PDF without making pictures; about 2 ms a page.
 

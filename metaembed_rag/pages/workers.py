@@ -194,7 +194,7 @@ class Worker:
         self.stop()
         code = self._process.returncode
         if self._expired or code == -getattr(signal, "SIGPROF", 0):
-            return WorkerLostError("time")
+            return WorkerLostError("time", "no answer in time")
         # PDFium aborts when it is refused memory.
         out_of_memory = code in (MEMORY_EXIT, -signal.SIGABRT)
         return WorkerLostError("memory" if out_of_memory else "crash", _how(code))
@@ -210,7 +210,8 @@ class Pool:
 
     def __init__(self, module: str, idle: int = 2) -> None:
         self._module, self._most_idle = module, idle
-        self._lock = threading.Lock()
+        # Re-entrant: a reader that is garbage-collected gives its worker back, perhaps inside here.
+        self._lock = threading.RLock()
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
         atexit.register(self.close)
@@ -264,7 +265,7 @@ class Pool:
 
     def _disown(self) -> None:
         """In a forked child: the workers belong to the parent, and the lock may be held there."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for worker in self._all:
             worker.disown()
         self._all.clear()
