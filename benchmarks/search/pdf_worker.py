@@ -68,18 +68,18 @@ def starting() -> float:
         return time.perf_counter() - start
 
 
-def at_bomb(path: Path) -> dict[str, Any]:
+def at_bomb(path: Path, limits: Limits) -> dict[str, Any]:
     """Seconds and memory of the workers that read a hostile file, and what was said of it."""
     errors: list[PageError] = []
     start = time.perf_counter()
-    pages = sum(1 for _ in load_pages(path, on_skip=errors.append))
+    pages = sum(1 for _ in load_pages(path, on_skip=errors.append, limits=limits))
     seconds = time.perf_counter() - start
     pdf_client.WORKERS.close()  # only the peak of processes that have ended is known
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
         "seconds": round(seconds, 2),
         "pages": pages,
-        "largest_worker_so_far_mib": round(peak / (1 if sys.platform != "darwin" else 1024) / 1024),
+        "largest_worker_so_far_mib": round(peak / (1024**2 if sys.platform == "darwin" else 1024)),
         "said": [error.reason for error in errors],
     }
 
@@ -106,7 +106,9 @@ def main() -> None:
             lambda limits: _indexed(pages_of(files, limits, args.pages), encoder), args.runs
         )
     if args.bombs:
-        found["bombs"] = {path.name: at_bomb(path) for path in list_files(args.bombs)}
+        found["bombs"] = {
+            path.name: at_bomb(path, WAYS["worker"]) for path in list_files(args.bombs)
+        }
     print(json.dumps(found, indent=2))
 
 

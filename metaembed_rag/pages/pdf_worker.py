@@ -166,15 +166,16 @@ def _error(error: MetaEmbedError) -> dict[str, Any]:
     return {**error_frame(error), **beyond}
 
 
-def _mapped() -> int:
-    """Bytes of address space that this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+if sys.platform != "win32":
 
+    def _mapped() -> int:
+        """Bytes of address space that this process has."""
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
-def _peak() -> int:
-    """Bytes of memory that this process had at most."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    def _peak() -> int:
+        """Bytes of memory that this process had at most."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
 
 
 if __name__ == "__main__":

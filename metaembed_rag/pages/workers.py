@@ -283,8 +283,9 @@ def _start(module: str) -> subprocess.Popen[bytes]:
     # One thread each: the memory that more threads of a library set aside would count.
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     try:
+        # -S: what this installation does at every start (it may even print) is no part of the work.
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", module],
+            [sys.executable, "-P", "-S", "-m", module],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

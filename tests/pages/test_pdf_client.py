@@ -65,8 +65,8 @@ def test_fault_22_a_bomb_costs_its_page_and_no_other(tmp_path: Path, bomb: str) 
 @pytest.mark.parametrize(
     ("bomb", "says"),
     [
-        ("form_self.pdf", "needs more than 64 MiB of memory.* raise max_memory"),
-        ("nested_4g.pdf", "needs more than 64 MiB of memory.* raise max_memory"),
+        ("form_self.pdf", "needs more than 128 MiB of memory.* raise max_memory"),
+        ("nested_4g.pdf", "needs more than 128 MiB of memory.* raise max_memory"),
         ("huge_shading.pdf", "took more than 0.5 seconds.* raise max_page_seconds"),
     ],
 )
@@ -81,7 +81,7 @@ def test_fault_22_a_pdf_that_cannot_be_opened_costs_itself(tmp_path: Path) -> No
     pages, errors = load(tmp_path, SMALL)
     assert [page.text for page in pages] == ["good"]
     assert [error.source for error in errors] == [(tmp_path / "a.pdf").as_posix()]
-    assert "opening this PDF needs more than 64 MiB" in errors[0].reason
+    assert "opening this PDF needs more than 128 MiB" in errors[0].reason
 
 
 def test_fault_22_texts_alone_are_read_within_the_limits(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_fault_22_the_good_files_of_a_batch_are_stored(tmp_path: Path, batch: Pa
 def test_fault_22_the_command_line_names_the_bombs_and_stores_the_rest(
     tmp_path: Path, batch: Path, run: Callable[..., tuple[str, str]]
 ) -> None:
-    options = ("--max-page-seconds", 0.5, "--max-memory", 64)
+    options = ("--max-page-seconds", 0.5, "--max-memory", 128)
     out, err = run("index", batch, "--index", tmp_path / "i", *options, code=1)
     assert "2 added" in out
     assert [f"{bomb}#1: this page of the PDF" in err for bomb in BOMBS] == [True] * 3

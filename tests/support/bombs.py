@@ -13,7 +13,7 @@ from tests.support.files import pdf_bytes
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "bombs"
 
-SMALL = Limits(max_page_seconds=10, max_memory=64 * 1024**2)
+SMALL = Limits(max_page_seconds=10, max_memory=128 * 1024**2)
 """Enough for a page of a few words, and soon reached by what asks for more memory."""
 
 SHORT = Limits(max_page_seconds=0.5)
