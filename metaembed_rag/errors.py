@@ -8,6 +8,7 @@
     │   ├── UnreadableFileError    damaged, of an unknown kind, empty or missing
     │   ├── EncryptedFileError     a PDF that needs a password
     │   ├── FileTooLargeError      over the limit of pixels, pages or bytes
+    │   ├── ResourceLimitError     needs more memory or time than it may have, or crashes its reader
     │   └── NothingToReadError     a page with neither text nor a readable image
     ├── ModelError             a checkpoint or backbone that cannot be used
     │   ├── CheckpointError        a folder or hub id that holds no usable checkpoint
@@ -59,6 +60,10 @@ class EncryptedFileError(PageError):
 
 class FileTooLargeError(PageError):
     """A file over the limit of pixels, pages or bytes."""
+
+
+class ResourceLimitError(PageError):
+    """A page or file that needs more memory or time than it may have, or crashes its reader."""
 
 
 class NothingToReadError(PageError):

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaembed_rag.cli.options import add_encoding, add_place, load_encoder, positive
+from metaembed_rag.cli.options import add_encoding, add_place, limit, load_encoder, positive
 from metaembed_rag.cli.output import answer, say
 from metaembed_rag.errors import PageError
 
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
     from metaembed_rag.ingest import AddReport
+    from metaembed_rag.pages import Limits
 
 SUMMARY = "index files and folders"
 
@@ -37,6 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="values stored a vector, where the model was trained for it (default: all)",
     )
     parser.add_argument("--password", help="for encrypted PDFs")
+    parser.add_argument(
+        "--max-page-seconds",
+        type=limit,
+        metavar="S",
+        help="seconds of computing that reading a page of a PDF may take (default: 60)",
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=positive,
+        metavar="MIB",
+        help="memory that reading a PDF may take, in MiB (default: 2048)",
+    )
 
 
 def run(given: argparse.Namespace) -> int:
@@ -59,11 +72,20 @@ def run(given: argparse.Namespace) -> int:
             ocr=not given.no_ocr,
             progress=bar.update,
             password=given.password,
+            limits=_limits(given),
         )
     text = f"{report}: {len(index)} pages in {given.index}"
     answer(given, _as_dict(index, report), text)
     _list_skipped(report)
     return 1 if report.skipped else 0
+
+
+def _limits(given: argparse.Namespace) -> Limits:
+    from metaembed_rag.pages import Limits
+
+    memory = None if given.max_memory is None else given.max_memory * 1024**2
+    wanted = {"max_page_seconds": given.max_page_seconds, "max_memory": memory}
+    return Limits(**{name: value for name, value in wanted.items() if value is not None})
 
 
 def _check_paths(paths: Sequence[str]) -> None:

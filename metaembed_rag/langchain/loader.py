@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.langchain.documents import MAX_SIDE, page_to_document
-from metaembed_rag.pages import KINDS, Page, load_pages
+from metaembed_rag.pages import KINDS, Limits, Page, load_pages
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
@@ -31,6 +31,7 @@ class MetaEmbedLoader(BaseLoader):
         password: For encrypted PDFs.
         max_side: Longest side of a drawn page in pixels.
         pictures: Folder of the drawn pages; one in the user's cache folder by default.
+        limits: Sizes above which a file is refused, and the memory and time that a page may take.
 
     Attributes:
         skipped: What could not be read in the last run.
@@ -45,11 +46,13 @@ class MetaEmbedLoader(BaseLoader):
         password: str | None = None,
         max_side: int = MAX_SIDE,
         pictures: str | Path | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.on_skip = on_skip
         self.password = password
         self.max_side = max_side
+        self.limits = limits or Limits()
         self._pictures = PictureFolder(
             user_folder("pictures", "langchain_loader") if pictures is None else Path(pictures)
         )
@@ -69,6 +72,7 @@ class MetaEmbedLoader(BaseLoader):
             on_ignore=self.ignored.append,
             password=self.password,
             max_side=self.max_side,
+            limits=self.limits,
         )
         for page in pages:
             yield page_to_document(self._with_path(page))

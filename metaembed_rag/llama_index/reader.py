@@ -14,7 +14,7 @@ from llama_index.core.schema import BaseNode, Document
 from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
 from metaembed_rag.model.inputs import Mode
-from metaembed_rag.pages import Page, load_pages
+from metaembed_rag.pages import Limits, Page, load_pages
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
@@ -42,6 +42,7 @@ class MetaEmbedReader(BasePydanticReader):
         password: For encrypted PDFs.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
+        limits: Sizes above which a file is refused, and the memory and time that a page may take.
 
     Raises:
         ModelError: ``mode`` is none of these.
@@ -52,6 +53,7 @@ class MetaEmbedReader(BasePydanticReader):
     max_side: int = Field(default=896, description="Longest side of a picture in pixels.")
     _password: str | None = PrivateAttr(default=None)
     _on_skip: Callable[[PageError], None] | None = PrivateAttr(default=None)
+    _limits: Limits = PrivateAttr(default_factory=Limits)
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class MetaEmbedReader(BasePydanticReader):
         max_side: int = 896,
         password: str | None = None,
         on_skip: Callable[[PageError], None] | None = None,
+        limits: Limits | None = None,
         **options: Any,
     ) -> None:
         if mode not in get_args(Mode):
@@ -73,10 +76,11 @@ class MetaEmbedReader(BasePydanticReader):
         super().__init__(**options)
         self._password = password
         self._on_skip = on_skip
+        self._limits = limits or Limits()
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex serialises it, without password and ``on_skip``."""
+        """The name under which LlamaIndex serialises it, without password, ``on_skip``, limits."""
         return "MetaEmbedReader"
 
     def lazy_load_data(
@@ -114,7 +118,11 @@ class MetaEmbedReader(BasePydanticReader):
             user_folder("llama_index_pictures") if place is None else Path(place).resolve()
         )
         pages = load_pages(
-            paths, on_skip=self._on_skip, password=self._password, max_side=self.max_side
+            paths,
+            on_skip=self._on_skip,
+            password=self._password,
+            max_side=self.max_side,
+            limits=self._limits,
         )
         for page in pages:
             yield self._with_picture(page, folder)

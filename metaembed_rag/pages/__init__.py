@@ -6,6 +6,8 @@
     folders.py  which files there are below the given paths
     load.py     load_pages: files -> pages, lazily, with every failure reported
     pdf.py      PDF -> pages (text layer, outline, labels, picture), by pypdfium2
+    pdf_client.py, pdf_worker.py   the same, in a process whose memory and time are limited
+    workers.py, frames.py          such processes, and what is said to them and by them
     images.py   PNG, JPEG, WebP, TIFF -> pages
     texts.py    text and Markdown -> pages of about 1,800 characters
     pictures.py any Pillow image -> RGB of a bounded size

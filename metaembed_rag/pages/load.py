@@ -6,7 +6,7 @@ import hashlib
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
@@ -14,18 +14,54 @@ from metaembed_rag.pages.folders import PathLike, find_files, kind_of, show
 from metaembed_rag.pages.images import read_image
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
+from metaembed_rag.pages.workers import WorkLimits
 
 READER_VERSION = 1
 """Part of every file digest: raise it when a reader changes what it makes of the same bytes."""
 
+_MOST_SECONDS = 1_000_000
+_MOST_MEMORY = 2**50
+
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused, so that one bad file cannot take all memory or all day."""
+    """What is refused, so that one bad file cannot take all memory or all day.
+
+    Args:
+        max_file_bytes: Of a file.
+        max_pages: Of a PDF, frames of a TIFF, or chunks of a text.
+        max_pixels: Of a picture.
+        max_page_seconds: Of computing for one page of a PDF; by the clock three times as long.
+        max_memory: Bytes for reading a PDF, beside the file itself (as far as the system limits a
+            process: Linux does, macOS is looked after, Windows is not).
+        separate_process: Read PDFs in a process of their own, which the last two limits and a
+            crash can end; without it they are read in this one, and these limits do not hold.
+
+    Raises:
+        PageError: A limit of time or memory that makes no sense.
+    """
 
     max_file_bytes: int = 512 * 1024**2
     max_pages: int = 20_000
     max_pixels: int = 80_000_000
+    # Not shown: the default limits look as they did when there were three.
+    max_page_seconds: float = field(default=60.0, repr=False)
+    max_memory: int = field(default=2 * 1024**3, repr=False)
+    separate_process: bool = field(default=True, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_page_seconds <= _MOST_SECONDS:
+            name = f"max_page_seconds={self.max_page_seconds}"
+            raise PageError(name, f"must be over 0 and at most {_MOST_SECONDS:,}")
+        if not 0 < self.max_memory <= _MOST_MEMORY:
+            name = f"max_memory={self.max_memory}"
+            raise PageError(name, f"must be over 0 and at most {_MOST_MEMORY:,} bytes")
+
+    def of_work(self) -> WorkLimits | None:
+        """What a worker process may take for a page; None where there is to be no such process."""
+        if not self.separate_process:
+            return None
+        return WorkLimits(float(self.max_page_seconds), int(self.max_memory))
 
 
 def load_pages(
@@ -88,20 +124,21 @@ def file_digest(path: PathLike, *, max_side: int = 896) -> str:
 
 
 def page_texts(
-    data: bytes, choose: Callable[[int], Iterable[int]] | None = None
+    data: bytes, choose: Callable[[int], Iterable[int]] | None = None, *, limits: Limits = Limits()
 ) -> Iterator[tuple[int, str]]:
     """Yield ``(page number, text layer)`` of a PDF without making pictures; about 2 ms a page.
 
     Args:
         data: The bytes of the PDF.
         choose: Number of pages -> the page numbers wanted, counted from 1; all by default.
+        limits: Of these, the time for a page and the memory count.
 
     Raises:
         PageError: The PDF, or one of the wanted pages, cannot be read.
     """
-    from metaembed_rag.pages.pdf import read_texts
+    from metaembed_rag.pages.pdf_client import read_texts
 
-    return read_texts(data, choose or (lambda count: range(1, count + 1)))
+    return read_texts(data, choose or (lambda count: range(1, count + 1)), limits.of_work())
 
 
 def count_pages(files: Iterable[Path]) -> int:
@@ -115,7 +152,7 @@ def count_pages(files: Iterable[Path]) -> int:
 def _count(path: Path) -> int:
     kind = kind_of(path)
     if kind == "pdf":
-        from metaembed_rag.pages.pdf import count_pdf
+        from metaembed_rag.pages.pdf_client import count_pdf
 
         return count_pdf(path)
     if kind == "text":
@@ -157,10 +194,17 @@ def _read(
         return read_text_file(data, source, limits.max_pages)
     if kind == "image":
         return read_image(data, source, max_side, limits.max_pages, limits.max_pixels)
-    # Imported when the first PDF comes: a folder of texts needs no pypdfium2.
-    from metaembed_rag.pages.pdf import read_pdf
+    # Imported when the first PDF comes: a folder of texts needs no worker process.
+    from metaembed_rag.pages.pdf_client import read_pdf
 
-    return read_pdf(data, source, password, max_side, limits.max_pages)
+    return read_pdf(
+        data,
+        source,
+        limits.of_work(),
+        password=password,
+        max_side=max_side,
+        max_pages=limits.max_pages,
+    )
 
 
 def _settings(kind: str, max_side: int) -> str:

@@ -52,9 +52,18 @@ _index = attrgetter("index")
 
 
 def read_pdf(
-    data: bytes, source: str, password: str | None, max_side: int, max_pages: int
+    data: bytes,
+    source: str,
+    password: str | None,
+    max_side: int,
+    max_pages: int,
+    *,
+    first: int = 1,
+    opened: Callable[[int], object] = lambda count: None,
 ) -> Iterator[Page | PageError]:
-    """Yield each page of a PDF, or the error of a page that cannot be read.
+    """Yield each page of a PDF from the ``first``, or the error of a page that cannot be read.
+
+    ``opened`` is told the number of pages when the document has been opened.
 
     Raises:
         EncryptedFileError: It needs a password, or another one.
@@ -66,7 +75,8 @@ def read_pdf(
             count = _count(document, source, max_pages)
             shared = _document_metadata(document)
             outline = _outline(document)
-        for index in range(count):
+        opened(count)
+        for index in range(first - 1, count):
             try:
                 with PDFIUM_LOCK, _opened(document, index, source) as page:
                     image = _render(page, max_side, f"{source}#{index + 1}")

@@ -19,6 +19,7 @@ from metaembed_rag.errors import (
     BudgetError,
     EncryptedFileError,
     NothingToReadError,
+    ResourceLimitError,
     UnreadableFileError,
 )
 from metaembed_rag.index import PageIndex
@@ -30,6 +31,7 @@ from metaembed_rag.langchain import (
     content_blocks,
     message_content,
 )
+from tests.support import bombs
 from tests.support.files import encrypt, make_pdf, pdf_bytes
 
 
@@ -234,6 +236,16 @@ def test_files_that_cannot_be_read_are_never_passed_over_silently(folder, tmp_pa
         folder / "locked.pdf", pictures=tmp_path / "pictures", password="word"
     ).load()
     assert open_.page_content.strip() == "secret"
+
+
+def test_fault_22_the_limits_of_the_loader_end_a_bomb_and_the_rest_is_loaded(folder, tmp_path):
+    (folder / "bomb.pdf").write_bytes((bombs.FOLDER / "nested_4g.pdf").read_bytes())
+    seen: list[Any] = []
+    loader = MetaEmbedLoader(folder, pictures=tmp_path, on_skip=seen.append, limits=bombs.SMALL)
+    assert len(loader.load()) == 6
+    assert [(type(error), Path(error.source).name) for error in seen] == [
+        (ResourceLimitError, "bomb.pdf#1")
+    ]
 
 
 def test_drawn_pages_go_to_the_users_cache_by_default(folder, tmp_path, monkeypatch):

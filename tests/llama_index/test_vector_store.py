@@ -39,7 +39,7 @@ from llama_index.core.vector_stores.types import (
 )
 from PIL import Image
 
-from metaembed_rag.errors import BudgetError, StoreError, UnreadableFileError
+from metaembed_rag.errors import BudgetError, ResourceLimitError, StoreError, UnreadableFileError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index import (
     MetaEmbedEmbedding,
@@ -53,6 +53,7 @@ from metaembed_rag.llama_index import (
 )
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
+from tests.support import bombs
 from tests.support.files import make_pdf
 
 pytestmark = pytest.mark.integration
@@ -664,6 +665,16 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
     assert [Path(error.source).name for error in skipped] == ["bad.pdf"]
     with pytest.raises(UnreadableFileError, match="only local files are read"):
         reader.load_data(folder, fs=object())
+
+
+def test_fault_22_the_limits_of_the_reader_end_a_bomb_and_the_rest_is_read(folder, tmp_path):
+    (folder / "bomb.pdf").write_bytes((bombs.FOLDER / "nested_4g.pdf").read_bytes())
+    skipped: list[Any] = []
+    reader = MetaEmbedReader(pictures=tmp_path, on_skip=skipped.append, limits=bombs.SMALL)
+    assert len(reader.load_data(folder)) == 3
+    assert [(type(error), Path(error.source).name) for error in skipped] == [
+        (ResourceLimitError, "bomb.pdf#1")
+    ]
 
 
 def test_documents_survive_a_docstore(folder, reader):

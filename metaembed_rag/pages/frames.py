@@ -1,0 +1,128 @@
+"""What a worker process and its caller say to each other: frames of JSON and raw bytes.
+
+A frame is two lengths, a header (one JSON object) and a body (raw bytes: a file, or the pixels of a
+picture). Nothing is pickled: a process that reads hostile files may have been taken over by one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any, BinaryIO, TypeVar
+
+from PIL import Image
+
+from metaembed_rag import errors
+from metaembed_rag.errors import MetaEmbedError, PageError
+from metaembed_rag.pages.page import Page
+
+Header = dict[str, Any]
+T = TypeVar("T")
+
+MOST_HEADER = 64 * 1024**2
+"""Bytes of the longest header that is read, the text of its page included."""
+
+_LENGTHS = struct.Struct("<QQ")
+
+
+def write_frame(file: BinaryIO, header: Mapping[str, Any], body: bytes = b"") -> None:
+    """Write one frame, and all of it.
+
+    Raises:
+        OSError: Nobody reads it any more.
+    """
+    head = json.dumps(header).encode()
+    file.write(_LENGTHS.pack(len(head), len(body)))
+    file.write(head)
+    file.write(body)
+    file.flush()
+
+
+def read_frame(file: BinaryIO, most: int) -> tuple[Header, bytes] | None:
+    """Wait for a frame, and read it.
+
+    Args:
+        file: Buffered: a read gives all that was asked for, or ends with the file.
+        most: Bytes that the body may have.
+
+    Returns:
+        Header and body, or None where the file ends.
+
+    Raises:
+        ValueError: This is no frame, or one that is too long.
+    """
+    lengths = file.read(_LENGTHS.size)
+    if len(lengths) < _LENGTHS.size:
+        return None
+    of_head, of_body = _LENGTHS.unpack(lengths)
+    if of_head > MOST_HEADER or of_body > most:
+        raise ValueError(f"a frame of {of_head:,} + {of_body:,} bytes is too long")
+    head, body = file.read(of_head), file.read(of_body)
+    if len(head) < of_head or len(body) < of_body:
+        return None
+    header = json.loads(head)
+    if not isinstance(header, dict):
+        raise ValueError("a frame's header is no object")
+    return header, body
+
+
+def field_of(header: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """What a header holds under a name.
+
+    Raises:
+        ValueError: It holds nothing there, or something of another kind.
+    """
+    value = header.get(name)
+    if not isinstance(value, kind):
+        raise ValueError(f"a frame's {name} is {value!r:.100}")
+    return value
+
+
+def page_frame(page: Page) -> tuple[Header, bytes]:
+    """A page as header and body: its fields by name, and its picture's pixels."""
+    fields = {
+        field.name: getattr(page, field.name)
+        for field in dataclasses.fields(page)
+        if field.name != "image"
+    }
+    if page.image is None:
+        return {"page": fields}, b""
+    return {"page": fields, "size": page.image.size}, page.image.tobytes()
+
+
+def page_of(header: Mapping[str, Any], body: bytes, source: str) -> Page:
+    """The page of a frame, which is one of ``source`` and has no file on this disk, whatever the
+    frame says.
+
+    Raises:
+        ValueError: The frame holds no page.
+    """
+    try:
+        image = Image.frombytes("RGB", tuple(header["size"]), body) if "size" in header else None
+        ours = {"source": source, "image": image, "id": "", "image_path": None}
+        return Page(**{**header["page"], **ours})
+    except (LookupError, TypeError, PageError) as error:
+        raise ValueError(f"a frame holds no page ({error})") from None
+
+
+def error_frame(error: MetaEmbedError) -> Header:
+    """An error as a header: the name of its class, and what it says."""
+    said = {"source": error.source, "reason": error.reason} if isinstance(error, PageError) else {}
+    return {"error": {"kind": type(error).__name__, "text": str(error), **said}}
+
+
+def error_of(header: Mapping[str, Any]) -> MetaEmbedError:
+    """The error of a frame, of the class that its name stands for in our tree.
+
+    Raises:
+        ValueError: The frame holds no error.
+    """
+    said = field_of(header, "error", dict)
+    kind = getattr(errors, field_of(said, "kind", str), None)
+    if isinstance(kind, type) and issubclass(kind, PageError):
+        return kind(field_of(said, "source", str), field_of(said, "reason", str))
+    if isinstance(kind, type) and issubclass(kind, MetaEmbedError):
+        return kind(field_of(said, "text", str))
+    raise ValueError(f"a frame holds no error of ours ({said['kind']})")
