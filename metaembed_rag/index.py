@@ -6,6 +6,7 @@ query -> encode -> all pages coarsely, fewer finely, MaxSim at the budget -> hit
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from metaembed_rag.search.measuring import calibrated, sample_queries
 from metaembed_rag.search.plan import check_budget, plan_query
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.store.places import MEMORY
 from metaembed_rag.vectors.formats import cut_dimension
 from metaembed_rag.vectors.tensors import CPU
 
@@ -85,6 +87,18 @@ class PageIndex:
         opened = open_parts(where, encoder, collection, create, settings)
         lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
         return cls(opened, lexical)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        """Pickled by place and collection; opened again where it is unpickled."""
+        if self._store.where == MEMORY:
+            raise StoreError("an index in memory cannot be pickled: use a folder or a server")
+        return functools.partial(PageIndex.open, collection=self.info()["collection"]), (
+            self._store.where,
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PageIndex:
+        """The same index: what it stores is elsewhere."""
+        return self
 
     @property
     def encoder(self) -> Encoder:
