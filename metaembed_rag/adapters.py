@@ -68,8 +68,14 @@ else:
     """A pydantic class for frameworks' classes to inherit, so that the list stands once."""
 
 
+PAGE_ID = "page_id"
+"""In the metadata of what is found and loaded: names a page, the same in every search. Frameworks
+that join the results of several retrievers compare metadata and seldom ids."""
+SCORE = "score"
 PLAN = "retrieval_plan"
 """In the metadata of what ``budget="auto"`` found: the plan that was chosen, as JSON."""
+OF_ONE_SEARCH = frozenset({SCORE, PLAN, "relevance_score", "retrieval_score"})
+"""Metadata that differ from search to search, and so do not tell one page from another."""
 
 
 def plan_fields(hits: Hits) -> dict[str, str]:
@@ -124,12 +130,14 @@ def open_image(value: ImageLike) -> Image.Image:
 def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
     """A page as the flat metadata of a framework's document.
 
-    The page's own metadata, then ``source``, ``page`` (counts from 1), ``content_hash`` and, where
-    known, ``page_count``, ``image_path``, ``mime_type`` of the picture, ``text_from_ocr`` and
-    ``score``. One of the page's own that has such a name is renamed to ``user_<name>``.
+    The page's own metadata, then ``page_id``, ``source``, ``page`` (counts from 1),
+    ``content_hash`` and, where known, ``page_count``, ``image_path``, ``mime_type`` of the picture,
+    ``text_from_ocr`` and ``score``. One of the page's own that has such a name is renamed to
+    ``user_<name>``.
     """
     path = page.image_path
     ours: dict[str, Any] = {
+        PAGE_ID: page.id,
         "source": page.source,
         "page": page.number,
         "page_count": page.page_count,
@@ -137,7 +145,7 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
         "image_path": path,
         "mime_type": None if path is None else mimetypes.guess_type(path)[0],
         "text_from_ocr": page.text_from_ocr or None,
-        "score": score,
+        SCORE: score,
     }
     theirs = {f"user_{key}" if key in ours else key: value for key, value in page.metadata.items()}
     return theirs | {key: value for key, value in ours.items() if value is not None}
