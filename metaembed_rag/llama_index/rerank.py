@@ -17,7 +17,7 @@ from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import ModelError, ModelMismatchError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
+from metaembed_rag.llama_index.nodes import marked, node_to_page, page_to_node
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
@@ -153,9 +153,7 @@ class MetaEmbedRerank(BaseNodePostprocessor):
     def _scored(self, one: NodeWithScore, score: float) -> NodeWithScore:
         if not self.keep_retrieval_score:
             return NodeWithScore(node=one.node, score=score)
-        node = one.node.model_copy()
-        node.metadata = {**node.metadata, "retrieval_score": one.score}
-        return NodeWithScore(node=node, score=score)
+        return NodeWithScore(node=marked(one.node, {"retrieval_score": one.score}), score=score)
 
     def _scoring_index(self) -> PageIndex:
         """The index, or one in memory that stores nothing and rounds to half precision.
@@ -184,12 +182,20 @@ class MetaEmbedRerank(BaseNodePostprocessor):
         return [id if id in same else node_to_page(node) for id, node in by_id.items()]
 
     def _chosen(self, bundle: QueryBundle, index: PageIndex) -> RetrievalBudget:
+        """The query's budget, over these fields', over the environment's, over all there are."""
         most = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
-        budget = SearchOptions(budget=self.budget, r_q=self.r_q, r_c=self.r_c).unchosen(most)
+        options = SearchOptions(budget=self.budget, r_q=self.r_q, r_c=self.r_c)
         if isinstance(bundle, MetaEmbedQueryBundle):
-            budget = bundle.options.fixed(budget)
+            options = _fixed(bundle.options).over(options)
+        budget = options.unchosen(most)
         check_budget(budget, most)
         return budget
+
+
+def _fixed(options: SearchOptions) -> SearchOptions:
+    """The budget among a query's options; ``"auto"`` and limits choose for searches only."""
+    budget = None if options.is_auto else options.budget
+    return SearchOptions(budget=budget, r_q=options.r_q, r_c=options.r_c)
 
 
 def _same_content(node: BaseNode, page: Page) -> bool:

@@ -412,7 +412,8 @@ def test_a_node_keeps_text_picture_metadata_and_source(index, node):
 
 def test_a_page_without_a_picture_is_a_text_node(index):
     node = MetaEmbedRetriever(index).retrieve("green pears")[0].node
-    assert type(node) is TextNode
+    assert isinstance(node, TextNode) and not isinstance(node, ImageNode)
+    assert type(through_docstore(node)) is type(through_vector_store(node)) is TextNode
     assert node.metadata["page"] == 2
     assert "image_path" not in node.metadata
 
