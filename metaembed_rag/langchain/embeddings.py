@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,16 +49,16 @@ class MetaEmbedEmbeddings(Embeddings):
 
     # -- the first vector ------------------------------------------------------------------
 
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+    def embed_documents(self, texts: Iterable[str]) -> list[list[float]]:
         """First vectors of texts, D numbers each."""
-        return self._first_vectors(texts)
+        return self._first_vectors(list(texts))
 
     def embed_query(self, text: str) -> list[float]:
         """First vector of a query, D numbers."""
         first: list[float] = self.embed_query_vectors([text])[0, 0].tolist()
         return first
 
-    def embed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
+    def embed_image(self, uris: Iterable[str | Path]) -> list[list[float]]:
         """First vectors of image files, D numbers each; by OCR where the model reads no pictures.
 
         Raises:
@@ -68,7 +68,7 @@ class MetaEmbedEmbeddings(Embeddings):
         modalities = self.encoder.modalities
         return self._first_vectors([page_input(page, "image", modalities)[1] for page in pages])
 
-    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+    async def aembed_documents(self, texts: Iterable[str]) -> list[list[float]]:
         """:meth:`embed_documents` in a thread."""
         return await asyncio.to_thread(self.embed_documents, texts)
 
@@ -76,7 +76,7 @@ class MetaEmbedEmbeddings(Embeddings):
         """:meth:`embed_query` in a thread."""
         return await asyncio.to_thread(self.embed_query, text)
 
-    async def aembed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
+    async def aembed_image(self, uris: Iterable[str | Path]) -> list[list[float]]:
         """:meth:`embed_image` in a thread."""
         return await asyncio.to_thread(self.embed_image, uris)
 

@@ -61,11 +61,12 @@ class MetaEmbedReranker(BaseDocumentCompressor):
         """The best ``top_n`` documents for a query.
 
         Args:
-            documents: From any retriever; they are left as they are.
+            documents: From any retriever, in any iterable; they are left as they are.
             query: Text, a PIL image, or ``{"text": …, "image": …}``.
             callbacks: Unused, as the reranker runs nothing that reports.
         """
         budget = self._budget()
+        documents = list(documents)
         if not documents:
             return []
         given, names = self._given(documents)

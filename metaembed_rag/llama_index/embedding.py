@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -163,18 +163,19 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
     async def _aget_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
         return await asyncio.to_thread(self._get_image_embeddings, img_file_paths)
 
-    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+    def __call__(self, nodes: Iterable[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """Give nodes their embeddings, as a step of an ingestion pipeline.
 
         LlamaIndex would embed the text alone; here a node with a picture is embedded with it.
         """
+        nodes = list(nodes)
         pictured = [node for node in nodes if has_picture(node)]
         super().__call__([node for node in nodes if not has_picture(node)], **kwargs)
         for start in range(0, len(pictured), self.embed_batch_size):
             self._embed_pictured(pictured[start : start + self.embed_batch_size])
         return nodes
 
-    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+    async def acall(self, nodes: Iterable[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """:meth:`__call__` in a thread."""
         return await asyncio.to_thread(self.__call__, nodes, **kwargs)
 

@@ -113,6 +113,7 @@ class MetaEmbedRerank(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
+        nodes = list(nodes)
         if query_bundle is None:
             raise ModelError("reranking needs the query: give query_str or query_bundle")
         dispatcher.event(

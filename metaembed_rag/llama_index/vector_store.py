@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -78,7 +78,11 @@ class StoreSideEmbedding(BaseEmbedding):
     def _get_text_embedding(self, text: str) -> Embedding:
         return []
 
-    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+    def __call__(self, nodes: Iterable[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """Give nodes empty embeddings, as a step of an ingestion pipeline."""
+        return super().__call__(list(nodes), **kwargs)
+
+    async def acall(self, nodes: Iterable[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """Leave the nodes without embeddings; see :meth:`__call__`."""
         return self(nodes, **kwargs)
 
@@ -177,13 +181,13 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
 
     # -- writing ---------------------------------------------------------------------------
 
-    def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+    def add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:
         """Encode and store nodes; one with an id that is stored replaces it.
 
         A node with neither text nor a readable picture is left out, and logged as a warning.
 
         Args:
-            nodes: Of any class; their embeddings are not used.
+            nodes: Of any class, in any iterable; their embeddings are not used.
             **kwargs: For :meth:`metaembed_rag.PageIndex.add`: ``batch_size``, ``ocr``, …
 
         Returns:
@@ -192,12 +196,13 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
         Raises:
             UnreadableFileError: A picture is missing or damaged.
         """
+        nodes = list(nodes)
         report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
         for error in report.skipped:
             logger.warning("this node was not stored: %s", error)
         return [node.node_id for node in nodes]
 
-    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+    async def async_add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:
         """:meth:`add` in a thread."""
         return await asyncio.to_thread(self.add, nodes, **kwargs)
 
@@ -211,7 +216,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
 
     def delete_nodes(
         self,
-        node_ids: list[str] | None = None,
+        node_ids: Iterable[str] | None = None,
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
@@ -226,7 +231,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
 
     async def adelete_nodes(
         self,
-        node_ids: list[str] | None = None,
+        node_ids: Iterable[str] | None = None,
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
@@ -244,13 +249,13 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
     # -- reading ---------------------------------------------------------------------------
 
     def get_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+        self, node_ids: Iterable[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
         """Stored nodes by id and filter; all of them without either. Unknown ids are left out."""
         return [page_to_node(page) for page in self._index.get(self._ids(node_ids, filters))]
 
     async def aget_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+        self, node_ids: Iterable[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
         """:meth:`get_nodes` in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
@@ -313,7 +318,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
 
     # -- inner -----------------------------------------------------------------------------
 
-    def _ids(self, node_ids: Sequence[str] | None, filters: MetadataFilters | None) -> list[str]:
+    def _ids(self, node_ids: Iterable[str] | None, filters: MetadataFilters | None) -> list[str]:
         if node_ids is None:
             return self._index.ids(filters_to_where(filters))
         if filters is None:

@@ -113,6 +113,37 @@ def test_nodes_come_back_as_they_were(store):
     assert store.get_nodes(["c", "a", "b"]) == [nodes[2], nodes[0], nodes[1]]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_fault_08_nodes_and_ids_may_come_from_generators(store, asynchronous):
+    nodes = fruit_and_sea()
+    if asynchronous:
+        assert asyncio.run(store.async_add(node for node in nodes)) == ["a", "b", "c"]
+    else:
+        assert store.add(node for node in nodes) == ["a", "b", "c"]
+    assert ids_of(store.get_nodes(id for id in ["c", "a"])) == ["c", "a"]
+    retriever = store.as_retriever(node_ids=(id for id in ["a", "b"]))
+    assert [len(retriever.retrieve("apples")) for _ in range(2)] == [2, 2]
+    retriever = store.as_retriever(doc_ids=(node.ref_doc_id for node in nodes[:2]))
+    assert len(retriever.retrieve("apples")) == len(retriever.retrieve("apples")) > 0
+    store.delete_nodes(id for id in ["a", "b"])
+    assert store.index.ids() == ["c"]
+
+
+def test_fault_08_the_steps_of_a_pipeline_take_generators(store, encoder, red):
+    def nodes() -> list[BaseNode]:
+        return [TextNode(text="red apples"), ImageNode(text="a kite", image_path=red)]
+
+    for model in (MetaEmbedEmbedding(encoder), store.embed_model):
+        given, lists = nodes(), nodes()
+        made = model(node for node in given)
+        assert [one.embedding for one in made] == [one.embedding for one in model(lists)]
+        assert [one.embedding for one in given] == [one.embedding for one in lists]
+        assert len(asyncio.run(model.acall(node for node in nodes()))) == 2
+    found = [NodeWithScore(node=node) for node in nodes()]
+    rerank = MetaEmbedRerank(encoder=encoder)
+    assert len(rerank.postprocess_nodes((one for one in found), query_str="apples")) == 2
+
+
 def test_a_reference_to_another_object_survives(store):
     store.add([IndexNode(id_="i", text="see the other table", index_id="table 2")])
     node = store.get_nodes(["i"])[0]
