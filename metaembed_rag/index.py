@@ -6,7 +6,6 @@ query -> encode -> all pages coarsely, fewer finely, MaxSim at the budget -> hit
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
-from metaembed_rag.opening import Opened, OpenSettings, open_parts
+from metaembed_rag.opening import NamedModel, Opened, OpenSettings, named, open_parts
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page
 from metaembed_rag.reranking import encoded_as_stored, split_stored
@@ -88,17 +87,21 @@ class PageIndex:
         lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
         return cls(opened, lexical)
 
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        """Pickled by place and collection; opened again where it is unpickled."""
-        if self._store.where == MEMORY:
-            raise StoreError("an index in memory cannot be pickled: use a folder or a server")
-        return functools.partial(PageIndex.open, collection=self.info()["collection"]), (
-            self._store.where,
-        )
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """By place, collection and model; opened again where it is unpickled."""
+        self._check_not_in_memory()
+        model = None if self._encoder is None else named(self._encoder)
+        places = self._store.places
+        return _opened_again, (str(places.folder or places.where), places.collection, model)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PageIndex:
         """The same index: what it stores is elsewhere."""
+        self._check_not_in_memory()
         return self
+
+    def _check_not_in_memory(self) -> None:
+        if self._store.where == MEMORY:
+            raise StoreError("an index in memory cannot be copied or pickled: use a folder")
 
     @property
     def encoder(self) -> Encoder:
@@ -435,3 +438,8 @@ class PageIndex:
                 f"query with the model {self._store.about.model!r}"
             )
         return cut_dimension(vectors, stored)
+
+
+def _opened_again(where: str, collection: str, model: Encoder | NamedModel | None) -> PageIndex:
+    encoder = model.load() if isinstance(model, NamedModel) else model
+    return PageIndex.open(where, encoder, collection=collection, create=False)
