@@ -23,6 +23,7 @@ from metaembed_rag.errors import UnreadableFileError
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input
+from metaembed_rag.opening import NamedModel, load_encoder, named
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
@@ -88,6 +89,45 @@ def plan_fields(hits: Hits) -> dict[str, str]:
         return {}
     budget = [hits.budget.r_q, hits.budget.r_c]
     return {PLAN: json.dumps({"budget": budget, **hits.plan.to_dict()})}
+
+
+class LazyEncoder:
+    """A model that was given, or is loaded by its name when it is first needed.
+
+    Deep copies share it. A pickle holds what loads it again, where its name does, and the model
+    itself of any other package's.
+
+    Args:
+        given: The model; None to load it.
+    """
+
+    def __init__(self, given: Encoder | None) -> None:
+        self._model: Encoder | NamedModel | None = given
+
+    @property
+    def given(self) -> Encoder | None:
+        """The model, if it is there."""
+        return self.load("") if self._model is not None else None
+
+    def load(self, name: str) -> Encoder:
+        """The model; ``name`` loads it where none was given.
+
+        Raises:
+            ModelMismatchError: It was unpickled, and its name loads another model here.
+        """
+        if self._model is None:
+            self._model = load_encoder(name)
+        elif isinstance(self._model, NamedModel):
+            self._model = self._model.load(None)
+        return self._model
+
+    def __getstate__(self) -> dict[str, Any]:
+        model = self._model
+        pickled = model if model is None or isinstance(model, NamedModel) else named(model)
+        return {"_model": pickled}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LazyEncoder:
+        return LazyEncoder(self.given)
 
 
 def query_vectors(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
-from metaembed_rag.adapters import document_vectors, open_image, query_vectors
+from metaembed_rag.adapters import LazyEncoder, document_vectors, open_image, query_vectors
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
-from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
+from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:
@@ -36,16 +36,14 @@ class MetaEmbedEmbeddings(Embeddings):
     """
 
     def __init__(self, encoder: Encoder | str = DEFAULT_MODEL, *, batch_size: int = 32) -> None:
-        self._encoder = None if isinstance(encoder, str) else encoder
+        self._encoder = LazyEncoder(None if isinstance(encoder, str) else encoder)
         self.model_name = encoder if isinstance(encoder, str) else encoder.name
         self.batch_size = batch_size
 
     @property
     def encoder(self) -> Encoder:
         """The model, loaded by its name when it is first needed."""
-        if self._encoder is None:
-            self._encoder = load_encoder(self.model_name)
-        return self._encoder
+        return self._encoder.load(self.model_name)
 
     # -- the first vector ------------------------------------------------------------------
 

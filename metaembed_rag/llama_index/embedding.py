@@ -17,13 +17,20 @@ from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent,
 from llama_index.core.schema import BaseNode, ImageType
 from llama_index.core.storage.kvstore.types import BaseKVStore
 
-from metaembed_rag.adapters import document_vectors, in_search_thread, open_image, query_vectors
+from metaembed_rag.adapters import (
+    LazyEncoder,
+    document_vectors,
+    in_search_thread,
+    open_image,
+    query_vectors,
+)
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import ModelError
 from metaembed_rag.llama_index.nodes import has_picture, node_to_page
+from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
-from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
+from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:
@@ -36,7 +43,7 @@ _CACHE_COLLECTION = "metaembed_embeddings"
 dispatcher = get_dispatcher(__name__)
 
 
-class MetaEmbedEmbedding(MultiModalEmbedding):
+class MetaEmbedEmbedding(PickledWhole, MultiModalEmbedding):
     """Text and images to vectors; the standard hooks give the first vector of each.
 
     LlamaIndex's embeddings are flat lists, so they hold the (1, 1) representation: one vector of
@@ -62,7 +69,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
         ModelError: ``embeddings_cache`` is not a key-value store.
     """
 
-    _encoder: Encoder | None = PrivateAttr(default=None)
+    _encoder: LazyEncoder = PrivateAttr()
     _cache: BaseKVStore | None = PrivateAttr(default=None)
 
     def __init__(
@@ -77,7 +84,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
         if encoder is not None:
             named = encoder if isinstance(encoder, str) else encoder.name
         super().__init__(model_name=named, embed_batch_size=embed_batch_size, **options)
-        self._encoder = None if isinstance(encoder, str) else encoder
+        self._encoder = LazyEncoder(None if isinstance(encoder, str) else encoder)
         self._cache = _checked_cache(embeddings_cache)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -85,6 +92,12 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
             self._cache = _checked_cache(value)
         else:
             super().__setattr__(name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> MetaEmbedEmbedding:
+        """A copy with the same model and the same cache: both may be shared, not all are copied."""
+        memo = {} if memo is None else memo
+        memo[id(self._cache)] = self._cache
+        return super().__deepcopy__(memo)
 
     @classmethod
     def class_name(cls) -> str:
@@ -94,9 +107,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
     @property
     def encoder(self) -> Encoder:
         """The model, loaded by its name when it is first needed."""
-        if self._encoder is None:
-            self._encoder = load_encoder(self.model_name)
-        return self._encoder
+        return self._encoder.load(self.model_name)
 
     # -- all vectors -----------------------------------------------------------------------
 

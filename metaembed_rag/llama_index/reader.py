@@ -13,6 +13,7 @@ from llama_index.core.schema import BaseNode, Document
 
 from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
+from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page, load_pages
 from metaembed_rag.store.pictures import PictureFolder
@@ -21,7 +22,7 @@ from metaembed_rag.store.places import user_folder
 Paths = str | Path | Iterable[str | Path]
 
 
-class MetaEmbedReader(BasePydanticReader):
+class MetaEmbedReader(PickledWhole, BasePydanticReader):
     """PDFs, pictures, texts and folders of them as documents: one for each page.
 
     A document has the page's text and, as a path, its picture; its id is the page's id, its

@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from pathlib import Path
+from typing import Any, Self, Unpack
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
@@ -33,6 +34,7 @@ from metaembed_rag.llama_index.nodes import (
     page_to_node,
     shown_score,
 )
+from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.llama_index.retriever import MetaEmbedRetriever
 from metaembed_rag.llama_index.searching import (
     MetaEmbedQueryBundle,
@@ -50,6 +52,7 @@ from metaembed_rag.options import (
     SearchOptions,
     all_of,
 )
+from metaembed_rag.store.places import MEMORY, is_server
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +97,7 @@ class StoreKeywords(ScoringKeywords, total=False):
     is_embedding_query: bool
 
 
-class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
+class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
     """Nodes with all their vectors in a :class:`metaembed_rag.PageIndex`.
 
     For ``VectorStoreIndex``, ``StorageContext`` and ``IngestionPipeline``. A node's text, picture
@@ -141,7 +144,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
         about = index.info()
         fields: dict[str, Any] = {
             **options,
-            "where": about["index"],
+            "where": _from_anywhere(about["index"]),
             "collection": about["collection"],
             "mode": mode,
         }
@@ -156,6 +159,20 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
     def class_name(cls) -> str:
         """The name under which LlamaIndex serialises it; ``from_dict`` opens the index again."""
         return "MetaEmbedVectorStore"
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """The store of :meth:`to_dict`.
+
+        Raises:
+            StoreError: That store's index was in memory, and no ``index`` is given.
+        """
+        if data.get("where") == MEMORY and "index" not in kwargs:
+            raise StoreError(
+                "the index of this store was in memory and is not in its settings: open it in a "
+                "folder, or give from_dict(…, index=…)"
+            )
+        return super().from_dict(data, **kwargs)
 
     @property
     def client(self) -> PageIndex:
@@ -353,6 +370,11 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
         where = all_of(chosen.where, doc_ids_to_where(query.doc_ids))
         keywords = replace(chosen, where=where).keywords
         return self._index.search_vectors(vector[None], query.similarity_top_k, **keywords)
+
+
+def _from_anywhere(where: str) -> str:
+    """A place by which an index is found from any working folder."""
+    return where if where == MEMORY or is_server(where) else str(Path(where).resolve())
 
 
 def _hybrid(query: VectorStoreQuery, hybrid: HybridLike) -> HybridLike:

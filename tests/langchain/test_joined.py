@@ -36,6 +36,8 @@ classic = pytest.importorskip(
     "langchain_classic.retrievers", reason="langchain-classic is not installed"
 )
 
+pytestmark = pytest.mark.integration
+
 QUERIES = ["red apples", "green pears", "blue whales"]
 """Each finds other pages first and gives every page another score."""
 

@@ -50,6 +50,8 @@ from metaembed_rag.testing import FakeEncoder
 from tests.support.calibrations import GOOD, calibrated
 from tests.support.indexes import index_of
 
+pytestmark = pytest.mark.integration
+
 QUERIES = ["red apples", "green pears", "blue whales"]
 """Each finds other pages first and gives every page another score."""
 

@@ -504,6 +504,23 @@ def test_it_is_serialised_by_its_place(encoder, tmp_path, monkeypatch):
         MetaEmbedVectorStore()
 
 
+def test_fault_17_settings_open_the_place_from_any_folder_and_no_empty_memory(
+    encoder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("metaembed_rag.opening.load_encoder", lambda *given: encoder)
+    monkeypatch.chdir(tmp_path)
+    store = MetaEmbedVectorStore(where="index", encoder=encoder)
+    store.add(fruit_and_sea())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(MetaEmbedVectorStore.from_dict(store.to_dict()).index) == 3
+    memory = MetaEmbedVectorStore(PageIndex.open(":memory:", encoder), budget="fast")
+    with pytest.raises(StoreError, match="was in memory"):
+        MetaEmbedVectorStore.from_dict(memory.to_dict())
+    back = MetaEmbedVectorStore.from_dict(memory.to_dict(), index=memory.index)
+    assert (back.index, back.budget) == (memory.index, "1,1")
+
+
 _SECOND_PROCESS = """
     import json, sys
     from llama_index.core import StorageContext, VectorStoreIndex, load_index_from_storage
