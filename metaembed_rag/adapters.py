@@ -6,10 +6,11 @@ import asyncio
 import contextvars
 import io
 import json
+import logging
 import mimetypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
 
@@ -19,14 +20,17 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, create_model
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import UnreadableFileError
+from metaembed_rag.errors import MissingExtraError, NothingToReadError, UnreadableFileError
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input
+from metaembed_rag.model.inputs import Input, page_input
 from metaembed_rag.opening import NamedModel, load_encoder, named
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
+from metaembed_rag.store.ocr_texts import ocr_text
+
+_log = logging.getLogger(__name__)
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -165,6 +169,36 @@ def open_image(value: ImageLike) -> Image.Image:
     except (*DAMAGE, Image.DecompressionBombError) as error:
         name = str(value) if isinstance(value, str | Path) else "an image given as bytes"
         raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
+
+
+OCR_TEXTS = "ocr"
+"""Folder of texts that were read, in that of a loader's pictures."""
+_READS_TEXT = frozenset({"text"})
+
+
+def with_text(page: Page, kept: Path) -> Page:
+    """The page as an index of a model that reads text has it: with the text of its picture where
+    it has none of its own.
+
+    Other stores refuse documents without text, or never find them. A page with nothing to read
+    stays as it is; so does every page where OCR is not installed, which is logged once.
+
+    Args:
+        page: As it was loaded, with its picture in memory.
+        kept: Folder of texts that were read, so that no picture is read twice.
+    """
+    try:
+        return page_input(page, "fused", _READS_TEXT, ocr=partial(ocr_text, cache_dir=kept))[0]
+    except NothingToReadError:
+        return page
+    except MissingExtraError as error:
+        _warn_once(f"pictures are not read, so documents of pictures have no text: {error}")
+        return page
+
+
+@cache
+def _warn_once(message: str) -> None:
+    _log.warning(message)
 
 
 def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:

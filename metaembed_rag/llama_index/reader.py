@@ -11,6 +11,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import BaseNode, Document
 
+from metaembed_rag.adapters import OCR_TEXTS, with_text
 from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
 from metaembed_rag.llama_index.pickling import PickledWhole
@@ -38,11 +39,15 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
     Args:
         mode: ``fused`` gives text and picture, ``image`` the picture where there is one, ``text``
             the text where there is some.
-        pictures: Folder for page pictures; in the user's cache folder by default.
+        pictures: Folder for page pictures and for what OCR read; in the user's cache folder by
+            default.
         max_side: Longest side of a picture in pixels.
         password: For encrypted PDFs.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
+        ocr: Give pictures without text the text that OCR reads on them, 1 to 3 seconds each the
+            first time: other stores find nothing by a document without any. Models that read
+            pictures themselves need none. A picture without text on it is a document without text.
 
     Raises:
         ModelError: ``mode`` is none of these.
@@ -51,6 +56,7 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
     mode: str = Field(default="fused", description="Text and picture, or one of them.")
     pictures: str | None = Field(default=None, description="Folder for page pictures.")
     max_side: int = Field(default=896, description="Longest side of a picture in pixels.")
+    ocr: bool = Field(default=True, description="Read pictures that have no text.")
     _password: str | None = PrivateAttr(default=None)
     _on_skip: Callable[[PageError], None] | None = PrivateAttr(default=None)
 
@@ -62,6 +68,7 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
         max_side: int = 896,
         password: str | None = None,
         on_skip: Callable[[PageError], None] | None = None,
+        ocr: bool = True,
         **options: Any,
     ) -> None:
         if mode not in get_args(Mode):
@@ -70,6 +77,7 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
             "mode": mode,
             "pictures": None if pictures is None else str(pictures),
             "max_side": max_side,
+            "ocr": ocr,
         }
         super().__init__(**options)
         self._password = password
@@ -118,12 +126,16 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
             paths, on_skip=self._on_skip, password=self._password, max_side=self.max_side
         )
         for page in pages:
+            if self.ocr and self.mode != "image":
+                page = with_text(page, folder.folder / OCR_TEXTS)
             yield self._with_picture(page, folder)
 
     def _with_picture(self, page: Page, folder: PictureFolder) -> Page:
         """The page as ``mode`` wants it, its picture kept as a file."""
         if self.mode == "text" and page.text.strip():
-            page = replace(page, image=None)
+            # What OCR read is no content of its own: without its picture it would have no hash.
+            digest = page.picture_hash() if page.text_from_ocr else ""
+            page = replace(page, image=None, image_hash=digest)
         image = page.image
         if image is None:
             return page

@@ -674,6 +674,29 @@ def test_modes_leave_out_picture_or_text(folder, tmp_path):
     assert read("text", "square.png").image_resource is not None  # it has nothing else
 
 
+def test_fault_08_documents_of_pictures_have_the_text_on_them(folder, tmp_path, monkeypatch):
+    from metaembed_rag.pages import ocr
+
+    looks: list[Image.Image] = []
+    monkeypatch.setattr(ocr, "read_text", lambda image: looks.append(image) or "seen by ocr")
+    BLUE.save(folder / "other.png")
+
+    def texts(**options: Any) -> list[str]:
+        documents = MetaEmbedReader(pictures=tmp_path / "kept", **options).load_data(folder)
+        assert len({document.hash for document in documents}) == 4
+        assert len({document.metadata["content_hash"] for document in documents}) == 4
+        return [document.text.strip() for document in documents if ".png" in document.id_]
+
+    assert texts() == texts(mode="text") == ["seen by ocr"] * 2
+    assert texts(ocr=False) == texts(mode="image") == ["", ""]
+    assert len(looks) == 2  # one look a picture
+    documents = MetaEmbedReader(pictures=tmp_path / "kept").load_data(folder)
+    embedding = MetaEmbedEmbedding(FakeEncoder(modalities=["text"]))
+    other = VectorStoreIndex.from_documents(documents, embed_model=embedding)
+    found = other.as_retriever(similarity_top_k=2).retrieve("seen by ocr")
+    assert {Path(one.metadata["source"]).name for one in found} == {"square.png", "other.png"}
+
+
 def test_nodes_name_their_file(folder, reader):
     nodes = reader.load_nodes(folder / "report.pdf", extra_info={"team": "a"})
     assert [type(node) for node in nodes] == [PageNode, PageNode]
