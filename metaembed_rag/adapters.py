@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import mimetypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -154,6 +154,14 @@ def document_vectors(
     return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_c]
 
 
+def embeddable(texts: Iterable[str]) -> list[str]:
+    """Texts of documents as a model takes them: a full stop for each that is blank.
+
+    Frameworks embed whole batches, and one blank page would otherwise refuse all of its batch.
+    """
+    return [text if text.strip() else _BLANK for text in texts]
+
+
 def open_image(value: ImageLike) -> Image.Image:
     """An image as users give it, as RGB and the right way up.
 
@@ -173,6 +181,7 @@ def open_image(value: ImageLike) -> Image.Image:
 
 OCR_TEXTS = "ocr"
 """Folder of texts that were read, in that of a loader's pictures."""
+_BLANK = "."
 _READS_TEXT = frozenset({"text"})
 
 

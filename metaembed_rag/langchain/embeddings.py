@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
-from metaembed_rag.adapters import LazyEncoder, document_vectors, open_image, query_vectors
+from metaembed_rag.adapters import (
+    LazyEncoder,
+    document_vectors,
+    embeddable,
+    open_image,
+    query_vectors,
+)
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
@@ -48,8 +54,8 @@ class MetaEmbedEmbeddings(Embeddings):
     # -- the first vector ------------------------------------------------------------------
 
     def embed_documents(self, texts: Iterable[str]) -> list[list[float]]:
-        """First vectors of texts, D numbers each."""
-        return self._first_vectors(list(texts))
+        """First vectors of texts, D numbers each; a blank one has that of a full stop."""
+        return self._first_vectors(embeddable(texts))
 
     def embed_query(self, text: str) -> list[float]:
         """First vector of a query, D numbers."""

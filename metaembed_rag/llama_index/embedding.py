@@ -20,6 +20,7 @@ from llama_index.core.storage.kvstore.types import BaseKVStore
 from metaembed_rag.adapters import (
     LazyEncoder,
     document_vectors,
+    embeddable,
     in_search_thread,
     open_image,
     query_vectors,
@@ -144,7 +145,7 @@ class MetaEmbedEmbedding(PickledWhole, MultiModalEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self._first_vectors(texts)
+        return self._first_vectors(embeddable(texts))
 
     def _get_image_embedding(self, img_file_path: ImageType) -> Embedding:
         return self._get_image_embeddings([img_file_path])[0]

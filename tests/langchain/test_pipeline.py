@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.messages import HumanMessage
 from langchain_core.messages.block_translators.openai import convert_to_openai_data_block
 from langchain_core.vectorstores import InMemoryVectorStore
@@ -282,18 +283,17 @@ def test_fault_08_pictures_have_the_text_that_the_retriever_gives(folder, tmp_pa
     assert "text_from_ocr" not in loaded[blue].metadata
 
 
-def test_fault_08_other_stores_take_a_batch_with_pictures(folder, tmp_path, looks):
-    """Also with embeddings that refuse an empty text, as ours and hosted ones do."""
+@pytest.mark.parametrize("model", [None, FakeEncoder(modalities=["text"])])
+def test_fault_08_other_stores_take_a_batch_with_pictures(folder, tmp_path, looks, model):
+    """Of which one, without text on it, is a document without text."""
     documents = MetaEmbedLoader(folder, pictures=tmp_path / "pictures").load()
-    readable = [document for document in documents if document.page_content]
-    assert len(readable) == len(documents) - 1
-    other = InMemoryVectorStore(MetaEmbedEmbeddings(FakeEncoder(modalities=["text"])))
-    assert len(other.add_documents(readable)) == 5
-    found = other.similarity_search("seen by ocr", k=2)
-    assert {one.metadata["page_id"] for one in found} == {
-        f"{folder}/kite.png#1",
-        f"{folder}/scan.tiff#1",
-    }
+    assert sum(not document.page_content for document in documents) == 1
+    embeddings = MetaEmbedEmbeddings(model) if model else DeterministicFakeEmbedding(size=4)
+    other = InMemoryVectorStore(embeddings)
+    assert len(other.add_documents(documents)) == 6
+    if model:
+        found = {one.metadata["page_id"] for one in other.similarity_search("seen by ocr", k=2)}
+        assert found == {f"{folder}/kite.png#1", f"{folder}/scan.tiff#1"}
 
 
 def test_fault_08_no_picture_is_read_twice(folder, tmp_path, looks):

@@ -623,6 +623,14 @@ def test_async_hooks_equal_sync_ones(embedding, tmp_path):
     ]
 
 
+def test_fault_08_a_blank_text_refuses_no_batch(embedding):
+    blank, apples = embedding.get_text_embedding_batch(["", "apples"])
+    assert blank == embedding.get_text_embedding(" \n") == embedding.get_text_embedding(".")
+    assert apples == embedding.get_text_embedding("apples")
+    with pytest.raises(ModelError, match="neither text nor an image"):
+        embedding.get_query_embedding("")
+
+
 def test_all_ordered_vectors_are_at_hand(embedding):
     assert embedding.get_query_vectors(["a", "b", "c"]).shape == (3, 16, 64)
     assert embedding.get_document_vectors(["a", RED]).shape == (2, 64, 64)
