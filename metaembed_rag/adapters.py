@@ -24,7 +24,7 @@ from metaembed_rag.errors import MissingExtraError, NothingToReadError, Unreadab
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
-from metaembed_rag.opening import NamedModel, load_encoder, named
+from metaembed_rag.opening import NamedModel, load_encoder, portable
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
@@ -127,8 +127,7 @@ class LazyEncoder:
 
     def __getstate__(self) -> dict[str, Any]:
         model = self._model
-        pickled = model if model is None or isinstance(model, NamedModel) else named(model)
-        return {"_model": pickled}
+        return {"_model": model if isinstance(model, NamedModel) else portable(model)}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyEncoder:
         return LazyEncoder(self.given)

@@ -20,7 +20,7 @@ from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
-from metaembed_rag.opening import NamedModel, Opened, OpenSettings, named, open_parts
+from metaembed_rag.opening import NamedModel, Opened, OpenSettings, open_parts, portable
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page
 from metaembed_rag.reranking import encoded_as_stored, split_stored
@@ -90,8 +90,7 @@ class PageIndex:
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         """By place, collection and model; opened again where it is unpickled."""
         self._check_not_in_memory()
-        model = None if self._encoder is None else named(self._encoder)
-        places = self._store.places
+        places, model = self._store.places, portable(self._encoder)
         return _opened_again, (str(places.folder or places.where), places.collection, model)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PageIndex:

@@ -141,14 +141,14 @@ class NamedModel:
         return encoder
 
 
-def named(encoder: Encoder) -> Encoder | NamedModel:
+def portable(encoder: Encoder | None) -> Encoder | NamedModel | None:
     """What is pickled of a model: its name where that alone loads it, or else the model itself.
 
     Raises:
         StoreError: It is of this package and was not loaded by a name, so nobody else can load it.
     """
     by_name = getattr(encoder, "loaded_by_name", None)
-    if by_name is None:  # of the user's own kind, for pickle to judge
+    if encoder is None or by_name is None:  # of the user's own kind, for pickle to judge
         return encoder
     if not by_name:
         raise StoreError(
