@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
@@ -28,15 +27,16 @@ from metaembed_rag.langchain.given import (
 from metaembed_rag.langchain.narrowing import NarrowingRetriever
 from metaembed_rag.langchain.searching import (
     KEYWORDS,
+    diverse_documents,
     hit_document,
     options_of,
+    relevance,
     search,
     search_vectors,
 )
 from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.options import check_keywords
 from metaembed_rag.pages import Page
-from metaembed_rag.vectors.maxsim import maxsim_batch
 
 _RETRIEVER_KEYWORDS = ("k", *KEYWORDS, "score_threshold", "fetch_k", "lambda_mult")
 
@@ -258,7 +258,8 @@ class MetaEmbedVectorStore(VectorStore):
             lambda_mult: 1 for relevance alone, 0 for diversity alone.
             **kwargs: As for :meth:`similarity_search`.
         """
-        return self._diverse(self._search(query, max(k, fetch_k), kwargs), k, lambda_mult)
+        hits = self._search(query, max(k, fetch_k), kwargs)
+        return diverse_documents(self.index, hits, k, lambda_mult)
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -270,7 +271,7 @@ class MetaEmbedVectorStore(VectorStore):
     ) -> list[Document]:
         """:meth:`max_marginal_relevance_search` for a query's vector or vectors."""
         hits = self._search_by_vector(embedding, max(k, fetch_k), kwargs)
-        return self._diverse(hits, k, lambda_mult)
+        return diverse_documents(self.index, hits, k, lambda_mult)
 
     async def asimilarity_search(self, query: Input, k: int = 4, **kwargs: Any) -> list[Document]:
         """:meth:`similarity_search` in a thread."""
@@ -373,29 +374,11 @@ class MetaEmbedVectorStore(VectorStore):
         vectors = unit_vectors(embedding, self.index.info()["dimension"])
         return search_vectors(self.index, vectors, k, options_of(keywords).over(self.options))
 
-    def _diverse(self, hits: Hits, k: int, lambda_mult: float) -> list[Document]:
-        """Greedy choice of hits by relevance less the likeness to what is chosen already."""
-        if not hits:
-            return []
-        budget = hits.budget
-        vectors = self.index.vectors([hit.page.id for hit in hits])  # (hits, R, D)
-        r_q = min(budget.r_q, vectors.shape[1])
-        sums = maxsim_batch(vectors[:, :r_q], vectors[:, : budget.r_c])
-        likeness = (sums / r_q + 1) / 2  # (hits, hits)
-        relevance = np.array([_relevance(hit.score, hits) for hit in hits])
-        chosen: list[int] = []
-        while len(chosen) < min(k, len(hits)):
-            repeated = likeness[:, chosen].max(axis=1) if chosen else np.zeros(len(hits))
-            value = lambda_mult * relevance - (1 - lambda_mult) * repeated
-            value[chosen] = -np.inf
-            chosen.append(int(value.argmax()))
-        return [hit_document(hits, hits[i]) for i in chosen]
-
     def _similarity_search_with_relevance_scores(
         self, query: Input, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         hits = self._search(query, k, kwargs)
-        return [(hit_document(hits, hit), _relevance(hit.score, hits)) for hit in hits]
+        return [(hit_document(hits, hit), relevance(hit.score, hits)) for hit in hits]
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: Input, k: int = 4, **kwargs: Any
@@ -428,8 +411,3 @@ class MetaEmbedVectorStore(VectorStore):
 
 def _documents(hits: Hits) -> list[Document]:
     return [hit_document(hits, hit) for hit in hits]
-
-
-def _relevance(score: float, hits: Hits) -> float:
-    """A score in [0, 1]: MaxSim / r_q from [-1, 1], or the fused score as it is."""
-    return score if hits.scoring == "hybrid" else (score + 1) / 2
