@@ -6,10 +6,11 @@ import asyncio
 import contextvars
 import io
 import json
+import logging
 import mimetypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
 
@@ -19,13 +20,17 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, create_model
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import UnreadableFileError
+from metaembed_rag.errors import MissingExtraError, NothingToReadError, UnreadableFileError
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input
+from metaembed_rag.model.inputs import Input, page_input
+from metaembed_rag.opening import NamedModel, load_encoder, portable
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
+from metaembed_rag.store.ocr_texts import ocr_text
+
+_log = logging.getLogger(__name__)
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -68,8 +73,14 @@ else:
     """A pydantic class for frameworks' classes to inherit, so that the list stands once."""
 
 
+PAGE_ID = "page_id"
+"""In the metadata of what is found and loaded: names a page, the same in every search. Frameworks
+that join the results of several retrievers compare metadata and seldom ids."""
+SCORE = "score"
 PLAN = "retrieval_plan"
 """In the metadata of what ``budget="auto"`` found: the plan that was chosen, as JSON."""
+OF_ONE_SEARCH = frozenset({SCORE, PLAN, "relevance_score", "retrieval_score"})
+"""Metadata that differ from search to search, and so do not tell one page from another."""
 
 
 def plan_fields(hits: Hits) -> dict[str, str]:
@@ -82,6 +93,44 @@ def plan_fields(hits: Hits) -> dict[str, str]:
         return {}
     budget = [hits.budget.r_q, hits.budget.r_c]
     return {PLAN: json.dumps({"budget": budget, **hits.plan.to_dict()})}
+
+
+class LazyEncoder:
+    """A model that was given, or is loaded by its name when it is first needed.
+
+    Deep copies share it. A pickle holds what loads it again, where its name does, and the model
+    itself of any other package's.
+
+    Args:
+        given: The model; None to load it.
+    """
+
+    def __init__(self, given: Encoder | None) -> None:
+        self._model: Encoder | NamedModel | None = given
+
+    @property
+    def given(self) -> Encoder | None:
+        """The model, if it is there."""
+        return self.load("") if self._model is not None else None
+
+    def load(self, name: str) -> Encoder:
+        """The model; ``name`` loads it where none was given.
+
+        Raises:
+            ModelMismatchError: It was unpickled, and its name loads another model here.
+        """
+        if self._model is None:
+            self._model = load_encoder(name)
+        elif isinstance(self._model, NamedModel):
+            self._model = self._model.load(None)
+        return self._model
+
+    def __getstate__(self) -> dict[str, Any]:
+        model = self._model
+        return {"_model": model if isinstance(model, NamedModel) else portable(model)}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LazyEncoder:
+        return LazyEncoder(self.given)
 
 
 def query_vectors(
@@ -104,6 +153,14 @@ def document_vectors(
     return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_c]
 
 
+def embeddable(texts: Iterable[str]) -> list[str]:
+    """Texts of documents as a model takes them: a full stop for each that is blank.
+
+    Frameworks embed whole batches, and one blank page would otherwise refuse all of its batch.
+    """
+    return [text if text.strip() else _BLANK for text in texts]
+
+
 def open_image(value: ImageLike) -> Image.Image:
     """An image as users give it, as RGB and the right way up.
 
@@ -121,15 +178,48 @@ def open_image(value: ImageLike) -> Image.Image:
         raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
 
 
+OCR_TEXTS = "ocr"
+"""Folder of texts that were read, in that of a loader's pictures."""
+_BLANK = "."
+_READS_TEXT = frozenset({"text"})
+
+
+def with_text(page: Page, kept: Path) -> Page:
+    """The page as an index of a model that reads text has it: with the text of its picture where
+    it has none of its own.
+
+    Other stores refuse documents without text, or never find them. A page with nothing to read
+    stays as it is; so does every page where OCR is not installed, which is logged once.
+
+    Args:
+        page: As it was loaded, with its picture in memory.
+        kept: Folder of texts that were read, so that no picture is read twice.
+    """
+    try:
+        return page_input(page, "fused", _READS_TEXT, ocr=partial(ocr_text, cache_dir=kept))[0]
+    except NothingToReadError:
+        return page
+    except MissingExtraError as error:
+        _warn_once(f"pictures are not read, so documents of pictures have no text: {error}")
+        return page
+
+
+@cache
+def _warn_once(message: str) -> None:
+    _log.warning(message)
+
+
 def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
     """A page as the flat metadata of a framework's document.
 
-    The page's own metadata, then ``source``, ``page`` (counts from 1), ``content_hash`` and, where
-    known, ``page_count``, ``image_path``, ``mime_type`` of the picture, ``text_from_ocr`` and
-    ``score``. One of the page's own that has such a name is renamed to ``user_<name>``.
+    The page's own metadata, then ``page_id``, ``source``, ``page`` (counts from 1),
+    ``content_hash`` and, where known, ``page_count``, ``image_path``, ``mime_type`` of the picture,
+    ``text_from_ocr`` and ``score``. One of the page's own that has such a name is renamed to
+    ``user_<name>``.
     """
     path = page.image_path
     ours: dict[str, Any] = {
+        PAGE_ID: page.id,
         "source": page.source,
         "page": page.number,
         "page_count": page.page_count,
@@ -137,7 +227,7 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
         "image_path": path,
         "mime_type": None if path is None else mimetypes.guess_type(path)[0],
         "text_from_ocr": page.text_from_ocr or None,
-        "score": score,
+        SCORE: score,
     }
     theirs = {f"user_{key}" if key in ours else key: value for key, value in page.metadata.items()}
     return theirs | {key: value for key, value in ours.items() if value is not None}

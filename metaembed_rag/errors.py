@@ -49,6 +49,10 @@ class PageError(MetaEmbedError):
         self.source = source
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[PageError], tuple[str, str]]:
+        """Pickled by its two parts: Python would make it again of the message alone, and fail."""
+        return type(self), (self.source, self.reason)
+
 
 class UnreadableFileError(PageError):
     """A file that is damaged, empty, missing or of a kind that is not supported."""

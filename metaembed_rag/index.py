@@ -21,7 +21,7 @@ from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
-from metaembed_rag.opening import Opened, OpenSettings, open_parts
+from metaembed_rag.opening import NamedModel, Opened, OpenSettings, open_parts, portable
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page
 from metaembed_rag.reranking import encoded_as_stored, split_stored
@@ -31,6 +31,7 @@ from metaembed_rag.search.plan import check_budget, plan_query
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.compaction import CompactReport, compact
+from metaembed_rag.store.places import MEMORY
 from metaembed_rag.vectors.formats import cut_dimension
 from metaembed_rag.vectors.tensors import CPU
 
@@ -88,6 +89,21 @@ class PageIndex:
         opened = open_parts(where, encoder, collection, create, settings)
         lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
         return cls(opened, lexical)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """By place, collection and model; opened again where it is unpickled."""
+        self._check_not_in_memory()
+        places, model = self._store.places, portable(self._encoder)
+        return _opened_again, (str(places.folder or places.where), places.collection, model)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PageIndex:
+        """The same index: what it stores is elsewhere."""
+        self._check_not_in_memory()
+        return self
+
+    def _check_not_in_memory(self) -> None:
+        if self._store.where == MEMORY:
+            raise StoreError("an index in memory cannot be copied or pickled: use a folder")
 
     @property
     def encoder(self) -> Encoder:
@@ -454,3 +470,8 @@ class PageIndex:
                 f"query with the model {self._store.about.model!r}"
             )
         return cut_dimension(vectors, stored)
+
+
+def _opened_again(where: str, collection: str, model: Encoder | NamedModel | None) -> PageIndex:
+    encoder = model.load() if isinstance(model, NamedModel) else model
+    return PageIndex.open(where, encoder, collection=collection, create=False)

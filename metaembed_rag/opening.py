@@ -138,6 +138,50 @@ def open_parts(
     return Opened(store, made_of, pictures, device, scoring)
 
 
+@dataclass(frozen=True)
+class NamedModel:
+    """A model that was loaded by its name, for another process to load.
+
+    Attributes:
+        name: What loads it.
+        fingerprint: What it has to be.
+    """
+
+    name: str
+    fingerprint: str
+
+    def load(self, device: str | None = None) -> Encoder:
+        """The encoder.
+
+        Raises:
+            ModelMismatchError: Another model has that name there.
+        """
+        encoder = load_encoder(self.name, device)
+        if encoder.fingerprint != self.fingerprint:
+            raise ModelMismatchError(
+                f"{self.name!r} loads another model here ({encoder.fingerprint[:12]}) than where "
+                f"it was pickled ({self.fingerprint[:12]}): give the model itself here"
+            )
+        return encoder
+
+
+def portable(encoder: Encoder | None) -> Encoder | NamedModel | None:
+    """What is pickled of a model: its name where that alone loads it, or else the model itself.
+
+    Raises:
+        StoreError: It is of this package and was not loaded by a name, so nobody else can load it.
+    """
+    by_name = getattr(encoder, "loaded_by_name", None)
+    if encoder is None or by_name is None:  # of the user's own kind, for pickle to judge
+        return encoder
+    if not by_name:
+        raise StoreError(
+            f"the encoder {encoder.name!r} cannot be pickled: no name alone loads that; save it "
+            f"and load it with MetaEmbedEncoder.from_pretrained(folder)"
+        )
+    return NamedModel(_lasting_name(encoder.name), encoder.fingerprint)
+
+
 def load_encoder(name: str, device: str | None = None, locally: bool = False) -> Encoder:
     """A model by its name, on a device or on the best there is.
 

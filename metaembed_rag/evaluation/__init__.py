@@ -16,7 +16,7 @@ from metaembed_rag.evaluation.curves import (
 )
 from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
 from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measure, top_pages
-from metaembed_rag.evaluation.reading import ocr_text
+from metaembed_rag.store.ocr_texts import ocr_text
 
 __all__ = [
     "METRICS",

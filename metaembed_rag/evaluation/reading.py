@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
-from importlib import metadata
 from itertools import islice
 from os import PathLike
-from pathlib import Path
 from typing import TypedDict, TypeVar, get_args
 
 import numpy as np
@@ -19,7 +16,7 @@ from metaembed_rag.errors import ModelError, PageError
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page
-from metaembed_rag.store.places import replace_file
+from metaembed_rag.store.ocr_texts import ocr_text
 
 _T = TypeVar("_T")
 
@@ -100,41 +97,3 @@ class PageReader:
             self.read_ids.append(page.id)
             self.read_texts.append(page.text)
             yield value
-
-
-def ocr_text(page: Page, cache_dir: str | PathLike[str] | None = None) -> str:
-    """The text of a page's picture, from ``cache_dir`` when it has been read before.
-
-    Raises:
-        UnreadableFileError: The picture is damaged.
-        MissingExtraError: The extra ``ocr`` is not installed and the text is not kept.
-    """
-    from metaembed_rag.pages.ocr import read_text
-
-    path = None if cache_dir is None else Path(cache_dir, f"{_picture_hash(page)}.txt")
-    if path is not None and path.exists():
-        return path.read_text(encoding="utf-8")
-    image = page.load_image()
-    text = "" if image is None else read_text(image)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text)
-    return text
-
-
-def _picture_hash(page: Page) -> str:
-    """Of the picture and of the versions that read it, because others may read it differently."""
-    versions = f"{_version('metaembed-rag')} {_version('rapidocr')} "
-    digest = hashlib.blake2b(versions.encode(), digest_size=16)
-    if page.image is not None:
-        digest.update(f"{page.image.size}".encode() + page.image.tobytes())
-    elif page.image_path is not None:
-        digest.update(Path(page.image_path).read_bytes())
-    return digest.hexdigest()
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ""

@@ -10,6 +10,8 @@
     chat.py         content_blocks: documents -> what a chat model that reads pictures is given
     documents.py    page <-> document, with nothing lost; content_key for the indexing API
     searching.py    the keywords of a search, and which of several choices holds
+    given.py        texts, pictures, ids and vectors as callers of the store give them
+    narrowing.py    the vector store's retriever
     filters.py      filters on documents as filters on pages
 
 Needs the extra ``langchain``.

@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from metaembed_rag.adapters import open_image, page_fields
+from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, SCORE, open_image, page_fields
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.pages import Page, bounded
 from metaembed_rag.store.records import check_metadata
@@ -30,22 +30,60 @@ _REST = "langchain:rest"
 """Metadata of a page: what Chroma cannot hold (None, dictionaries), as JSON."""
 
 
+class PageMetadata(dict[str, Any]):
+    """Metadata of a document, equal to others where they tell of the same page.
+
+    LangChain drops doubles by the equality of whole documents, and would take a page that two
+    queries found for two. So ``score``, ``retrieval_plan`` and ``relevance_score`` do not count
+    between two of this class. Beside a plain dictionary they and ``page_id`` count where it names
+    them: the document of another retriever that has none of them is the same document.
+
+    In everything else it is a dictionary: to JSON, to ``dumps`` and to a copy by ``dict()``.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, dict):
+            return NotImplemented
+        uncounted = (
+            OF_ONE_SEARCH
+            if isinstance(other, PageMetadata)
+            else {*OF_ONE_SEARCH, PAGE_ID} - other.keys()
+        )
+        mine, theirs = (
+            {key: value for key, value in one.items() if key not in uncounted}
+            for one in (self, other)
+        )
+        return mine == theirs
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
 def page_to_document(page: Page, score: float | None = None) -> Document:
     """A page as a document: its text, and in the metadata everything else.
 
     A ``Document`` is text only by design, so the picture goes along as a path and never as data.
-    The id is the page's id. The metadata of a page that was loaded from a file are
-    :func:`metaembed_rag.adapters.page_fields`; those of a page that :func:`document_to_page` made
-    are the document's own, and beside a picture its ``image_path``, ``mime_type`` and
-    ``content_hash``.
+    The id is the page's id, and so is ``page_id`` in the metadata. The metadata of a page that was
+    loaded from a file are :func:`metaembed_rag.adapters.page_fields`; those of a page that
+    :func:`document_to_page` made are the document's own, also a ``page_id`` that it brought along,
+    and beside a picture its ``image_path``, ``mime_type`` and ``content_hash``. They are
+    :class:`PageMetadata`.
 
     Args:
         page: From an index.
         score: As ``score`` in the metadata: MaxSim / r_q, in [-1, 1].
     """
-    if not page.settings.startswith(DOCUMENT):
-        return Document(id=page.id, page_content=page.text, metadata=page_fields(page, score))
+    foreign = page.settings.startswith(DOCUMENT)
+    metadata = _document_fields(page, score) if foreign else page_fields(page, score)
+    document = Document(id=page.id, page_content=page.text)
+    document.metadata = PageMetadata(metadata)  # the constructor would make a plain dictionary
+    return document
+
+
+def _document_fields(page: Page, score: float | None) -> dict[str, Any]:
+    """The metadata of a page that was made of a document."""
     metadata = _own_metadata(page)
+    metadata.setdefault(PAGE_ID, page.id)
     if page.image_path is not None:
         metadata["image_path"] = page.image_path
         metadata["mime_type"] = mimetypes.guess_type(page.image_path)[0]
@@ -53,10 +91,10 @@ def page_to_document(page: Page, score: float | None = None) -> Document:
     if page.text_from_ocr:
         metadata["text_from_ocr"] = True
     if score is not None:
-        if "score" in metadata:
-            metadata["user_score"] = metadata["score"]
-        metadata["score"] = score
-    return Document(id=page.id, page_content=page.text, metadata=metadata)
+        if SCORE in metadata:
+            metadata[f"user_{SCORE}"] = metadata[SCORE]
+        metadata[SCORE] = score
+    return metadata
 
 
 def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -> Page:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
-from metaembed_rag.adapters import document_vectors, open_image, query_vectors
+from metaembed_rag.adapters import (
+    LazyEncoder,
+    document_vectors,
+    embeddable,
+    open_image,
+    query_vectors,
+)
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
-from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
+from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:
@@ -36,29 +42,27 @@ class MetaEmbedEmbeddings(Embeddings):
     """
 
     def __init__(self, encoder: Encoder | str = DEFAULT_MODEL, *, batch_size: int = 32) -> None:
-        self._encoder = None if isinstance(encoder, str) else encoder
+        self._encoder = LazyEncoder(None if isinstance(encoder, str) else encoder)
         self.model_name = encoder if isinstance(encoder, str) else encoder.name
         self.batch_size = batch_size
 
     @property
     def encoder(self) -> Encoder:
         """The model, loaded by its name when it is first needed."""
-        if self._encoder is None:
-            self._encoder = load_encoder(self.model_name)
-        return self._encoder
+        return self._encoder.load(self.model_name)
 
     # -- the first vector ------------------------------------------------------------------
 
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """First vectors of texts, D numbers each."""
-        return self._first_vectors(texts)
+    def embed_documents(self, texts: Iterable[str]) -> list[list[float]]:
+        """First vectors of texts, D numbers each; a blank one has that of a full stop."""
+        return self._first_vectors(embeddable(texts))
 
     def embed_query(self, text: str) -> list[float]:
         """First vector of a query, D numbers."""
         first: list[float] = self.embed_query_vectors([text])[0, 0].tolist()
         return first
 
-    def embed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
+    def embed_image(self, uris: Iterable[str | Path]) -> list[list[float]]:
         """First vectors of image files, D numbers each; by OCR where the model reads no pictures.
 
         Raises:
@@ -68,7 +72,7 @@ class MetaEmbedEmbeddings(Embeddings):
         modalities = self.encoder.modalities
         return self._first_vectors([page_input(page, "image", modalities)[1] for page in pages])
 
-    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+    async def aembed_documents(self, texts: Iterable[str]) -> list[list[float]]:
         """:meth:`embed_documents` in a thread."""
         return await asyncio.to_thread(self.embed_documents, texts)
 
@@ -76,7 +80,7 @@ class MetaEmbedEmbeddings(Embeddings):
         """:meth:`embed_query` in a thread."""
         return await asyncio.to_thread(self.embed_query, text)
 
-    async def aembed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
+    async def aembed_image(self, uris: Iterable[str | Path]) -> list[list[float]]:
         """:meth:`embed_image` in a thread."""
         return await asyncio.to_thread(self.embed_image, uris)
 

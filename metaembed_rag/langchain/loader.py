@@ -9,6 +9,7 @@ from pathlib import Path
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
+from metaembed_rag.adapters import OCR_TEXTS, with_text
 from metaembed_rag.errors import PageError
 from metaembed_rag.langchain.documents import MAX_SIDE, page_to_document
 from metaembed_rag.pages import KINDS, Limits, Page, load_pages
@@ -30,7 +31,11 @@ class MetaEmbedLoader(BaseLoader):
             on; without it the error is raised.
         password: For encrypted PDFs.
         max_side: Longest side of a drawn page in pixels.
-        pictures: Folder of the drawn pages; one in the user's cache folder by default.
+        pictures: Folder of the drawn pages and of what OCR read; one in the user's cache folder by
+            default.
+        ocr: Give pictures without text the text that OCR reads on them, 1 to 3 seconds each the
+            first time: other stores refuse documents without any. Models that read pictures
+            themselves need none. A picture without text on it is a document without text.
         limits: Sizes above which a file is refused, and the memory and time that a page may take.
 
     Attributes:
@@ -47,12 +52,14 @@ class MetaEmbedLoader(BaseLoader):
         max_side: int = MAX_SIDE,
         pictures: str | Path | None = None,
         limits: Limits | None = None,
+        ocr: bool = True,
     ) -> None:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.on_skip = on_skip
         self.password = password
         self.max_side = max_side
         self.limits = limits or Limits()
+        self.ocr = ocr
         self._pictures = PictureFolder(
             user_folder("pictures", "langchain_loader") if pictures is None else Path(pictures)
         )
@@ -75,6 +82,8 @@ class MetaEmbedLoader(BaseLoader):
             limits=self.limits,
         )
         for page in pages:
+            if self.ocr:
+                page = with_text(page, self._pictures.folder / OCR_TEXTS)
             yield page_to_document(self._with_path(page))
 
     def _skip(self, error: PageError) -> None:

@@ -13,7 +13,7 @@ from metaembed_rag.adapters import in_search_thread
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import PageError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.langchain.documents import document_to_page, page_to_document
+from metaembed_rag.langchain.documents import PageMetadata, document_to_page, page_to_document
 from metaembed_rag.langchain.searching import open_query
 from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.options import SearchOptions
@@ -61,11 +61,12 @@ class MetaEmbedReranker(BaseDocumentCompressor):
         """The best ``top_n`` documents for a query.
 
         Args:
-            documents: From any retriever; they are left as they are.
+            documents: From any retriever, in any iterable; they are left as they are.
             query: Text, a PIL image, or ``{"text": …, "image": …}``.
             callbacks: Unused, as the reranker runs nothing that reports.
         """
         budget = self._budget()
+        documents = list(documents)
         if not documents:
             return []
         given, names = self._given(documents)
@@ -135,7 +136,7 @@ def _is_same(document: Document, stored: Document) -> bool:
 
 
 def _scored(document: Document, score: float | None) -> Document:
-    metadata = dict(document.metadata)
+    metadata = PageMetadata(document.metadata)
     for name in ("score", "relevance_score"):
         metadata.pop(name, None)
     if score is not None:

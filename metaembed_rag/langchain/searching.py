@@ -21,6 +21,7 @@ from metaembed_rag.langchain.documents import page_to_document
 from metaembed_rag.langchain.filters import index_filter
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import SCORING_KEYWORDS, SEARCH_KEYWORDS, SearchOptions, check_keywords
+from metaembed_rag.vectors.maxsim import maxsim_batch
 
 KEYWORDS = tuple("filter" if name == "where" else name for name in SEARCH_KEYWORDS)
 """The keywords of a search beside the query and k."""
@@ -79,6 +80,30 @@ def hit_document(hits: Hits, hit: Hit, score: float | None = None) -> Document:
     document = page_to_document(hit.page, score)
     document.metadata |= plan_fields(hits)
     return document
+
+
+def relevance(score: float, hits: Hits) -> float:
+    """A score in [0, 1]: MaxSim / r_q from [-1, 1], or the fused score as it is."""
+    return score if hits.scoring == "hybrid" else (score + 1) / 2
+
+
+def diverse_documents(index: PageIndex, hits: Hits, k: int, lambda_mult: float) -> list[Document]:
+    """Greedy choice of ``k`` hits by relevance less the likeness to what is chosen already."""
+    if not hits:
+        return []
+    budget = hits.budget
+    vectors = index.vectors([hit.page.id for hit in hits])  # (hits, R, D)
+    r_q = min(budget.r_q, vectors.shape[1])
+    sums = maxsim_batch(vectors[:, :r_q], vectors[:, : budget.r_c])
+    likeness = (sums / r_q + 1) / 2  # (hits, hits)
+    relevant = np.array([relevance(hit.score, hits) for hit in hits])
+    chosen: list[int] = []
+    while len(chosen) < min(k, len(hits)):
+        repeated = likeness[:, chosen].max(axis=1) if chosen else np.zeros(len(hits))
+        value = lambda_mult * relevant - (1 - lambda_mult) * repeated
+        value[chosen] = -np.inf
+        chosen.append(int(value.argmax()))
+    return [hit_document(hits, hits[i]) for i in chosen]
 
 
 def open_query(query: Input) -> Input:

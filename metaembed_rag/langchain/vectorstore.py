@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForRetrieverRun,
-    CallbackManagerForRetrieverRun,
-)
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
-from numpy.typing import NDArray
 
 from metaembed_rag.adapters import in_search_thread
-from metaembed_rag.errors import MetadataError, ModelError, PageError, StoreError
+from metaembed_rag.errors import ModelError, PageError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain.documents import MAX_SIDE, document_to_page, page_to_document
 from metaembed_rag.langchain.embeddings import MetaEmbedEmbeddings
 from metaembed_rag.langchain.filters import index_filter
+from metaembed_rag.langchain.given import (
+    document_ids,
+    image_documents,
+    text_documents,
+    unit_vectors,
+)
+from metaembed_rag.langchain.narrowing import NarrowingRetriever
 from metaembed_rag.langchain.searching import (
     KEYWORDS,
+    diverse_documents,
     hit_document,
-    keywords_of,
     options_of,
+    relevance,
     search,
     search_vectors,
 )
 from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.options import check_keywords
 from metaembed_rag.pages import Page
-from metaembed_rag.vectors.maxsim import maxsim_batch
 
 _RETRIEVER_KEYWORDS = ("k", *KEYWORDS, "score_threshold", "fetch_k", "lambda_mult")
 
@@ -93,16 +93,17 @@ class MetaEmbedVectorStore(VectorStore):
 
     def add_documents(
         self,
-        documents: list[Document],
+        documents: Iterable[Document],
         *,
-        ids: Sequence[str | None] | None = None,
+        ids: Iterable[str | None] | None = None,
         batch_size: int = 64,
         **kwargs: Any,
     ) -> list[str]:
         """Encode and store documents; those that are stored unchanged are not encoded again.
 
         Args:
-            documents: Texts, pictures (``image_path`` in the metadata), or both.
+            documents: Texts, pictures (``image_path`` in the metadata), or both; like all that is
+                added, in any iterable.
             ids: Over the documents' own ids; a document with neither gets a new one. A document
                 replaces the one with the same id.
             batch_size: Documents encoded at a time.
@@ -117,7 +118,8 @@ class MetaEmbedVectorStore(VectorStore):
                 stored.
         """
         check_keywords(kwargs, ("ids", "batch_size"))
-        chosen = _ids(documents, ids)
+        documents = list(documents)
+        chosen = document_ids(documents, ids)
         failed: dict[str, PageError] = {}
         pages = self._pages(documents, chosen, failed)
         report = self.index.add(pages, mode=self.mode, batch_size=batch_size)
@@ -125,11 +127,51 @@ class MetaEmbedVectorStore(VectorStore):
         self._report(list(failed.values()), len(documents))
         return [id for id in chosen if id not in failed]
 
+    async def aadd_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
+        """:meth:`add_documents` in a thread."""
+        return await asyncio.to_thread(self.add_documents, documents, **kwargs)
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Encode and store texts.
+
+        Args:
+            texts: Page contents.
+            metadatas: One a text.
+            ids: One a text; those that are missing or None are new.
+            **kwargs: As for :meth:`add_documents`.
+
+        Returns:
+            The ids of the texts that were stored.
+
+        Raises:
+            MetadataError: Wrong numbers of metadata or ids.
+            PageError: As for :meth:`add_documents`.
+        """
+        return self.add_documents(text_documents(texts, metadatas), ids=ids, **kwargs)
+
+    async def aadd_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """:meth:`add_texts` in a thread."""
+        return await asyncio.to_thread(self.add_texts, texts, metadatas, ids=ids, **kwargs)
+
     def add_images(
         self,
-        uris: Sequence[str | Path],
-        metadatas: Sequence[Mapping[str, Any]] | None = None,
-        ids: Sequence[str] | None = None,
+        uris: Iterable[str | Path],
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
+        ids: Iterable[str] | None = None,
     ) -> list[str]:
         """Encode and store picture files; their ``source`` is the path unless metadata name one.
 
@@ -140,13 +182,13 @@ class MetaEmbedVectorStore(VectorStore):
             MetadataError: Wrong numbers of metadata or ids.
             PageError: As for :meth:`add_documents`.
         """
-        return self.add_documents(_image_documents(uris, metadatas), ids=ids)
+        return self.add_documents(image_documents(uris, metadatas), ids=ids)
 
     async def aadd_images(
         self,
-        uris: Sequence[str | Path],
-        metadatas: Sequence[Mapping[str, Any]] | None = None,
-        ids: Sequence[str] | None = None,
+        uris: Iterable[str | Path],
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
+        ids: Iterable[str] | None = None,
     ) -> list[str]:
         """:meth:`add_images` in a thread."""
         return await asyncio.to_thread(self.add_images, uris, metadatas, ids)
@@ -170,9 +212,9 @@ class MetaEmbedVectorStore(VectorStore):
 
     # -- reading ---------------------------------------------------------------------------
 
-    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+    def get_by_ids(self, ids: Iterable[str], /) -> list[Document]:
         """The documents of those ids that exist, in the order of ``ids``."""
-        return [page_to_document(page) for page in self.index.get(ids)]
+        return [page_to_document(page) for page in self.index.get(list(ids))]
 
     def similarity_search(self, query: Input, k: int = 4, **kwargs: Any) -> list[Document]:
         """The best documents for a query, best first."""
@@ -216,7 +258,8 @@ class MetaEmbedVectorStore(VectorStore):
             lambda_mult: 1 for relevance alone, 0 for diversity alone.
             **kwargs: As for :meth:`similarity_search`.
         """
-        return self._diverse(self._search(query, max(k, fetch_k), kwargs), k, lambda_mult)
+        hits = self._search(query, max(k, fetch_k), kwargs)
+        return diverse_documents(self.index, hits, k, lambda_mult)
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -228,7 +271,7 @@ class MetaEmbedVectorStore(VectorStore):
     ) -> list[Document]:
         """:meth:`max_marginal_relevance_search` for a query's vector or vectors."""
         hits = self._search_by_vector(embedding, max(k, fetch_k), kwargs)
-        return self._diverse(hits, k, lambda_mult)
+        return diverse_documents(self.index, hits, k, lambda_mult)
 
     async def asimilarity_search(self, query: Input, k: int = 4, **kwargs: Any) -> list[Document]:
         """:meth:`similarity_search` in a thread."""
@@ -258,31 +301,45 @@ class MetaEmbedVectorStore(VectorStore):
         Raises:
             TypeError: Another keyword.
         """
-        own = tuple(name for name in _NarrowingRetriever.model_fields if name != "vectorstore")
+        own = tuple(name for name in NarrowingRetriever.model_fields if name != "vectorstore")
         check_keywords(kwargs, (*own, *_RETRIEVER_KEYWORDS))
         search_kwargs = dict(kwargs.pop("search_kwargs", None) or {})
         search_kwargs |= {key: kwargs.pop(key) for key in _RETRIEVER_KEYWORDS if key in kwargs}
         check_keywords(search_kwargs, _RETRIEVER_KEYWORDS)
         tags = kwargs.pop("tags", None) or self._get_retriever_tags()
-        return _NarrowingRetriever(
+        return NarrowingRetriever(
             vectorstore=self, tags=tags, search_kwargs=search_kwargs, **kwargs
         )
 
     # -- from nothing ----------------------------------------------------------------------
 
     @classmethod
+    def from_documents(
+        cls, documents: Iterable[Document], embedding: Embeddings, **kwargs: Any
+    ) -> Self:
+        """:meth:`from_texts` with the contents, metadata and ids of documents."""
+        return super().from_documents(list(documents), embedding, **kwargs)
+
+    @classmethod
+    async def afrom_documents(
+        cls, documents: Iterable[Document], embedding: Embeddings, **kwargs: Any
+    ) -> Self:
+        """:meth:`from_documents` in a thread."""
+        return await super().afrom_documents(list(documents), embedding, **kwargs)
+
+    @classmethod
     def from_texts(
         cls,
-        texts: list[str],
+        texts: Iterable[str],
         embedding: Embeddings,
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
         *,
-        ids: Sequence[str | None] | None = None,
+        ids: Iterable[str | None] | None = None,
         where: str | Path = ":memory:",
         collection: str = "pages",
         vectors: int | None = None,
         **kwargs: Any,
-    ) -> MetaEmbedVectorStore:
+    ) -> Self:
         """Open an index, or make one, and store texts in it.
 
         Args:
@@ -305,7 +362,7 @@ class MetaEmbedVectorStore(VectorStore):
             )
         index = PageIndex.open(where, embedding.encoder, collection=collection, vectors=vectors)
         store = cls(index, **kwargs)
-        store.add_texts(texts, metadatas, ids=ids)  # type: ignore[arg-type]
+        store.add_texts(texts, metadatas, ids=ids)
         return store
 
     # -- inner -----------------------------------------------------------------------------
@@ -314,32 +371,14 @@ class MetaEmbedVectorStore(VectorStore):
         return search(self.index, query, k, options_of(keywords).over(self.options))
 
     def _search_by_vector(self, embedding: Any, k: int, keywords: Mapping[str, Any]) -> Hits:
-        vectors = _unit_vectors(embedding, self.index.info()["dimension"])
+        vectors = unit_vectors(embedding, self.index.info()["dimension"])
         return search_vectors(self.index, vectors, k, options_of(keywords).over(self.options))
-
-    def _diverse(self, hits: Hits, k: int, lambda_mult: float) -> list[Document]:
-        """Greedy choice of hits by relevance less the likeness to what is chosen already."""
-        if not hits:
-            return []
-        budget = hits.budget
-        vectors = self.index.vectors([hit.page.id for hit in hits])  # (hits, R, D)
-        r_q = min(budget.r_q, vectors.shape[1])
-        sums = maxsim_batch(vectors[:, :r_q], vectors[:, : budget.r_c])
-        likeness = (sums / r_q + 1) / 2  # (hits, hits)
-        relevance = np.array([_relevance(hit.score, hits) for hit in hits])
-        chosen: list[int] = []
-        while len(chosen) < min(k, len(hits)):
-            repeated = likeness[:, chosen].max(axis=1) if chosen else np.zeros(len(hits))
-            value = lambda_mult * relevance - (1 - lambda_mult) * repeated
-            value[chosen] = -np.inf
-            chosen.append(int(value.argmax()))
-        return [hit_document(hits, hits[i]) for i in chosen]
 
     def _similarity_search_with_relevance_scores(
         self, query: Input, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         hits = self._search(query, k, kwargs)
-        return [(hit_document(hits, hit), _relevance(hit.score, hits)) for hit in hits]
+        return [(hit_document(hits, hit), relevance(hit.score, hits)) for hit in hits]
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: Input, k: int = 4, **kwargs: Any
@@ -370,74 +409,5 @@ class MetaEmbedVectorStore(VectorStore):
             ) from first
 
 
-class _NarrowingRetriever(VectorStoreRetriever):
-    """Its filter holds for every call, and a call's budget takes the place of its own.
-
-    LangChain's own lets a call's filter replace the retriever's, and mixes two budgets.
-    """
-
-    def _get_relevant_documents(
-        self, query: Any, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
-    ) -> list[Document]:
-        return super()._get_relevant_documents(
-            query, run_manager=run_manager, **self._narrowed(kwargs)
-        )
-
-    async def _aget_relevant_documents(
-        self, query: Any, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
-    ) -> list[Document]:
-        return await super()._aget_relevant_documents(
-            query, run_manager=run_manager, **self._narrowed(kwargs)
-        )
-
-    def _narrowed(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The call's keywords, and None for those of the retriever that they set aside."""
-        call, own = (
-            options_of({name: given[name] for name in KEYWORDS if name in given})
-            for given in (kwargs, self.search_kwargs)
-        )
-        return {**kwargs, **keywords_of(call.over(own))}
-
-
 def _documents(hits: Hits) -> list[Document]:
     return [hit_document(hits, hit) for hit in hits]
-
-
-def _relevance(score: float, hits: Hits) -> float:
-    """A score in [0, 1]: MaxSim / r_q from [-1, 1], or the fused score as it is."""
-    return score if hits.scoring == "hybrid" else (score + 1) / 2
-
-
-def _ids(documents: Sequence[Document], given: Sequence[str | None] | None) -> list[str]:
-    if given is not None and len(given) != len(documents):
-        raise MetadataError(f"{len(given)} ids were given for {len(documents)} documents")
-    chosen = given if given is not None else [None] * len(documents)
-    return [
-        id or document.id or str(uuid.uuid4())
-        for id, document in zip(chosen, documents, strict=True)
-    ]
-
-
-def _image_documents(
-    uris: Sequence[str | Path], metadatas: Sequence[Mapping[str, Any]] | None
-) -> list[Document]:
-    if metadatas is not None and len(metadatas) != len(uris):
-        raise MetadataError(f"{len(metadatas)} metadata were given for {len(uris)} pictures")
-    return [
-        Document("", metadata={"source": str(uri), **metadata, "image_path": str(uri)})
-        for uri, metadata in zip(uris, metadatas or [{}] * len(uris), strict=True)
-    ]
-
-
-def _unit_vectors(embedding: Any, dimension: int) -> NDArray[np.float32]:
-    vectors = np.atleast_2d(np.asarray(embedding, dtype=np.float32))  # (r_q, D)
-    if vectors.ndim != 2 or vectors.shape[1] != dimension:
-        raise StoreError(
-            f"an embedding of the shape {np.shape(embedding)} was given; the index needs "
-            f"{dimension} numbers, or rows of so many: embed the query with its own model"
-        )
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not (np.isfinite(lengths).all() and lengths.all()):
-        raise StoreError("the embedding holds a vector of zeros, or numbers that are not finite")
-    unit: NDArray[np.float32] = vectors / lengths
-    return unit

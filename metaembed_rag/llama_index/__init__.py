@@ -9,6 +9,7 @@
     reader.py        MetaEmbedReader: files -> documents with text and picture
     nodes.py         page -> node or document, and any node -> page
     searching.py     what they share: the query bundle, the budget, the search
+    pickling.py      components are pickled with their private parts
     filters.py       MetadataFilters -> Chroma's filter language
 
 Needs the extra ``llama-index``.

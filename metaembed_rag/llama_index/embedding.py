@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,21 @@ from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent,
 from llama_index.core.schema import BaseNode, ImageType
 from llama_index.core.storage.kvstore.types import BaseKVStore
 
-from metaembed_rag.adapters import document_vectors, in_search_thread, open_image, query_vectors
+from metaembed_rag.adapters import (
+    LazyEncoder,
+    document_vectors,
+    embeddable,
+    in_search_thread,
+    open_image,
+    query_vectors,
+)
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import ModelError
 from metaembed_rag.llama_index.nodes import has_picture, node_to_page
+from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
-from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
+from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
 
 if TYPE_CHECKING:
@@ -36,7 +44,7 @@ _CACHE_COLLECTION = "metaembed_embeddings"
 dispatcher = get_dispatcher(__name__)
 
 
-class MetaEmbedEmbedding(MultiModalEmbedding):
+class MetaEmbedEmbedding(PickledWhole, MultiModalEmbedding):
     """Text and images to vectors; the standard hooks give the first vector of each.
 
     LlamaIndex's embeddings are flat lists, so they hold the (1, 1) representation: one vector of
@@ -62,7 +70,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
         ModelError: ``embeddings_cache`` is not a key-value store.
     """
 
-    _encoder: Encoder | None = PrivateAttr(default=None)
+    _encoder: LazyEncoder = PrivateAttr()
     _cache: BaseKVStore | None = PrivateAttr(default=None)
 
     def __init__(
@@ -77,7 +85,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
         if encoder is not None:
             named = encoder if isinstance(encoder, str) else encoder.name
         super().__init__(model_name=named, embed_batch_size=embed_batch_size, **options)
-        self._encoder = None if isinstance(encoder, str) else encoder
+        self._encoder = LazyEncoder(None if isinstance(encoder, str) else encoder)
         self._cache = _checked_cache(embeddings_cache)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -85,6 +93,12 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
             self._cache = _checked_cache(value)
         else:
             super().__setattr__(name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> MetaEmbedEmbedding:
+        """A copy with the same model and the same cache: both may be shared, not all are copied."""
+        memo = {} if memo is None else memo
+        memo[id(self._cache)] = self._cache
+        return super().__deepcopy__(memo)
 
     @classmethod
     def class_name(cls) -> str:
@@ -94,9 +108,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
     @property
     def encoder(self) -> Encoder:
         """The model, loaded by its name when it is first needed."""
-        if self._encoder is None:
-            self._encoder = load_encoder(self.model_name)
-        return self._encoder
+        return self._encoder.load(self.model_name)
 
     # -- all vectors -----------------------------------------------------------------------
 
@@ -133,7 +145,7 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self._first_vectors(texts)
+        return self._first_vectors(embeddable(texts))
 
     def _get_image_embedding(self, img_file_path: ImageType) -> Embedding:
         return self._get_image_embeddings([img_file_path])[0]
@@ -163,18 +175,19 @@ class MetaEmbedEmbedding(MultiModalEmbedding):
     async def _aget_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
         return await asyncio.to_thread(self._get_image_embeddings, img_file_paths)
 
-    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+    def __call__(self, nodes: Iterable[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """Give nodes their embeddings, as a step of an ingestion pipeline.
 
         LlamaIndex would embed the text alone; here a node with a picture is embedded with it.
         """
+        nodes = list(nodes)
         pictured = [node for node in nodes if has_picture(node)]
         super().__call__([node for node in nodes if not has_picture(node)], **kwargs)
         for start in range(0, len(pictured), self.embed_batch_size):
             self._embed_pictured(pictured[start : start + self.embed_batch_size])
         return nodes
 
-    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+    async def acall(self, nodes: Iterable[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """:meth:`__call__` in a thread."""
         return await asyncio.to_thread(self.__call__, nodes, **kwargs)
 

@@ -8,10 +8,10 @@ file. Here a picture is a path, a content hash is in the metadata, and the text 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from PIL import Image
 from pydantic import AnyUrl
 
-from metaembed_rag.adapters import open_image, page_fields, plan_fields
+from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, open_image, page_fields, plan_fields
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
@@ -47,7 +47,9 @@ from metaembed_rag.store.records import check_metadata
 
 logger = logging.getLogger(__name__)
 
-NOT_FOR_MODELS = ["score", "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr"]
+NOT_FOR_MODELS = [
+    *("score", PAGE_ID, "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr")
+]
 """Metadata that programs need and that would only distract an LLM or an embedding."""
 
 _ALMOST_ZERO = 1e-9
@@ -55,6 +57,47 @@ NODE, NODE_CLASS = "llama_index:node", "llama_index:class"
 """Metadata of pages that came as nodes: all of the node as JSON, and what class it was."""
 KEPT_APART = "llama_index:kept_apart"
 """Metadata: whether `VectorStoreIndex` keeps such a node beside a store, too."""
+
+
+def _lasting(node: BaseNode) -> dict[str, Any]:
+    """A node's metadata without what differs from search to search."""
+    return {key: value for key, value in node.metadata.items() if key not in OF_ONE_SEARCH}
+
+
+class _OfAnySearch:
+    """Before a node's class: its hash is that of the same node without score and plan.
+
+    `QueryFusionRetriever` takes nodes of one hash for one node, and adds up their ranks.
+    """
+
+    @property
+    def hash(self) -> str:
+        """As LlamaIndex's own node with the lasting metadata has it."""
+        lasting = self.model_copy(update={"metadata": _lasting(self)})  # type: ignore
+        return str(super(_OfAnySearch, lasting).hash)  # type: ignore[misc]
+
+
+class PageTextNode(_OfAnySearch, TextNode):
+    """A `TextNode` whose hash does not change with score and plan.
+
+    A document or vector store gives it back as a `TextNode`.
+    """
+
+
+class _FoundIndexNode(_OfAnySearch, IndexNode):
+    pass
+
+
+class _FoundNode(_OfAnySearch, Node):
+    pass
+
+
+_FOUND: Mapping[type[BaseNode], type[BaseNode]] = {
+    TextNode: PageTextNode,
+    IndexNode: _FoundIndexNode,
+    Node: _FoundNode,
+}
+"""What stands for a node that a search has marked; of other classes, they stay what they are."""
 
 
 class PageNode(ImageNode):
@@ -86,9 +129,19 @@ class PageNode(ImageNode):
 
     @property
     def hash(self) -> str:
-        """Changes with text, picture content and metadata, but not with the score."""
-        lasting = {key: value for key, value in self.metadata.items() if key != "score"}
-        return hashlib.sha256(f"{self.text}\0{lasting}".encode(errors="surrogatepass")).hexdigest()
+        """Changes with text, picture and metadata, but not with score and plan.
+
+        It is the hash of the ``Node`` that a store gives back.
+        """
+        text = self.text.encode(errors="surrogatepass").decode(errors="replace")
+        fields: dict[str, Any] = {
+            "text_resource": MediaResource(text=text),
+            "image_resource": self._picture(),
+            "metadata": _lasting(self),
+            "metadata_template": self.metadata_template,
+            "metadata_separator": self.metadata_separator,
+        }
+        return str(Node(**fields).hash)
 
     def get_content_blocks(
         self, metadata_mode: MetadataMode = MetadataMode.NONE
@@ -111,15 +164,17 @@ class PageNode(ImageNode):
     ) -> dict[str, Any]:
         """The fields of an ``ImageNode`` and, beside them, those of a ``Node``."""
         data: dict[str, Any] = super().custom_model_dump(handler, info)
-        path = None if self.image_path is None else Path(self.image_path)
-        picture = MediaResource(path=path, mimetype=self.image_mimetype)
         data["text_resource"] = MediaResource(text=self.text).model_dump(mode="json")
-        data["image_resource"] = picture.model_dump(mode="json")
+        data["image_resource"] = self._picture().model_dump(mode="json")
         return data
+
+    def _picture(self) -> MediaResource:
+        path = None if self.image_path is None else Path(self.image_path)
+        return MediaResource(path=path, mimetype=self.image_mimetype)
 
 
 def page_to_node(page: Page, score: float | None = None) -> BaseNode:
-    """A page as a node: a `PageNode` where the page has a kept picture, else a plain `TextNode`.
+    """A page as a node: a `PageNode` where the page has a kept picture, else a `PageTextNode`.
 
     The node's id is the page's id, its source node the page's source, its metadata are
     :func:`metaembed_rag.adapters.page_fields`. The LLM is shown the page's own metadata,
@@ -132,10 +187,12 @@ def page_to_node(page: Page, score: float | None = None) -> BaseNode:
     """
     if NODE in page.metadata:
         return _node_again(page)
+    # Chroma gives them in any order, and LlamaIndex's hash depends on it.
+    page = replace(page, metadata=dict(sorted(page.metadata.items())))
     source = RelatedNodeInfo(node_id=page.source)
     fields = {**_fields(page, score), "relationships": {NodeRelationship.SOURCE: source}}
     if page.image_path is None:
-        return TextNode(**fields, text=page.text)
+        return PageTextNode(**fields, text=page.text)
     return PageNode(**fields, text=page.text, image_path=page.image_path)
 
 
@@ -149,13 +206,19 @@ def hit_to_node(hits: Hits, hit: Hit, *, scored: bool = False) -> BaseNode:
         hit: One of them.
         scored: Whether the score goes into the metadata too, as by :func:`page_to_node`.
     """
-    node = page_to_node(hit.page, hit.score if scored else None)
-    plan = plan_fields(hits)
-    if plan:
-        node.metadata = {**node.metadata, **plan}
-        node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, *plan]
-        node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, *plan]
-    return node
+    node, plan = page_to_node(hit.page, hit.score if scored else None), plan_fields(hits)
+    return marked(node, plan) if plan else node
+
+
+def marked(node: BaseNode, marks: Mapping[str, Any]) -> BaseNode:
+    """A copy of a node with metadata of one search, which neither models nor its hash see."""
+    fields = {
+        "metadata": {**node.metadata, **marks},
+        "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, *marks],
+        "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, *marks],
+    }
+    found = _FOUND.get(type(node))
+    return node.model_copy(update=fields) if found is None else found(**{**dict(node), **fields})
 
 
 def page_to_document(page: Page) -> Document:
@@ -169,6 +232,7 @@ def page_to_document(page: Page) -> Document:
         page: With ``image_path`` where it has a picture, as :class:`MetaEmbedReader` makes it.
     """
     fields = _fields(page, None)
+    del fields["metadata"][PAGE_ID]  # which is the document's own id
     if page.image_path is not None:
         fields["image_resource"] = MediaResource(path=Path(page.image_path))
     return Document(**fields, text_resource=MediaResource(text=page.text))

@@ -11,8 +11,10 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import BaseNode, Document
 
+from metaembed_rag.adapters import OCR_TEXTS, with_text
 from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
+from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Limits, Page, load_pages
 from metaembed_rag.store.pictures import PictureFolder
@@ -21,7 +23,7 @@ from metaembed_rag.store.places import user_folder
 Paths = str | Path | Iterable[str | Path]
 
 
-class MetaEmbedReader(BasePydanticReader):
+class MetaEmbedReader(PickledWhole, BasePydanticReader):
     """PDFs, pictures, texts and folders of them as documents: one for each page.
 
     A document has the page's text and, as a path, its picture; its id is the page's id, its
@@ -37,12 +39,16 @@ class MetaEmbedReader(BasePydanticReader):
     Args:
         mode: ``fused`` gives text and picture, ``image`` the picture where there is one, ``text``
             the text where there is some.
-        pictures: Folder for page pictures; in the user's cache folder by default.
+        pictures: Folder for page pictures and for what OCR read; in the user's cache folder by
+            default.
         max_side: Longest side of a picture in pixels.
         password: For encrypted PDFs.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
         limits: Sizes above which a file is refused, and the memory and time that a page may take.
+        ocr: Give pictures without text the text that OCR reads on them, 1 to 3 seconds each the
+            first time: other stores find nothing by a document without any. Models that read
+            pictures themselves need none. A picture without text on it is a document without text.
 
     Raises:
         ModelError: ``mode`` is none of these.
@@ -51,6 +57,7 @@ class MetaEmbedReader(BasePydanticReader):
     mode: str = Field(default="fused", description="Text and picture, or one of them.")
     pictures: str | None = Field(default=None, description="Folder for page pictures.")
     max_side: int = Field(default=896, description="Longest side of a picture in pixels.")
+    ocr: bool = Field(default=True, description="Read pictures that have no text.")
     _password: str | None = PrivateAttr(default=None)
     _on_skip: Callable[[PageError], None] | None = PrivateAttr(default=None)
     _limits: Limits = PrivateAttr(default_factory=Limits)
@@ -64,6 +71,7 @@ class MetaEmbedReader(BasePydanticReader):
         password: str | None = None,
         on_skip: Callable[[PageError], None] | None = None,
         limits: Limits | None = None,
+        ocr: bool = True,
         **options: Any,
     ) -> None:
         if mode not in get_args(Mode):
@@ -72,6 +80,7 @@ class MetaEmbedReader(BasePydanticReader):
             "mode": mode,
             "pictures": None if pictures is None else str(pictures),
             "max_side": max_side,
+            "ocr": ocr,
         }
         super().__init__(**options)
         self._password = password
@@ -125,12 +134,16 @@ class MetaEmbedReader(BasePydanticReader):
             limits=self._limits,
         )
         for page in pages:
+            if self.ocr and self.mode != "image":
+                page = with_text(page, folder.folder / OCR_TEXTS)
             yield self._with_picture(page, folder)
 
     def _with_picture(self, page: Page, folder: PictureFolder) -> Page:
         """The page as ``mode`` wants it, its picture kept as a file."""
         if self.mode == "text" and page.text.strip():
-            page = replace(page, image=None)
+            # What OCR read is no content of its own: without its picture it would have no hash.
+            digest = page.picture_hash() if page.text_from_ocr else ""
+            page = replace(page, image=None, image_hash=digest)
         image = page.image
         if image is None:
             return page

@@ -13,14 +13,15 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
-from metaembed_rag.adapters import in_search_thread
+from metaembed_rag.adapters import LazyEncoder, in_search_thread
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import ModelError, ModelMismatchError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
+from metaembed_rag.llama_index.nodes import marked, node_to_page, page_to_node
+from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
+from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.search.plan import check_budget
@@ -32,7 +33,7 @@ _UNREADABLE = -1.0
 """The lowest score, for a node with nothing to read: it comes last, but it is not lost."""
 
 
-class MetaEmbedRerank(BaseNodePostprocessor):
+class MetaEmbedRerank(PickledWhole, BaseNodePostprocessor):
     """The best of some nodes, by late interaction with the query at a budget.
 
     Nodes that an index stores are scored by their stored vectors; only others are encoded. A node
@@ -64,7 +65,7 @@ class MetaEmbedRerank(BaseNodePostprocessor):
     batch_size: int = 32
     _index: PageIndex | None = PrivateAttr(default=None)
     _memory: PageIndex | None = PrivateAttr(default=None)
-    _encoder: Encoder | None = PrivateAttr(default=None)
+    _encoder: LazyEncoder = PrivateAttr()
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class MetaEmbedRerank(BaseNodePostprocessor):
         }
         super().__init__(**options)
         self._index = index
-        self._encoder = None if isinstance(encoder, str) else encoder
+        self._encoder = LazyEncoder(None if isinstance(encoder, str) else encoder)
 
     @classmethod
     def class_name(cls) -> str:
@@ -96,23 +97,26 @@ class MetaEmbedRerank(BaseNodePostprocessor):
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> MetaEmbedRerank:
         """A copy that opens a memory of its own: one that is open cannot be copied."""
-        kept, self._memory = self._memory, None
-        try:
-            return super().__deepcopy__(memo)
-        finally:
-            self._memory = kept
+        memo = {} if memo is None else memo
+        memo[id(self._memory)] = None
+        return super().__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        state["__pydantic_private__"] = {**state["__pydantic_private__"], "_memory": None}
+        return state
 
     @property
     def encoder(self) -> Encoder:
         """The model, loaded by its name when it is first needed."""
-        if self._encoder is None:
-            index = self._index
-            self._encoder = load_encoder(self.model_name) if index is None else index.encoder
-        return self._encoder
+        if self._index is not None and self._encoder.given is None:
+            return self._index.encoder
+        return self._encoder.load(self.model_name)
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
+        nodes = list(nodes)
         if query_bundle is None:
             raise ModelError("reranking needs the query: give query_str or query_bundle")
         dispatcher.event(
@@ -153,9 +157,7 @@ class MetaEmbedRerank(BaseNodePostprocessor):
     def _scored(self, one: NodeWithScore, score: float) -> NodeWithScore:
         if not self.keep_retrieval_score:
             return NodeWithScore(node=one.node, score=score)
-        node = one.node.model_copy()
-        node.metadata = {**node.metadata, "retrieval_score": one.score}
-        return NodeWithScore(node=node, score=score)
+        return NodeWithScore(node=marked(one.node, {"retrieval_score": one.score}), score=score)
 
     def _scoring_index(self) -> PageIndex:
         """The index, or one in memory that stores nothing and rounds to half precision.
@@ -167,11 +169,12 @@ class MetaEmbedRerank(BaseNodePostprocessor):
             if self._memory is None:
                 self._memory = PageIndex.open(":memory:", self.encoder, format="fp16")
             return self._memory
-        if self._encoder is not None and self._encoder is not self._index.encoder:
-            made, asked = self._index.info()["fingerprint"], self._encoder.fingerprint
+        given = self._encoder.given
+        if given is not None and given is not self._index.encoder:
+            made, asked = self._index.info()["fingerprint"], given.fingerprint
             if made != asked:
                 raise ModelMismatchError(
-                    f"the encoder {self._encoder.name!r} ({asked[:12]}) is not the model of the "
+                    f"the encoder {given.name!r} ({asked[:12]}) is not the model of the "
                     f"index ({made[:12]}): leave one of the two out"
                 )
         return self._index
@@ -184,12 +187,20 @@ class MetaEmbedRerank(BaseNodePostprocessor):
         return [id if id in same else node_to_page(node) for id, node in by_id.items()]
 
     def _chosen(self, bundle: QueryBundle, index: PageIndex) -> RetrievalBudget:
+        """The query's budget, over these fields', over the environment's, over all there are."""
         most = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
-        budget = SearchOptions(budget=self.budget, r_q=self.r_q, r_c=self.r_c).unchosen(most)
+        options = SearchOptions(budget=self.budget, r_q=self.r_q, r_c=self.r_c)
         if isinstance(bundle, MetaEmbedQueryBundle):
-            budget = bundle.options.fixed(budget)
+            options = _fixed(bundle.options).over(options)
+        budget = options.unchosen(most)
         check_budget(budget, most)
         return budget
+
+
+def _fixed(options: SearchOptions) -> SearchOptions:
+    """The budget among a query's options; ``"auto"`` and limits choose for searches only."""
+    budget = None if options.is_auto else options.budget
+    return SearchOptions(budget=budget, r_q=options.r_q, r_c=options.r_c)
 
 
 def _same_content(node: BaseNode, page: Page) -> bool:

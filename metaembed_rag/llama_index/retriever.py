@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any, Unpack
 
@@ -84,8 +84,8 @@ class MetaEmbedRetriever(MultiModalRetriever):
         *,
         similarity_top_k: int = 5,
         filters: MetadataFilters | None = None,
-        node_ids: Sequence[str] | None = None,
-        doc_ids: Sequence[str] | None = None,
+        node_ids: Iterable[str] | None = None,
+        doc_ids: Iterable[str] | None = None,
         **options: Unpack[RetrieverKeywords],
     ) -> None:
         given: dict[str, Any] = {**options}
@@ -94,8 +94,8 @@ class MetaEmbedRetriever(MultiModalRetriever):
         self.index = index
         self.similarity_top_k = similarity_top_k
         self.filters = filters
-        self.node_ids = node_ids
-        self.doc_ids = doc_ids
+        self.node_ids = None if node_ids is None else list(node_ids)
+        self.doc_ids = None if doc_ids is None else list(doc_ids)
         vars(self).update(scoring, budget=parse_or_auto(scoring["budget"]))
         # What cannot work is refused here and not at the first query.
         scoring_options(self)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from pathlib import Path
+from typing import Any, Self, Unpack
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
@@ -33,6 +34,7 @@ from metaembed_rag.llama_index.nodes import (
     page_to_node,
     shown_score,
 )
+from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.llama_index.retriever import MetaEmbedRetriever
 from metaembed_rag.llama_index.searching import (
     MetaEmbedQueryBundle,
@@ -50,6 +52,7 @@ from metaembed_rag.options import (
     SearchOptions,
     all_of,
 )
+from metaembed_rag.store.places import MEMORY, is_server
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +81,11 @@ class StoreSideEmbedding(BaseEmbedding):
     def _get_text_embedding(self, text: str) -> Embedding:
         return []
 
-    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+    def __call__(self, nodes: Iterable[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """Give nodes empty embeddings, as a step of an ingestion pipeline."""
+        return super().__call__(list(nodes), **kwargs)
+
+    async def acall(self, nodes: Iterable[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """Leave the nodes without embeddings; see :meth:`__call__`."""
         return self(nodes, **kwargs)
 
@@ -90,7 +97,7 @@ class StoreKeywords(ScoringKeywords, total=False):
     is_embedding_query: bool
 
 
-class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
+class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
     """Nodes with all their vectors in a :class:`metaembed_rag.PageIndex`.
 
     For ``VectorStoreIndex``, ``StorageContext`` and ``IngestionPipeline``. A node's text, picture
@@ -137,7 +144,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
         about = index.info()
         fields: dict[str, Any] = {
             **options,
-            "where": about["index"],
+            "where": _from_anywhere(about["index"]),
             "collection": about["collection"],
             "mode": mode,
         }
@@ -152,6 +159,20 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
     def class_name(cls) -> str:
         """The name under which LlamaIndex serialises it; ``from_dict`` opens the index again."""
         return "MetaEmbedVectorStore"
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """The store of :meth:`to_dict`.
+
+        Raises:
+            StoreError: That store's index was in memory, and no ``index`` is given.
+        """
+        if data.get("where") == MEMORY and "index" not in kwargs:
+            raise StoreError(
+                "the index of this store was in memory and is not in its settings: open it in a "
+                "folder, or give from_dict(…, index=…)"
+            )
+        return super().from_dict(data, **kwargs)
 
     @property
     def client(self) -> PageIndex:
@@ -177,13 +198,13 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
 
     # -- writing ---------------------------------------------------------------------------
 
-    def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+    def add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:
         """Encode and store nodes; one with an id that is stored replaces it.
 
         A node with neither text nor a readable picture is left out, and logged as a warning.
 
         Args:
-            nodes: Of any class; their embeddings are not used.
+            nodes: Of any class, in any iterable; their embeddings are not used.
             **kwargs: For :meth:`metaembed_rag.PageIndex.add`: ``batch_size``, ``ocr``, …
 
         Returns:
@@ -192,12 +213,13 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
         Raises:
             UnreadableFileError: A picture is missing or damaged.
         """
+        nodes = list(nodes)
         report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
         for error in report.skipped:
             logger.warning("this node was not stored: %s", error)
         return [node.node_id for node in nodes]
 
-    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+    async def async_add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:
         """:meth:`add` in a thread."""
         return await asyncio.to_thread(self.add, nodes, **kwargs)
 
@@ -211,7 +233,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
 
     def delete_nodes(
         self,
-        node_ids: list[str] | None = None,
+        node_ids: Iterable[str] | None = None,
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
@@ -226,7 +248,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
 
     async def adelete_nodes(
         self,
-        node_ids: list[str] | None = None,
+        node_ids: Iterable[str] | None = None,
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
@@ -244,13 +266,13 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
     # -- reading ---------------------------------------------------------------------------
 
     def get_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+        self, node_ids: Iterable[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
         """Stored nodes by id and filter; all of them without either. Unknown ids are left out."""
         return [page_to_node(page) for page in self._index.get(self._ids(node_ids, filters))]
 
     async def aget_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+        self, node_ids: Iterable[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
         """:meth:`get_nodes` in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
@@ -313,7 +335,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
 
     # -- inner -----------------------------------------------------------------------------
 
-    def _ids(self, node_ids: Sequence[str] | None, filters: MetadataFilters | None) -> list[str]:
+    def _ids(self, node_ids: Iterable[str] | None, filters: MetadataFilters | None) -> list[str]:
         if node_ids is None:
             return self._index.ids(filters_to_where(filters))
         if filters is None:
@@ -348,6 +370,11 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
         where = all_of(chosen.where, doc_ids_to_where(query.doc_ids))
         keywords = replace(chosen, where=where).keywords
         return self._index.search_vectors(vector[None], query.similarity_top_k, **keywords)
+
+
+def _from_anywhere(where: str) -> str:
+    """A place by which an index is found from any working folder."""
+    return where if where == MEMORY or is_server(where) else str(Path(where).resolve())
 
 
 def _hybrid(query: VectorStoreQuery, hybrid: HybridLike) -> HybridLike:

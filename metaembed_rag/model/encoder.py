@@ -60,6 +60,8 @@ class MetaEmbedEncoder(OrderedEncoder):
         name: The name that the user asked for.
     """
 
+    loaded_by_name = True
+
     def __init__(
         self, backbone: Backbone, *, name: str, device: str | None = None, dtype: DType = None
     ) -> None:

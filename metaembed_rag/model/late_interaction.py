@@ -55,6 +55,7 @@ class LateInteractionEncoder(PooledEncoder):
     """
 
     fingerprint: str = ""
+    loaded_by_name = True
 
     def __init__(
         self,

@@ -116,6 +116,8 @@ class RemoteEncoder(PooledEncoder):
         remote: How it is asked.
     """
 
+    loaded_by_name = True
+
     def __init__(
         self,
         base: str,

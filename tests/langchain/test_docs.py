@@ -35,6 +35,8 @@ def test_every_program_of_the_page_runs_in_its_order(tmp_path, monkeypatch):
     for program in programs:
         exec(compile(program, "docs/langchain.md", "exec"), names)
     assert names["answer"] == "42"
+    joined = [document.metadata["page_id"] for document in names["joined"]]  # type: ignore
+    assert len(joined) == len(set(joined)) >= 3
     assert names["problems"] == []
     assert len(names["best"]) == 3  # type: ignore[arg-type]
     assert [block["type"] for block in names["blocks"]] == ["text", "image"] * 3  # type: ignore

@@ -11,19 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.messages import HumanMessage
 from langchain_core.messages.block_translators.openai import convert_to_openai_data_block
+from langchain_core.vectorstores import InMemoryVectorStore
 from PIL import Image
 
+from metaembed_rag import adapters
 from metaembed_rag.errors import (
     BudgetError,
     EncryptedFileError,
+    MissingExtraError,
     NothingToReadError,
     ResourceLimitError,
     UnreadableFileError,
 )
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain import (
+    MetaEmbedEmbeddings,
     MetaEmbedLoader,
     MetaEmbedReranker,
     MetaEmbedRetriever,
@@ -31,6 +36,8 @@ from metaembed_rag.langchain import (
     content_blocks,
     message_content,
 )
+from metaembed_rag.pages import load_pages
+from metaembed_rag.testing import FakeEncoder
 from tests.support import bombs
 from tests.support.files import encrypt, make_pdf, pdf_bytes
 
@@ -76,7 +83,8 @@ def test_stored_documents_are_ranked_without_encoding_them(store, encoder):
     assert [d.metadata["score"] for d in ranked] == pytest.approx([h.score for h in hits])
     for document in ranked:
         assert document.metadata["relevance_score"] == (document.metadata["score"] + 1) / 2
-    assert run(reranker.acompress_documents(documents, "red apples")) == ranked
+    again = run(reranker.acompress_documents(documents, "red apples"))
+    assert [(d.id, dict(d.metadata)) for d in again] == [(d.id, dict(d.metadata)) for d in ranked]
 
 
 def test_only_what_is_not_stored_is_encoded(store, encoder):
@@ -253,6 +261,85 @@ def test_drawn_pages_go_to_the_users_cache_by_default(folder, tmp_path, monkeypa
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     first = MetaEmbedLoader(folder / "report.pdf").load()[0]
     assert Path(first.metadata["image_path"]).is_relative_to(tmp_path / "cache" / "metaembed_rag")
+
+
+@pytest.fixture
+def looks(monkeypatch) -> list[Image.Image]:
+    """Pictures that OCR looked at: it reads "seen by ocr" on all but blue ones."""
+    from metaembed_rag.pages import ocr
+
+    seen: list[Image.Image] = []
+
+    def read_text(image: Image.Image) -> str:
+        seen.append(image)
+        return "" if image.getpixel((5, 5))[2] > 200 else "seen by ocr"
+
+    monkeypatch.setattr(ocr, "read_text", read_text)
+    return seen
+
+
+def test_fault_08_pictures_have_the_text_that_the_retriever_gives(folder, tmp_path, looks):
+    loader = MetaEmbedLoader(folder, pictures=tmp_path / "pictures")
+    loaded = {document.id: document for document in loader.load()}
+    index = PageIndex.open(":memory:", FakeEncoder(modalities=["text"]))
+    index.add(load_pages(folder))
+    found = {one.id: one for one in MetaEmbedRetriever(index=index, k=9).invoke("seen by ocr")}
+    blue = f"{folder}/scan.tiff#2"
+    assert set(found) == set(loaded) - {blue}  # of which a model of texts can read nothing
+    for id, document in found.items():
+        assert loaded[id].page_content == document.page_content != ""
+        for name in ("text_from_ocr", "content_hash"):
+            assert loaded[id].metadata.get(name) == document.metadata.get(name)
+    assert loaded[f"{folder}/kite.png#1"].page_content == "seen by ocr"
+    assert loaded[blue].page_content == ""
+    assert "text_from_ocr" not in loaded[blue].metadata
+
+
+@pytest.mark.parametrize("model", [None, FakeEncoder(modalities=["text"])])
+def test_fault_08_other_stores_take_a_batch_with_pictures(folder, tmp_path, looks, model):
+    """Of which one, without text on it, is a document without text."""
+    documents = MetaEmbedLoader(folder, pictures=tmp_path / "pictures").load()
+    assert sum(not document.page_content for document in documents) == 1
+    embeddings = MetaEmbedEmbeddings(model) if model else DeterministicFakeEmbedding(size=4)
+    other = InMemoryVectorStore(embeddings)
+    assert len(other.add_documents(documents)) == 6
+    if model:
+        found = {one.metadata["page_id"] for one in other.similarity_search("seen by ocr", k=2)}
+        assert found == {f"{folder}/kite.png#1", f"{folder}/scan.tiff#1"}
+
+
+def test_fault_08_no_picture_is_read_twice(folder, tmp_path, looks):
+    for _ in range(2):
+        MetaEmbedLoader(folder, pictures=tmp_path / "pictures").load()
+    assert len(looks) == 2  # two of the three are the same
+    MetaEmbedLoader(folder, pictures=tmp_path / "others", ocr=False).load()
+    assert len(looks) == 2
+    picture(folder / "kite.png", "green")
+    MetaEmbedLoader(folder, pictures=tmp_path / "pictures").load()
+    assert len(looks) == 3
+
+
+def test_fault_08_without_ocr_pictures_are_documents_without_text(
+    folder, tmp_path, monkeypatch, caplog
+):
+    from metaembed_rag.pages import ocr
+
+    def read_text(image: Image.Image) -> str:
+        raise MissingExtraError("pip install 'metaembed-rag[ocr]'")
+
+    monkeypatch.setattr(ocr, "read_text", read_text)
+    adapters._warn_once.cache_clear()
+    documents = MetaEmbedLoader(folder, pictures=tmp_path / "pictures").load()
+    assert sum(not document.page_content for document in documents) == 3
+    assert caplog.text.count("pip install") == 1
+
+
+def test_fault_08_a_store_takes_what_was_read_for_no_content_of_its_own(folder, tmp_path, looks):
+    encoder = FakeEncoder(modalities=["text"])
+    store = MetaEmbedVectorStore(PageIndex.open(":memory:", encoder), on_skip=lambda error: None)
+    for ocr in (False, True):  # read by the store, then by the loader
+        store.add_documents(MetaEmbedLoader(folder, pictures=tmp_path / "p", ocr=ocr).load())
+    assert encoder.encoded.count("seen by ocr") == 2  # not encoded again
 
 
 # -- content blocks ------------------------------------------------------------------------

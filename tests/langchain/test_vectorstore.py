@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain import (
     MetaEmbedEmbeddings,
     MetaEmbedLoader,
+    MetaEmbedReranker,
     MetaEmbedRetriever,
     MetaEmbedVectorStore,
     content_key,
@@ -101,7 +103,7 @@ def test_a_picture_is_encoded_kept_and_hashed(store, encoder, tmp_path):
     assert encoder.encoded[0]["image"].size == (40, 30)
     Path(path).unlink()  # the store has its own
     (found,) = store.similarity_search({"image": Image.new("RGB", (9, 9), "red")})
-    assert set(found.metadata) == {"image_path", "mime_type", "content_hash"}
+    assert set(found.metadata) == {"page_id", "image_path", "mime_type", "content_hash"}
     assert found.metadata["mime_type"] == "image/jpeg"
     with Image.open(found.metadata["image_path"]) as kept:
         assert kept.size == (40, 30)
@@ -187,6 +189,69 @@ def test_delete_by_id_by_filter_and_all(fruit):
         fruit.delete(where={"year": 3})
     assert run(fruit.adelete()) is True
     assert len(fruit.index) == 0
+
+
+def some(*values: Any) -> Iterator[Any]:
+    """What can be iterated over once."""
+    return (value for value in values)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_fault_08_what_is_added_may_come_from_generators(store, tmp_path, asynchronous):
+    def call(name: str, *given: Any, **keywords: Any) -> Any:
+        if asynchronous:
+            return run(getattr(store, f"a{name}")(*given, **keywords))
+        return getattr(store, name)(*given, **keywords)
+
+    red, blue = (picture(tmp_path / f"{name}.png", name) for name in ("red", "blue"))
+    assert len(call("add_texts", some("figs", "dates"))) == 2
+    metadatas = [{"year": 1}, {"year": 2}]
+    assert call("add_texts", some("a", "b"), some(*metadatas), ids=some("1", "2")) == ["1", "2"]
+    documents = some(Document("c", id="3"), Document("d"))
+    assert call("add_documents", documents, ids=some(None, "4")) == ["3", "4"]
+    pictures = call("add_images", some(red, blue), some({"n": 5}, {"n": 6}), some("5", "6"))
+    assert pictures == ["5", "6"]
+    assert len(store.index) == 8
+    found = call("get_by_ids", some("1", "2", "5", "6"))
+    assert [one.metadata.get("year", one.metadata.get("n")) for one in found] == [1, 2, 5, 6]
+    call("delete", some("1", "2", "3"))
+    assert len(store.index) == 5
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_fault_08_a_store_may_be_made_of_generators(encoder, asynchronous):
+    def made(name: str, *given: Any, **keywords: Any) -> MetaEmbedVectorStore:
+        embeddings = MetaEmbedEmbeddings(encoder)
+        if asynchronous:
+            way = getattr(MetaEmbedVectorStore, f"a{name}")
+            return run(way(given[0], embeddings, *given[1:], **keywords))
+        return getattr(MetaEmbedVectorStore, name)(given[0], embeddings, *given[1:], **keywords)
+
+    texts = made("from_texts", some("a", "b"), some({"n": 1}, {"n": 2}), ids=some("1", "2"))
+    assert [one.metadata["n"] for one in texts.get_by_ids(["1", "2"])] == [1, 2]
+    documents = made("from_documents", some(Document("a", id="1"), Document("b")))
+    assert len(documents.index) == 2
+    assert documents.get_by_ids(["1"])[0].page_content == "a"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_fault_08_wrong_numbers_are_refused_and_nothing_is_stored(store, asynchronous):
+    add = (lambda *a, **k: run(store.aadd_texts(*a, **k))) if asynchronous else store.add_texts
+    with pytest.raises(MetadataError, match="1 metadata were given for 2 texts"):
+        add(some("a", "b"), some({}))
+    with pytest.raises(MetadataError, match="3 ids were given for 2 documents"):
+        add(some("a", "b"), ids=some("1", "2", "3"))
+    assert len(store.index) == 0
+
+
+def test_fault_08_embeddings_and_the_reranker_take_generators(fruit, tmp_path):
+    embeddings, red = fruit.embeddings, picture(tmp_path / "red.png", "red")
+    assert embeddings.embed_documents(some("a", "b")) == embeddings.embed_documents(["a", "b"])
+    assert embeddings.embed_image(some(red)) == embeddings.embed_image([red])
+    assert embeddings.embed_documents(some()) == []
+    documents = fruit.get_by_ids(["a", "p", "w"])
+    ranked = MetaEmbedReranker(index=fruit.index).compress_documents(some(*documents), "apples")
+    assert sorted(ids(ranked)) == ["a", "p", "w"]
 
 
 def test_from_texts_and_from_documents_open_a_place(encoder, tmp_path):

@@ -28,6 +28,7 @@ def test_the_programs_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):
         exec(program, names)
     lines = capsys.readouterr().out.splitlines()
     assert re.match(r"0\.\d+  report\.pdf, page 1: .+\.jpg", lines[0])
+    assert [one.score for one in names["fused"]] == [2 / 60, 2 / 61]  # type: ignore[attr-defined]
     assert names["best"][0].metadata["page"] == 1  # type: ignore[index]
     assert len(names["store"].index) == 2  # type: ignore[attr-defined]
     assert len(names["per_user"].retrieve("legend")) == 2  # type: ignore[attr-defined]

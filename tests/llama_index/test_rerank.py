@@ -95,6 +95,10 @@ def test_a_page_that_changed_since_is_encoded(index, encoder):
         ({"budget": "4,8"}, {}, "2,4", (4, 8)),
         ({"budget": "4,8", "r_q": 1}, {}, None, (1, 8)),
         ({"r_q": 1, "r_c": 1}, {"budget": "8,16"}, None, (8, 16)),
+        ({}, {"budget": "8,16"}, "no budget at all", (8, 16)),  # which nobody reads
+        ({"budget": "4,8"}, {"r_q": 2}, "no budget at all", (2, 8)),
+        ({"budget": "4,8"}, {"max_ms": 5}, None, (4, 8)),  # a limit chooses for searches only
+        ({"budget": "4,8"}, {"budget": "auto"}, None, (4, 8)),
     ],
 )
 def test_the_budget_from_every_direction(

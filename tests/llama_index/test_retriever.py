@@ -412,7 +412,8 @@ def test_a_node_keeps_text_picture_metadata_and_source(index, node):
 
 def test_a_page_without_a_picture_is_a_text_node(index):
     node = MetaEmbedRetriever(index).retrieve("green pears")[0].node
-    assert type(node) is TextNode
+    assert isinstance(node, TextNode) and not isinstance(node, ImageNode)
+    assert type(through_docstore(node)) is type(through_vector_store(node)) is TextNode
     assert node.metadata["page"] == 2
     assert "image_path" not in node.metadata
 
@@ -620,6 +621,14 @@ def test_async_hooks_equal_sync_ones(embedding, tmp_path):
         embedding.get_query_vectors(["apples"], "4,8").tolist(),
         embedding.get_document_vectors(["apples"]).tolist(),
     ]
+
+
+def test_fault_08_a_blank_text_refuses_no_batch(embedding):
+    blank, apples = embedding.get_text_embedding_batch(["", "apples"])
+    assert blank == embedding.get_text_embedding(" \n") == embedding.get_text_embedding(".")
+    assert apples == embedding.get_text_embedding("apples")
+    with pytest.raises(ModelError, match="neither text nor an image"):
+        embedding.get_query_embedding("")
 
 
 def test_all_ordered_vectors_are_at_hand(embedding):

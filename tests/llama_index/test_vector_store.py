@@ -114,6 +114,37 @@ def test_nodes_come_back_as_they_were(store):
     assert store.get_nodes(["c", "a", "b"]) == [nodes[2], nodes[0], nodes[1]]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_fault_08_nodes_and_ids_may_come_from_generators(store, asynchronous):
+    nodes = fruit_and_sea()
+    if asynchronous:
+        assert asyncio.run(store.async_add(node for node in nodes)) == ["a", "b", "c"]
+    else:
+        assert store.add(node for node in nodes) == ["a", "b", "c"]
+    assert ids_of(store.get_nodes(id for id in ["c", "a"])) == ["c", "a"]
+    retriever = store.as_retriever(node_ids=(id for id in ["a", "b"]))
+    assert [len(retriever.retrieve("apples")) for _ in range(2)] == [2, 2]
+    retriever = store.as_retriever(doc_ids=(node.ref_doc_id for node in nodes[:2]))
+    assert len(retriever.retrieve("apples")) == len(retriever.retrieve("apples")) > 0
+    store.delete_nodes(id for id in ["a", "b"])
+    assert store.index.ids() == ["c"]
+
+
+def test_fault_08_the_steps_of_a_pipeline_take_generators(store, encoder, red):
+    def nodes() -> list[BaseNode]:
+        return [TextNode(text="red apples"), ImageNode(text="a kite", image_path=red)]
+
+    for model in (MetaEmbedEmbedding(encoder), store.embed_model):
+        given, lists = nodes(), nodes()
+        made = model(node for node in given)
+        assert [one.embedding for one in made] == [one.embedding for one in model(lists)]
+        assert [one.embedding for one in given] == [one.embedding for one in lists]
+        assert len(asyncio.run(model.acall(node for node in nodes()))) == 2
+    found = [NodeWithScore(node=node) for node in nodes()]
+    rerank = MetaEmbedRerank(encoder=encoder)
+    assert len(rerank.postprocess_nodes((one for one in found), query_str="apples")) == 2
+
+
 def test_a_reference_to_another_object_survives(store):
     store.add([IndexNode(id_="i", text="see the other table", index_id="table 2")])
     node = store.get_nodes(["i"])[0]
@@ -474,6 +505,23 @@ def test_it_is_serialised_by_its_place(encoder, tmp_path, monkeypatch):
         MetaEmbedVectorStore()
 
 
+def test_fault_17_settings_open_the_place_from_any_folder_and_no_empty_memory(
+    encoder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("metaembed_rag.opening.load_encoder", lambda *given: encoder)
+    monkeypatch.chdir(tmp_path)
+    store = MetaEmbedVectorStore(where="index", encoder=encoder)
+    store.add(fruit_and_sea())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(MetaEmbedVectorStore.from_dict(store.to_dict()).index) == 3
+    memory = MetaEmbedVectorStore(PageIndex.open(":memory:", encoder), budget="fast")
+    with pytest.raises(StoreError, match="was in memory"):
+        MetaEmbedVectorStore.from_dict(memory.to_dict())
+    back = MetaEmbedVectorStore.from_dict(memory.to_dict(), index=memory.index)
+    assert (back.index, back.budget) == (memory.index, "1,1")
+
+
 _SECOND_PROCESS = """
     import json, sys
     from llama_index.core import StorageContext, VectorStoreIndex, load_index_from_storage
@@ -625,6 +673,29 @@ def test_modes_leave_out_picture_or_text(folder, tmp_path):
     assert (text.text.strip(), text.image_resource) == ("apples in spring", None)
     assert (image.text, image.image_resource is not None) == ("", True)
     assert read("text", "square.png").image_resource is not None  # it has nothing else
+
+
+def test_fault_08_documents_of_pictures_have_the_text_on_them(folder, tmp_path, monkeypatch):
+    from metaembed_rag.pages import ocr
+
+    looks: list[Image.Image] = []
+    monkeypatch.setattr(ocr, "read_text", lambda image: looks.append(image) or "seen by ocr")
+    BLUE.save(folder / "other.png")
+
+    def texts(**options: Any) -> list[str]:
+        documents = MetaEmbedReader(pictures=tmp_path / "kept", **options).load_data(folder)
+        assert len({document.hash for document in documents}) == 4
+        assert len({document.metadata["content_hash"] for document in documents}) == 4
+        return [document.text.strip() for document in documents if ".png" in document.id_]
+
+    assert texts() == texts(mode="text") == ["seen by ocr"] * 2
+    assert texts(ocr=False) == texts(mode="image") == ["", ""]
+    assert len(looks) == 2  # one look a picture
+    documents = MetaEmbedReader(pictures=tmp_path / "kept").load_data(folder)
+    embedding = MetaEmbedEmbedding(FakeEncoder(modalities=["text"]))
+    other = VectorStoreIndex.from_documents(documents, embed_model=embedding)
+    found = other.as_retriever(similarity_top_k=2).retrieve("seen by ocr")
+    assert {Path(one.metadata["source"]).name for one in found} == {"square.png", "other.png"}
 
 
 def test_nodes_name_their_file(folder, reader):
