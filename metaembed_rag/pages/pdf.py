@@ -1,4 +1,8 @@
-"""PDF -> pages: text layer, outline, labels, metadata and picture, all by pypdfium2.
+"""PDF -> pages: text, outline, labels, metadata and picture, all by pypdfium2.
+
+The text of a page is its text layer, then what stands in form fields, notes and stamps, and on the
+first page the names of attached files. A page that shows more than its text says is marked as
+unread: it is a scan below a line of text, or its text layer cannot be read.
 
 PDFium is not thread-safe, so every call into it happens under one lock of this process. The lock
 is re-entrant because a document that is garbage-collected closes itself, perhaps inside a call.
@@ -13,7 +17,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -27,7 +31,10 @@ from metaembed_rag.errors import (
     PageError,
     UnreadableFileError,
 )
-from metaembed_rag.pages.page import Page
+from metaembed_rag.pages.legibility import decodable_lines, is_undecodable, looks_enciphered
+from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
+from metaembed_rag.pages.pdf_fields import annotation_texts, attachment_names, draw_into_page
+from metaembed_rag.pages.pdf_pictures import picture_share
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,6 +45,10 @@ _FAILURES = (pdfium.PdfiumError, OSError, ValueError, ArithmeticError, MemoryErr
 _MAX_OUTLINE = 50_000
 _MAX_ASPECT = 100
 _MAX_SCALE = 4.0  # 288 dpi: enlarging a stamp to a full page would invent pixels
+_SHORT_TEXT = 300
+"""Characters: a fax line, a Bates number and a footer have less, a page of text has more."""
+_SCANNED_SHARE = 0.5
+"""Of a page's area below pictures, from which a short text is not all that it says."""
 _FIELDS = ("Title", "Author", "Subject", "Keywords")
 
 
@@ -66,24 +77,30 @@ def read_pdf(
             count = _count(document, source, max_pages)
             shared = _document_metadata(document)
             outline = _outline(document)
+            attached = attachment_names(document)
         for index in range(count):
             try:
                 with PDFIUM_LOCK, _opened(document, index, source) as page:
                     image = _render(page, max_side, f"{source}#{index + 1}")
-                    text = _text(page)
+                    raw = _raw_text(page)
+                    share = picture_share(page) if len(raw) < _SHORT_TEXT else 0.0
+                    beside = annotation_texts(page) + (attached if index == 0 else [])
+                    is_drawn = draw_into_page(page)
                     label = one_line(document.get_page_label(index))
+                with PDFIUM_LOCK:
+                    drawn = _drawn_text(document, index, raw) if is_drawn else ""
             except PageError as error:
                 yield error
                 continue
             own = {"label": label, "section": section_of(outline, index)}
-            yield Page(
+            page = Page(
                 source=source,
                 number=index + 1,
-                text=text,
                 image=image,
                 metadata=shared | {name: value for name, value in own.items() if value},
                 page_count=count,
             )
+            yield _with_text(page, raw, [drawn, *beside], share)
 
 
 def read_texts(
@@ -97,7 +114,7 @@ def read_texts(
     with _document(data, source, None) as document:
         for number in choose(len(document)):
             with PDFIUM_LOCK, _opened(document, number - 1, source) as page:
-                text = _text(page)
+                text = clean_text(_raw_text(page))
             yield number, text
 
 
@@ -113,7 +130,7 @@ def _document(data: bytes, source: str, password: str | None) -> Iterator[pdfium
     """A document, closed afterwards; between opening and closing it the lock is free."""
     try:
         with PDFIUM_LOCK:
-            document = pdfium.PdfDocument(data, password=password)
+            document = _open(data, password)
             document.init_forms()  # otherwise the values in form fields are not drawn
     except _FAILURES as error:
         if getattr(error, "err_code", None) == _PASSWORD_ERROR:
@@ -129,6 +146,19 @@ def _document(data: bytes, source: str, password: str | None) -> Iterator[pdfium
     finally:
         with PDFIUM_LOCK:
             document.close()
+
+
+def _open(data: bytes, password: str | None) -> pdfium.PdfDocument:
+    """A document; the password is used where it is needed.
+
+    PDFium refuses an encrypted file that everybody may read when it is given a wrong password.
+    """
+    try:
+        return pdfium.PdfDocument(data)
+    except pdfium.PdfiumError as error:
+        if not password or error.err_code != _PASSWORD_ERROR:
+            raise
+    return pdfium.PdfDocument(data, password=password)
 
 
 def _count(document: pdfium.PdfDocument, source: str, max_pages: int) -> int:
@@ -194,12 +224,59 @@ def _opened(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[p
         ) from error
 
 
-def _text(page: pdfium.PdfPage) -> str:
+def _raw_text(page: pdfium.PdfPage) -> str:
     textpage = page.get_textpage()
     try:
-        return clean_text(textpage.get_text_bounded())
+        return str(textpage.get_text_bounded())
     finally:
         textpage.close()
+
+
+def _drawn_text(document: pdfium.PdfDocument, index: int, before: str) -> str:
+    """What fields and stamps show, once :func:`draw_into_page` has made it text of the page."""
+    try:
+        with _opened(document, index, "") as page:
+            text = _raw_text(page)
+    except PageError:
+        return ""  # the page itself was read before
+    if text.startswith(before):
+        return text[len(before) :]
+    known = set(before.splitlines())
+    return "\n".join(line for line in text.splitlines() if line not in known)
+
+
+def _with_text(page: Page, raw: str, beside: list[str], share: float) -> Page:
+    """The page with its text layer and what is written beside it, and what is unread of it.
+
+    Args:
+        page: Without text.
+        raw: The text layer, as PDFium gives it.
+        beside: Fields, notes, names of attachments; what the page says already is left out.
+        share: Of the page's area below pictures.
+    """
+    unread = ""
+    if is_undecodable(raw):
+        raw, unread = decodable_lines(raw), UNDECODABLE
+    layer = clean_text(raw)
+    text = layer
+    for other in map(clean_text, beside):
+        if not _says(text, other):
+            text = f"{text}\n{other}".strip()
+    if not unread and looks_enciphered(layer):
+        unread = CIPHER
+    elif (
+        not unread
+        and text
+        and (not layer or (share >= _SCANNED_SHARE and len(layer) < _SHORT_TEXT))
+    ):
+        unread = SCAN
+    doubtful = len(layer) if unread == CIPHER else 0
+    return replace(page, text=text, unread=unread, doubtful=doubtful)
+
+
+def _says(text: str, other: str) -> bool:
+    """Whether ``text`` has the words of ``other`` one after the other."""
+    return f" {' '.join(other.split())} " in f" {' '.join(text.split())} "
 
 
 def _render(page: pdfium.PdfPage, max_side: int, name: str) -> Image.Image:
