@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import io
 import json
+import logging
 import mimetypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,14 @@ from pydantic import BaseModel, ConfigDict, create_model
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import UnreadableFileError
 from metaembed_rag.hits import Hits
+from metaembed_rag.ingest import AddReport
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
+
+_log = logging.getLogger(__name__)
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -121,12 +125,19 @@ def open_image(value: ImageLike) -> Image.Image:
         raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
 
 
+def log_notes(report: AddReport) -> None:
+    """Warn of pages that are stored without all that they show: frameworks hand on no report."""
+    for note in report.notes:
+        _log.warning("%s", note)
+
+
 def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
     """A page as the flat metadata of a framework's document.
 
     The page's own metadata, then ``source``, ``page`` (counts from 1), ``content_hash`` and, where
-    known, ``page_count``, ``image_path``, ``mime_type`` of the picture, ``text_from_ocr`` and
-    ``score``. One of the page's own that has such a name is renamed to ``user_<name>``.
+    known, ``page_count``, ``image_path``, ``mime_type`` of the picture, ``text_from_ocr``,
+    ``unread`` and ``score``. One of the page's own that has such a name is renamed to
+    ``user_<name>``.
     """
     path = page.image_path
     ours: dict[str, Any] = {
@@ -137,6 +148,7 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
         "image_path": path,
         "mime_type": None if path is None else mimetypes.guess_type(path)[0],
         "text_from_ocr": page.text_from_ocr or None,
+        "unread": page.unread or None,
         "score": score,
     }
     theirs = {f"user_{key}" if key in ours else key: value for key, value in page.metadata.items()}

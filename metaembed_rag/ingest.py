@@ -332,14 +332,14 @@ class _AddRun:
     def _can_be_completed(self, page: Page, old: Record) -> bool:
         """Whether a stored page was left unread, and can be read by OCR now."""
         possible = self.options.ocr != "never" and ocr_is_installed()
-        return possible and _waits_for_ocr(old) and self._is_incomplete(page)
+        return possible and old.may_be_unread and self._is_incomplete(page)
 
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest up to date where it differs or is lost."""
         name = old.page.image_path
         if name is not None and page.image is not None and not self.pictures.path(name).exists():
             self.pictures.save(page.image, page.id, old.content_hash)
-        incomplete = _waits_for_ocr(old) and self._is_incomplete(page)
+        incomplete = old.may_be_unread and self._is_incomplete(page)
         if incomplete:
             self.report.notes.append(unread_note(page, self.options.ocr))
         same = records.same_metadata(page.metadata, old.page.metadata)
@@ -369,21 +369,15 @@ class _AddRun:
             return
         for page in pages:
             records.check_metadata(page.metadata, page.id)
-        encoder, mode, skip = self.index.encoder(), self.options.mode, self.report.skipped.append
+        encoder, mode = self.index.encoder(), self.options.mode
+        to = {"on_skip": self.report.skipped.append, "on_note": self.report.notes.append}
         with self._timed("ocr"):
             readable, inputs = page_inputs(
-                pages,
-                mode,
-                encoder.modalities,
-                ocr=self.options.ocr,
-                on_skip=skip,
-                on_note=self.report.notes.append,
+                pages, mode, encoder.modalities, ocr=self.options.ocr, **to
             )
-        readable = [
-            # A file that gave an incomplete page is not taken for unchanged by the next run.
-            replace(page, source_digest="") if self._is_incomplete(page) else page
-            for page in readable
-        ]
+        # A file that gave an incomplete page is not taken for unchanged by the next run.
+        given = [(self._is_incomplete(page), page) for page in readable]
+        readable = [replace(page, source_digest="") if more else page for more, page in given]
         replaced = {page.id: stored[page.id] for page in pages if page.id in stored}
         unreadable = replaced.keys() - {page.id for page in readable}
         self._remove([id for id in replaced if id in unreadable])
@@ -441,11 +435,6 @@ class _AddRun:
         """
         changes, self._changes, self._bytes = self._changes, [], 0
         self._of_use = self._of_use and self.index.hand_over(changes)
-
-
-def _waits_for_ocr(stored: Record) -> bool:
-    """Whether OCR did not complete a page, or the index is from before it could."""
-    return not stored.looked_at or stored.page.unread != ""
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

@@ -13,6 +13,7 @@ from langchain_core.documents import Document
 from metaembed_rag.adapters import open_image, page_fields
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.pages import Page, bounded
+from metaembed_rag.pages.reading import UNREAD
 from metaembed_rag.store.records import check_metadata
 
 MAX_SIDE = 896
@@ -52,6 +53,8 @@ def page_to_document(page: Page, score: float | None = None) -> Document:
         metadata.setdefault("content_hash", page.content_hash())
     if page.text_from_ocr:
         metadata["text_from_ocr"] = True
+    if page.unread:
+        metadata["unread"] = page.unread
     if score is not None:
         if "score" in metadata:
             metadata["user_score"] = metadata["score"]
@@ -80,6 +83,7 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
     if picture:
         metadata.pop("mime_type", None)  # of the file that it was; kept pictures are JPEG
     from_ocr = bool(picture) and metadata.pop("text_from_ocr", False) is True
+    unread = metadata.pop("unread") if picture and metadata.get("unread") in UNREAD else ""
     settings, source, number = DOCUMENT, id, 1
     if isinstance(metadata.get("source"), str) and metadata["source"]:
         source = metadata.pop("source")
@@ -98,6 +102,7 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
         id=id,
         settings=settings,
         text_from_ocr=from_ocr,
+        unread=unread,
     )
 
 

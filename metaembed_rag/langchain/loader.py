@@ -11,7 +11,9 @@ from langchain_core.documents import Document
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.langchain.documents import MAX_SIDE, page_to_document
-from metaembed_rag.pages import KINDS, Page, load_pages
+from metaembed_rag.model.inputs import read_page
+from metaembed_rag.pages import KINDS, Ocr, Page, load_pages
+from metaembed_rag.pages.reading import ocr_policy
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
@@ -28,9 +30,12 @@ class MetaEmbedLoader(BaseLoader):
         paths: Files and folders, as for :func:`metaembed_rag.load_pages`.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
-        password: For encrypted PDFs.
+        password: For those PDFs that need one.
         max_side: Longest side of a drawn page in pixels.
         pictures: Folder of the drawn pages; one in the user's cache folder by default.
+        ocr: ``auto`` (True) gives the text on pictures without text, on scans below a short text
+            and of text layers that cannot be read, 1 to 3 seconds each; ``always`` of every
+            picture, ``never`` (False) of none. What was not read is ``unread`` in the metadata.
 
     Attributes:
         skipped: What could not be read in the last run.
@@ -45,11 +50,13 @@ class MetaEmbedLoader(BaseLoader):
         password: str | None = None,
         max_side: int = MAX_SIDE,
         pictures: str | Path | None = None,
+        ocr: bool | Ocr = True,
     ) -> None:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.on_skip = on_skip
         self.password = password
         self.max_side = max_side
+        self.ocr: Ocr = ocr_policy(ocr)
         self._pictures = PictureFolder(
             user_folder("pictures", "langchain_loader") if pictures is None else Path(pictures)
         )
@@ -71,7 +78,7 @@ class MetaEmbedLoader(BaseLoader):
             max_side=self.max_side,
         )
         for page in pages:
-            yield page_to_document(self._with_path(page))
+            yield page_to_document(self._with_path(read_page(page, self.ocr)))
 
     def _skip(self, error: PageError) -> None:
         self.skipped.append(error)

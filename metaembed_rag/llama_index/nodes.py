@@ -43,11 +43,20 @@ from metaembed_rag.errors import MetadataError
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.reading import UNREAD
 from metaembed_rag.store.records import check_metadata
 
 logger = logging.getLogger(__name__)
 
-NOT_FOR_MODELS = ["score", "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr"]
+NOT_FOR_MODELS = [
+    "score",
+    "content_hash",
+    "image_path",
+    "mime_type",
+    "page_count",
+    "text_from_ocr",
+    "unread",
+]
 """Metadata that programs need and that would only distract an LLM or an embedding."""
 
 _ALMOST_ZERO = 1e-9
@@ -194,6 +203,7 @@ def node_to_page(node: BaseNode) -> Page:
         number=_page_number(node.metadata.get("page")),
         text=_text_to_encode(node),
         image=node_picture(node),
+        unread=unread if (unread := node.metadata.get("unread")) in UNREAD else "",
         metadata={
             **flat,
             IS_NODE: True,
@@ -230,7 +240,7 @@ def _node_again(page: Page) -> BaseNode:
         return metadata_dict_to_node({"_node_content": content, "_node_type": name})
     data = json.loads(content)
     resource = data.get("text_resource") or {}
-    text = data.get("text") or resource.get("text") or (page.text if page.text_from_ocr else "")
+    text = page.text if page.text_from_ocr else data.get("text") or resource.get("text") or ""
     ours = {"image_path": page.image_path, "text": text}
     kept = {key: data[key] for key in PageNode.model_fields if key in data}
     metadata = _with_kept_picture(data["metadata"], page.image_path)

@@ -13,8 +13,9 @@ from llama_index.core.schema import BaseNode, Document
 
 from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
-from metaembed_rag.model.inputs import Mode
-from metaembed_rag.pages import Page, load_pages
+from metaembed_rag.model.inputs import Mode, read_page
+from metaembed_rag.pages import Ocr, Page, load_pages
+from metaembed_rag.pages.reading import ocr_policy
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
@@ -39,17 +40,21 @@ class MetaEmbedReader(BasePydanticReader):
             the text where there is some.
         pictures: Folder for page pictures; in the user's cache folder by default.
         max_side: Longest side of a picture in pixels.
-        password: For encrypted PDFs.
+        password: For those PDFs that need one.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
+        ocr: ``auto`` (True) gives the text on pictures without text, on scans below a short text
+            and of text layers that cannot be read, 1 to 3 seconds each; ``always`` of every
+            picture, ``never`` (False) of none. What was not read is ``unread`` in the metadata.
 
     Raises:
-        ModelError: ``mode`` is none of these.
+        ModelError: ``mode`` or ``ocr`` is none of these.
     """
 
     mode: str = Field(default="fused", description="Text and picture, or one of them.")
     pictures: str | None = Field(default=None, description="Folder for page pictures.")
     max_side: int = Field(default=896, description="Longest side of a picture in pixels.")
+    ocr: str = Field(default="auto", description="When pictures are read by OCR.")
     _password: str | None = PrivateAttr(default=None)
     _on_skip: Callable[[PageError], None] | None = PrivateAttr(default=None)
 
@@ -61,6 +66,7 @@ class MetaEmbedReader(BasePydanticReader):
         max_side: int = 896,
         password: str | None = None,
         on_skip: Callable[[PageError], None] | None = None,
+        ocr: bool | Ocr = True,
         **options: Any,
     ) -> None:
         if mode not in get_args(Mode):
@@ -69,6 +75,7 @@ class MetaEmbedReader(BasePydanticReader):
             "mode": mode,
             "pictures": None if pictures is None else str(pictures),
             "max_side": max_side,
+            "ocr": ocr_policy(ocr),
         }
         super().__init__(**options)
         self._password = password
@@ -117,6 +124,8 @@ class MetaEmbedReader(BasePydanticReader):
             paths, on_skip=self._on_skip, password=self._password, max_side=self.max_side
         )
         for page in pages:
+            if self.mode != "image":
+                page = read_page(page, ocr_policy(self.ocr))  # type: ignore[arg-type]
             yield self._with_picture(page, folder)
 
     def _with_picture(self, page: Page, folder: PictureFolder) -> Page:

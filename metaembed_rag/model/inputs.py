@@ -103,6 +103,21 @@ def wants_ocr(page: Page, mode: Mode, modalities: frozenset[str], ocr: Ocr = "au
     return page.unread != ""
 
 
+def read_page(page: Page, ocr: bool | Ocr = "auto") -> Page:
+    """The page with the text that OCR reads, for whoever wants text whatever the model.
+
+    ``auto`` reads the pictures of pages without text and of those that are ``unread``, ``always``
+    every picture. A page stays as it is where nothing is found, and in ``auto`` where OCR is not
+    installed.
+
+    Raises:
+        MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
+    """
+    policy = ocr_policy(ocr)
+    is_wanted = policy == "always" or page.unread or not page.text.strip()
+    return _Look(policy).complete(page) if policy != "never" and is_wanted else page
+
+
 def page_inputs(
     pages: Iterable[Page],
     mode: Mode,

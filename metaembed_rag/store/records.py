@@ -50,6 +50,11 @@ class Record:
     written: int = 0
     looked_at: bool = True
 
+    @property
+    def may_be_unread(self) -> bool:
+        """Whether OCR has not completed the page, or the record is from before it could."""
+        return not self.looked_at or self.page.unread != ""
+
 
 @dataclass(frozen=True)
 class StampedText:
