@@ -50,7 +50,7 @@ def load_pages(
         on_ignore: Called with each file inside a folder that is of a kind that is not read. Only
             a file of such a kind that is named itself is an error.
         skip: Called with a file's source and `file_digest`; True leaves the file out, unread.
-        password: For encrypted PDFs.
+        password: For those PDFs that need one; the others are read without it.
         max_side: Longest side of a page's picture in pixels.
         limits: Sizes above which a file is refused.
 

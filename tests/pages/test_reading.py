@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from metaembed_rag.errors import ModelError
-from metaembed_rag.pages import Page
+from metaembed_rag.pages import Page, load_pages
 from metaembed_rag.pages.reading import completed, merged, ocr_policy
 from tests.pages.test_legibility import ENGLISH, shifted
 from tests.support.files import picture
 
+ODD = Path(__file__).parents[1] / "fixtures" / "odd_files" / "pdf"
 SCAN = Page("scan.pdf", text="ACME fax 12 May", image=picture(), unread="scan")
 
 
@@ -69,3 +72,18 @@ def test_lines_that_are_said_already_are_not_said_again() -> None:
     )
     assert merged("Sales 7", "7") == "Sales 7"
     assert merged("Sales", " \n") == "Sales"
+
+
+@pytest.mark.parametrize(
+    "name", ["cipher_no_map.pdf", "cipher_shifted.pdf", "scan_under_digital_header.pdf"]
+)
+def test_fault_03_and_04_what_such_a_page_shows_is_read(name: str) -> None:
+    pytest.importorskip("rapidocr")
+    from metaembed_rag.pages.ocr import read_text
+
+    (page,) = load_pages(ODD / name)
+    assert page.image is not None
+    text = completed(page, read_text(page.image)).text
+    for words in ("boiler must be drained", "Ottokar Zwiebel", "error nineteen"):
+        assert words in " ".join(text.split())
+    assert "fsmpiv" not in text
