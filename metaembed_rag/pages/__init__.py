@@ -7,6 +7,7 @@
     load.py     load_pages: files -> pages, lazily, with every failure reported
     pdf.py      PDF -> pages (text, outline, labels, picture), by pypdfium2
     pdf_fields.py   form fields, notes, stamps, signatures and attached files of a PDF
+    pdf_xfa.py  values of forms that are made of XML
     pdf_pictures.py how much of a page of a PDF is covered by pictures
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own

@@ -35,6 +35,7 @@ from metaembed_rag.pages.legibility import decodable_lines, is_undecodable, look
 from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
 from metaembed_rag.pages.pdf_fields import annotation_texts, attachment_names, draw_into_page
 from metaembed_rag.pages.pdf_pictures import picture_share
+from metaembed_rag.pages.pdf_xfa import xfa_values
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -77,14 +78,14 @@ def read_pdf(
             count = _count(document, source, max_pages)
             shared = _document_metadata(document)
             outline = _outline(document)
-            attached = attachment_names(document)
+            on_first = xfa_values(document) + attachment_names(document)
         for index in range(count):
             try:
                 with PDFIUM_LOCK, _opened(document, index, source) as page:
                     image = _render(page, max_side, f"{source}#{index + 1}")
                     raw = _raw_text(page)
                     share = picture_share(page) if len(raw) < _SHORT_TEXT else 0.0
-                    beside = annotation_texts(page) + (attached if index == 0 else [])
+                    beside = annotation_texts(page) + (on_first if index == 0 else [])
                     is_drawn = draw_into_page(page)
                     label = one_line(document.get_page_label(index))
                 with PDFIUM_LOCK:
@@ -258,10 +259,7 @@ def _with_text(page: Page, raw: str, beside: list[str], share: float) -> Page:
     if is_undecodable(raw):
         raw, unread = decodable_lines(raw), UNDECODABLE
     layer = clean_text(raw)
-    text = layer
-    for other in map(clean_text, beside):
-        if not _says(text, other):
-            text = f"{text}\n{other}".strip()
+    text = "\n".join(filter(None, [layer, *_unsaid(layer, map(clean_text, beside))]))
     if not unread and looks_enciphered(layer):
         unread = CIPHER
     elif (
@@ -274,9 +272,14 @@ def _with_text(page: Page, raw: str, beside: list[str], share: float) -> Page:
     return replace(page, text=text, unread=unread, doubtful=doubtful)
 
 
-def _says(text: str, other: str) -> bool:
-    """Whether ``text`` has the words of ``other`` one after the other."""
-    return f" {' '.join(other.split())} " in f" {' '.join(text.split())} "
+def _unsaid(text: str, others: Iterable[str]) -> Iterator[str]:
+    """Those of ``others`` whose words do not stand in the text, or in one before, in a row."""
+    said = f" {' '.join(text.split())} "
+    for other in others:
+        words = " ".join(other.split())
+        if words and f" {words} " not in said:
+            said += f"{words} "
+            yield other
 
 
 def _render(page: pdfium.PdfPage, max_side: int, name: str) -> Image.Image:

@@ -18,6 +18,7 @@ import pypdfium2.raw as raw
 _MAX_ANNOTATIONS = 5_000
 _MAX_ATTACHMENTS = 1_000
 _MAX_BYTES = 1_000_000  # of one value; a form that holds more is no text to be searched
+_MAX_CHARACTERS = 1_000_000  # of a page
 _UNSEEN_FLAGS = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _PASSWORD_FIELD = 1 << 13
 _WITHOUT_TEXT = frozenset(
@@ -59,7 +60,14 @@ def annotation_texts(page: pdfium.PdfPage) -> list[str]:
         chosen options of a list, ``"name: value"`` for a box that is ticked, the contents of a
         note, ``"Attachment: name"``. Passwords and what is hidden are left out.
     """
-    return [text for annotation in _seen(page) for text in _texts(annotation, page) if text]
+    found: list[str] = []
+    left = _MAX_CHARACTERS
+    for text in (text for one in _seen(page) for text in _texts(one, page) if text):
+        left -= len(text)
+        if left < 0:
+            break
+        found.append(text)
+    return found
 
 
 def draw_into_page(page: pdfium.PdfPage) -> bool:
