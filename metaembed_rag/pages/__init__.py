@@ -8,7 +8,7 @@
     pdf.py      PDF -> pages (text, outline, labels, picture), by pypdfium2
     pdf_fields.py   form fields, notes, stamps, signatures and attached files of a PDF
     pdf_xfa.py  values of forms that are made of XML
-    pdf_pictures.py how much of a page of a PDF is covered by pictures
+    pdf_pictures.py how much of a page of a PDF is drawn and not written
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own
     images.py   PNG, JPEG, WebP, TIFF -> pages

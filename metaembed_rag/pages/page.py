@@ -18,8 +18,9 @@ DIGEST_BYTES = 16
 """Length of every hash here: 128 bits, so that two different pages never meet by chance."""
 
 SCAN, UNDECODABLE, CIPHER = "scan", "undecodable", "cipher"
-"""What `Page.unread` can be: pictures cover the page and its text is short; the text layer stands
-for no characters, and what could not be read was left out; the text layer may be a cipher."""
+"""What `Page.unread` can be: pictures or outlines of letters cover the page and its text is short;
+the text layer stands for no characters, and what could not be read was left out; the text layer may
+be a cipher."""
 
 
 def default_id(source: str, number: int) -> str:

@@ -34,7 +34,7 @@ from metaembed_rag.errors import (
 from metaembed_rag.pages.legibility import decodable_lines, is_undecodable, looks_enciphered
 from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
 from metaembed_rag.pages.pdf_fields import annotation_texts, attachment_names, draw_into_page
-from metaembed_rag.pages.pdf_pictures import picture_share
+from metaembed_rag.pages.pdf_pictures import outline_count, picture_share
 from metaembed_rag.pages.pdf_xfa import xfa_values
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ _SHORT_TEXT = 300
 """Characters: a fax line, a Bates number and a footer have less, a page of text has more."""
 _SCANNED_SHARE = 0.5
 """Of a page's area below pictures, from which a short text is not all that it says."""
+_OUTLINES = 100
+"""Shapes with which it is not, either: some twenty words as outlines."""
 _FIELDS = ("Title", "Author", "Subject", "Keywords")
 
 
@@ -84,12 +86,12 @@ def read_pdf(
                 with PDFIUM_LOCK, _opened(document, index, source) as page:
                     image = _render(page, max_side, f"{source}#{index + 1}")
                     raw = _raw_text(page)
-                    share = picture_share(page) if len(raw) < _SHORT_TEXT else 0.0
+                    is_drawn = len(raw) < _SHORT_TEXT and _is_drawn(page)
                     beside = annotation_texts(page) + (on_first if index == 0 else [])
-                    is_drawn = draw_into_page(page)
+                    is_changed = draw_into_page(page)
                     label = one_line(document.get_page_label(index))
                 with PDFIUM_LOCK:
-                    drawn = _drawn_text(document, index, raw) if is_drawn else ""
+                    drawn = _drawn_text(document, index, raw) if is_changed else ""
             except PageError as error:
                 yield error
                 continue
@@ -101,7 +103,7 @@ def read_pdf(
                 metadata=shared | {name: value for name, value in own.items() if value},
                 page_count=count,
             )
-            yield _with_text(page, raw, [drawn, *beside], share)
+            yield _with_text(page, raw, [drawn, *beside], is_drawn)
 
 
 def read_texts(
@@ -246,14 +248,19 @@ def _drawn_text(document: pdfium.PdfDocument, index: int, before: str) -> str:
     return "\n".join(line for line in text.splitlines() if line not in known)
 
 
-def _with_text(page: Page, raw: str, beside: list[str], share: float) -> Page:
+def _is_drawn(page: pdfium.PdfPage) -> bool:
+    """Whether a page is a scan, or letters that were turned into outlines."""
+    return picture_share(page) >= _SCANNED_SHARE or outline_count(page) >= _OUTLINES
+
+
+def _with_text(page: Page, raw: str, beside: list[str], is_drawn: bool) -> Page:
     """The page with its text layer and what is written beside it, and what is unread of it.
 
     Args:
         page: Without text.
         raw: The text layer, as PDFium gives it.
         beside: Fields, notes, names of attachments; what the page says already is left out.
-        share: Of the page's area below pictures.
+        is_drawn: Whether the page shows more than a short text layer says.
     """
     unread = ""
     if is_undecodable(raw):
@@ -262,11 +269,7 @@ def _with_text(page: Page, raw: str, beside: list[str], share: float) -> Page:
     text = "\n".join(filter(None, [layer, *_unsaid(layer, map(clean_text, beside))]))
     if not unread and looks_enciphered(layer):
         unread = CIPHER
-    elif (
-        not unread
-        and text
-        and (not layer or (share >= _SCANNED_SHARE and len(layer) < _SHORT_TEXT))
-    ):
+    elif not unread and text and (is_drawn or not layer):
         unread = SCAN
     doubtful = len(layer) if unread == CIPHER else 0
     return replace(page, text=text, unread=unread, doubtful=doubtful)

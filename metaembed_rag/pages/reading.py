@@ -17,7 +17,7 @@ its text and the page has none, or less than it shows (`Page.unread`); ``never``
 _LONG = 500  # letters and digits
 
 UNREAD = {
-    SCAN: "the page is a picture, and only the short text above or below it is in the index",
+    SCAN: "the page is a picture, and only the short text beside it is in the index",
     UNDECODABLE: "its text layer stands for no characters, and is left out",
     CIPHER: "its text layer may be a cipher: it has no words of any language",
 }

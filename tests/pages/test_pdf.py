@@ -247,6 +247,23 @@ def test_fault_03_pictures_that_cover_a_page_below_a_short_text(
     assert load(tmp_path, data)[0].unread == unread
 
 
+def test_fault_03_letters_that_became_outlines_below_a_short_text_are_unread(
+    tmp_path: Path,
+) -> None:
+    for shapes, unread in ((150, "scan"), (20, "")):
+        buffer = io.BytesIO()
+        pdf = canvas.Canvas(buffer, pagesize=(300, 400), invariant=True)
+        for number in range(shapes):
+            letter = pdf.beginPath()
+            letter.circle(20 + 10 * (number % 25), 200 + 12 * (number // 25), 4)
+            letter.circle(20 + 10 * (number % 25), 200 + 12 * (number // 25), 3)
+            pdf.drawPath(letter, fill=1)
+        pdf.drawString(30, 380, "page 7")
+        pdf.save()
+        (page,) = load(tmp_path, buffer.getvalue())
+        assert (page.text, page.unread) == ("page 7", unread)
+
+
 def test_fault_03_pictures_inside_of_a_form_object_count_where_they_are_drawn() -> None:
     small, whole = (turned_form(scale) for scale in (0.5, 1.0))
     assert share_of(small) == pytest.approx(0.25, abs=0.02)
