@@ -62,6 +62,25 @@ class _Heading:
     title: str
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What PDFium gives of a page.
+
+    Attributes:
+        image: RGB.
+        text: The text layer, as it is.
+        beside: What fields and stamps show, their values, and notes.
+        is_drawn: Whether the page shows more than its text layer, which is short.
+        label: Its number as the document writes it.
+    """
+
+    image: Image.Image
+    text: str
+    beside: list[str]
+    is_drawn: bool
+    label: str
+
+
 _index = attrgetter("index")
 
 
@@ -83,27 +102,20 @@ def read_pdf(
             on_first = xfa_values(document) + attachment_names(document)
         for index in range(count):
             try:
-                with PDFIUM_LOCK, _opened(document, index, source) as page:
-                    image = _render(page, max_side, f"{source}#{index + 1}")
-                    raw = _raw_text(page)
-                    is_drawn = len(raw) < _SHORT_TEXT and _is_drawn(page)
-                    beside = annotation_texts(page) + (on_first if index == 0 else [])
-                    is_changed = draw_into_page(page)
-                    label = one_line(document.get_page_label(index))
                 with PDFIUM_LOCK:
-                    drawn = _drawn_text(document, index, raw) if is_changed else ""
+                    shown = _shown(document, index, source, max_side)
             except PageError as error:
                 yield error
                 continue
-            own = {"label": label, "section": section_of(outline, index)}
+            own = {"label": shown.label, "section": section_of(outline, index)}
             page = Page(
                 source=source,
                 number=index + 1,
-                image=image,
+                image=shown.image,
                 metadata=shared | {name: value for name, value in own.items() if value},
                 page_count=count,
             )
-            yield _with_text(page, raw, [drawn, *beside], is_drawn)
+            yield _with_text(page, shown, on_first if index == 0 else [])
 
 
 def read_texts(
@@ -253,23 +265,36 @@ def _is_drawn(page: pdfium.PdfPage) -> bool:
     return picture_share(page) >= _SCANNED_SHARE or outline_count(page) >= _OUTLINES
 
 
-def _with_text(page: Page, raw: str, beside: list[str], is_drawn: bool) -> Page:
+def _shown(document: pdfium.PdfDocument, index: int, source: str, max_side: int) -> _Shown:
+    """Draw a page, then read it: what its annotations show is made text of the page at last."""
+    with _opened(document, index, source) as page:
+        image = _render(page, max_side, f"{source}#{index + 1}")
+        label = one_line(document.get_page_label(index))
+        raw = _raw_text(page)
+        is_drawn = len(raw) < _SHORT_TEXT and _is_drawn(page)
+        beside = annotation_texts(page)
+        is_changed = draw_into_page(page)
+    drawn = _drawn_text(document, index, raw) if is_changed else ""
+    return _Shown(image, raw, [drawn, *beside], is_drawn, label)
+
+
+def _with_text(page: Page, shown: _Shown, beside: list[str]) -> Page:
     """The page with its text layer and what is written beside it, and what is unread of it.
 
     Args:
         page: Without text.
-        raw: The text layer, as PDFium gives it.
-        beside: Fields, notes, names of attachments; what the page says already is left out.
-        is_drawn: Whether the page shows more than a short text layer says.
+        shown: What PDFium gives of it.
+        beside: More texts; what the page says already is left out.
     """
-    unread = ""
+    raw, unread = shown.text, ""
     if is_undecodable(raw):
         raw, unread = decodable_lines(raw), UNDECODABLE
     layer = clean_text(raw)
-    text = "\n".join(filter(None, [layer, *_unsaid(layer, map(clean_text, beside))]))
+    others = map(clean_text, [*shown.beside, *beside])
+    text = "\n".join(filter(None, [layer, *_unsaid(layer, others)]))
     if not unread and looks_enciphered(layer):
         unread = CIPHER
-    elif not unread and text and (is_drawn or not layer):
+    elif not unread and text and (shown.is_drawn or not layer):
         unread = SCAN
     doubtful = len(layer) if unread == CIPHER else 0
     return replace(page, text=text, unread=unread, doubtful=doubtful)
