@@ -55,7 +55,10 @@ def load_pages(
         limits: Sizes above which a file is refused.
 
     Yields:
-        Pages in order. A page without text and picture content is yielded too.
+        Pages in order. A page without text and picture content is yielded too. The text of a page
+        of a PDF is its text layer, then what visible fields, notes and stamps say, and on the
+        first page the names of attached files; nothing is read by OCR, and a page that shows more
+        than its text says why in ``unread``.
 
     Raises:
         PageError: Something cannot be read and ``on_skip`` is None; the classes below
