@@ -13,7 +13,7 @@ from langchain_core.documents import Document
 from metaembed_rag.adapters import open_image, page_fields
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.pages import Page, bounded
-from metaembed_rag.pages.reading import UNREAD
+from metaembed_rag.pages.reading import as_unread
 from metaembed_rag.store.records import check_metadata
 
 MAX_SIDE = 896
@@ -83,7 +83,9 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
     if picture:
         metadata.pop("mime_type", None)  # of the file that it was; kept pictures are JPEG
     from_ocr = bool(picture) and metadata.pop("text_from_ocr", False) is True
-    unread = metadata.pop("unread") if picture and metadata.get("unread") in UNREAD else ""
+    unread = as_unread(metadata.get("unread")) if picture else ""
+    if unread:
+        del metadata["unread"]
     settings, source, number = DOCUMENT, id, 1
     if isinstance(metadata.get("source"), str) and metadata["source"]:
         source = metadata.pop("source")

@@ -43,7 +43,7 @@ from metaembed_rag.errors import MetadataError
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.reading import UNREAD
+from metaembed_rag.pages.reading import as_unread
 from metaembed_rag.store.records import check_metadata
 
 logger = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ def node_to_page(node: BaseNode) -> Page:
         number=_page_number(node.metadata.get("page")),
         text=_text_to_encode(node),
         image=node_picture(node),
-        unread=unread if (unread := node.metadata.get("unread")) in UNREAD else "",
+        unread=as_unread(node.metadata.get("unread")),
         metadata={
             **flat,
             IS_NODE: True,
@@ -243,6 +243,8 @@ def _node_again(page: Page) -> BaseNode:
     text = page.text if page.text_from_ocr else data.get("text") or resource.get("text") or ""
     ours = {"image_path": page.image_path, "text": text}
     kept = {key: data[key] for key in PageNode.model_fields if key in data}
+    if page.text_from_ocr and as_unread(data["metadata"].get("unread")):
+        del data["metadata"]["unread"]
     metadata = _with_kept_picture(data["metadata"], page.image_path)
     picture_fields = dict.fromkeys(("image", "image_url", "image_mimetype", "text_embedding"))
     return PageNode.from_dict({**kept, **picture_fields, **ours, "metadata": metadata})

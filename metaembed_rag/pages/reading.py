@@ -37,6 +37,11 @@ def ocr_policy(ocr: bool | Ocr) -> Ocr:
     raise ModelError(f"ocr {ocr!r} is not one of {', '.join(get_args(Ocr))}")
 
 
+def as_unread(value: object) -> str:
+    """What metadata under ``unread`` say of a page; ``""`` where they are somebody's own."""
+    return value if isinstance(value, str) and value in UNREAD else ""
+
+
 def ocr_is_installed() -> bool:
     """Whether the extra ``ocr`` is there; nothing is loaded."""
     return all(importlib.util.find_spec(name) for name in ("rapidocr", "onnxruntime"))

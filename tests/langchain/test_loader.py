@@ -83,5 +83,8 @@ def test_fault_03_a_store_takes_the_policy(ocr, tmp_path):
 
 def test_metadata_of_others_that_are_called_unread_stay_theirs(ocr):
     store = text_store()
-    (id,) = store.add_documents([Document("a letter", metadata={"unread": 3})])
-    assert store.get_by_ids([id])[0].metadata["unread"] == 3
+    picture = str(ODD.parent / "img" / "rot180.png")
+    for theirs in (3, [1, 2], "by Anna"):
+        document = Document("a letter", metadata={"unread": theirs, "image_path": picture})
+        (id,) = store.add_documents([document])
+        assert store.get_by_ids([id])[0].metadata["unread"] == theirs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from llama_index.core.schema import Document
+from llama_index.core.schema import Document, TextNode
 
 from metaembed_rag.errors import ModelError
 from metaembed_rag.llama_index import MetaEmbedReader, MetaEmbedVectorStore
@@ -45,6 +45,16 @@ def test_fault_03_what_the_reader_did_not_read_the_store_reads(tmp_path):
     store.add([document])
     (node,) = store.get_nodes([document.id_])
     assert node.get_content() == f"{LINE}\n{READ}"
+    assert "unread" not in node.metadata
+
+
+def test_metadata_of_others_that_are_called_unread_stay_theirs(tmp_path):
+    encoder = FakeEncoder(dimension=16, modalities=["text"])
+    store = MetaEmbedVectorStore(where=str(tmp_path / "i"), encoder=encoder)
+    for theirs in (3, [1, 2], "by Anna"):
+        node = TextNode(text="a letter", metadata={"unread": theirs})
+        store.add([node])
+        assert store.get_nodes([node.node_id])[0].metadata["unread"] == theirs
 
 
 def test_the_policy_is_checked_and_serialised(tmp_path):
