@@ -20,13 +20,14 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, create_model
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import MissingExtraError, NothingToReadError, UnreadableFileError
+from metaembed_rag.errors import MissingExtraError, UnreadableFileError
 from metaembed_rag.hits import Hits
+from metaembed_rag.ingest import AddReport
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input, page_input
+from metaembed_rag.model.inputs import Input, read_page
 from metaembed_rag.opening import NamedModel, load_encoder, portable
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
-from metaembed_rag.pages import Page
+from metaembed_rag.pages import Ocr, Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
 from metaembed_rag.store.ocr_texts import ocr_text
 
@@ -181,25 +182,27 @@ def open_image(value: ImageLike) -> Image.Image:
 OCR_TEXTS = "ocr"
 """Folder of texts that were read, in that of a loader's pictures."""
 _BLANK = "."
-_READS_TEXT = frozenset({"text"})
 
 
-def with_text(page: Page, kept: Path) -> Page:
-    """The page as an index of a model that reads text has it: with the text of its picture where
-    it has none of its own.
+def with_text(page: Page, ocr: Ocr, kept: Path) -> Page:
+    """The page as an index of a model that reads text has it: with the text of its picture.
 
     Other stores refuse documents without text, or never find them. A page with nothing to read
     stays as it is; so does every page where OCR is not installed, which is logged once.
 
     Args:
         page: As it was loaded, with its picture in memory.
+        ocr: Which pictures are read; see :func:`metaembed_rag.model.inputs.read_page`.
         kept: Folder of texts that were read, so that no picture is read twice.
+
+    Raises:
+        MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
     try:
-        return page_input(page, "fused", _READS_TEXT, ocr=partial(ocr_text, cache_dir=kept))[0]
-    except NothingToReadError:
-        return page
+        return read_page(page, ocr, reader=partial(ocr_text, cache_dir=kept))
     except MissingExtraError as error:
+        if ocr == "always":
+            raise
         _warn_once(f"pictures are not read, so documents of pictures have no text: {error}")
         return page
 
@@ -209,13 +212,19 @@ def _warn_once(message: str) -> None:
     _log.warning(message)
 
 
+def log_notes(report: AddReport) -> None:
+    """Warn of pages that are stored without all that they show: frameworks hand on no report."""
+    for note in report.notes:
+        _log.warning("%s", note)
+
+
 def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
     """A page as the flat metadata of a framework's document.
 
     The page's own metadata, then ``page_id``, ``source``, ``page`` (counts from 1),
     ``content_hash`` and, where known, ``page_count``, ``image_path``, ``mime_type`` of the picture,
-    ``text_from_ocr`` and ``score``. One of the page's own that has such a name is renamed to
-    ``user_<name>``.
+    ``text_from_ocr``, ``unread`` and ``score``. One of the page's own that has such a name is
+    renamed to ``user_<name>``.
     """
     path = page.image_path
     ours: dict[str, Any] = {
@@ -227,6 +236,7 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
         "image_path": path,
         "mime_type": None if path is None else mimetypes.guess_type(path)[0],
         "text_from_ocr": page.text_from_ocr or None,
+        "unread": page.unread or None,
         SCORE: score,
     }
     theirs = {f"user_{key}" if key in ours else key: value for key, value in page.metadata.items()}

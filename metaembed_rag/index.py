@@ -24,6 +24,7 @@ from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, qu
 from metaembed_rag.opening import NamedModel, Opened, OpenSettings, open_parts, portable
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.reranking import encoded_as_stored, split_stored
 from metaembed_rag.search.calibration import Calibration, CalibrationFile, about_vectors
 from metaembed_rag.search.measuring import calibrated, sample_queries
@@ -150,7 +151,7 @@ class PageIndex:
         *,
         mode: Mode = "fused",
         batch_size: int = 64,
-        ocr: bool = True,
+        ocr: bool | Ocr = True,
         progress: Callable[[int], None] | None = None,
         show_progress: bool = False,
         lock_timeout: float = 0.0,
@@ -167,7 +168,12 @@ class PageIndex:
             mode: What of a page is encoded. Where a page lacks it, or the model cannot read it,
                 the rest of the page serves (OCR text for a picture); see :func:`page_input`.
             batch_size: Pages encoded at a time.
-            ocr: Read pictures by OCR where the model needs their text.
+            ocr: When pictures are read by OCR. ``"auto"`` (True): where the model needs their
+                text, where the picture says more than a short text layer (a scan below a fax
+                line), and where the text layer cannot be read. ``"always"``: every picture,
+                beside its text too (charts inside of pages, captions on photos). ``"never"``
+                (False). It applies to pages that are new or changed; what of a page could not be
+                read is in the report's ``notes``.
             progress: Called with the number of pages done after each batch.
             show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.
@@ -186,7 +192,7 @@ class PageIndex:
         *,
         mode: Mode = "fused",
         batch_size: int = 64,
-        ocr: bool = True,
+        ocr: bool | Ocr = True,
         progress: Callable[[int], None] | None = None,
         show_progress: bool = False,
         lock_timeout: float = 0.0,

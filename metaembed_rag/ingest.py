@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelError, PageError, StoreError
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Mode, page_inputs
+from metaembed_rag.model.inputs import Mode, page_inputs, unread_note, wants_ocr
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
+from metaembed_rag.pages.reading import Ocr, ocr_is_installed, ocr_policy
 from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
@@ -50,6 +51,8 @@ class AddReport:
         unchanged: Pages that were there already and were not encoded again.
         removed: Pages that their source no longer has.
         skipped: What could not be read, with the reason.
+        notes: What is missing of pages that are in the index, and why: OCR was to complete their
+            text and is off or not installed. They are tried again by the next run.
         ignored: Files inside folders that are of a kind that is not read.
         seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``, ``ocr``,
             ``encode``, ``store``.
@@ -60,6 +63,7 @@ class AddReport:
     unchanged: int = 0
     removed: int = 0
     skipped: list[PageError] = field(default_factory=list)
+    notes: list[PageError] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("load", "hash", "ocr", "encode", "store"), 0.0)
@@ -76,12 +80,12 @@ class AddOptions:
 
     Raises:
         StoreError: ``batch_size`` is under 1.
-        ModelError: There is no such mode.
+        ModelError: There is no such mode, or no such policy of OCR.
     """
 
     mode: Mode = "fused"
     batch_size: int = 64
-    ocr: bool = True
+    ocr: bool | Ocr = True
     progress: Callable[[int], None] | None = None
     show_progress: bool = False
     lock_timeout: float = 0.0
@@ -91,6 +95,7 @@ class AddOptions:
             raise StoreError(f"batch_size must be at least 1, not {self.batch_size}")
         if self.mode not in get_args(Mode):
             raise ModelError(f"mode {self.mode!r} is not one of {', '.join(get_args(Mode))}")
+        object.__setattr__(self, "ocr", ocr_policy(self.ocr))
 
 
 class Ingest:
@@ -277,7 +282,8 @@ class _AddRun:
             if page.page_count is not None and page.id == default_id(page.source, page.number):
                 self.page_counts[page.source] = page.page_count
             old = stored.get(page.id)
-            if old is None or (old.content_hash, old.mode) != (hashes[page.id], self.options.mode):
+            same = old and (old.content_hash, old.mode) == (hashes[page.id], self.options.mode)
+            if old is None or not same or self._can_be_completed(page, old):
                 changed.append(page)
             else:
                 self._keep(page, old)
@@ -318,11 +324,24 @@ class _AddRun:
         finally:
             self.report.seconds[what] += time.perf_counter() - start
 
+    def _is_incomplete(self, page: Page) -> bool:
+        """Whether a loaded page shows more than its text, and OCR is to read it."""
+        mode = self.options.mode
+        return page.unread != "" and wants_ocr(page, mode, self.index.encoder().modalities)
+
+    def _can_be_completed(self, page: Page, old: Record) -> bool:
+        """Whether a stored page was left unread, and can be read by OCR now."""
+        possible = self.options.ocr != "never" and ocr_is_installed()
+        return possible and old.may_be_unread and self._is_incomplete(page)
+
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest up to date where it differs or is lost."""
         name = old.page.image_path
         if name is not None and page.image is not None and not self.pictures.path(name).exists():
             self.pictures.save(page.image, page.id, old.content_hash)
+        incomplete = old.may_be_unread and self._is_incomplete(page)
+        if incomplete:
+            self.report.notes.append(unread_note(page, self.options.ocr))
         same = records.same_metadata(page.metadata, old.page.metadata)
         if same:
             self.report.unchanged += 1
@@ -332,7 +351,7 @@ class _AddRun:
             old.page,
             metadata=old.page.metadata if same else page.metadata,
             page_count=page.page_count,
-            source_digest=page.source_digest,
+            source_digest="" if incomplete else page.source_digest,
         )
         if new == old.page:
             return
@@ -350,11 +369,15 @@ class _AddRun:
             return
         for page in pages:
             records.check_metadata(page.metadata, page.id)
-        encoder, mode, skip = self.index.encoder(), self.options.mode, self.report.skipped.append
+        encoder, mode = self.index.encoder(), self.options.mode
+        to = {"on_skip": self.report.skipped.append, "on_note": self.report.notes.append}
         with self._timed("ocr"):
             readable, inputs = page_inputs(
-                pages, mode, encoder.modalities, ocr=self.options.ocr, on_skip=skip
+                pages, mode, encoder.modalities, ocr=self.options.ocr, **to
             )
+        # A file that gave an incomplete page is not taken for unchanged by the next run.
+        given = [(self._is_incomplete(page), page) for page in readable]
+        readable = [replace(page, source_digest="") if more else page for more, page in given]
         replaced = {page.id: stored[page.id] for page in pages if page.id in stored}
         unreadable = replaced.keys() - {page.id for page in readable}
         self._remove([id for id in replaced if id in unreadable])

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from chromadb.api.models.Collection import Collection
+from PIL import Image
 
 from metaembed_rag import ingest
-from metaembed_rag.errors import ModelError, StoreError
+from metaembed_rag.errors import MissingExtraError, ModelError, StoreError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.ingest import AddOptions
-from metaembed_rag.pages import Page
-from metaembed_rag.store import places
+from metaembed_rag.pages import Page, load_pages
+from metaembed_rag.store import places, records
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
@@ -291,3 +294,146 @@ def test_another_reader_in_between_leaves_one_row_a_page(tmp_path, monkeypatch):
 def test_options_that_make_no_sense_are_refused_when_they_are_said(options, error):
     with pytest.raises(error):
         AddOptions(**options)
+
+
+# -- what OCR completes --------------------------------------------------------------------------
+
+
+class FakeOcr:
+    """Reads every picture as the same text; can be taken away, as an extra is not installed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+        self.text, self.installed, self.read = text, True, 0
+        monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", self)
+        monkeypatch.setattr("metaembed_rag.ingest.ocr_is_installed", lambda: self.installed)
+
+    def __call__(self, image: object) -> str:
+        if not self.installed:
+            raise MissingExtraError("pip install 'metaembed-rag[ocr]'")
+        self.read += 1
+        return self.text
+
+
+LETTER = """Dear Madam, the pump in the cellar has failed again and the water stands as high as the
+second step. Please send somebody before the weekend, with a new gasket and the longer hose. The key
+is with the neighbour, who is at home in the mornings. Yours faithfully, Ottokar Zwiebel"""
+SCANNED = "scan_under_digital_header.pdf"
+
+
+@pytest.fixture
+def letter(monkeypatch) -> FakeOcr:
+    return FakeOcr(monkeypatch, LETTER)
+
+
+@pytest.fixture
+def text_index(tmp_path) -> PageIndex:
+    return PageIndex.open(tmp_path / "i", FakeEncoder(dimension=16, modalities=["text"]))
+
+
+def odd_files(folder: Path, *names: str) -> Path:
+    folder.mkdir()
+    for name in names:
+        shutil.copy(Path(__file__).parent / "fixtures" / "odd_files" / "pdf" / name, folder)
+    return folder
+
+
+def only(index: PageIndex) -> Page:
+    (page,) = index.get(index.ids())
+    return page
+
+
+def test_fault_03_a_scan_below_a_line_is_found_by_what_ocr_reads(text_index, letter, tmp_path):
+    folder = odd_files(tmp_path / "f", SCANNED)
+    assert text_index.sync(folder).notes == []
+    page = only(text_index)
+    assert page.text == f"ACME Ltd Case 2024-117 Page 1\n{LETTER}"
+    assert (page.text_from_ocr, page.unread) == (True, "")
+    (loaded,) = load_pages(folder)
+    assert page.content_hash() == loaded.content_hash()
+
+
+def test_fault_03_nothing_that_was_read_is_read_again(text_index, letter, tmp_path):
+    folder = odd_files(tmp_path / "f", SCANNED, "cipher_shifted.pdf", "cipher_no_map.pdf")
+    text_index.sync(folder)
+    for again in (text_index.sync(folder), text_index.add(load_pages(folder))):
+        assert (again.unchanged, again.updated) == (3, 0)
+    assert letter.read == 3
+
+
+def test_fault_03_without_ocr_the_report_says_so_until_it_is_there(text_index, letter, tmp_path):
+    folder, letter.installed = odd_files(tmp_path / "f", SCANNED), False
+    for report in (text_index.sync(folder), text_index.sync(folder)):
+        (note,) = report.notes
+        assert "only the short text" in note.reason and "pip install" in note.reason
+        assert report.skipped == []
+    assert only(text_index).text == "ACME Ltd Case 2024-117 Page 1"
+    letter.installed = True
+    assert text_index.sync(folder).updated == 1
+    assert LETTER in only(text_index).text
+    assert text_index.sync(folder).unchanged == 1
+
+
+@pytest.mark.parametrize("never", [False, "never"])
+def test_fault_03_ocr_that_is_off_reads_nothing_and_says_so(text_index, letter, tmp_path, never):
+    folder = odd_files(tmp_path / "f", SCANNED)
+    assert "OCR is off" in text_index.sync(folder, ocr=never).notes[0].reason
+    assert letter.read == 0
+
+
+def test_fault_03_an_index_from_before_is_completed_by_the_next_sync(text_index, letter, tmp_path):
+    folder = odd_files(tmp_path / "f", SCANNED)
+    (page,) = load_pages(folder)
+    text_index.add([replace(page, unread="", source_digest="of an older reader")])
+    record = {records.UNREAD: None}
+    text_index._store.update_metadata([page.id], [record])
+    assert text_index.sync(folder).updated == 1
+    assert LETTER in only(text_index).text
+
+
+def test_fault_03_a_model_that_sees_the_scan_needs_no_ocr(letter, tmp_path):
+    index = PageIndex.open(tmp_path / "i", FakeEncoder(dimension=16))
+    folder = odd_files(tmp_path / "f", SCANNED)
+    assert index.sync(folder).notes == []
+    assert (letter.read, only(index).unread) == (0, "scan")
+    assert index.sync(folder).unchanged == 1
+
+
+def test_fault_03_always_reads_pictures_beside_their_text_too(letter, tmp_path):
+    index = PageIndex.open(tmp_path / "i", FakeEncoder(dimension=16))
+    report = index.add([Page("a", text="A chart", image=Image.new("RGB", (9, 9)))], ocr="always")
+    assert report.notes == []
+    assert only(index).text == f"A chart\n{LETTER}"
+    assert index.add([Page("a", text="A chart", image=Image.new("RGB", (9, 9)))]).unchanged == 1
+
+
+def test_fault_03_always_without_ocr_is_an_error(letter, tmp_path):
+    letter.installed = False
+    index = PageIndex.open(tmp_path / "i", FakeEncoder(dimension=16))
+    with pytest.raises(MissingExtraError, match="pip install"):
+        index.add([Page("a", text="A chart", image=Image.new("RGB", (9, 9)))], ocr="always")
+
+
+@pytest.mark.parametrize("name", ["cipher_shifted.pdf", "cipher_no_map.pdf"])
+@pytest.mark.parametrize("modalities", [["text"], ["text", "image", "fused"]])
+def test_fault_04_an_unreadable_text_layer_is_replaced(letter, tmp_path, name, modalities):
+    index = PageIndex.open(tmp_path / "i", FakeEncoder(dimension=16, modalities=modalities))
+    report = index.sync(odd_files(tmp_path / "f", name))
+    assert (report.added, report.notes) == (1, [])
+    assert only(index).text == LETTER
+
+
+def test_fault_04_without_ocr_rubbish_is_not_stored_in_silence(text_index, letter, tmp_path):
+    letter.installed = False
+    report = text_index.sync(odd_files(tmp_path / "f", "cipher_shifted.pdf", "cipher_no_map.pdf"))
+    assert [Path(e.source).name for e in report.skipped] == ["cipher_no_map.pdf#1"]
+    assert "stands for no characters" in report.skipped[0].reason
+    assert [Path(e.source).name for e in report.notes] == ["cipher_shifted.pdf#1"]
+    assert "may be a cipher" in report.notes[0].reason
+
+
+def test_fault_04_what_ocr_confirms_is_kept_and_not_looked_at_again(text_index, letter):
+    page = Page("a", text=LETTER, image=Image.new("RGB", (9, 9)), unread="cipher")
+    for _ in range(2):
+        text_index.add([page])
+    stored = only(text_index)
+    assert (stored.text, stored.text_from_ocr, letter.read) == (LETTER, False, 1)

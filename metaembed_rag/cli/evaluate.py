@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from metaembed_rag.cli.options import add_budget, add_encoding, load_encoder, positive
+from metaembed_rag.cli.options import add_budget, add_encoding, load_encoder, ocr_of, positive
 from metaembed_rag.cli.output import answer, say, table
 
 SUMMARY = "measure a model on a BEIR set"
@@ -35,7 +35,7 @@ def run(given: argparse.Namespace) -> int:
         budgets=given.budget or None,
         limit=given.limit,
         batch_size=given.batch_size,
-        ocr=not given.no_ocr,
+        ocr=ocr_of(given),
         show_progress=not given.quiet,
         cache_dir=given.cache,
         hybrid=given.hybrid,

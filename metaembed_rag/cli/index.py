@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaembed_rag.cli.options import add_encoding, add_place, limit, load_encoder, positive
+from metaembed_rag.cli.options import add_encoding, add_place, limit, load_encoder, ocr_of, positive
 from metaembed_rag.cli.output import answer, say
 from metaembed_rag.errors import PageError
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="values stored a vector, where the model was trained for it (default: all)",
     )
-    parser.add_argument("--password", help="for encrypted PDFs")
+    parser.add_argument("--password", help="for those PDFs that need one")
     parser.add_argument(
         "--max-page-seconds",
         type=limit,
@@ -69,7 +69,7 @@ def run(given: argparse.Namespace) -> int:
             given.paths,
             mode=given.mode,
             batch_size=given.batch_size,
-            ocr=not given.no_ocr,
+            ocr=ocr_of(given),
             progress=bar.update,
             password=given.password,
             limits=_limits(given),
@@ -117,6 +117,7 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
         **{name: info[name] for name in ("index", "model", "pages")},
         **{name: getattr(report, name) for name in counts},
         "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
+        "notes": [{"source": e.source, "reason": e.reason} for e in report.notes],
         "ignored": [path.as_posix() for path in report.ignored],
         "seconds": {key: round(value, 3) for key, value in report.seconds.items()},
     }
@@ -126,6 +127,10 @@ def _list_skipped(report: AddReport) -> None:
     if report.ignored:
         kinds = sorted({path.suffix.lower() or "(no suffix)" for path in report.ignored})
         say(f"{len(report.ignored)} files of other kinds were left out: {', '.join(kinds)}")
+    if report.notes:
+        say(f"{len(report.notes)} are in the index, but not with all that they show:")
+        for note in report.notes:
+            say(f"  {note}")
     if report.skipped:
         say(f"{len(report.skipped)} could not be read (a damaged file keeps the pages it had):")
         for error in report.skipped:

@@ -14,6 +14,7 @@ from metaembed_rag.errors import BudgetError
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
     from metaembed_rag.model.base import Encoder
+    from metaembed_rag.pages.reading import Ocr
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +81,13 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         default="fused",
         help="what of a page is encoded: picture and text, the picture, or the text",
     )
-    parser.add_argument("--no-ocr", action="store_true", help="do not read pictures by OCR")
+    parser.add_argument(
+        "--ocr",
+        choices=("always", "auto", "never"),
+        default="auto",
+        help="read pictures by OCR: always, where text is missing or unreadable (default), never",
+    )
+    parser.add_argument("--no-ocr", action="store_true", help="the same as --ocr never")
     parser.add_argument("--batch-size", type=positive, default=64, help="pages at a time")
 
 
@@ -127,6 +134,12 @@ def _over_0(text: str, most: float, what: str) -> float:
         if 0 < float(text) <= most:
             return float(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+
+
+def ocr_of(given: argparse.Namespace) -> Ocr:
+    """When pictures are read by OCR: ``--ocr``, or never by ``--no-ocr``."""
+    policy: Ocr = "never" if given.no_ocr else given.ocr
+    return policy
 
 
 def open_index(given: argparse.Namespace) -> PageIndex:

@@ -16,6 +16,7 @@ from metaembed_rag.errors import ModelError, PageError
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.reading import Ocr, ocr_policy
 from metaembed_rag.store.ocr_texts import ocr_text
 
 _T = TypeVar("_T")
@@ -47,12 +48,13 @@ class ReadingOptions(TypedDict, total=False):
 
     Attributes:
         mode: What of a page is encoded, as in an index: ``fused`` (default), ``image``, ``text``.
-        ocr: Read pictures by OCR where the model reads none (the default; 1 to 3 seconds each).
+        ocr: When pictures are read by OCR, 1 to 3 seconds each, as in an index: ``auto`` (True, the
+            default) where the model reads none, ``always``, or ``never`` (False).
         cache_dir: Keep OCR texts in this folder, so that a second run does not read again.
     """
 
     mode: Mode
-    ocr: bool
+    ocr: bool | Ocr
     cache_dir: str | PathLike[str] | None
 
 
@@ -71,7 +73,7 @@ class PageReader:
     encoder: Encoder
     _: KW_ONLY
     mode: Mode = "fused"
-    ocr: bool = True
+    ocr: bool | Ocr = True
     cache_dir: str | PathLike[str] | None = None
     read_ids: list[str] = field(default_factory=list, init=False)
     """Ids of the pages that were yielded, in their order."""
@@ -83,14 +85,15 @@ class PageReader:
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise ModelError(f"mode {self.mode!r} is not one of {', '.join(get_args(Mode))}")
+        self.ocr = ocr_policy(self.ocr)
 
     def read(self, pages: Iterable[Page]) -> Iterator[Input]:
         """Yield the encoder's input of each page that can be read, lazily."""
         modalities = self.encoder.modalities
-        ocr = self.ocr and functools.partial(ocr_text, cache_dir=self.cache_dir)
+        reader = functools.partial(ocr_text, cache_dir=self.cache_dir)
         for page in pages:
             try:
-                page, value = page_input(page, self.mode, modalities, ocr=ocr)
+                page, value = page_input(page, self.mode, modalities, ocr=self.ocr, reader=reader)
             except PageError as error:
                 self.skipped.append(error)
                 continue

@@ -13,6 +13,7 @@ from langchain_core.documents import Document
 from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, SCORE, open_image, page_fields
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.pages import Page, bounded
+from metaembed_rag.pages.reading import as_unread
 from metaembed_rag.store.records import check_metadata
 
 MAX_SIDE = 896
@@ -90,6 +91,8 @@ def _document_fields(page: Page, score: float | None) -> dict[str, Any]:
         metadata.setdefault("content_hash", page.content_hash())
     if page.text_from_ocr:
         metadata["text_from_ocr"] = True
+    if page.unread:
+        metadata["unread"] = page.unread
     if score is not None:
         if SCORE in metadata:
             metadata[f"user_{SCORE}"] = metadata[SCORE]
@@ -118,6 +121,9 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
     if picture:
         metadata.pop("mime_type", None)  # of the file that it was; kept pictures are JPEG
     from_ocr = bool(picture) and metadata.pop("text_from_ocr", False) is True
+    unread = as_unread(metadata.get("unread")) if picture else ""
+    if unread:
+        del metadata["unread"]
     settings, source, number = DOCUMENT, id, 1
     if isinstance(metadata.get("source"), str) and metadata["source"]:
         source = metadata.pop("source")
@@ -136,6 +142,7 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
         id=id,
         settings=settings,
         text_from_ocr=from_ocr,
+        unread=unread,
     )
 
 

@@ -12,7 +12,8 @@ from langchain_core.documents import Document
 from metaembed_rag.adapters import OCR_TEXTS, with_text
 from metaembed_rag.errors import PageError
 from metaembed_rag.langchain.documents import MAX_SIDE, page_to_document
-from metaembed_rag.pages import KINDS, Limits, Page, load_pages
+from metaembed_rag.pages import KINDS, Limits, Ocr, Page, load_pages
+from metaembed_rag.pages.reading import ocr_policy
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
@@ -29,13 +30,13 @@ class MetaEmbedLoader(BaseLoader):
         paths: Files and folders, as for :func:`metaembed_rag.load_pages`.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
-        password: For encrypted PDFs.
+        password: For those PDFs that need one.
         max_side: Longest side of a drawn page in pixels.
         pictures: Folder of the drawn pages and of what OCR read; one in the user's cache folder by
             default.
-        ocr: Give pictures without text the text that OCR reads on them, 1 to 3 seconds each the
-            first time: other stores refuse documents without any. Models that read pictures
-            themselves need none. A picture without text on it is a document without text.
+        ocr: ``auto`` (True) gives the text on pictures without text, on scans below a short text
+            and of text layers that cannot be read, 1 to 3 seconds each; ``always`` of every
+            picture, ``never`` (False) of none. What was not read is ``unread`` in the metadata.
         limits: Sizes above which a file is refused, and the memory and time that a page may take.
 
     Attributes:
@@ -52,14 +53,14 @@ class MetaEmbedLoader(BaseLoader):
         max_side: int = MAX_SIDE,
         pictures: str | Path | None = None,
         limits: Limits | None = None,
-        ocr: bool = True,
+        ocr: bool | Ocr = True,
     ) -> None:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.on_skip = on_skip
         self.password = password
         self.max_side = max_side
         self.limits = limits or Limits()
-        self.ocr = ocr
+        self.ocr: Ocr = ocr_policy(ocr)
         self._pictures = PictureFolder(
             user_folder("pictures", "langchain_loader") if pictures is None else Path(pictures)
         )
@@ -82,8 +83,7 @@ class MetaEmbedLoader(BaseLoader):
             limits=self.limits,
         )
         for page in pages:
-            if self.ocr:
-                page = with_text(page, self._pictures.folder / OCR_TEXTS)
+            page = with_text(page, self.ocr, self._pictures.folder / OCR_TEXTS)
             yield page_to_document(self._with_path(page))
 
     def _skip(self, error: PageError) -> None:

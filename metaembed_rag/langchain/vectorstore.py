@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
-from metaembed_rag.adapters import in_search_thread
+from metaembed_rag.adapters import in_search_thread, log_notes
 from metaembed_rag.errors import ModelError, PageError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
@@ -36,7 +36,8 @@ from metaembed_rag.langchain.searching import (
 )
 from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.options import check_keywords
-from metaembed_rag.pages import Page
+from metaembed_rag.pages import Ocr, Page
+from metaembed_rag.pages.reading import ocr_policy
 
 _RETRIEVER_KEYWORDS = ("k", *KEYWORDS, "score_threshold", "fetch_k", "lambda_mult")
 
@@ -61,6 +62,7 @@ class MetaEmbedVectorStore(VectorStore):
     Args:
         index: The pages; also one that was filled by other means.
         mode: What of a document is encoded; see :meth:`metaembed_rag.PageIndex.add`.
+        ocr: When pictures are read by OCR; see there. What stays unread is logged as a warning.
         max_side: Longest side of a picture in pixels; larger ones are scaled down.
         on_skip: Called with the error of each document that has nothing to encode or whose
             picture cannot be opened, and the rest goes on; without it, the rest is stored and the
@@ -74,12 +76,14 @@ class MetaEmbedVectorStore(VectorStore):
         index: PageIndex,
         *,
         mode: Mode = "fused",
+        ocr: bool | Ocr = True,
         max_side: int = MAX_SIDE,
         on_skip: Callable[[PageError], None] | None = None,
         **options: Any,
     ) -> None:
         self.index = index
         self.mode: Mode = mode
+        self.ocr: Ocr = ocr_policy(ocr)
         self.max_side = max_side
         self.on_skip = on_skip
         self.options = options_of(options)
@@ -122,7 +126,8 @@ class MetaEmbedVectorStore(VectorStore):
         chosen = document_ids(documents, ids)
         failed: dict[str, PageError] = {}
         pages = self._pages(documents, chosen, failed)
-        report = self.index.add(pages, mode=self.mode, batch_size=batch_size)
+        report = self.index.add(pages, mode=self.mode, batch_size=batch_size, ocr=self.ocr)
+        log_notes(report)
         failed |= {error.source: error for error in report.skipped}
         self._report(list(failed.values()), len(documents))
         return [id for id in chosen if id not in failed]

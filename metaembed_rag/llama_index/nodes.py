@@ -43,12 +43,14 @@ from metaembed_rag.errors import MetadataError
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.reading import as_unread
 from metaembed_rag.store.records import check_metadata
 
 logger = logging.getLogger(__name__)
 
 NOT_FOR_MODELS = [
-    *("score", PAGE_ID, "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr")
+    *("score", PAGE_ID, "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr"),
+    "unread",
 ]
 """Metadata that programs need and that would only distract an LLM or an embedding."""
 
@@ -258,6 +260,7 @@ def node_to_page(node: BaseNode) -> Page:
         number=_page_number(node.metadata.get("page")),
         text=_text_to_encode(node),
         image=node_picture(node),
+        unread=as_unread(node.metadata.get("unread")),
         metadata={
             **flat,
             IS_NODE: True,
@@ -294,9 +297,11 @@ def _node_again(page: Page) -> BaseNode:
         return metadata_dict_to_node({"_node_content": content, "_node_type": name})
     data = json.loads(content)
     resource = data.get("text_resource") or {}
-    text = data.get("text") or resource.get("text") or (page.text if page.text_from_ocr else "")
+    text = page.text if page.text_from_ocr else data.get("text") or resource.get("text") or ""
     ours = {"image_path": page.image_path, "text": text}
     kept = {key: data[key] for key in PageNode.model_fields if key in data}
+    if page.text_from_ocr and as_unread(data["metadata"].get("unread")):
+        del data["metadata"]["unread"]
     metadata = _with_kept_picture(data["metadata"], page.image_path)
     picture_fields = dict.fromkeys(("image", "image_url", "image_mimetype", "text_embedding"))
     return PageNode.from_dict({**kept, **picture_fields, **ours, "metadata": metadata})

@@ -16,7 +16,8 @@ from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
 from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.model.inputs import Mode
-from metaembed_rag.pages import Limits, Page, load_pages
+from metaembed_rag.pages import Limits, Ocr, Page, load_pages
+from metaembed_rag.pages.reading import ocr_policy
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
@@ -42,22 +43,22 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
         pictures: Folder for page pictures and for what OCR read; in the user's cache folder by
             default.
         max_side: Longest side of a picture in pixels.
-        password: For encrypted PDFs.
+        password: For those PDFs that need one.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
         limits: Sizes above which a file is refused, and the memory and time that a page may take.
-        ocr: Give pictures without text the text that OCR reads on them, 1 to 3 seconds each the
-            first time: other stores find nothing by a document without any. Models that read
-            pictures themselves need none. A picture without text on it is a document without text.
+        ocr: ``auto`` (True) gives the text on pictures without text, on scans below a short text
+            and of text layers that cannot be read, 1 to 3 seconds each; ``always`` of every
+            picture, ``never`` (False) of none. What was not read is ``unread`` in the metadata.
 
     Raises:
-        ModelError: ``mode`` is none of these.
+        ModelError: ``mode`` or ``ocr`` is none of these.
     """
 
     mode: str = Field(default="fused", description="Text and picture, or one of them.")
     pictures: str | None = Field(default=None, description="Folder for page pictures.")
     max_side: int = Field(default=896, description="Longest side of a picture in pixels.")
-    ocr: bool = Field(default=True, description="Read pictures that have no text.")
+    ocr: str = Field(default="auto", description="When pictures are read by OCR.")
     _password: str | None = PrivateAttr(default=None)
     _on_skip: Callable[[PageError], None] | None = PrivateAttr(default=None)
     _limits: Limits = PrivateAttr(default_factory=Limits)
@@ -71,7 +72,7 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
         password: str | None = None,
         on_skip: Callable[[PageError], None] | None = None,
         limits: Limits | None = None,
-        ocr: bool = True,
+        ocr: bool | Ocr = True,
         **options: Any,
     ) -> None:
         if mode not in get_args(Mode):
@@ -80,7 +81,7 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
             "mode": mode,
             "pictures": None if pictures is None else str(pictures),
             "max_side": max_side,
-            "ocr": ocr,
+            "ocr": ocr_policy(ocr),
         }
         super().__init__(**options)
         self._password = password
@@ -134,8 +135,9 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
             limits=self._limits,
         )
         for page in pages:
-            if self.ocr and self.mode != "image":
-                page = with_text(page, folder.folder / OCR_TEXTS)
+            if self.mode != "image":
+                kept = folder.folder / OCR_TEXTS
+                page = with_text(page, ocr_policy(self.ocr), kept)  # type: ignore[arg-type]
             yield self._with_picture(page, folder)
 
     def _with_picture(self, page: Page, folder: PictureFolder) -> Page:

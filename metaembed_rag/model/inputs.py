@@ -7,7 +7,7 @@ reads (:func:`page_input`, :func:`query_input`), and the encoder reads it as an 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from PIL import Image
@@ -20,7 +20,9 @@ from metaembed_rag.errors import (
     PageError,
 )
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.page import SCAN
 from metaembed_rag.pages.pictures import to_rgb
+from metaembed_rag.pages.reading import UNREAD, Ocr, completed, ocr_policy
 
 Mode = Literal["fused", "image", "text"]
 """What of a page is encoded: picture and text in one input, the picture, or the text."""
@@ -30,10 +32,16 @@ Reader = Callable[[Page], str]
 """What reads the text of a page's picture."""
 
 _KEYS = frozenset({"text", "image"})
+_OCR_HELP = "pip install 'metaembed-rag[ocr]' and index it again"
 
 
 def page_input(
-    page: Page, mode: Mode, modalities: frozenset[str], *, ocr: bool | Reader = True
+    page: Page,
+    mode: Mode,
+    modalities: frozenset[str],
+    *,
+    ocr: bool | Ocr | Reader = True,
+    reader: Reader | None = None,
 ) -> tuple[Page, Input]:
     """What an encoder of these modalities is given of a page.
 
@@ -41,15 +49,29 @@ def page_input(
     missing is made up for: a page without a picture is encoded by its text, a page without text
     by its picture, and so is every page with one in ``fused`` mode where the model reads pictures
     but not both together (ColPali); and where the model cannot read pictures, or ``text`` was
-    asked of a page that has none, the picture is read by OCR, or by the function ``ocr``, whose
-    own errors pass. In ``image`` mode the text layer is never encoded while there is a picture.
+    asked of a page that has none, the picture is read by OCR. In ``image`` mode the text layer is
+    never encoded while there is a picture. A page whose text is not all that it shows
+    (``page.unread``) is read by OCR first, where that is wanted (:func:`wants_ocr`) and possible.
+
+    Args:
+        page: Any page.
+        mode: What of it is encoded.
+        modalities: What the model reads.
+        ocr: ``"always"``, ``"auto"`` or ``"never"``, as :data:`.Ocr` explains; True is ``auto``,
+            False is ``never``, and a function is ``auto`` with this ``reader``.
+        reader: Reads the text of a page's picture in place of OCR; its own errors pass.
 
     Returns:
-        The page, with the OCR text where it had none, and the encoder's input.
+        The page, with what OCR read, and the encoder's input. The page is still ``unread`` where
+        OCR is off or not installed.
 
     Raises:
         NothingToReadError: There is nothing to encode; the reason says what would help.
+        MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
+    look = _Look("auto", ocr) if callable(ocr) else _Look(ocr_policy(ocr), reader)
+    if look.policy != "never" and wants_ocr(page, mode, modalities, look.policy):
+        page = look.complete(page)
     text = page.text.strip()
     image = page.load_image() if mode != "text" or not text else None
     if image is None:
@@ -62,8 +84,38 @@ def page_input(
         return page, page.text
     if mode != "text" and "image" in modalities:
         return page, image
-    read = _read_by_ocr(page, image, ocr)
-    return (page, read) if text else (replace(page, text=read, text_from_ocr=True), read)
+    read = look.text(page)
+    return (page, read) if text else (completed(page, read), read)
+
+
+def wants_ocr(page: Page, mode: Mode, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
+    """Whether OCR is to complete the text that a page has.
+
+    ``auto`` reads what is in doubt always, and a scan below a short text where its text is what
+    is encoded: a model that reads pictures sees the scan. Pages without any text are not meant.
+    """
+    if page.image is None and page.image_path is None:
+        return False
+    if ocr == "always":
+        return True
+    if page.unread == SCAN:
+        return mode == "text" or "image" not in modalities
+    return page.unread != ""
+
+
+def read_page(page: Page, ocr: bool | Ocr = "auto", reader: Reader | None = None) -> Page:
+    """The page with the text that OCR reads, for whoever wants text whatever the model.
+
+    ``auto`` reads the pictures of pages without text and of those that are ``unread``, ``always``
+    every picture. A page stays as it is where nothing is found, and in ``auto`` where OCR is not
+    installed. A ``reader`` is as for :func:`page_input`.
+
+    Raises:
+        MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
+    """
+    policy = ocr_policy(ocr)
+    is_wanted = policy == "always" or page.unread or not page.text.strip()
+    return _Look(policy, reader).complete(page) if policy != "never" and is_wanted else page
 
 
 def page_inputs(
@@ -71,12 +123,20 @@ def page_inputs(
     mode: Mode,
     modalities: frozenset[str],
     *,
-    ocr: bool = True,
+    ocr: bool | Ocr = True,
     on_skip: Callable[[PageError], None] | None,
+    on_note: Callable[[PageError], None] | None = None,
 ) -> tuple[list[Page], list[Input]]:
     """Those pages that can be read, with what the encoder is given; see :func:`page_input`.
 
-    ``on_skip`` is called with the error of each other page; without it the error is raised.
+    Args:
+        pages: Any pages.
+        mode: What of them is encoded.
+        modalities: What the model reads.
+        ocr: As for :func:`page_input`.
+        on_skip: Called with the error of each page that cannot be read; without it the error is
+            raised.
+        on_note: Called with what is missing of each page that can be read in part.
     """
     readable: list[Page] = []
     inputs: list[Input] = []
@@ -90,7 +150,15 @@ def page_inputs(
         else:
             readable.append(page)
             inputs.append(value)
+            if on_note is not None and page.unread and wants_ocr(page, mode, modalities):
+                on_note(unread_note(page, ocr))
     return readable, inputs
+
+
+def unread_note(page: Page, ocr: bool | Ocr) -> PageError:
+    """What is missing of a page that could not be read by OCR, and what would help."""
+    help = "OCR is off" if ocr_policy(ocr) == "never" else f"to have it read by OCR, {_OCR_HELP}"
+    return PageError(page.id, f"{UNREAD[page.unread]}; {help}")
 
 
 def query_input(query: Input, modalities: frozenset[str]) -> Input:
@@ -105,7 +173,7 @@ def query_input(query: Input, modalities: frozenset[str]) -> Input:
     if image is None or "image" in modalities:
         return query
     try:
-        read = _read_by_ocr(Page(source="the query's picture"), image, ocr=True)
+        read = _Look("auto").text(Page(source="the query's picture", image=image))
     except NothingToReadError as error:
         if text.strip():
             return str(text)
@@ -149,24 +217,55 @@ def _parts(value: Input | None) -> tuple[Any, Any]:
     return ("", value) if isinstance(value, Image.Image) else (value, None)
 
 
-def _read_by_ocr(page: Page, image: Image.Image, ocr: bool | Reader) -> str:
-    if not ocr:
-        raise NothingToReadError(page.id, "the page is a picture without text, and OCR is off")
-    text = ocr(page) if callable(ocr) else _read_text(page, image)
-    if not text.strip():
-        raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
-    return text
+@dataclass
+class _Look:
+    """One page's picture, read at most once."""
+
+    policy: Ocr
+    reader: Reader | None = None
+    read: str | None = None
+
+    def complete(self, page: Page) -> Page:
+        """The page with what is on its picture, where that can be read."""
+        try:
+            return completed(page, self._once(page))
+        except MissingExtraError:
+            if self.policy == "always" or self.reader is not None:
+                raise
+            return page
+
+    def text(self, page: Page) -> str:
+        """The text of the picture.
+
+        Raises:
+            NothingToReadError: There is none, OCR is off, or not installed.
+        """
+        what = UNREAD.get(page.unread, "the page is a picture without text")
+        if self.policy == "never":
+            raise NothingToReadError(page.id, f"{what}, and OCR is off")
+        try:
+            text = self._once(page)
+        except MissingExtraError as error:
+            if self.reader is not None:
+                raise
+            raise NothingToReadError(
+                page.id, f"the model reads text only and {what}; {error}"
+            ) from error
+        if not text.strip():
+            raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
+        return text
+
+    def _once(self, page: Page) -> str:
+        if self.read is None:
+            self.read = _read_text(page) if self.reader is None else self.reader(page)
+        return self.read
 
 
-def _read_text(page: Page, image: Image.Image) -> str:
+def _read_text(page: Page) -> str:
     from metaembed_rag.pages.ocr import read_text
 
-    try:
-        return read_text(image)
-    except MissingExtraError as error:
-        raise NothingToReadError(
-            page.id, f"the model reads text only and the page is a picture; {error}"
-        ) from error
+    image = page.load_image()
+    return "" if image is None else read_text(image)
 
 
 @dataclass(frozen=True)

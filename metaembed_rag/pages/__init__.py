@@ -5,26 +5,34 @@
     page.py     Page, the value that travels through the package
     folders.py  which files there are below the given paths
     load.py     load_pages: files -> pages, lazily, with every failure reported
-    pdf.py      PDF -> pages (text layer, outline, labels, picture), by pypdfium2
+    pdf.py      PDF -> pages (text, outline, labels, picture), by pypdfium2
     pdf_client.py, pdf_worker.py   the same, in a process whose memory and time are limited
     workers.py, frames.py          such processes, and what is said to them and by them
+    pdf_fields.py   form fields, notes, stamps, signatures and attached files of a PDF
+    pdf_xfa.py  values of forms that are made of XML
+    pdf_pictures.py how much of a page of a PDF is drawn and not written
+    legibility.py   whether a text layer can be read, in any language
+    reading.py  what a page shows beyond its text, and OCR's text beside its own
     images.py   PNG, JPEG, WebP, TIFF -> pages
     texts.py    text and Markdown -> pages of about 1,800 characters
     pictures.py any Pillow image -> RGB of a bounded size
     ocr.py      the text of a picture, by rapidocr, for models that read text only
 
 Reading PDFs is pypdfium2's alone: on 87 pages of Debian's LaTeX manuals its text layer took 2.2 ms
-a page where pypdf took 18 ms, and pypdf raised an error on the twelfth file.
+a page where pypdf took 18 ms, and pypdf raised an error on the twelfth file. Forms and notes are
+its part, too: it answers a damaged one with nothing, and knows what fields inherit.
 """
 
 from metaembed_rag.pages.folders import KINDS, list_files
 from metaembed_rag.pages.load import Limits, file_digest, load_pages, page_texts
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.pictures import bounded
+from metaembed_rag.pages.reading import Ocr
 
 __all__ = [
     "KINDS",
     "Limits",
+    "Ocr",
     "Page",
     "bounded",
     "file_digest",

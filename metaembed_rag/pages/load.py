@@ -16,7 +16,7 @@ from metaembed_rag.pages.page import DIGEST_BYTES, Page
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
 from metaembed_rag.pages.workers import WorkLimits
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Part of every file digest: raise it when a reader changes what it makes of the same bytes."""
 
 _MOST_SECONDS = 1_000_000
@@ -86,12 +86,15 @@ def load_pages(
         on_ignore: Called with each file inside a folder that is of a kind that is not read. Only
             a file of such a kind that is named itself is an error.
         skip: Called with a file's source and `file_digest`; True leaves the file out, unread.
-        password: For encrypted PDFs.
+        password: For those PDFs that need one; the others are read without it.
         max_side: Longest side of a page's picture in pixels.
         limits: Sizes above which a file is refused.
 
     Yields:
-        Pages in order. A page without text and picture content is yielded too.
+        Pages in order. A page without text and picture content is yielded too. The text of a page
+        of a PDF is its text layer, then what visible fields, notes and stamps say, and on the
+        first page the names of attached files; nothing is read by OCR, and a page that shows more
+        than its text says why in ``unread``.
 
     Raises:
         PageError: Something cannot be read and ``on_skip`` is None; the classes below

@@ -17,6 +17,11 @@ from metaembed_rag.pages.pictures import open_picture, to_rgb
 DIGEST_BYTES = 16
 """Length of every hash here: 128 bits, so that two different pages never meet by chance."""
 
+SCAN, UNDECODABLE, CIPHER = "scan", "undecodable", "cipher"
+"""What `Page.unread` can be: pictures or outlines of letters cover the page and its text is short;
+the text layer stands for no characters, and what could not be read was left out; the text layer may
+be a cipher."""
+
 
 def default_id(source: str, number: int) -> str:
     """The id of a page that was given none."""
@@ -38,10 +43,16 @@ class Page:
         page_count: Pages of the source, when it was loaded from a file.
         image_path: Where a kept picture is, on pages that come back from an index.
         settings: How the page was made (``"pdf:896"``); part of the content hash.
-        text_from_ocr: The text was read from the picture, so it is no content of its own.
+        text_from_ocr: The text, or all of it beyond `text_layer`, was read from the picture, so it
+            is no content of its own.
         source_digest: `file_digest` of the file that the page is from; ``""`` when there is none.
         image_hash: `picture_hash` of the picture, on pages that come back from an index without
             it, so that their content hash is that of the page as it was loaded.
+        text_layer: The text that the page had before OCR completed it; ``""`` when it had none,
+            or when OCR read nothing.
+        unread: Why the text is not all that the page shows: ``"scan"``, ``"undecodable"`` or
+            ``"cipher"``; ``""`` when nothing is known to be missing, and once OCR has read it.
+        doubtful: Characters at the start of the text that may be a cipher; 0 for all of them.
 
     Raises:
         PageError: No source, or a number below 1.
@@ -59,6 +70,9 @@ class Page:
     text_from_ocr: bool = False
     source_digest: str = ""
     image_hash: str = ""
+    text_layer: str = ""
+    unread: str = ""
+    doubtful: int = 0
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -82,7 +96,7 @@ class Page:
         Returns:
             32 hexadecimal digits (BLAKE2b).
         """
-        text = "" if self.text_from_ocr else self.text
+        text = self.text_layer if self.text_from_ocr else self.text
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         for part in (self.settings, text, self.picture_hash() if picture is None else picture):
             data = part.encode("utf-8", "surrogatepass")

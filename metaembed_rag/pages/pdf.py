@@ -1,4 +1,8 @@
-"""PDF -> pages: text layer, outline, labels, metadata and picture, all by pypdfium2.
+"""PDF -> pages: text, outline, labels, metadata and picture, all by pypdfium2.
+
+The text of a page is its text layer, then what stands in form fields, notes and stamps, and on the
+first page the names of attached files. A page that shows more than its text says is marked as
+unread: it is a scan below a line of text, or its text layer cannot be read.
 
 PDFium is not thread-safe, so every call into it happens under one lock of this process. The lock
 is re-entrant because a document that is garbage-collected closes itself, perhaps inside a call.
@@ -13,7 +17,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -27,7 +31,11 @@ from metaembed_rag.errors import (
     PageError,
     UnreadableFileError,
 )
-from metaembed_rag.pages.page import Page
+from metaembed_rag.pages.legibility import decodable_lines, is_undecodable, looks_enciphered
+from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
+from metaembed_rag.pages.pdf_fields import annotation_texts, attachment_names, draw_into_page
+from metaembed_rag.pages.pdf_pictures import outline_count, picture_share
+from metaembed_rag.pages.pdf_xfa import xfa_values
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,6 +46,12 @@ _FAILURES = (pdfium.PdfiumError, OSError, ValueError, ArithmeticError, MemoryErr
 _MAX_OUTLINE = 50_000
 _MAX_ASPECT = 100
 _MAX_SCALE = 4.0  # 288 dpi: enlarging a stamp to a full page would invent pixels
+_SHORT_TEXT = 300
+"""Characters: a fax line, a Bates number and a footer have less, a page of text has more."""
+_SCANNED_SHARE = 0.5
+"""Of a page's area below pictures, from which a short text is not all that it says."""
+_OUTLINES = 100
+"""Shapes with which it is not, either: some twenty words as outlines."""
 _FIELDS = ("Title", "Author", "Subject", "Keywords")
 
 
@@ -46,6 +60,25 @@ class _Heading:
     index: int  # of the page, from 0
     level: int
     title: str
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What PDFium gives of a page.
+
+    Attributes:
+        image: RGB.
+        text: The text layer, as it is.
+        beside: What fields and stamps show, their values, and notes.
+        is_drawn: Whether the page shows more than its text layer, which is short.
+        label: Its number as the document writes it.
+    """
+
+    image: Image.Image
+    text: str
+    beside: list[str]
+    is_drawn: bool
+    label: str
 
 
 _index = attrgetter("index")
@@ -75,25 +108,24 @@ def read_pdf(
             count = _count(document, source, max_pages)
             shared = _document_metadata(document)
             outline = _outline(document)
+            on_first = xfa_values(document) + attachment_names(document)
         opened(count)
         for index in range(first - 1, count):
             try:
-                with PDFIUM_LOCK, _opened(document, index, source) as page:
-                    image = _render(page, max_side, f"{source}#{index + 1}")
-                    text = _text(page)
-                    label = one_line(document.get_page_label(index))
+                with PDFIUM_LOCK:
+                    shown = _shown(document, index, source, max_side)
             except PageError as error:
                 yield error
                 continue
-            own = {"label": label, "section": section_of(outline, index)}
-            yield Page(
+            own = {"label": shown.label, "section": section_of(outline, index)}
+            page = Page(
                 source=source,
                 number=index + 1,
-                text=text,
-                image=image,
+                image=shown.image,
                 metadata=shared | {name: value for name, value in own.items() if value},
                 page_count=count,
             )
+            yield _with_text(page, shown, on_first if index == 0 else [])
 
 
 def read_texts(
@@ -107,7 +139,7 @@ def read_texts(
     with _document(data, source, None) as document:
         for number in choose(len(document)):
             with PDFIUM_LOCK, _opened(document, number - 1, source) as page:
-                text = _text(page)
+                text = clean_text(_raw_text(page))
             yield number, text
 
 
@@ -123,7 +155,7 @@ def _document(data: bytes, source: str, password: str | None) -> Iterator[pdfium
     """A document, closed afterwards; between opening and closing it the lock is free."""
     try:
         with PDFIUM_LOCK:
-            document = pdfium.PdfDocument(data, password=password)
+            document = _open(data, password)
             document.init_forms()  # otherwise the values in form fields are not drawn
     except _FAILURES as error:
         if getattr(error, "err_code", None) == _PASSWORD_ERROR:
@@ -139,6 +171,19 @@ def _document(data: bytes, source: str, password: str | None) -> Iterator[pdfium
     finally:
         with PDFIUM_LOCK:
             document.close()
+
+
+def _open(data: bytes, password: str | None) -> pdfium.PdfDocument:
+    """A document; the password is used where it is needed.
+
+    PDFium refuses an encrypted file that everybody may read when it is given a wrong password.
+    """
+    try:
+        return pdfium.PdfDocument(data)
+    except pdfium.PdfiumError as error:
+        if not password or error.err_code != _PASSWORD_ERROR:
+            raise
+    return pdfium.PdfDocument(data, password=password)
 
 
 def _count(document: pdfium.PdfDocument, source: str, max_pages: int) -> int:
@@ -204,12 +249,75 @@ def _opened(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[p
         ) from error
 
 
-def _text(page: pdfium.PdfPage) -> str:
+def _raw_text(page: pdfium.PdfPage) -> str:
     textpage = page.get_textpage()
     try:
-        return clean_text(textpage.get_text_bounded())
+        return str(textpage.get_text_bounded())
     finally:
         textpage.close()
+
+
+def _drawn_text(document: pdfium.PdfDocument, index: int, before: str) -> str:
+    """What fields and stamps show, once :func:`draw_into_page` has made it text of the page."""
+    try:
+        with _opened(document, index, "") as page:
+            text = _raw_text(page)
+    except PageError:
+        return ""  # the page itself was read before
+    if text.startswith(before):
+        return text[len(before) :]
+    known = set(before.splitlines())
+    return "\n".join(line for line in text.splitlines() if line not in known)
+
+
+def _is_drawn(page: pdfium.PdfPage) -> bool:
+    """Whether a page is a scan, or letters that were turned into outlines."""
+    return picture_share(page) >= _SCANNED_SHARE or outline_count(page) >= _OUTLINES
+
+
+def _shown(document: pdfium.PdfDocument, index: int, source: str, max_side: int) -> _Shown:
+    """Draw a page, then read it: what its annotations show is made text of the page at last."""
+    with _opened(document, index, source) as page:
+        image = _render(page, max_side, f"{source}#{index + 1}")
+        label = one_line(document.get_page_label(index))
+        raw = _raw_text(page)
+        is_drawn = len(raw) < _SHORT_TEXT and _is_drawn(page)
+        beside = annotation_texts(page)
+        is_changed = draw_into_page(page)
+    drawn = _drawn_text(document, index, raw) if is_changed else ""
+    return _Shown(image, raw, [drawn, *beside], is_drawn, label)
+
+
+def _with_text(page: Page, shown: _Shown, beside: list[str]) -> Page:
+    """The page with its text layer and what is written beside it, and what is unread of it.
+
+    Args:
+        page: Without text.
+        shown: What PDFium gives of it.
+        beside: More texts; what the page says already is left out.
+    """
+    raw, unread = shown.text, ""
+    if is_undecodable(raw):
+        raw, unread = decodable_lines(raw), UNDECODABLE
+    layer = clean_text(raw)
+    others = map(clean_text, [*shown.beside, *beside])
+    text = "\n".join(filter(None, [layer, *_unsaid(layer, others)]))
+    if not unread and looks_enciphered(layer):
+        unread = CIPHER
+    elif not unread and text and (shown.is_drawn or not layer):
+        unread = SCAN
+    doubtful = len(layer) if unread == CIPHER else 0
+    return replace(page, text=text, unread=unread, doubtful=doubtful)
+
+
+def _unsaid(text: str, others: Iterable[str]) -> Iterator[str]:
+    """Those of ``others`` whose words do not stand in the text, or in one before, in a row."""
+    said = f" {' '.join(text.split())} "
+    for other in others:
+        words = " ".join(other.split())
+        if words and f" {words} " not in said:
+            said += f"{words} "
+            yield other
 
 
 def _render(page: pdfium.PdfPage, max_side: int, name: str) -> Image.Image:

@@ -20,6 +20,7 @@ HASH, DIGEST, MODE = _OURS + "hash", _OURS + "digest", _OURS + "mode"
 SETTINGS, COUNT, OCR = _OURS + "settings", _OURS + "page_count", _OURS + "ocr"
 STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
 IMAGE_HASH = _OURS + "image_hash"
+TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 
 _LONGEST_LIST = 1_000
 """Chroma 1.5.9 accepts lists of 6,000 and more values and then cannot read its collection."""
@@ -38,6 +39,7 @@ class Record:
         mode: What of the page was encoded: ``fused``, ``image`` or ``text``.
         stamp: Of the request that wrote it; ``""`` from before there were stamps.
         written: When, by the writer's clock, in seconds; 0 from before that was noted.
+        looked_at: Whether it is known what of the page is unread; not from before that was noted.
     """
 
     page: Page
@@ -46,6 +48,12 @@ class Record:
     mode: str
     stamp: str = ""
     written: int = 0
+    looked_at: bool = True
+
+    @property
+    def may_be_unread(self) -> bool:
+        """Whether OCR has not completed the page, or the record is from before it could."""
+        return not self.looked_at or self.page.unread != ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,8 @@ def to_metadata(record: Record) -> dict[str, Any]:
         SETTINGS: page.settings,
         OCR: page.text_from_ocr,
         IMAGE_HASH: page.picture_hash(),
+        TEXT_LAYER: page.text_layer or None,
+        UNREAD: page.unread if record.looked_at else None,
         VECTORS: record.payload,
         IMAGE: page.image_path,
         COUNT: page.page_count,
@@ -110,9 +120,12 @@ def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
         source_digest=metadata[DIGEST],
         text_from_ocr=metadata[OCR],
         image_hash=metadata[IMAGE_HASH],
+        text_layer=metadata.get(TEXT_LAYER, ""),
+        unread=metadata.get(UNREAD, ""),
     )
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
-    return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request)
+    looked_at = UNREAD in metadata
+    return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request, looked_at)
 
 
 def new_stamp(count: int) -> str:

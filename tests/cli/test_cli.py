@@ -362,3 +362,41 @@ def test_hybrid_search_shows_both_scores(index, run):
     assert (
         "budget (16,64), with BM25, 3 of 3" in run("search", "x", "--index", index, "--hybrid")[0]
     )
+
+
+SCANNED = Path(__file__).parents[1] / "fixtures/odd_files/pdf/scan_under_digital_header.pdf"
+
+
+@pytest.fixture
+def text_model(monkeypatch):
+    encoder = FakeEncoder(modalities=["text"])
+    monkeypatch.setattr(FakeLoader, "from_pretrained", lambda self, name, *, device=None: encoder)
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "the boiler")
+
+
+@pytest.mark.parametrize("options", [["--ocr", "never"], ["--no-ocr"]])
+def test_fault_03_a_scan_that_is_not_read_is_listed_and_is_no_failure(
+    tmp_path, run, text_model, options
+):
+    out, err = run("index", SCANNED, "--index", tmp_path / "i", "--json", *options)
+    (note,) = json.loads(out)["notes"]
+    assert Path(note["source"]).name == "scan_under_digital_header.pdf#1"
+    assert "OCR is off" in note["reason"]
+    assert "1 are in the index, but not with all that they show" in err
+
+
+@pytest.mark.parametrize("options", [[], ["--ocr", "auto"], ["--ocr", "always"]])
+def test_fault_03_a_scan_is_read_from_the_command_line(tmp_path, run, text_model, options):
+    out, _ = run("index", SCANNED, "--index", tmp_path / "i", "--json", *options)
+    assert json.loads(out)["notes"] == []
+    found = json.loads(run("search", "boiler", "--index", tmp_path / "i", "--json")[0])
+    assert found["hits"][0]["text"] == "ACME Ltd Case 2024-117 Page 1\nthe boiler"
+
+
+def test_fault_18_a_password_for_a_folder_is_used_where_it_is_needed(tmp_path, run, text_model):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("owneronly_AES-256.pdf", "owneronly_RC4-128.pdf"):
+        (folder / name).write_bytes((SCANNED.parent / name).read_bytes())
+    out, _ = run("index", folder, "--index", tmp_path / "i", "--json", "--password", "sesame")
+    assert json.loads(out)["added"] == 2

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
 
+import pypdfium2 as pdfium
 import pytest
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen import canvas
 
 from metaembed_rag.errors import (
     EncryptedFileError,
@@ -15,14 +19,20 @@ from metaembed_rag.errors import (
 )
 from metaembed_rag.pages import Limits, Page, load_pages, page_texts
 from metaembed_rag.pages.pdf import clean_text
+from metaembed_rag.pages.pdf_pictures import picture_share
 from tests.support.files import (
     encrypt,
     make_pdf,
     pdf_bytes,
+    picture,
+    tiled_scan,
+    with_annotations,
     with_broken_page,
     with_roman_labels,
     without_pages,
 )
+
+ODD = Path(__file__).parents[1] / "fixtures" / "odd_files" / "pdf"
 
 
 def load(tmp_path: Path, data: bytes, **options: object) -> list[Page]:
@@ -192,3 +202,109 @@ def test_texts_alone_are_read_of_the_pages_chosen() -> None:
 )
 def test_text_is_cleaned(given: str, cleaned: str) -> None:
     assert clean_text(given) == cleaned
+
+
+@pytest.mark.parametrize("name", ["owneronly_AES-256.pdf", "owneronly_RC4-128.pdf"])
+def test_fault_18_a_password_for_a_folder_does_not_refuse_files_that_need_none(name: str) -> None:
+    (page,) = load_pages(ODD / name, password="another")
+    assert page.text.startswith("Lorem ipsum")
+
+
+def test_fault_18_one_password_opens_the_files_that_need_it(tmp_path: Path) -> None:
+    (tmp_path / "locked.pdf").write_bytes(encrypt(pdf_bytes(["secret"]), "sesame"))
+    (tmp_path / "open.pdf").write_bytes(encrypt(pdf_bytes(["for all"]), ""))
+    (tmp_path / "plain.pdf").write_bytes(pdf_bytes(["plain"]))
+    texts = [page.text for page in load_pages(tmp_path, password="sesame")]
+    assert texts == ["secret", "for all", "plain"]
+
+
+def test_fault_18_a_password_may_have_letters_beyond_ascii(tmp_path: Path) -> None:
+    (page,) = load(tmp_path, encrypt(pdf_bytes(["secret"]), "Schlüssel"), password="Schlüssel")
+    assert page.text == "secret"
+
+
+def test_fault_03_a_scan_below_a_line_of_text_is_marked_as_unread() -> None:
+    (page,) = load_pages(ODD / "scan_under_digital_header.pdf")
+    assert (page.text, page.unread) == ("ACME Ltd Case 2024-117 Page 1", "scan")
+
+
+@pytest.mark.parametrize(
+    ("data", "unread"),
+    [
+        (tiled_scan("fax line", across=1, down=1), "scan"),
+        (tiled_scan("fax line", across=1, down=40), "scan"),
+        (tiled_scan("fax line", across=4, down=4, share=0.6), "scan"),
+        (tiled_scan("a figure", share=0.4), ""),
+        (tiled_scan("four words a line\n" * 20), ""),
+        (tiled_scan(""), ""),  # a page without any text is read by OCR anyway
+        (pdf_bytes(["a short last page"]), ""),
+    ],
+    ids=["one picture", "strips", "tiles", "figure", "picture of a long text", "no text", "short"],
+)
+def test_fault_03_pictures_that_cover_a_page_below_a_short_text(
+    tmp_path: Path, data: bytes, unread: str
+) -> None:
+    assert load(tmp_path, data)[0].unread == unread
+
+
+def test_fault_03_letters_that_became_outlines_below_a_short_text_are_unread(
+    tmp_path: Path,
+) -> None:
+    for shapes, unread in ((150, "scan"), (20, "")):
+        buffer = io.BytesIO()
+        pdf = canvas.Canvas(buffer, pagesize=(300, 400), invariant=True)
+        for number in range(shapes):
+            letter = pdf.beginPath()
+            letter.circle(20 + 10 * (number % 25), 200 + 12 * (number // 25), 4)
+            letter.circle(20 + 10 * (number % 25), 200 + 12 * (number // 25), 3)
+            pdf.drawPath(letter, fill=1)
+        pdf.drawString(30, 380, "page 7")
+        pdf.save()
+        (page,) = load(tmp_path, buffer.getvalue())
+        assert (page.text, page.unread) == ("page 7", unread)
+
+
+def test_fault_03_pictures_inside_of_a_form_object_count_where_they_are_drawn() -> None:
+    small, whole = (turned_form(scale) for scale in (0.5, 1.0))
+    assert share_of(small) == pytest.approx(0.25, abs=0.02)
+    assert share_of(whole) == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "unread", "text"),
+    [("cipher_no_map.pdf", "undecodable", ""), ("cipher_shifted.pdf", "cipher", "Xli fsmpiv")],
+)
+def test_fault_04_text_layers_that_cannot_be_read_are_marked(
+    name: str, unread: str, text: str
+) -> None:
+    (page,) = load_pages(ODD / name)
+    assert page.unread == unread
+    assert page.text.startswith(text) if text else page.text == ""
+
+
+def test_fault_04_notes_beside_an_unreadable_text_layer_are_kept(tmp_path: Path) -> None:
+    note = {"/Subtype": "/Text", "/Contents": "urgent"}
+    for name in ("cipher_no_map.pdf", "cipher_shifted.pdf"):
+        (page,) = load(tmp_path, with_annotations((ODD / name).read_bytes(), note))
+        assert page.text.split("\n")[-1] == "urgent"
+        assert page.text[page.doubtful :].strip() == "urgent"
+
+
+def turned_form(scale: float) -> bytes:
+    """A page with a form object, moved and scaled, that holds one picture."""
+    buffer = io.BytesIO()
+    pdf = canvas.Canvas(buffer, pagesize=(300, 400), invariant=True)
+    pdf.beginForm("whole", 0, 0, 300, 400)
+    pdf.drawImage(ImageReader(picture("grey")), 0, 0, 300, 400)
+    pdf.endForm()
+    pdf.translate(300, 400)
+    pdf.rotate(180)
+    pdf.scale(scale, scale)
+    pdf.doForm("whole")
+    pdf.save()
+    return buffer.getvalue()
+
+
+def share_of(data: bytes) -> float:
+    with pdfium.PdfDocument(data) as document:
+        return picture_share(document[0])

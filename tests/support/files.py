@@ -8,7 +8,17 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from pypdf import PdfReader, PdfWriter
-from pypdf.generic import NameObject, NumberObject
+from pypdf.generic import (
+    ArrayObject,
+    DictionaryObject,
+    NameObject,
+    NullObject,
+    NumberObject,
+    PdfObject,
+    StreamObject,
+    TextStringObject,
+)
+from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen import canvas
 
 Outline = Sequence[tuple[str, int, int]]
@@ -104,3 +114,75 @@ def _written(writer: PdfWriter) -> bytes:
     buffer = io.BytesIO()
     writer.write(buffer)
     return buffer.getvalue()
+
+
+def with_annotations(data: bytes, *annotations: dict[str, object], form: bool = True) -> bytes:
+    """The PDF with annotations on its first page; those that are form fields join its form.
+
+    Values are given as Python's: ``"/Name"`` becomes a name, other texts strings, lists arrays, a
+    bytes object under ``"/AP"`` the content stream of the appearance.
+    """
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(data)))
+    added = ArrayObject([writer._add_object(_annotation(writer, one)) for one in annotations])
+    writer.pages[0][NameObject("/Annots")] = added
+    if form:
+        fields = ArrayObject(one for one in added if "/FT" in one.get_object())
+        writer.root_object[NameObject("/AcroForm")] = DictionaryObject(
+            {NameObject("/Fields"): fields, NameObject("/DR"): _fonts()}
+        )
+    return _written(writer)
+
+
+def tiled_scan(header: str, across: int = 2, down: int = 3, share: float = 1.0) -> bytes:
+    """A page below tiles of one grey picture, with digital text over them."""
+    buffer = io.BytesIO()
+    pdf = canvas.Canvas(buffer, pagesize=(300, 400), invariant=True)
+    tile = ImageReader(picture("lightgrey"))
+    width, height = 300 / across, 400 * share / down
+    for column in range(across):
+        for row in range(down):
+            pdf.drawImage(tile, column * width, row * height, width, height)
+    for row, line in enumerate(header.split("\n")):
+        pdf.drawString(10, 385 - 15 * row, line)
+    pdf.save()
+    return buffer.getvalue()
+
+
+def _annotation(writer: PdfWriter, given: dict[str, object]) -> DictionaryObject:
+    values = {"/Type": "/Annot", "/Rect": [20, 20, 280, 60], **given}
+    made = DictionaryObject({NameObject(key): _pdf_value(v) for key, v in values.items()})
+    if isinstance(given.get("/AP"), bytes):
+        stream = StreamObject()
+        stream.set_data(given["/AP"])  # type: ignore[arg-type]
+        stream[NameObject("/Subtype")] = NameObject("/Form")
+        stream[NameObject("/BBox")] = ArrayObject(map(NumberObject, (0, 0, 260, 40)))
+        stream[NameObject("/Resources")] = _fonts()
+        drawn = DictionaryObject({NameObject("/N"): writer._add_object(stream)})
+        made[NameObject("/AP")] = drawn
+    return made
+
+
+def _fonts() -> DictionaryObject:
+    font = {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}
+    made = DictionaryObject({NameObject(key): NameObject(value) for key, value in font.items()})
+    return DictionaryObject(
+        {
+            NameObject("/Font"): DictionaryObject(
+                {NameObject("/F1"): made, NameObject("/Helv"): made}
+            )
+        }
+    )
+
+
+def _pdf_value(value: object) -> PdfObject:
+    if isinstance(value, PdfObject):
+        return value
+    if isinstance(value, dict):
+        return DictionaryObject({NameObject(k): _pdf_value(v) for k, v in value.items()})
+    if isinstance(value, list):
+        return ArrayObject(map(_pdf_value, value))
+    if isinstance(value, int):
+        return NumberObject(value)
+    if isinstance(value, str) and value.startswith("/"):
+        return NameObject(value)
+    return NullObject() if isinstance(value, bytes) else TextStringObject(value)

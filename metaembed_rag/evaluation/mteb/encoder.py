@@ -27,6 +27,7 @@ from metaembed_rag.evaluation.reading import PageReader, chunks, encode_queries
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.progress import tqdm
 from metaembed_rag.vectors.maxsim import maxsim_batch
 
@@ -47,7 +48,8 @@ class MTEBEncoder:
         encoder: The model.
         budget: Without one, that of ``METAEMBED_BUDGET``, or else all vectors that there are.
         mode: What of a page is encoded; see :func:`metaembed_rag.model.inputs.page_input`.
-        ocr: Read pictures by OCR where the model reads none.
+        ocr: When pictures are read by OCR: ``auto`` (True) where the model reads none, ``always``,
+            ``never`` (False).
         cache_dir: Keep OCR texts in this folder.
         about: Fields of mteb's ``ModelMeta`` that only you know: ``license``, ``languages``,
             ``training_datasets``, ``release_date``, ``reference``, ... They replace ours.
@@ -66,7 +68,7 @@ class MTEBEncoder:
         *,
         budget: BudgetLike | None = None,
         mode: Mode = "fused",
-        ocr: bool = True,
+        ocr: bool | Ocr = True,
         cache_dir: str | PathLike[str] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:

@@ -35,6 +35,7 @@ from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.opening import OpenSettings
 from metaembed_rag.options import HybridLike
+from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.progress import tqdm
 
 
@@ -77,7 +78,7 @@ class MTEBIndex:
         budget: BudgetLike | None = None,
         candidates: int = 200,
         mode: Mode = "fused",
-        ocr: bool = True,
+        ocr: bool | Ocr = True,
         folder: str | PathLike[str] | None = None,
         about: Mapping[str, Any] | None = None,
         **options: Unpack[IndexOptions],

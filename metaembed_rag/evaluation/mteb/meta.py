@@ -11,6 +11,7 @@ from mteb.models.model_meta import ModelMeta
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.model.base import Encoder
+from metaembed_rag.pages.reading import ocr_policy
 
 
 def choose_budget(asked: BudgetLike | None, encoder: Encoder) -> RetrievalBudget:
@@ -36,7 +37,7 @@ def model_meta(
         choices: What else results depend on; part of the identity under which mteb keeps them.
         about: Fields that replace ours.
     """
-    reads_images = "image" in encoder.modalities or choices["ocr"]
+    reads_images = "image" in encoder.modalities or ocr_policy(choices["ocr"]) != "never"
     known = {
         "name": _public_name(encoder.name),
         "revision": encoder.fingerprint,

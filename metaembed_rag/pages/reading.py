@@ -1,0 +1,90 @@
+"""What a page says beyond its text: which pages OCR is to read, and its text beside theirs."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from typing import Literal, get_args
+
+from metaembed_rag.errors import ModelError
+from metaembed_rag.pages.legibility import agrees, runs, squeezed
+from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
+
+Ocr = Literal["always", "auto", "never"]
+"""When OCR reads a page's picture: ``always``, beside a text too; ``auto``, where the model needs
+its text and the page has none, or less than it shows (`Page.unread`); ``never``."""
+
+_LONG = 500  # letters and digits
+
+UNREAD = {
+    SCAN: "the page is a picture, and only the short text beside it is in the index",
+    UNDECODABLE: "its text layer stands for no characters, and is left out",
+    CIPHER: "its text layer may be a cipher: it has no words of any language",
+}
+"""What each value of `Page.unread` means for the page, in a sentence."""
+
+
+def ocr_policy(ocr: bool | Ocr) -> Ocr:
+    """The policy that an option ``ocr`` names: True is ``auto``, False is ``never``.
+
+    Raises:
+        ModelError: There is no such policy.
+    """
+    if isinstance(ocr, bool):
+        return "auto" if ocr else "never"
+    if ocr in get_args(Ocr):
+        return ocr
+    raise ModelError(f"ocr {ocr!r} is not one of {', '.join(get_args(Ocr))}")
+
+
+def as_unread(value: object) -> str:
+    """What metadata under ``unread`` say of a page; ``""`` where they are somebody's own."""
+    return value if isinstance(value, str) and value in UNREAD else ""
+
+
+def ocr_is_installed() -> bool:
+    """Whether the extra ``ocr`` is there; nothing is loaded."""
+    return all(importlib.util.find_spec(name) for name in ("rapidocr", "onnxruntime"))
+
+
+def completed(page: Page, read: str) -> Page:
+    """The page with what OCR read of its picture, nothing said twice.
+
+    A text that OCR confirms is kept as it is. A cipher is replaced; of other texts nothing is
+    lost: they come first, then the lines that OCR found beside them.
+
+    Args:
+        page: Its text may be short, in doubt or empty.
+        read: The text of its picture; may be empty.
+    """
+    known = page.text
+    if page.unread == CIPHER:
+        doubtful = page.doubtful or len(known)
+        if agrees(known[:doubtful], read):
+            return replace(page, unread="", doubtful=0)
+        known = known[doubtful:].strip()
+    text = merged(known, read)
+    if text == page.text:
+        return replace(page, unread="", doubtful=0)
+    layer = page.text_layer if page.text_from_ocr else page.text
+    return replace(page, text=text, text_from_ocr=True, text_layer=layer, unread="", doubtful=0)
+
+
+def merged(text: str, read: str) -> str:
+    """A text, and below it the lines of another reading of the same page that it does not have.
+
+    A line is taken as said already when half of its runs of letters and digits are in the text:
+    OCR misreads a letter here and there. A long text has most runs of three by chance.
+    """
+    if not text.strip():
+        return read
+    plain = squeezed(text)
+    length = 3 if len(plain) < _LONG else 5
+    known = runs(text, length)
+    new = [line for line in read.split("\n") if not _is_said(line, plain, known, length)]
+    return "\n".join([text, *new]) if any(map(str.strip, new)) else text
+
+
+def _is_said(line: str, plain: str, known: set[str], length: int) -> bool:
+    own = runs(line, length)
+    return len(own & known) >= 0.5 * len(own) if own else squeezed(line) in plain

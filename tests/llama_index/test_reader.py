@@ -1,0 +1,64 @@
+"""What the reader reads by OCR, and what a store does with what it did not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from llama_index.core.schema import Document, TextNode
+
+from metaembed_rag.errors import ModelError
+from metaembed_rag.llama_index import MetaEmbedReader, MetaEmbedVectorStore
+from metaembed_rag.testing import FakeEncoder
+
+ODD = Path(__file__).parents[1] / "fixtures" / "odd_files" / "pdf"
+SCANNED, CIPHER = ODD / "scan_under_digital_header.pdf", ODD / "cipher_shifted.pdf"
+LINE = "ACME Ltd Case 2024-117 Page 1"
+READ = "what OCR reads of this page, which is enough to be compared with a cipher"
+
+
+@pytest.fixture(autouse=True)
+def ocr(monkeypatch):
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: READ)
+
+
+def load(path: Path, tmp_path: Path, **options: object) -> Document:
+    (document,) = MetaEmbedReader(pictures=tmp_path / "kept", **options).load_data(path)
+    return document
+
+
+def test_fault_03_the_reader_gives_the_text_of_a_scan_below_a_line(tmp_path):
+    document = load(SCANNED, tmp_path)
+    assert document.text == f"{LINE}\n{READ}"
+    assert document.metadata["text_from_ocr"] is True
+
+
+def test_fault_04_the_reader_gives_what_a_cipher_says(tmp_path):
+    assert load(CIPHER, tmp_path).text == READ
+
+
+def test_fault_03_what_the_reader_did_not_read_the_store_reads(tmp_path):
+    document = load(SCANNED, tmp_path, ocr="never")
+    assert (document.text, document.metadata["unread"]) == (LINE, "scan")
+    encoder = FakeEncoder(dimension=16, modalities=["text"])
+    store = MetaEmbedVectorStore(where=str(tmp_path / "i"), encoder=encoder)
+    store.add([document])
+    (node,) = store.get_nodes([document.id_])
+    assert node.get_content() == f"{LINE}\n{READ}"
+    assert "unread" not in node.metadata
+
+
+def test_metadata_of_others_that_are_called_unread_stay_theirs(tmp_path):
+    encoder = FakeEncoder(dimension=16, modalities=["text"])
+    store = MetaEmbedVectorStore(where=str(tmp_path / "i"), encoder=encoder)
+    for theirs in (3, [1, 2], "by Anna"):
+        node = TextNode(text="a letter", metadata={"unread": theirs})
+        store.add([node])
+        assert store.get_nodes([node.node_id])[0].metadata["unread"] == theirs
+
+
+def test_the_policy_is_checked_and_serialised(tmp_path):
+    with pytest.raises(ModelError, match="always, auto, never"):
+        MetaEmbedReader(ocr="sometimes")
+    reader = MetaEmbedReader(ocr=False, pictures=tmp_path)
+    assert MetaEmbedReader.from_dict(reader.to_dict()).ocr == "never"

@@ -1,0 +1,95 @@
+"""Whether a text layer can be read."""
+
+from __future__ import annotations
+
+import pytest
+
+from metaembed_rag.pages.legibility import agrees, decodable_lines, is_undecodable, looks_enciphered
+
+ENGLISH = """The boiler must be drained before the pressure valve is replaced. Annual maintenance
+costs rose because two pumps failed. Spare gaskets are kept in cabinet seven next to the compressor
+room. The night shift reads the flow meter every two hours and signs the log."""
+GERMAN = """Der Kessel muss vor dem Austausch des Druckventils entleert werden. Die jährlichen
+Wartungskosten stiegen, weil zwei Pumpen ausfielen. Ersatzdichtungen liegen in Schrank sieben neben
+dem Kompressorraum. Die Nachtschicht liest den Durchflussmesser alle zwei Stunden ab."""
+POLISH = """Wszyscy ludzie rodzą się wolni i równi pod względem swej godności i swych praw. Są oni
+obdarzeni rozumem i sumieniem i powinni postępować wobec innych w duchu braterstwa. Każdy człowiek
+posiada wszystkie prawa i wolności bez względu na jakiekolwiek różnice rasy, koloru, płci."""
+CZECH = """Všichni lidé rodí se svobodní a sobě rovní co do důstojnosti a práv. Jsou nadáni rozumem
+a svědomím a mají spolu jednat v duchu bratrství. Každý má všechna práva a všechny svobody stanovené
+touto deklarací bez jakéhokoli rozlišování, zejména podle rasy, barvy, pohlaví, jazyka."""
+FINNISH = """Kaikki ihmiset syntyvät vapaina ja tasavertaisina arvoltaan ja oikeuksiltaan. Heille on
+annettu järki ja omatunto, ja heidän on toimittava toisiaan kohtaan veljeyden hengessä. Jokainen on
+oikeutettu kaikkiin tässä julistuksessa esitettyihin oikeuksiin ja vapauksiin."""
+VIETNAMESE = """Tất cả mọi người sinh ra đều được tự do và bình đẳng về nhân phẩm và quyền lợi. Mọi
+con người đều được tạo hóa ban cho lý trí và lương tâm và cần phải đối xử với nhau trong tình bằng
+hữu. Mọi người đều được hưởng tất cả những quyền tự do ghi trong bản tuyên ngôn này."""
+RUSSIAN = """Все люди рождаются свободными и равными в своем достоинстве и правах. HTTP, XML, TLS,
+RFC, PDF, SQL, XSLT, HTML, CSS, SSH, DNS, SMTP, FTP, NTP, DHCP, TCP, UDP, LDAP, NFS, SMB, MPLS, VPN
+Они наделены разумом и совестью и должны поступать в отношении друг друга в духе братства."""
+NUMBERS = "\n".join(f"{n}.{n + 3} {n * 7919:,} {n * 31:05d} -{n}.5 % +{n}e-3" for n in range(99))
+CODE = """def merged(text: str, read: str) -> str:
+    plain, runs = squeezed(text), grams(text)
+    new = [line for line in read.split("\\n") if not is_said(line, plain, runs)]
+    for number, value in enumerate(sorted(new, key=len, reverse=True)):
+        stream.write(struct.pack("<q", number)); printf("%s %d", value, sizeof(buffer));
+    return "\\n".join([text, *new]) if any(map(str.strip, new)) else text"""
+PARTS = "\n".join(
+    f"{n:03d} HX-{n * 37} bracket steel M{n} washer zinc {n} pcs DIN {n + 900}" for n in range(60)
+)
+FORMULAS = (
+    "∑ᵢ xᵢ² + ∫₀¹ f(t) dt = √(α² + β²) ≤ ‖A‖ · ‖B‖, ∀ε > 0 ∃δ: |x − y| < δ ⇒ |f(x)| < ε\n" * 9
+)
+CONTENTS = "\n".join(f"{n} Chapter {'. ' * 60}{n * 3}" for n in range(1, 30))
+
+
+def shifted(text: str, by: int) -> str:
+    return "".join(chr(ord(char) + by) if char.isalpha() and char < "z" else char for char in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ENGLISH, GERMAN, POLISH, CZECH, FINNISH, VIETNAMESE, RUSSIAN, NUMBERS, CODE, PARTS,
+        FORMULAS, CONTENTS, "", "a short line",
+    ],
+)  # fmt: skip
+def test_fault_04_a_readable_text_is_not_in_doubt(text: str) -> None:
+    assert not is_undecodable(text)
+    assert not looks_enciphered(text)
+
+
+@pytest.mark.parametrize("by", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("text", [ENGLISH, GERMAN, POLISH, CZECH, FINNISH])
+def test_fault_04_letters_that_stand_for_others_are_a_cipher(text: str, by: int) -> None:
+    assert looks_enciphered(shifted(text, by))
+
+
+def test_fault_04_glyph_numbers_read_as_letters_are_a_cipher() -> None:
+    assert looks_enciphered(shifted(ENGLISH, -29))
+
+
+def test_fault_04_letters_that_became_punctuation_are_a_cipher() -> None:
+    table = {ord(char): "!\"#$%&'()*+,-./:;<=>?@[]^_"[n] for n, char in enumerate(LETTERS)}
+    assert looks_enciphered(2 * ENGLISH.lower().translate(table))
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.mark.parametrize("char", ["\x05", "\x93", "\ufffd", "\uf0b7"])
+def test_fault_04_characters_that_are_none_make_a_text_undecodable(char: str) -> None:
+    assert is_undecodable(f"a word and {char * 9}")
+    assert not is_undecodable(f"{char} a point of a list with enough words beside it")
+    assert decodable_lines(f"Heading\n{char}{char} body\nfooter") == "Heading\nfooter"
+
+
+def test_hyphens_at_the_ends_of_lines_are_characters() -> None:
+    assert not is_undecodable("sus\x02pen\x02ded hy\ufffephens\r\n" * 9)
+
+
+def test_fault_04_a_text_that_ocr_confirms_is_not_replaced() -> None:
+    misread = ENGLISH.replace("pressure", "pres5ure").replace("rn", "m").replace(" ", "")
+    assert agrees(ENGLISH, misread)
+    assert not agrees(shifted(ENGLISH, 4), ENGLISH)
+    assert agrees(shifted(ENGLISH, 4), "a word")  # too little to tell

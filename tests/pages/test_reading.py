@@ -1,0 +1,89 @@
+"""What a page says beyond its text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metaembed_rag.errors import ModelError
+from metaembed_rag.pages import Page, load_pages
+from metaembed_rag.pages.reading import completed, merged, ocr_policy
+from tests.pages.test_legibility import ENGLISH, shifted
+from tests.support.files import picture
+
+ODD = Path(__file__).parents[1] / "fixtures" / "odd_files" / "pdf"
+SCAN = Page("scan.pdf", text="ACME fax 12 May", image=picture(), unread="scan")
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"),
+    [(True, "auto"), (False, "never"), ("always", "always"), ("auto", "auto"), ("never", "never")],
+)
+def test_an_option_names_a_policy(given: object, policy: str) -> None:
+    assert ocr_policy(given) == policy  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["sometimes", 1.5, None])
+def test_another_policy_is_refused_with_the_three(given: object) -> None:
+    with pytest.raises(ModelError, match="not one of always, auto, never"):
+        ocr_policy(given)  # type: ignore[arg-type]
+
+
+def test_fault_03_both_texts_are_kept_and_the_line_is_not_doubled() -> None:
+    page = completed(SCAN, "ACME fax l2 May\nthe body of the letter\n12")
+    assert page.text == "ACME fax 12 May\nthe body of the letter"
+    assert (page.text_from_ocr, page.unread) == (True, "")
+
+
+def test_fault_03_what_ocr_read_does_not_change_the_content_hash_and_the_line_does() -> None:
+    read = completed(SCAN, "the body of the letter")
+    assert read.content_hash() == SCAN.content_hash()
+    other = Page("scan.pdf", text="ACME fax 13 May", image=picture(), unread="scan")
+    assert completed(other, "the body of the letter").content_hash() != read.content_hash()
+    assert completed(read, "and more").content_hash() == SCAN.content_hash()
+
+
+def test_fault_03_a_scan_on_which_nothing_is_read_keeps_its_line() -> None:
+    page = completed(SCAN, "ACME fax 12 May")
+    assert (page.text, page.text_from_ocr, page.unread) == (SCAN.text, False, "")
+
+
+def test_fault_04_a_cipher_is_replaced_and_what_stands_beside_it_kept() -> None:
+    rubbish = shifted(ENGLISH, 4)
+    page = Page(
+        "a.pdf", text=f"{rubbish}\nnote", image=picture(), unread="cipher", doubtful=len(rubbish)
+    )
+    read = completed(page, ENGLISH)
+    assert read.text == f"note\n{ENGLISH}"
+    assert read.content_hash() == page.content_hash()
+
+
+def test_fault_04_a_text_in_doubt_that_ocr_confirms_stays_as_it_is() -> None:
+    page = Page("a.pdf", text=ENGLISH, image=picture(), unread="cipher")
+    read = completed(page, ENGLISH.replace("e", "c", 9))
+    assert (read.text, read.text_from_ocr, read.unread) == (ENGLISH, False, "")
+
+
+def test_lines_that_are_said_already_are_not_said_again() -> None:
+    assert merged("", "read") == "read"
+    assert merged("Sales by region, 2024", "Sales by region,2024\nNorth 12\nSouth 7") == (
+        "Sales by region, 2024\nNorth 12\nSouth 7"
+    )
+    assert merged("Sales 7", "7") == "Sales 7"
+    assert merged("Sales", " \n") == "Sales"
+
+
+@pytest.mark.parametrize(
+    "name", ["cipher_no_map.pdf", "cipher_shifted.pdf", "scan_under_digital_header.pdf"]
+)
+def test_fault_03_and_04_what_such_a_page_shows_is_read(name: str) -> None:
+    pytest.importorskip("rapidocr")
+    from metaembed_rag.pages.ocr import read_text
+
+    (page,) = load_pages(ODD / name)
+    assert page.image is not None
+    text = completed(page, read_text(page.image)).text
+    for words in ("boiler must be drained", "Ottokar Zwiebel", "error nineteen"):
+        assert words in " ".join(text.split())
+    assert "fsmpiv" not in text
