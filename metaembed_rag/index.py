@@ -18,7 +18,7 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import CacheError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.base import Encoder, checked_vectors
 from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
 from metaembed_rag.opening import Opened, OpenSettings, open_parts
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
@@ -410,7 +410,8 @@ class PageIndex:
     def _query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
         encoder = self.encoder
         inputs = [query_input(query, encoder.modalities) for query in queries]
-        return self._cut(encoder.encode_query(inputs))
+        made = encoder.encode_query(inputs)
+        return self._cut(checked_vectors(encoder, "query", made, len(inputs)))
 
     def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """The model's vectors at the dimension that is stored; shape (…, dimension)."""

@@ -8,14 +8,13 @@ stopped by Ctrl-C. Commands import what is heavy when they run, so that the help
 from __future__ import annotations
 
 import argparse
-import os
-import sys
+import errno
 from collections.abc import Sequence
 
 from metaembed_rag import __version__
 from metaembed_rag.cli import calibrate, delete, evaluate, index, info, mine, plan, search, train
 from metaembed_rag.cli.options import add_common
-from metaembed_rag.cli.output import say
+from metaembed_rag.cli.output import flush, give_up_output, make_outputs_ready, say, show_warnings
 from metaembed_rag.errors import MetaEmbedError
 
 INTERRUPTED = 130
@@ -34,9 +33,13 @@ only this command takes; and ``run(given)``, which does it and returns the exit 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    make_outputs_ready()
     given = _parser().parse_args(arguments)
+    show_warnings()
     try:
-        return int(given.run(given))
+        code = int(given.run(given))
+        flush()
+        return code
     except MetaEmbedError as error:
         if given.debug:
             raise
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (`head`) has gone; closing quietly is what it expects.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_output()
         return 0
     except MemoryError:
         say("metaembed: out of memory; use a smaller --batch-size")
@@ -56,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.debug:
             raise
         say(f"metaembed: {error.filename or 'the system'}: {error.strerror or error}")
+        if error.errno == errno.ENOSPC:
+            give_up_output()
         return 1
 
 

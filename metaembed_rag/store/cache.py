@@ -245,6 +245,7 @@ class _Update:
             self._take(written)
         else:
             self._look(set(written))
+        self._kill(list(self.store.unreadable))
         self._kill_vanished()
 
     def _look(self, written: set[str]) -> None:

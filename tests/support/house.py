@@ -17,7 +17,7 @@ TREES = ("metaembed_rag", "recipes", "benchmarks")
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "progress"),
-    ("budget", "html"),
+    ("budget", "html", "metadata"),
     ("options",),
     ("pages", "vectors"),
     ("model", "store", "hits"),
