@@ -151,10 +151,17 @@ def _where(pairs: Sequence[str], texts: Sequence[str]) -> dict[str, Any] | None:
         if not equals or not key:
             raise wrong_usage(f"--where takes KEY=VALUE, not {pair!r}")
         meanings = _meanings(value)
-        if key == "source" and Path(value).expanduser().exists():
+        if key == "source" and _exists(value):
             meanings = [value, Path(value).expanduser().resolve().as_posix()]
         conditions.append(_joined("$or", [{key: one} for one in dict.fromkeys(meanings)]))
     return _joined("$and", conditions) if conditions else None
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # too long for a name; the home folder of nobody
+        return False
 
 
 def _joined(operator: str, conditions: list[dict[str, Any]]) -> dict[str, Any]:
