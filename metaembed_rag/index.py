@@ -150,7 +150,9 @@ class PageIndex:
 
         Raises:
             IndexLockedError: Another process is writing.
-            MetadataError: A page's metadata cannot be stored.
+            MetadataError: A page's metadata cannot be stored (see ``docs/filters.md``). Nothing is
+                written then where ``pages`` is a list, of an iterator the batches before.
+            ModelError: The model does not give what it announces.
             MetaEmbedError: The model or the store failed.
         """
         options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout)
@@ -197,11 +199,14 @@ class PageIndex:
         Args:
             ids: Page ids.
             source: A file (as given to :func:`metaembed_rag.load_pages`) or any page's source.
-            where: A Chroma filter on metadata.
+            where: A filter, as for :meth:`search`; one that every page passes is refused.
             lock_timeout: Seconds to wait for another writer.
 
         Returns:
-            The number of pages that were there and are gone now.
+            The number of pages that were there and are gone now; damaged ones count, too.
+
+        Raises:
+            StoreError: No pages are named, or all of them by a filter.
         """
         return self._ingest.delete(ids, source, where, lock_timeout)
 
@@ -222,7 +227,9 @@ class PageIndex:
 
         Returns:
             Hits, best first, ties by page id; a score is MaxSim / r_q in [-1, 1], and in a hybrid
-            search the fused score in [0, 1]. Their ``plan`` says how they were found.
+            search the fused score in [0, 1]. Their ``plan`` says how they were found, and their
+            ``note`` that the filter lets no page pass. A page whose record is damaged is left out,
+            and a warning names it.
 
         Raises:
             BudgetError: The budget asks for more vectors than there are, or ``"auto"`` for a
@@ -376,7 +383,7 @@ class PageIndex:
         return self._searcher.with_pictures([found[id].page for id in ids if id in found])
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
-        """Ids of all pages, or of those that match a filter, sorted."""
+        """Ids of all pages, or of those that match a filter, sorted; of damaged ones, too."""
         return self._store.ids(where)
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:

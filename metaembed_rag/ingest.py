@@ -221,7 +221,8 @@ class Ingest:
     def take_out(self, ids: Sequence[str]) -> Change:
         """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
         names = {record.page.image_path for record in self.store.get(ids).values()}
-        names |= {_picture(self.store.unreadable[id]) for id in ids if id in self.store.unreadable}
+        damaged = self.store.unreadable
+        names |= {records.picture_name(damaged[id]) for id in ids if id in damaged}
         change = self.store.delete(ids)
         self.pictures.remove(names)
         return change
@@ -404,7 +405,7 @@ class _AddRun:
             elif page.id in self.store.unreadable:
                 damaged = self.store.unreadable[page.id]
                 metadata |= dict.fromkeys(damaged.keys() - metadata.keys())
-                old.add(_picture(damaged))
+                old.add(records.picture_name(damaged))
             metadatas.append(metadata)
         change = self.store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
         self._note(replace(change, vectors=encoded))
@@ -430,12 +431,6 @@ class _AddRun:
         """
         changes, self._changes, self._bytes = self._changes, [], 0
         self._of_use = self._of_use and self.index.hand_over(changes)
-
-
-def _picture(metadata: Mapping[str, Any]) -> str | None:
-    """The name of the picture in the metadata of a record that cannot be read."""
-    name = metadata.get(records.IMAGE)
-    return name if isinstance(name, str) else None
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

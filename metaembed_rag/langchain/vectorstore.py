@@ -51,9 +51,9 @@ class MetaEmbedVectorStore(VectorStore):
 
     A document with ``image_path`` in its metadata is encoded with that picture, which is kept
     beside the index: documents come back with the path of the kept one, and with a
-    ``content_hash``. All other metadata come back as they were given; what Chroma cannot hold
-    (None, dictionaries) cannot be filtered on. Documents without a page number can be filtered on
-    anything else.
+    ``content_hash``. All other metadata come back as they were given, dates and the like as text;
+    what Chroma cannot hold (None, dictionaries) cannot be filtered on. Documents without a page
+    number can be filtered on anything else.
 
     Every search, and ``as_retriever(search_kwargs={…})``, takes ``k`` and the keywords of
     :class:`MetaEmbedRetriever`; any other raises a ``TypeError``. Queries may be pictures, or text

@@ -33,7 +33,8 @@ class Page:
         text: Text layer, chunk, or text read by OCR; ``""`` when there is none.
         image: RGB picture, or None for text; a picture of another mode is converted, with
             transparent parts on white. `load_pages` bounds its size, a page made by hand keeps it.
-        metadata: str, int, float or bool by name, passed through (title, author, label, section).
+        metadata: By name what is said of the page (title, author, label, section): text, numbers,
+            true/false, lists of one of these, and what stands for one of them, such as a date.
         id: Unique in an index; ``"<source>#<number>"`` by default.
         page_count: Pages of the source, when it was loaded from a file.
         image_path: Where a kept picture is, on pages that come back from an index.

@@ -133,6 +133,12 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
     return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request)
 
 
+def picture_name(metadata: Mapping[str, Any]) -> str | None:
+    """The name of the picture in metadata that are no record, if they have one."""
+    name = metadata.get(IMAGE)
+    return name if isinstance(name, str) else None
+
+
 def new_stamp(count: int) -> str:
     """The mark of one request that writes ``count`` records; never the same twice."""
     return f"{count}-{uuid.uuid4().hex}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -416,6 +417,15 @@ def test_fault_18_every_command_prints_in_every_encoding(
             assert "red" in text
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_fault_18_every_help_prints_in_ascii(monkeypatch, command):
+    out = printing("ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([command, "--help"])
+    assert out.buffer.getvalue().startswith(b"usage: metaembed")
+
+
 def test_fault_18_the_query_on_standard_input_may_be_of_another_encoding(index, run, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"gr\xfcn"), encoding="utf-8"))
     assert "is not text in utf-8" in run("search", "-", "--index", index, code=2)[1]
@@ -449,5 +459,7 @@ sys.exit(main(sys.argv[1:]))
 def test_fault_18_an_output_that_takes_nothing_is_no_traceback(index, redirect, code, message):
     words = [sys.executable, "-c", PROGRAM, "search", "whales", "--index", str(index)]
     line = f"set -o pipefail; {shlex.join(words)} {redirect}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    command = ["bash", "-c", line]
+    done = subprocess.run(command, env=buffered, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (code, message)
