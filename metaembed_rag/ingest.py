@@ -117,7 +117,7 @@ class Ingest:
     def add(self, pages: Iterable[Page], options: AddOptions) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.add`."""
         if isinstance(pages, list | tuple):  # what cannot be stored is found before all else
-            for page in pages:
+            for page in (page for page in pages if isinstance(page, Page)):
                 records.stored_metadata(page.metadata, page.id)
         length = len(pages) if isinstance(pages, Sized) else None
         bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
@@ -402,8 +402,7 @@ class _AddRun:
             if page.id in replaced:
                 metadata |= records.keys_gone(replaced[page.id], metadata)
                 old.add(replaced[page.id].page.image_path)
-            elif page.id in self.store.unreadable:
-                damaged = self.store.unreadable[page.id]
+            elif damaged := self.store.unreadable.get(page.id):
                 metadata |= dict.fromkeys(damaged.keys() - metadata.keys())
                 old.add(records.picture_name(damaged))
             metadatas.append(metadata)

@@ -128,10 +128,11 @@ class PageSearcher:
             known = len(self._store.unreadable)
             scored, source = self._scored(queries, texts, plan)
             found = self._store.get([id for one in scored for id in one.ids])
+            # Somebody may have deleted pages meanwhile; and of those that turn out to be damaged
+            # others take the places.
             gone = any(id not in found for one in scored for id in one.ids)
-            # Else somebody deleted them meanwhile, or they cannot be read and others take their
-            # places.
-            if not gone or (attempt >= _TRIES and len(self._store.unreadable) <= known):
+            damaged = len(self._store.unreadable) > known
+            if not damaged and (not gone or attempt >= _TRIES):
                 break
         note = self._unmatched(plan.options.where, scored)
         hits = [self._hits(one, found, plan.budget) for one in scored]

@@ -121,7 +121,7 @@ class VectorCache:
         marked = mark is not None and mark in (found.manifest.mark, self._mark)
         if marked and self._vectors is None:
             return True  # counting would be the first thing asked of Chroma: 0.3 s for its start
-        if self._store.count() != found.pages:
+        if self._store.count() + self._damaged_since(found) != found.pages:
             return False
         if marked:
             return True
@@ -130,6 +130,11 @@ class VectorCache:
         if mark is not None:
             self._remember(found, mark)
         return True
+
+    def _damaged_since(self, found: CachedVectors) -> int:
+        """How many records cannot be read that have rows here, of before they were damaged."""
+        unreadable = list(self._store.unreadable)
+        return int((found.rows(unreadable) >= 0).sum()) if unreadable else 0
 
     def _after(self, found: CachedVectors) -> int | None:
         """Which records of a server to look at; None, all of them, when that was long ago."""
@@ -245,7 +250,6 @@ class _Update:
             self._take(written)
         else:
             self._look(set(written))
-        self._kill(list(self.store.unreadable))
         self._kill_vanished()
 
     def _look(self, written: set[str]) -> None:

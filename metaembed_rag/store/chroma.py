@@ -304,9 +304,9 @@ class ChromaStore:
         near: dict[str, tuple[float, Any]] = {}
         for part in parts:
             near |= self._nearest(first_vector, count, part)
-        order = sorted(near, key=lambda id: near[id][0])[:count]
+        order = sorted(near, key=lambda id: near[id][0])
         found = self._reader.read((id, near[id][1]) for id in order)
-        return [found[id] for id in order if id in found]
+        return [found[id] for id in order if id in found][:count]
 
     def _nearest(
         self, first_vector: NDArray[np.float32], count: int, among: Mapping[str, Any]
@@ -315,7 +315,7 @@ class ChromaStore:
         with chroma_errors(self.where):
             found = self._collection.query(
                 query_embeddings=first_vector[None],
-                n_results=count,
+                n_results=count + len(self.unreadable),  # which may be among them
                 include=["metadatas", "distances"],
                 **among,
             )

@@ -90,6 +90,16 @@ def test_fault_23_a_damaged_record_costs_its_page(index, metadata, cached, caplo
 
 
 @pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("keywords", WAYS.values(), ids=WAYS)
+def test_fault_23_other_pages_take_the_places_of_damaged_ones(index, keywords, cached):
+    index._searcher._without = not cached
+    damage(index, "s#1", {records.VECTORS: "AAAA"})
+    damage(index, "s#4", {records.VECTORS: "AAAA"})
+    fewer = {**keywords, "candidates": 2} if "candidates" in keywords else keywords
+    assert {hit.page.id for hit in index.search("red apples", 2, **fewer)} == {"s#2", "s#3"}
+
+
+@pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("metadata", DAMAGE.values(), ids=DAMAGE)
 def test_fault_23_adding_the_page_again_heals_it(index, metadata, cached):
     index._searcher._without = not cached
@@ -132,7 +142,10 @@ def test_fault_23_records_of_another_program_are_left_out(foreign, caplog):
     assert_all_ways_find(opened(foreign), {"s#1", "s#2", "s#3", "s#4", "new"})
 
 
-def test_fault_23_the_mapped_copy_is_not_made_again_for_each_search(foreign, monkeypatch):
+@pytest.mark.parametrize("damaged", [True, False])
+def test_fault_23_the_mapped_copy_is_not_made_again_for_each_search(foreign, monkeypatch, damaged):
+    if damaged:  # a record of which the copy has a row
+        collection(foreign).update(ids=["s#1"], metadatas=[{records.VECTORS: "AAAA"}])
     index = opened(foreign)
     for _ in range(2):  # at first, the mark says that nobody has written
         index.search("apples")
