@@ -173,5 +173,6 @@ def hits_page(results: Hits | Sequence[Hits], *, max_side: int = 900) -> str:
 def _section(hits: Hits, max_side: int) -> str:
     words = " · with BM25" if hits.scoring == "hybrid" else ""
     about = f"budget ({hits.budget}){words} · {len(hits)} hits · {hits.seconds * 1000:.0f} ms"
+    about += f" · {hits.note}" if hits.note else ""
     cards = [hit_card(hit, max_side=max_side) for hit in hits]
     return html.section(describe_query(hits.query) or "", about, cards)

@@ -963,6 +963,7 @@ def test_fault_10_a_filter_that_no_page_passes_says_so(index, cached, caplog):
     )
     assert hits.to_dict()["note"] == hits.note
     assert f"{hits.note}: {{'autor': 'Ö'}}" in caplog.text
+    assert "metadata key &#x27;autor&#x27;" in hits._repr_html_()
     assert index.search("apples", where={"year": 2023}).note == "no page passes the filter"
     assert index.search("apples", where={"year": 2024}).note == ""
     assert "note" not in index.search("apples").to_dict()

@@ -166,6 +166,8 @@ def _one_of(key: str, operator: str, asked: Any) -> dict[str, Any] | None:
 
 def _value(key: str, asked: Any) -> Any:
     """A value as the pages' metadata hold it."""
+    if type(asked) is str and asked.isascii():
+        return asked  # as it is, and lists of 30,000 such are usual
     if asked is None:
         raise StoreError(
             f"the filter on {key!r} asks for None; a page without a value lacks the key, and "

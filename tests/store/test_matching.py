@@ -81,3 +81,14 @@ def test_candidates_of_a_filter_in_pieces_are_the_nearest_of_all(store, monkeypa
     monkeypatch.setattr(chroma, "_IDS_AT_ONCE", 2)
     monkeypatch.setattr(matching, "_VALUES", 2)
     assert [record.page.id for record in store.candidates(query, 3, few)] == whole
+
+
+@pytest.mark.integration
+def test_fault_10_a_server_answers_filters_of_any_size_and_on_texts(server):
+    store = ChromaStore.open(server, lambda: ABOUT, collection="matching")
+    put(store, [Page("s", 1, "whales"), Page("s", 2, "apples")], vectors(2))
+    assert store.ids({"page": {"$in": list(range(2, MANY))}}) == ["s#2"]
+    assert store.ids({TEXT_FIELD: {"$contains": "whales"}}) == ["s#1"]
+    put(store, [Page("s", 2, "whales")], vectors(1))
+    assert store.ids({TEXT_FIELD: {"$contains": "whales"}}) == ["s#1", "s#2"]
+    assert store.ids({"$or": [{"page": n} for n in range(2, 2000)]}) == ["s#2"]

@@ -13,7 +13,7 @@ from chromadb.config import Settings
 from metaembed_rag.errors import ModelError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
-from metaembed_rag.store import records
+from metaembed_rag.store import places, records
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.testing import FakeEncoder
 
@@ -228,3 +228,17 @@ def test_fault_23_an_encoder_that_does_not_give_what_it_announces_writes_nothing
     assert len(index) == 4
     assert_all_ways_find(index, {"s#1", "s#2", "s#3", "s#4"})
     assert index.add(new).added == 2
+
+
+@pytest.mark.integration
+def test_fault_23_a_servers_damaged_records_cost_their_pages(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(places.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    encoder = FakeEncoder(dimension=16, query_vectors=4, document_vectors=8)
+    index = PageIndex.open(server, encoder, collection="damaged")
+    index.add(pages())
+    damage(index, "s#1", {records.VECTORS: "AAAA"})
+    index._store._collection.add(ids=["bare"], embeddings=np.eye(1, 16, dtype=np.float32))
+    for _ in range(2):
+        assert_all_ways_find(index, {"s#2", "s#3", "s#4"})
+    assert index.delete("bare") == index.add(pages()).added == 1
+    assert_all_ways_find(index, {"s#1", "s#2", "s#3", "s#4"})
