@@ -906,6 +906,16 @@ def test_fault_09_metadata_come_back_as_they_were_converted_and_are_unchanged(en
         assert len(index.search("whales", where={key: ODD[key]})) == 4, key
 
 
+def test_fault_09_source_and_number_of_a_page_are_what_they_mean(index):
+    page = Page(Path("/a/b.pdf"), np.int64(3), "new")
+    assert (page.source, page.number, page.id) == ("/a/b.pdf", 3, "/a/b.pdf#3")
+    assert index.add([page]).added == index.add([page]).unchanged == 1
+    assert index.ids({"source": Path("/a/b.pdf"), "page": np.int64(3)}) == [page.id]
+    for odd in ({"source": object()}, {"source": "a", "number": "three"}):
+        with pytest.raises(PageError):
+            Page(**odd)
+
+
 @pytest.mark.parametrize("kind", [list, iter])
 def test_fault_09_one_odd_page_stops_its_batch_before_anything_of_it_is_written(index, kind):
     changed = Page("book", 1, TEXTS[0], page_count=4, metadata={"year": 5})

@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any
 
 from metaembed_rag.errors import MetadataError
@@ -23,9 +24,10 @@ SETTINGS, COUNT, OCR = _OURS + "settings", _OURS + "page_count", _OURS + "ocr"
 STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
 IMAGE_HASH = _OURS + "image_hash"
 
-_KINDS: Mapping[str, type] = {
+_NUMBER = int | float  # Chroma keeps which of them a page's number was
+_KINDS: Mapping[str, type | UnionType] = {
     SOURCE: str,
-    PAGE: int,
+    PAGE: _NUMBER,
     TEXT: str,
     HASH: str,
     DIGEST: str,
@@ -36,7 +38,7 @@ _KINDS: Mapping[str, type] = {
     VECTORS: str,
 }
 """What every record has, and of which type."""
-_OPTIONAL: Mapping[str, type] = {COUNT: int, IMAGE: str, STAMP: str, WRITTEN: int}
+_OPTIONAL: Mapping[str, type | UnionType] = {COUNT: _NUMBER, IMAGE: str, STAMP: str, WRITTEN: int}
 _STAMP = re.compile(r"[0-9]+-.+")
 
 
