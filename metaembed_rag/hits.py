@@ -80,6 +80,7 @@ class Hits(list[Hit]):
         seconds: Wall time, the query's encoding included.
         scoring: What a score is: ``"maxsim"``, or ``"hybrid"`` where words took part.
         plan: How the pages were found; None where nothing was searched.
+        note: Why there are no hits, where the filter lets no page pass; else ``""``.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Hits(list[Hit]):
         seconds: float,
         scoring: str = "maxsim",
         plan: SearchPlan | None = None,
+        note: str = "",
     ) -> None:
         super().__init__(hits)
         self.query = query
@@ -97,12 +99,13 @@ class Hits(list[Hit]):
         self.seconds = seconds
         self.scoring = scoring
         self.plan = plan
+        self.note = note
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``metaembed search --json``; ``page`` counts from 1.
 
         A hybrid search adds ``"scoring"``, and to each hit ``"maxsim"`` and ``"bm25"``; a search
-        with the budget ``"auto"`` adds ``"plan"``.
+        with the budget ``"auto"`` adds ``"plan"``, one whose filter lets no page pass ``"note"``.
         """
         chosen = self.plan if self.plan is not None and self.plan.way == "auto" else None
         return {
@@ -111,6 +114,7 @@ class Hits(list[Hit]):
             "seconds": round(self.seconds, 6),
             **({} if self.scoring == "maxsim" else {"scoring": self.scoring}),
             **({} if chosen is None else {"plan": chosen.to_dict()}),
+            **({"note": self.note} if self.note else {}),
             "hits": [_hit_dict(hit) for hit in self],
         }
 
@@ -169,5 +173,6 @@ def hits_page(results: Hits | Sequence[Hits], *, max_side: int = 900) -> str:
 def _section(hits: Hits, max_side: int) -> str:
     words = " · with BM25" if hits.scoring == "hybrid" else ""
     about = f"budget ({hits.budget}){words} · {len(hits)} hits · {hits.seconds * 1000:.0f} ms"
+    about += f" · {hits.note}" if hits.note else ""
     cards = [hit_card(hit, max_side=max_side) for hit in hits]
     return html.section(describe_query(hits.query) or "", about, cards)

@@ -19,7 +19,7 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import CacheError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.base import Encoder, checked_vectors
 from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
 from metaembed_rag.opening import NamedModel, Opened, OpenSettings, open_parts, portable
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
@@ -180,7 +180,9 @@ class PageIndex:
 
         Raises:
             IndexLockedError: Another process is writing.
-            MetadataError: A page's metadata cannot be stored.
+            MetadataError: A page's metadata cannot be stored (see ``docs/filters.md``). Nothing is
+                written then where ``pages`` is a list, of an iterator the batches before.
+            ModelError: The model does not give what it announces.
             MetaEmbedError: The model or the store failed.
         """
         options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout)
@@ -227,11 +229,14 @@ class PageIndex:
         Args:
             ids: Page ids.
             source: A file (as given to :func:`metaembed_rag.load_pages`) or any page's source.
-            where: A Chroma filter on metadata.
+            where: A filter, as for :meth:`search`; one that every page passes is refused.
             lock_timeout: Seconds to wait for another writer.
 
         Returns:
-            The number of pages that were there and are gone now.
+            The number of pages that were there and are gone now; damaged ones count, too.
+
+        Raises:
+            StoreError: No pages are named, or all of them by a filter.
         """
         return self._ingest.delete(ids, source, where, lock_timeout)
 
@@ -277,7 +282,9 @@ class PageIndex:
 
         Returns:
             Hits, best first, ties by page id; a score is MaxSim / r_q in [-1, 1], and in a hybrid
-            search the fused score in [0, 1]. Their ``plan`` says how they were found.
+            search the fused score in [0, 1]. Their ``plan`` says how they were found, and their
+            ``note`` that the filter lets no page pass. A page whose record is damaged is left out,
+            and a warning names it.
 
         Raises:
             BudgetError: The budget asks for more vectors than there are, or ``"auto"`` for a
@@ -431,7 +438,7 @@ class PageIndex:
         return self._searcher.with_pictures([found[id].page for id in ids if id in found])
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
-        """Ids of all pages, or of those that match a filter, sorted."""
+        """Ids of all pages, or of those that match a filter, sorted; of damaged ones, too."""
         return self._store.ids(where)
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
@@ -465,7 +472,8 @@ class PageIndex:
     def _query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
         encoder = self.encoder
         inputs = [query_input(query, encoder.modalities) for query in queries]
-        return self._cut(encoder.encode_query(inputs))
+        made = encoder.encode_query(inputs)
+        return self._cut(checked_vectors(encoder, "query", made, len(inputs)))
 
     def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """The model's vectors at the dimension that is stored; shape (…, dimension)."""

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelError, PageError, StoreError
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.metadata.filters import normalize_where
+from metaembed_rag.model.base import Encoder, checked_vectors
 from metaembed_rag.model.inputs import Mode, page_inputs, unread_note, wants_ocr
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
@@ -120,6 +121,9 @@ class Ingest:
 
     def add(self, pages: Iterable[Page], options: AddOptions) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.add`."""
+        if isinstance(pages, list | tuple):  # what cannot be stored is found before all else
+            for page in (page for page in pages if isinstance(page, Page)):
+                records.stored_metadata(page.metadata, page.id)
         length = len(pages) if isinstance(pages, Sized) else None
         bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
         with (
@@ -175,13 +179,13 @@ class Ingest:
         lock_timeout: float,
     ) -> int:
         """See :meth:`metaembed_rag.PageIndex.delete`."""
-        if where is not None and not where:
-            raise StoreError("an empty filter would delete every page; name the pages to delete")
+        if where is not None and normalize_where(where) is None:
+            raise StoreError("this filter would delete every page; name the pages to delete")
         if sum(value is not None for value in (ids, source, where)) != 1:
             raise StoreError("name the pages to delete by exactly one of ids, source and where")
         with self.store.writing(lock_timeout):
             if ids is not None:
-                found = list(self.store.get([ids] if isinstance(ids, str) else list(ids)))
+                found = self.store.there([ids] if isinstance(ids, str) else list(ids))
             elif source is not None:
                 found = self._ids_of_source(source)
             else:
@@ -198,11 +202,12 @@ class Ingest:
     def _pages_of_unchanged(self, source: str, digest: str, mode: str) -> int:
         """How many pages of a source are stored, if all are, and from these very bytes."""
         found = self.store.ids({records.SOURCE: source, records.DIGEST: digest, records.MODE: mode})
-        if not found:
-            return 0
-        first = self.store.get(found[:1])[found[0]].page
-        lost = first.image_path and not self.pictures.path(first.image_path).exists()
-        return 0 if lost or len(found) != first.page_count else len(found)
+        first = self.store.get(found[:1]).get(found[0]) if found else None
+        if first is None or not self.store.unreadable.keys().isdisjoint(found):
+            return 0  # it is not there, or its damaged pages come back by being read again
+        page = first.page
+        lost = page.image_path and not self.pictures.path(page.image_path).exists()
+        return 0 if lost or len(found) != page.page_count else len(found)
 
     def _remove_vanished(self, paths: Sequence[str | Path]) -> int:
         """Remove pages of files that have gone from the named folders, and count them."""
@@ -221,6 +226,8 @@ class Ingest:
     def take_out(self, ids: Sequence[str]) -> Change:
         """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
         names = {record.page.image_path for record in self.store.get(ids).values()}
+        damaged = self.store.unreadable
+        names |= {records.picture_name(damaged[id]) for id in ids if id in damaged}
         change = self.store.delete(ids)
         self.pictures.remove(names)
         return change
@@ -272,7 +279,14 @@ class _AddRun:
     def batch(self, loaded: _Batch) -> None:
         """Store one batch of pages."""
         with self._timed("hash"):
-            pages = [replace(page, image_hash=made.result()) for page, made in loaded.values()]
+            pages = [
+                replace(
+                    page,
+                    image_hash=made.result(),
+                    metadata=records.stored_metadata(page.metadata, page.id),
+                )
+                for page, made in loaded.values()
+            ]
             hashes = {page.id: page.content_hash(page.image_hash) for page in pages}
         self._acknowledge()
         with self._timed("store"):
@@ -367,8 +381,6 @@ class _AddRun:
         """Encode pages, and begin to write them; those that cannot be read are reported."""
         if not pages:
             return
-        for page in pages:
-            records.check_metadata(page.metadata, page.id)
         encoder, mode = self.index.encoder(), self.options.mode
         to = {"on_skip": self.report.skipped.append, "on_note": self.report.notes.append}
         with self._timed("ocr"):
@@ -384,7 +396,10 @@ class _AddRun:
         if not readable:
             return
         with self._timed("encode"):
-            vectors = self.store.about.cut(encoder.encode_document(inputs))
+            made = checked_vectors(
+                encoder, "document", encoder.encode_document(inputs), len(inputs)
+            )
+            vectors = self.store.about.cut(made)
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
         updated = len(replaced) - len(unreadable)
         self.report.updated += updated
@@ -410,6 +425,9 @@ class _AddRun:
             if page.id in replaced:
                 metadata |= records.keys_gone(replaced[page.id], metadata)
                 old.add(replaced[page.id].page.image_path)
+            elif damaged := self.store.unreadable.get(page.id):
+                metadata |= dict.fromkeys(damaged.keys() - metadata.keys())
+                old.add(records.picture_name(damaged))
             metadatas.append(metadata)
         change = self.store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
         self._note(replace(change, vectors=encoded))

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypedDict, get_args
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto, parse_or_auto
 from metaembed_rag.errors import BudgetError, StoreError
+from metaembed_rag.metadata.filters import all_of as all_of
+from metaembed_rag.metadata.filters import normalize_where as normalize_where
 
 FusionName = Literal["minmax", "rrf"]
 
@@ -102,8 +104,9 @@ class SearchOptions:
         r_q: Query vectors that take part, instead of the budget's.
         r_c: Page vectors that take part, instead of the budget's.
         where: Only pages whose metadata match this filter in Chroma's language, such as
-            ``{"year": {"$gte": 2020}}``; ``source`` and ``page`` are fields too. Several keys must
-            all match.
+            ``{"year": {"$gte": 2020}}``; ``source`` and ``page`` are fields too, and
+            ``{"#document": {"$contains": "net revenue"}}`` asks for words of the page's text. All
+            keys must match. See :mod:`metaembed_rag.metadata.filters`.
         candidates: Score so many pages at the budget, those whose first vectors are nearest to the
             query's. Without it, every page is scored by its first vector, shares of them by 4 and
             by 16, and those that are left at the budget.
@@ -116,8 +119,8 @@ class SearchOptions:
         min_recall: The fastest of what finds at least this share of the full budget's exact top k.
 
     Raises:
-        StoreError: ``k`` is no whole number of at least 1 or over ``candidates``, or ``hybrid``
-            says nothing.
+        StoreError: ``k`` is no whole number of at least 1 or over ``candidates``, ``hybrid`` says
+            nothing, or ``where`` asks for what no page can have.
         BudgetError: No budget, or options that exclude each other.
     """
 
@@ -138,6 +141,7 @@ class SearchOptions:
         if None not in (self.k, self.candidates) and self.candidates < self.k:  # type: ignore[operator]
             raise StoreError(f"candidates ({self.candidates}) must be at least k ({self.k})")
         Fusion.parse(self.hybrid)
+        normalize_where(self.where)
         for name in ("max_ms", "min_recall"):
             limit = getattr(self, name)
             if limit is not None and not (isinstance(limit, Real) and float(limit) > 0):
@@ -263,18 +267,3 @@ def check_keywords(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise TypeError(f"no keyword {', '.join(unknown)}; there are {', '.join(known) or 'none'}")
-
-
-def normalize_where(where: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Chroma's filter from a friendlier one: several plain keys mean all of them."""
-    if not where:
-        return None
-    if len(where) == 1:
-        return dict(where)
-    return {"$and": [{key: value} for key, value in where.items()]}
-
-
-def all_of(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A filter that a page passes when it passes both; None passes every page."""
-    first, second = normalize_where(one), normalize_where(other)
-    return {"$and": [first, second]} if first and second else first or second

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -872,3 +874,123 @@ def test_hybrid_search_on_a_server_keeps_words_in_the_users_cache(
     assert with_word("quinces") == {"book#1"}
     [kept] = (tmp_path / "metaembed_rag" / "lexical").rglob("pages.json")
     assert json.loads(kept.read_text())["ids"] == ["book#1", "book#2", "book#3"]
+
+
+# -- metadata and filters --------------------------------------------------------------------
+
+ODD = {
+    "tags": ("a", "b"),
+    "when": datetime.date(2024, 2, 1),
+    "path": Path("/a/b"),
+    "count": np.int64(3),
+    "share": Decimal("0.5"),
+    "ok": np.bool_(True),
+    "nothing": None,
+}
+STORED = {
+    "tags": ["a", "b"],
+    "when": "2024-02-01",
+    "path": "/a/b",
+    "count": 3,
+    "share": 0.5,
+    "ok": True,
+}
+
+
+def test_fault_09_metadata_come_back_as_they_were_converted_and_are_unchanged(encoder):
+    index = index_of(pages(metadata=ODD), encoder)
+    assert dict(index.search("whales", 1)[0].page.metadata) == STORED
+    assert index.add(pages(metadata=ODD)).unchanged == 4
+    assert index.add(pages(metadata=STORED)).unchanged == 4
+    for key in ("when", "path", "count", "share", "ok"):
+        assert len(index.search("whales", where={key: ODD[key]})) == 4, key
+
+
+def test_fault_09_source_and_number_of_a_page_are_what_they_mean(index):
+    page = Page(Path("/a/b.pdf"), np.int64(3), "new")
+    assert (page.source, page.number, page.id) == ("/a/b.pdf", 3, "/a/b.pdf#3")
+    assert index.add([page]).added == index.add([page]).unchanged == 1
+    assert index.ids({"source": Path("/a/b.pdf"), "page": np.int64(3)}) == [page.id]
+    for odd in ({"source": object()}, {"source": "a", "number": "three"}):
+        with pytest.raises(PageError):
+            Page(**odd)
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_fault_09_one_odd_page_stops_its_batch_before_anything_of_it_is_written(index, kind):
+    changed = Page("book", 1, TEXTS[0], page_count=4, metadata={"year": 5})
+    odd = Page("odd", text="odd", metadata={"bad": {1, 2}})
+    new = [Page("new", n, "new") for n in range(1, 4)]
+    with pytest.raises(MetadataError, match="'odd#1': metadata key 'bad' is a set"):
+        index.add(kind([changed, *new, odd]))
+    assert len(index) == 4
+    assert not index.ids({"year": 5})
+
+
+def test_fault_09_of_pages_in_a_list_none_is_written_where_one_is_odd(index):
+    odd = Page("odd", text="odd", metadata={"bad": object()})
+    with pytest.raises(MetadataError, match="'odd#1': metadata key 'bad'"):
+        index.add([*(Page("new", n, "new") for n in range(1, 100)), odd], batch_size=8)
+    assert len(index) == 4
+
+
+WAYS_TO_SEARCH = [{}, {"exhaustive": True}, {"candidates": 10}, {"hybrid": True}]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("keywords", WAYS_TO_SEARCH)
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"page": {"$gte": 2, "$lt": 4}}, {2, 3}),
+        ({"page": {"$in": []}}, set()),
+        ({"page": {"$nin": []}}, {1, 2, 3, 4}),
+        ({"$or": [{"page": 3}]}, {3}),
+        ({"page": {"$in": list(range(2, 30_000))}}, {2, 3, 4}),
+        ({"#document": {"$contains": "whales"}}, {2, 4}),
+        ({"#document": {"$regex": "(?i)APPLES$"}, "page": {"$gt": 1}}, set()),
+        ({"$or": [{"#document": {"$contains": "grass"}}, {"page": 1}]}, {1, 3}),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_fault_10_every_way_of_searching_takes_every_filter(
+    index, cached, keywords, where, expected
+):
+    index._searcher._without = not cached
+    found = {hit.page.number for hit in index.search("apples", 10, where=where, **keywords)}
+    assert found == expected
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_fault_10_a_filter_that_no_page_passes_says_so(index, cached, caplog):
+    index._searcher._without = not cached
+    index.add([Page("dated", text="apples", metadata={"author": "Ö", "year": 2024})])
+    hits = index.search("apples", where={"autor": "Ö"})
+    assert hits == []
+    assert hits.note == (
+        "no page passes the filter; no page has a metadata key 'autor', they have author, page, "
+        "source, year"
+    )
+    assert hits.to_dict()["note"] == hits.note
+    assert f"{hits.note}: {{'autor': 'Ö'}}" in caplog.text
+    assert "metadata key &#x27;autor&#x27;" in hits._repr_html_()
+    assert index.search("apples", where={"year": 2023}).note == "no page passes the filter"
+    assert index.search("apples", where={"year": 2024}).note == ""
+    assert "note" not in index.search("apples").to_dict()
+    index.delete(index.ids())
+    assert index.search("apples", where={"autor": "Ö"}).note == ""
+
+
+@pytest.mark.parametrize(
+    "where", [{}, {"page": {"$nin": []}}, {"$and": []}, {"$or": [{}, {"page": 1}]}]
+)
+def test_fault_10_a_filter_that_every_page_passes_deletes_nothing(index, where):
+    with pytest.raises(StoreError, match="would delete every page"):
+        index.delete(where=where)
+    assert len(index) == 4
+
+
+def test_fault_10_pages_can_be_deleted_by_their_text(index):
+    assert index.delete(where={"#document": {"$contains": "whales"}}) == 2
+    assert index.delete(where={"page": {"$in": []}}) == 0
+    assert index.ids() == ["book#1", "book#3"]

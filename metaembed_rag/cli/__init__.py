@@ -8,8 +8,7 @@ stopped by Ctrl-C. Commands import what is heavy when they run, so that the help
 from __future__ import annotations
 
 import argparse
-import os
-import sys
+import errno
 from collections.abc import Sequence
 
 from metaembed_rag import __version__
@@ -26,7 +25,7 @@ from metaembed_rag.cli import (
     train,
 )
 from metaembed_rag.cli.options import add_common
-from metaembed_rag.cli.output import say
+from metaembed_rag.cli.output import flush, give_up_output, make_outputs_ready, say, show_warnings
 from metaembed_rag.errors import MetaEmbedError
 
 INTERRUPTED = 130
@@ -45,9 +44,13 @@ only this command takes; and ``run(given)``, which does it and returns the exit 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    make_outputs_ready()
     given = _parser().parse_args(arguments)
+    show_warnings()
     try:
-        return int(given.run(given))
+        code = int(given.run(given))
+        flush()
+        return code
     except MetaEmbedError as error:
         if given.debug:
             raise
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (`head`) has gone; closing quietly is what it expects.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_output()
         return 0
     except MemoryError:
         say("metaembed: out of memory; use a smaller --batch-size")
@@ -67,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.debug:
             raise
         say(f"metaembed: {error.filename or 'the system'}: {error.strerror or error}")
+        if error.errno == errno.ENOSPC:
+            give_up_output()
         return 1
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
@@ -11,8 +15,53 @@ from typing import Any
 
 
 def answer(given: argparse.Namespace, found: Mapping[str, Any], text: str) -> None:
-    """Print what was found: as one JSON object on one line with ``--json``, else as ``text``."""
-    print(json.dumps(found, ensure_ascii=False) if given.json else text)
+    """Print what was found: as one JSON object on one line with ``--json``, else as ``text``.
+
+    Where the output is not UTF-8, JSON is written in ASCII, which says the same.
+    """
+    print(json.dumps(found, ensure_ascii=not _is_utf8(sys.stdout)) if given.json else text)
+
+
+def make_outputs_ready() -> None:
+    """Let both outputs write ``\\u2192`` and the like where their encoding lacks a character.
+
+    A terminal or a pipe need not be UTF-8, and in a file's name half a character is possible. An
+    output that was closed before the start goes nowhere.
+    """
+    if sys.stdout is None:
+        sys.stdout = io.StringIO()
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flush() -> None:
+    """Bring the data out, so that what goes wrong with that is told as everything else."""
+    sys.stdout.flush()
+
+
+def give_up_output() -> None:
+    """Send what is still to be written nowhere: nobody reads it, or there is no room for it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show_warnings() -> None:
+    """Show what this package warns of as messages like all others."""
+    logger = logging.getLogger("metaembed_rag")
+    if not any(isinstance(handler, _Messages) for handler in logger.handlers):
+        logger.addHandler(_Messages(logging.WARNING))
+
+
+class _Messages(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"metaembed: {record.getMessage()}")
+
+
+def _is_utf8(stream: Any) -> bool:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def table(rows: Iterable[Sequence[str]], *formats: str) -> str:

@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--where", action="append", default=[], metavar="KEY=VALUE", help="only matching pages"
     )
+    parser.add_argument(
+        "--where-text",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="only pages that have these words, as they are written; may be repeated",
+    )
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--candidates", type=options.positive, metavar="M", help="pages reranked")
     ways.add_argument("--exhaustive", action="store_true", help="score every page")
@@ -70,7 +77,7 @@ def run(given: argparse.Namespace) -> int:
     query = _query(given)
     index = options.open_index(given)
     keywords = {name: getattr(given, name) for name in _KEYWORDS}
-    hits = index.search(query, given.k, where=_where(given.where), **keywords)
+    hits = index.search(query, given.k, where=_where(given.where, given.where_text), **keywords)
     if hits.plan is not None and hits.plan.note:
         say(f"metaembed: {hits.plan.note}")
     if given.html:
@@ -97,13 +104,23 @@ def _check_ways(given: argparse.Namespace) -> None:
 
 
 def _query(given: argparse.Namespace) -> Any:
-    text = sys.stdin.read().strip() if given.query == "-" else given.query
+    text = _standard_input() if given.query == "-" else given.query
     if given.image is None:
         if not text:
             raise wrong_usage("give a query, an --image, or both")
         return text
     image = _picture(given.image)
     return {"text": text, "image": image} if text else image
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise wrong_usage(
+            f"the query on standard input is not text in {error.encoding}; save it as UTF-8, and "
+            f"say PYTHONIOENCODING=utf-8 if the system expects another encoding"
+        ) from error
 
 
 def _picture(path: str) -> Any:
@@ -120,18 +137,32 @@ def _picture(path: str) -> Any:
     return first.image
 
 
-def _where(pairs: Sequence[str]) -> dict[str, Any] | None:
-    """Chroma's filter from KEY=VALUE pairs; a value that looks like a number matches both."""
-    conditions = []
+def _where(pairs: Sequence[str], texts: Sequence[str]) -> dict[str, Any] | None:
+    """Chroma's filter: all KEY=VALUE pairs, and all these words in a page's text.
+
+    A value that looks like a number matches text and number.
+    """
+    from metaembed_rag.metadata.filters import TEXT_FIELD
+
+    if "" in texts:
+        raise wrong_usage("--where-text takes some words")
+    conditions: list[dict[str, Any]] = [{TEXT_FIELD: {"$contains": text}} for text in texts]
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise wrong_usage(f"--where takes KEY=VALUE, not {pair!r}")
         meanings = _meanings(value)
-        if key == "source" and Path(value).expanduser().exists():
+        if key == "source" and _exists(value):
             meanings = [value, Path(value).expanduser().resolve().as_posix()]
         conditions.append(_joined("$or", [{key: one} for one in dict.fromkeys(meanings)]))
     return _joined("$and", conditions) if conditions else None
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # too long for a name; the home folder of nobody
+        return False
 
 
 def _joined(operator: str, conditions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -143,7 +174,10 @@ def _meanings(value: str) -> list[Any]:
     if value.lower() in ("true", "false"):
         return [value, value.lower() == "true"]
     number = options.number_or_text(value)
-    return [value, number] if number != value and math.isfinite(number) else [value]
+    if isinstance(number, str):
+        return [value]
+    storable = abs(number) < 2**63 if isinstance(number, int) else math.isfinite(number)
+    return [value, number] if storable else [value]
 
 
 def _text(hits: Hits, pages: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import mimetypes
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from langchain_core.documents import Document
 
 from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, SCORE, open_image, page_fields
 from metaembed_rag.errors import MetadataError
+from metaembed_rag.metadata import values
 from metaembed_rag.pages import Page, bounded
 from metaembed_rag.pages.reading import as_unread
-from metaembed_rag.store.records import check_metadata
+from metaembed_rag.store import records
 
 MAX_SIDE = 896
 """Longest side of a picture that is encoded and kept, as for :func:`metaembed_rag.load_pages`."""
@@ -27,6 +30,7 @@ UNPAGED = ":unpaged"
 """In such settings: the document's page is no whole number from 1, so the page's number is 1."""
 OWN_PAGE = "langchain:page"
 """Metadata of a page: what an unpaged document calls its page (0, "iv")."""
+_JSON: Mapping[str, Any] = {"sort_keys": True, "allow_nan": False}
 _REST = "langchain:rest"
 """Metadata of a page: what Chroma cannot hold (None, dictionaries), as JSON."""
 
@@ -104,7 +108,8 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
     """A document as a page that :func:`page_to_document` makes the same document of.
 
     ``image_path`` in the metadata is the page's picture; ``source`` and ``page`` are the page's,
-    where they are a text and a whole number from 1. Metadata that Chroma cannot hold are kept as
+    where they are a text and a whole number from 1. Metadata of other types are converted as those
+    of every page (:mod:`metaembed_rag.metadata.values`); what Chroma cannot hold then is kept as
     JSON, and cannot be filtered on.
 
     Args:
@@ -114,9 +119,9 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
 
     Raises:
         UnreadableFileError: The picture cannot be opened.
-        MetadataError: The metadata are not even JSON.
+        MetadataError: The metadata have no form that can be stored.
     """
-    metadata = dict(document.metadata)
+    metadata = _own_kinds(document.metadata)
     picture = metadata.get("image_path") and open_image(metadata.pop("image_path"))
     if picture:
         metadata.pop("mime_type", None)  # of the file that it was; kept pictures are JPEG
@@ -144,6 +149,18 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
         text_from_ocr=from_ocr,
         unread=unread,
     )
+
+
+def check_metadata(document: Document, id: str) -> None:
+    """Refuse metadata that :func:`document_to_page` would refuse, without opening a picture.
+
+    Raises:
+        MetadataError: It names the document and the key.
+    """
+    metadata = _own_kinds(document.metadata)
+    if metadata.get("image_path"):
+        del metadata["image_path"]
+    _storable(metadata, id)
 
 
 def content_key(document: Document) -> str:
@@ -177,31 +194,52 @@ def _own_metadata(page: Page) -> dict[str, Any]:
     return metadata
 
 
+def _own_kinds(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata with the fields of a page, source and number, as what they mean.
+
+    A loader may give a path as the source and a number of numpy as the page.
+    """
+    found = dict(metadata)
+    for key in ("source", "page"):
+        with suppress(ValueError):  # told of below, with all other metadata
+            if key in found:
+                found[key] = values.plain(found[key])
+    return found
+
+
 def _is_page_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _storable(metadata: dict[str, Any], id: str) -> dict[str, Any]:
     """What Chroma can hold as it is, and the rest as JSON."""
-    stored, rest = {}, {}
+    stored: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
     for key, value in metadata.items():
         name = OWN_PAGE if key == "page" else key
         try:
-            check_metadata({name: value}, id)
-            stored[name] = value
+            records.check_metadata({name: value}, id)
+            stored |= records.stored_metadata({name: value}, id)
         except MetadataError:
             rest[key] = value
     return stored | {_REST: _json(rest, id)} if rest else stored
 
 
 def _json(metadata: dict[str, Any], id: str) -> str:
-    try:
-        text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise MetadataError(
-            f"document {id!r}: its metadata cannot be stored ({error}); convert them to text, "
-            f"numbers, true/false, lists or dictionaries of these"
-        ) from error
-    if not all(isinstance(key, str) for key in metadata):
+    return json.dumps({key: _as_json(key, value, id) for key, value in metadata.items()}, **_JSON)
+
+
+def _as_json(key: Any, value: Any, id: str) -> Any:
+    """A value of types that JSON knows."""
+    if not isinstance(key, str):
         raise MetadataError(f"document {id!r}: a metadata key is not a text; rename it")
-    return text
+    problem = f"document {id!r}: its metadata cannot be stored: key {key!r}"
+    try:
+        found = values.plain(value)
+    except ValueError as error:
+        raise MetadataError(f"{problem} {error}") from error
+    try:
+        json.dumps(found, **_JSON)
+    except (TypeError, ValueError) as error:
+        raise MetadataError(f"{problem} holds what JSON does not know ({error})") from error
+    return found

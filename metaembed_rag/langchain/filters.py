@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metaembed_rag.langchain.documents import DOCUMENT, OWN_PAGE, UNPAGED, UNSOURCED
-from metaembed_rag.options import all_of
+from metaembed_rag.metadata.filters import all_of, normalize_where
 from metaembed_rag.store.records import SETTINGS
 
 _NO_NUMBER = [DOCUMENT + UNPAGED, DOCUMENT + UNSOURCED + UNPAGED]
@@ -17,9 +17,12 @@ def index_filter(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
     They differ in ``page`` alone: PyPDF's loader counts from 0 and others write ``"iv"``, but a
     page's number counts from 1, so what such documents call their page is stored beside it.
+
+    Raises:
+        StoreError: The filter has no meaning.
     """
     found: dict[str, Any] | None = None
-    for key, condition in (filter or {}).items():
+    for key, condition in (normalize_where(filter) or {}).items():
         if key in ("$and", "$or"):
             part: Mapping[str, Any] = {key: [index_filter(one) for one in condition]}
         elif key == "page":

@@ -119,13 +119,18 @@ class MetaEmbedReranker(BaseDocumentCompressor):
         return list(given.values()), names
 
     def _page(self, document: Document, id: str) -> Page | None:
+        of_page = {key: document.metadata[key] for key in _OF_PAGE if key in document.metadata}
         try:
-            return document_to_page(document, id)
+            return document_to_page(document.model_copy(update={"metadata": of_page}), id)
         except PageError as error:
             if self.on_skip is None:
                 raise
             self.on_skip(error)
             return None
+
+
+_OF_PAGE = ("image_path", "mime_type", "text_from_ocr", "source", "page")
+"""Metadata that make a page what it is; the rest is not scored, and need not be storable."""
 
 
 def _is_same(document: Document, stored: Document) -> bool:

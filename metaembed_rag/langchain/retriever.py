@@ -38,6 +38,9 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
         filter: Only pages whose metadata match, in Chroma's filter language; ``source`` and
             ``page`` are fields too. A filter given to ``invoke`` narrows this one: a page must
             pass both.
+        where_document: Only pages whose text meets this condition, such as
+            ``{"$contains": "net revenue"}``; it has ``$not_contains``, ``$regex``, ``$not_regex``,
+            ``$and`` and ``$or``, too.
         budget: As :class:`metaembed_rag.options.SearchOptions` explains it, and so are the fields
             ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms`` and
             ``min_recall``.
@@ -57,6 +60,7 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
     index: PageIndex
     k: int = 5
     filter: dict[str, Any] | None = None
+    where_document: dict[str, Any] | None = None
 
     def _get_relevant_documents(
         self,

@@ -1,7 +1,8 @@
 """What the retriever, the vector store and the reranker share: a query, its options, a search.
 
-LangChain calls a filter ``filter``, in Chroma's language over a document's metadata; everything
-else is named as in :class:`metaembed_rag.options.SearchOptions`.
+LangChain calls a filter ``filter``, in Chroma's language over a document's metadata, and one on its
+text ``where_document``; everything else is named as in
+:class:`metaembed_rag.options.SearchOptions`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain.documents import page_to_document
 from metaembed_rag.langchain.filters import index_filter
+from metaembed_rag.metadata.filters import all_of, of_text
 from metaembed_rag.model.inputs import Input
-from metaembed_rag.options import SCORING_KEYWORDS, SEARCH_KEYWORDS, SearchOptions, check_keywords
+from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, check_keywords
 from metaembed_rag.vectors.maxsim import maxsim_batch
 
-KEYWORDS = tuple("filter" if name == "where" else name for name in SEARCH_KEYWORDS)
+_FILTERS = ("filter", "where_document")
+KEYWORDS = (*_FILTERS, *SCORING_KEYWORDS)
 """The keywords of a search beside the query and k."""
 
 
@@ -34,14 +37,17 @@ def options_of(keywords: Mapping[str, Any]) -> SearchOptions:
         TypeError: Another keyword; it would otherwise have no effect without a word.
     """
     check_keywords(keywords, KEYWORDS)
-    scoring = {name: value for name, value in keywords.items() if name != "filter"}
-    return SearchOptions(where=keywords.get("filter"), **scoring)
+    scoring = {name: value for name, value in keywords.items() if name not in _FILTERS}
+    where = keywords.get("filter")
+    if keywords.get("where_document") is not None:
+        where = all_of(where, of_text(keywords["where_document"]))
+    return SearchOptions(where=where, **scoring)
 
 
 def keywords_of(options: SearchOptions) -> dict[str, Any]:
-    """The inverse of :func:`options_of`."""
+    """The inverse of :func:`options_of`, with all that restricts the pages as ``filter``."""
     scoring = {name: getattr(options, name) for name in SCORING_KEYWORDS}
-    return {**scoring, "filter": options.where}
+    return {**scoring, "filter": options.where, "where_document": None}
 
 
 def search(index: PageIndex, query: Input, k: int, options: SearchOptions) -> Hits:

@@ -15,7 +15,12 @@ from metaembed_rag.adapters import in_search_thread, log_notes
 from metaembed_rag.errors import ModelError, PageError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
-from metaembed_rag.langchain.documents import MAX_SIDE, document_to_page, page_to_document
+from metaembed_rag.langchain.documents import (
+    MAX_SIDE,
+    check_metadata,
+    document_to_page,
+    page_to_document,
+)
 from metaembed_rag.langchain.embeddings import MetaEmbedEmbeddings
 from metaembed_rag.langchain.filters import index_filter
 from metaembed_rag.langchain.given import (
@@ -47,9 +52,9 @@ class MetaEmbedVectorStore(VectorStore):
 
     A document with ``image_path`` in its metadata is encoded with that picture, which is kept
     beside the index: documents come back with the path of the kept one, and with a
-    ``content_hash``. All other metadata come back as they were given; what Chroma cannot hold
-    (None, dictionaries) cannot be filtered on. Documents without a page number can be filtered on
-    anything else.
+    ``content_hash``. All other metadata come back as they were given, dates and the like as text;
+    what Chroma cannot hold (None, dictionaries) cannot be filtered on. Documents without a page
+    number can be filtered on anything else.
 
     Every search, and ``as_retriever(search_kwargs={…})``, takes ``k`` and the keywords of
     :class:`MetaEmbedRetriever`; any other raises a ``TypeError``. Queries may be pictures, or text
@@ -117,13 +122,15 @@ class MetaEmbedVectorStore(VectorStore):
             The ids of the documents that were stored.
 
         Raises:
-            MetadataError: Metadata that cannot be stored, or a wrong number of ids.
+            MetadataError: Metadata that cannot be stored, or a wrong number of ids: nothing is.
             PageError: Documents cannot be read, and there is no ``on_skip``; the others are
                 stored.
         """
         check_keywords(kwargs, ("ids", "batch_size"))
         documents = list(documents)
         chosen = document_ids(documents, ids)
+        for document, id in zip(documents, chosen, strict=True):
+            check_metadata(document, id)  # of all of them, before anything is written
         failed: dict[str, PageError] = {}
         pages = self._pages(documents, chosen, failed)
         report = self.index.add(pages, mode=self.mode, batch_size=batch_size, ocr=self.ocr)
@@ -207,12 +214,12 @@ class MetaEmbedVectorStore(VectorStore):
     ) -> bool:
         """Delete documents by id or by filter; without either all of them, as LangChain defines.
 
-        Ids that do not exist do not matter.
+        Ids that do not exist do not matter; a filter that every page passes is refused.
         """
         check_keywords(kwargs, ("filter",))
         if ids is None and filter is None:
             ids = self.index.ids()
-        self.index.delete(ids=ids, where=None if filter is None else index_filter(filter))
+        self.index.delete(ids=ids, where=None if filter is None else index_filter(filter) or {})
         return True
 
     # -- reading ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from llama_index.core.vector_stores import (
@@ -12,6 +13,7 @@ from llama_index.core.vector_stores import (
 )
 
 from metaembed_rag.errors import StoreError
+from metaembed_rag.metadata.filters import TEXT_FIELD, normalize_where
 
 _OPERATORS = {
     FilterOperator.EQ: "$eq",
@@ -27,6 +29,9 @@ _OPERATORS = {
 _EACH_VALUE = {FilterOperator.ANY: "$or", FilterOperator.ALL: "$and"}
 """Chroma has these two only as a combination of one ``$contains`` a value."""
 
+_TEXT = {FilterOperator.TEXT_MATCH, FilterOperator.TEXT_MATCH_INSENSITIVE}
+_TEXT_KEYS = ("text", TEXT_FIELD)
+
 _CONDITIONS = {FilterCondition.AND: "$and", FilterCondition.OR: "$or"}
 
 
@@ -37,6 +42,8 @@ def filters_to_where(filters: MetadataFilters | None) -> dict[str, Any] | None:
 
     Raises:
         StoreError: An operator or condition that Chroma lacks, or a value that does not fit.
+
+    ``text_match`` and ``text_match_insensitive`` look into the page's text, whose key is ``text``.
     """
     if filters is None:
         return None
@@ -44,20 +51,25 @@ def filters_to_where(filters: MetadataFilters | None) -> dict[str, Any] | None:
         filters_to_where(part) if isinstance(part, MetadataFilters) else _one(part)
         for part in filters.filters
     ]
-    present = [part for part in parts if part is not None]
     if filters.condition == FilterCondition.NOT:
         raise StoreError(
             "Chroma has no filter condition 'not'; use the operators '!=' and 'nin' instead"
         )
-    return _combine(_CONDITIONS[filters.condition or FilterCondition.AND], present)
+    present = [part for part in parts if part is not None]
+    how = _CONDITIONS[filters.condition or FilterCondition.AND]
+    if len(present) < len(parts) and how == "$or":
+        return None  # one part lets every page pass
+    return _combine(how, present) if present else None
 
 
 def _one(one: MetadataFilter) -> dict[str, Any] | None:
     if one.operator in _EACH_VALUE:
-        if not isinstance(one.value, list) or not one.value:
+        if not isinstance(one.value, list):
             raise StoreError(f"the filter on {one.key!r} needs a list of values for 'any' or 'all'")
         each = [{one.key: {"$contains": value}} for value in one.value]
-        return _combine(_EACH_VALUE[one.operator], each)
+        return normalize_where({_EACH_VALUE[one.operator]: each})
+    if one.operator in _TEXT and one.key in _TEXT_KEYS:
+        return normalize_where({TEXT_FIELD: _text_condition(one)})
     if one.operator not in _OPERATORS:
         known = ", ".join(repr(o.value) for o in (*_OPERATORS, *_EACH_VALUE))
         raise StoreError(f"Chroma has no filter operator {one.operator.value!r}; it has {known}")
@@ -67,11 +79,15 @@ def _one(one: MetadataFilter) -> dict[str, Any] | None:
         raise StoreError(
             f"the filter on {one.key!r} needs {kind} for {one.operator.value!r}, not {one.value!r}"
         )
-    return {one.key: {_OPERATORS[one.operator]: one.value}}
+    return normalize_where({one.key: {_OPERATORS[one.operator]: one.value}})
 
 
-def _combine(how: str, parts: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _text_condition(one: MetadataFilter) -> dict[str, Any]:
+    if one.operator == FilterOperator.TEXT_MATCH or not isinstance(one.value, str):
+        return {"$contains": one.value}
+    return {"$regex": f"(?i){re.escape(one.value)}" if one.value else ""}
+
+
+def _combine(how: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Chroma wants at least two parts in a combination."""
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    return {how: parts}
+    return parts[0] if len(parts) == 1 else {how: parts}

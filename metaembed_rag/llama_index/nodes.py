@@ -37,11 +37,13 @@ from llama_index.core.schema import (
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from PIL import Image
 from pydantic import AnyUrl
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, open_image, page_fields, plan_fields
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
+from metaembed_rag.metadata import values
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import as_unread
 from metaembed_rag.store.records import check_metadata
@@ -248,16 +250,18 @@ def node_to_page(node: BaseNode) -> Page:
     by; what Chroma cannot hold (None, dictionaries, mixed lists) is kept inside the node alone.
 
     Raises:
+        MetadataError: Its metadata have no form that can be stored.
         UnreadableFileError: Its picture is missing or damaged.
     """
-    data = node.model_dump(mode="json")
+    metadata = plain_metadata(node)
+    data = node.model_copy(update={"metadata": metadata}).model_dump(mode="json")
     data.update({"embedding": None, **({"image": None} if "image" in data else {})})
-    flat = {key: value for key, value in node.metadata.items() if _can_be_filtered(key, value)}
-    source = node.metadata.get("source")
+    flat = {key: value for key, value in metadata.items() if _can_be_filtered(key, value)}
+    source = metadata.get("source")
     return Page(
         id=node.node_id,
         source=source if isinstance(source, str) and source else node.ref_doc_id or node.node_id,
-        number=_page_number(node.metadata.get("page")),
+        number=_page_number(metadata.get("page")),
         text=_text_to_encode(node),
         image=node_picture(node),
         unread=as_unread(node.metadata.get("unread")),
@@ -270,6 +274,29 @@ def node_to_page(node: BaseNode) -> Page:
             NODE_CLASS: type(node).class_name(),
         },
     )
+
+
+def plain_metadata(node: BaseNode) -> dict[str, Any]:
+    """A node's metadata in types that JSON knows, converted as those of every page.
+
+    What :mod:`metaembed_rag.metadata.values` does not know, but pydantic does (a model, bytes that
+    are text), is left to pydantic.
+
+    Raises:
+        MetadataError: It names the node and the key.
+    """
+    found: dict[str, Any] = {}
+    for key, value in node.metadata.items():
+        try:
+            found[key] = values.plain(value)
+        except ValueError as error:
+            try:
+                found[key] = to_jsonable_python(value)
+            except PydanticSerializationError:
+                raise MetadataError(
+                    f"node {node.node_id!r}: metadata key {key!r} {error}"
+                ) from error
+    return found
 
 
 def _fields(page: Page, score: float | None) -> dict[str, Any]:

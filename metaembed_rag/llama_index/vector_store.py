@@ -32,6 +32,7 @@ from metaembed_rag.llama_index.nodes import (
     hit_to_node,
     node_to_page,
     page_to_node,
+    plain_metadata,
     shown_score,
 )
 from metaembed_rag.llama_index.pickling import PickledWhole
@@ -211,9 +212,12 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
             The ids of all nodes, in order.
 
         Raises:
+            MetadataError: Metadata that cannot be stored; nothing is stored then.
             UnreadableFileError: A picture is missing or damaged.
         """
         nodes = list(nodes)
+        for node in nodes:
+            plain_metadata(node)  # of all of them, before anything is written
         report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
         for error in report.skipped:
             logger.warning("this node was not stored: %s", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,41 @@ def dimensions(encoder: Encoder) -> tuple[int, ...]:
     2022) says it by an attribute ``dimensions``; one without it has D only.
     """
     return tuple(getattr(encoder, "dimensions", ())) or (encoder.dimension,)
+
+
+def checked_vectors(encoder: Encoder, side: str, vectors: Any, count: int) -> Vectors:
+    """What an encoder made of ``count`` inputs, if it is what it announces.
+
+    Args:
+        encoder: The model.
+        side: ``"query"`` or ``"document"``.
+        vectors: What it gave.
+        count: Of how many inputs.
+
+    Returns:
+        float32, shape (count, R_q or R_c, D).
+
+    Raises:
+        ModelError: Another shape, numbers that are not finite, or a vector of zeros. An index with
+            such vectors in it could not be searched.
+    """
+    gave = f"the model {encoder.name!r} gave vectors"
+    try:
+        found = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{gave} that are no array of numbers ({error})") from error
+    each = encoder.query_vectors if side == "query" else encoder.document_vectors
+    announced = (count, each, encoder.dimension)
+    if found.shape != announced:
+        raise ModelError(
+            f"{gave} of shape {found.shape}, not {announced}: for each {side} it announces {each} "
+            f"vectors of {encoder.dimension} values"
+        )
+    if not np.isfinite(found).all():
+        raise ModelError(f"{gave} of a {side} that are not finite numbers")
+    if not found.any(axis=-1).all():
+        raise ModelError(f"{gave} of a {side} that are zero, which no page is near to")
+    return found
 
 
 class OrderedEncoder(Encoder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 
 from metaembed_rag import html
 from metaembed_rag.errors import PageError
+from metaembed_rag.metadata import values
 from metaembed_rag.pages.pictures import open_picture, to_rgb
 
 DIGEST_BYTES = 16
@@ -33,12 +35,14 @@ class Page:
     """A page of a PDF, a picture, or a chunk of a text; with its text, its picture, or both.
 
     Args:
-        source: Absolute POSIX path of the file, or any string that names where the page is from.
+        source: Absolute POSIX path of the file, or any string that names where the page is from;
+            a path is kept as text.
         number: Counts from 1: page of a PDF, frame of a TIFF, chunk of a text.
         text: Text layer, chunk, or text read by OCR; ``""`` when there is none.
         image: RGB picture, or None for text; a picture of another mode is converted, with
             transparent parts on white. `load_pages` bounds its size, a page made by hand keeps it.
-        metadata: str, int, float or bool by name, passed through (title, author, label, section).
+        metadata: By name what is said of the page (title, author, label, section): text, numbers,
+            true/false, lists of one of these, and what stands for one of them, such as a date.
         id: Unique in an index; ``"<source>#<number>"`` by default.
         page_count: Pages of the source, when it was loaded from a file.
         image_path: Where a kept picture is, on pages that come back from an index.
@@ -75,10 +79,13 @@ class Page:
     doubtful: int = 0
 
     def __post_init__(self) -> None:
-        if not self.source:
+        for name in ("source", "number"):  # of a path, and of a number of numpy, what it means
+            with suppress(ValueError):
+                object.__setattr__(self, name, values.plain(getattr(self, name)))
+        if not isinstance(self.source, str) or not self.source:
             raise PageError("a page", "has no source: say where it is from, e.g. a file name")
-        if self.number < 1:
-            raise PageError(self.source, f"page numbers count from 1, not {self.number}")
+        if not isinstance(self.number, int | float) or self.number < 1:
+            raise PageError(self.source, f"page numbers count from 1, not {self.number!r}")
         object.__setattr__(self, "metadata", dict(self.metadata))
         object.__setattr__(self, "id", self.id or default_id(self.source, self.number))
         if self.image is not None and self.image.mode != "RGB":

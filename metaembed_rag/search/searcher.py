@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
+import reprlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import CacheError, IndexLockedError
 from metaembed_rag.hits import Hit, Hits, SearchPlan
+from metaembed_rag.metadata.filters import TEXT_FIELD, fields, normalize_where
 from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
 from metaembed_rag.search.fusion import fuse
@@ -45,6 +48,10 @@ from metaembed_rag.vectors.tensors import CPU, TensorPages
 
 _TRIES = 3
 """Of a search whose pages were deleted before their records could be read."""
+
+_KEYS_NAMED = 20
+_KEYS_OF = 500
+"""Pages that are looked at for the names of their metadata, where a filter matches none."""
 
 _log = logging.getLogger(__name__)
 
@@ -121,12 +128,17 @@ class PageSearcher:
             plan: How the pages are scored, and how many are wanted.
         """
         start = time.perf_counter()
-        for attempt in range(_TRIES):
+        for attempt in itertools.count(1):
+            known = len(self._store.unreadable)
             scored, source = self._scored(queries, texts, plan)
             found = self._store.get([id for one in scored for id in one.ids])
+            # Somebody may have deleted pages meanwhile; and of those that turn out to be damaged
+            # others take the places.
             gone = any(id not in found for one in scored for id in one.ids)
-            if not gone or attempt == _TRIES - 1:  # else somebody deleted them meanwhile
+            damaged = len(self._store.unreadable) > known
+            if not damaged and (not gone or attempt >= _TRIES):
                 break
+        note = self._unmatched(plan.options.where, scored)
         hits = [self._hits(one, found, plan.budget) for one in scored]
         seconds = (time.perf_counter() - start) / max(1, len(hits))
         return [
@@ -137,6 +149,7 @@ class PageSearcher:
                 seconds,
                 "maxsim" if one.fused is None else "hybrid",
                 plan.report(one.stages, source),
+                note,
             )
             for one, best in zip(scored, hits, strict=True)
         ]
@@ -198,7 +211,8 @@ class PageSearcher:
         [near] = source.best(query[None], plan, plan.pool)
         words = self._words(text, plan.options.where)
         wanted = [] if plan.pool is None else words.best(plan.pool)
-        more = [id for id in wanted if id not in near.maxsim]
+        hidden = self._store.unreadable
+        more = [id for id in wanted if id not in near.maxsim and id not in hidden]
         maxsim = {id: near.maxsim[id] for id in near.ids} | source.scores(query, more, plan.budget)
         ids = list(maxsim)
         bm25 = dict(zip(ids, words.of(ids).tolist(), strict=True))
@@ -217,7 +231,34 @@ class PageSearcher:
         if vectors is None:
             return StoredPages(self._store, where)
         ids = self._store.ids(where) if where else None
+        hidden = self._store.unreadable
+        if hidden:
+            every = vectors.ids[vectors.alive].tolist() if ids is None else ids
+            ids = [id for id in every if id not in hidden]
         return CachedPages(vectors, ids, lambda: self._copied(vectors))
+
+    def _unmatched(self, where: Mapping[str, Any] | None, scored: Sequence[Scored]) -> str:
+        """What to say of a filter that no page passes, which is told; ``""`` for any other."""
+        asked = normalize_where(where)
+        if asked is None or any(one.ids for one in scored) or not self._store.count():
+            return ""
+        if self._store.ids(asked):
+            return ""
+        note = "no page passes the filter" + self._unknown_keys(fields(asked))
+        _log.warning("%s: %s", note, reprlib.repr(where))
+        return note
+
+    def _unknown_keys(self, asked: set[str]) -> str:
+        """How the sentence goes on where a filter names keys that no page has."""
+        named = {key for key in asked if ":" not in key} - {TEXT_FIELD}
+        known = self._store.metadata_keys(_KEYS_OF)
+        unknown = ", ".join(repr(key) for key in sorted(named - known))
+        if not unknown:
+            return ""
+        pages = self._store.count()
+        of = "no page has" if pages <= _KEYS_OF else f"none of {_KEYS_OF} of the {pages} pages has"
+        there = ", ".join(sorted(known)[:_KEYS_NAMED])
+        return f"; {of} a metadata key {unknown}, they have {there or 'none'}"
 
     def _copied(self, vectors: CachedVectors) -> TensorPages | None:
         """The pages on the device that scores them; copied again when there are others."""

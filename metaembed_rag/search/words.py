@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 import threading
 import time
 import uuid
@@ -113,7 +114,7 @@ class LexicalIndex:
         pairs = WordPairs.build(words.ids)
         scorer = None
         if any(words.ids):
-            scorer = require("bm25s").BM25()
+            scorer = _bm25s().BM25()
             scorer.index(words, show_progress=False)
         return cls(ids, frozenset(stamps), stemmer, scorer, pairs)
 
@@ -168,7 +169,7 @@ class LexicalIndex:
         pages = json.loads((folder / _PAGES).read_text(encoding="utf-8"))
         scorer = None
         if about["files"].keys() != {_PAGES, _PAIRS}:
-            scorer = require("bm25s").BM25.load(folder, show_progress=False)
+            scorer = _bm25s().BM25.load(folder, show_progress=False)
         pairs = WordPairs.load(folder / _PAIRS)
         return cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs)
 
@@ -311,13 +312,22 @@ def _words(texts: list[str], stemmer: str | None, *, return_ids: bool = False) -
         A list of words for each text; with ``return_ids`` bm25s' object with ``ids``, a list of
         numbers for each text, and ``vocab``, the number of each word.
     """
-    return require("bm25s").tokenize(
+    return _bm25s().tokenize(
         texts,
         stopwords=_STOP_WORDS.get(stemmer, []),
         stemmer=_stemmer(stemmer),
         return_ids=return_ids,
         show_progress=False,
     )
+
+
+def _bm25s() -> Any:
+    """The library; its logger asks for every debug line when it is imported, which is undone."""
+    is_new = "bm25s" not in sys.modules
+    bm25s = require("bm25s")
+    if is_new:
+        logging.getLogger("bm25s").setLevel(logging.NOTSET)
+    return bm25s
 
 
 def _stemmer(language: str | None) -> Any:
@@ -339,7 +349,7 @@ def _about(folder: Path, stemmer: str | None) -> dict[str, Any]:
         for path in folder.iterdir()
         if path.name != _ABOUT
     }
-    return {"format": [_FORMAT, stemmer, require("bm25s").__version__], "files": files}
+    return {"format": [_FORMAT, stemmer, _bm25s().__version__], "files": files}
 
 
 def _abandoned(place: Path) -> list[Path]:

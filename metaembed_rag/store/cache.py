@@ -128,7 +128,7 @@ class VectorCache:
         marked = mark is not None and mark in (found.manifest.mark, self._mark)
         if marked and self._vectors is None:
             return True  # counting would be the first thing asked of Chroma: 0.3 s for its start
-        if self._store.count() != found.pages:
+        if self._store.count() + self._damaged_since(found) != found.pages:
             return False
         if marked:
             return True
@@ -137,6 +137,11 @@ class VectorCache:
         if mark is not None:
             self._remember(found, mark)
         return True
+
+    def _damaged_since(self, found: CachedVectors) -> int:
+        """How many records cannot be read that have rows here, of before they were damaged."""
+        unreadable = list(self._store.unreadable)
+        return int((found.rows(unreadable) >= 0).sum()) if unreadable else 0
 
     def _after(self, found: CachedVectors) -> int | None:
         """Which records of a server to look at; None, all of them, when that was long ago."""

@@ -16,14 +16,17 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import IndexLockedError, IndexNotFoundError, StoreError
-from metaembed_rag.options import normalize_where
+from metaembed_rag.metadata.filters import normalize_where
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change, WriteLog
 from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_spelling
+from metaembed_rag.store.matching import Matching, fits
 from metaembed_rag.store.places import LOCK, MEMORY, Places, is_server
 from metaembed_rag.store.purge import purge
+from metaembed_rag.store.reading import RecordReader
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.store.server import UNLIMITED, send_halving
+from metaembed_rag.store.texts import PageTexts
 from metaembed_rag.vectors import formats
 
 FORMAT = 2
@@ -45,6 +48,7 @@ _MAX_BYTES = 16_000_000
 _TEXTS_AT_ONCE = 1000
 _MAX_STAMPS = 20_000
 """SQLite takes about 32,000 values in one filter."""
+_IDS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,8 @@ class ChromaStore:
         self._threads = threading.RLock()
         self._reconnecting = threading.Lock()
         self._most_records = UNLIMITED
+        self._matching = Matching(self._asked, PageTexts(self).matching)
+        self._reader = RecordReader(where, about.unpack)
 
     @classmethod
     def open(
@@ -150,6 +156,11 @@ class ChromaStore:
     def collection_id(self) -> str:
         """Chroma's id of the collection; another one of the same name has another."""
         return str(self._collection.id)
+
+    @property
+    def unreadable(self) -> Mapping[str, Mapping[str, Any]]:
+        """What Chroma holds of records that could not be read; see :class:`RecordReader`."""
+        return self._reader.unreadable
 
     @contextmanager
     def writing(self, timeout: float = 0.0) -> Iterator[None]:
@@ -208,6 +219,7 @@ class ChromaStore:
         with self._writes.write() as span, self._sending():
             for part in self._batches(metadatas):
                 self._most_records = min(self._most_records, send_halving(part, send, ids))
+        self._reader.forget(ids)
         return Change(span.before, span.after, (), list(ids), stamps, written)
 
     def update_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> Change:
@@ -231,23 +243,48 @@ class ChromaStore:
         with self._writes.write() as span, self._sending():
             for part in _slices(len(ids), self._client.get_max_batch_size()):
                 send_halving(part, send, ids)
+        self._reader.forget(ids)
         return Change(span.before, span.after, list(ids))
 
     def count(self) -> int:
-        """Number of pages."""
+        """Number of pages, those left out that are known to be unreadable."""
         with chroma_errors(self.where):
-            return int(self._collection.count())
+            return int(self._collection.count()) - len(self.unreadable)
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
-        """Ids of all pages, or of those that match a filter, sorted."""
+        """Ids of all pages, or of those that match a filter, sorted; unreadable ones, too.
+
+        Raises:
+            StoreError: The filter has no meaning, or Chroma refuses it.
+        """
+        found = self._matching.ids(normalize_where(where))
+        if where is None:
+            self._reader.forget(self.unreadable.keys() - found)
+        return sorted(found)
+
+    def there(self, ids: Sequence[str]) -> list[str]:
+        """Those of these ids that exist, without repeats, whether they can be read or not."""
+        every = list(dict.fromkeys(ids))  # Chroma refuses repeats
+        size = self._client.get_max_batch_size()
         with chroma_errors(self.where):
-            found = self._collection.get(where=normalize_where(where), include=[])
-        return sorted(found["ids"])
+            parts = [
+                self._collection.get(ids=every[start : start + size], include=[])["ids"]
+                for start in range(0, len(every), size)
+            ]
+        return [id for part in parts for id in part]
+
+    def metadata_keys(self, most: int) -> set[str]:
+        """The keys of users' metadata, ``source`` and ``page`` among them, of ``most`` pages."""
+        with chroma_errors(self.where):
+            found = self._collection.get(limit=most, include=["metadatas"])
+        keys = {key for metadata in found["metadatas"] for key in metadata or ()}
+        return {key for key in keys if ":" not in key}
 
     def get(self, ids: Sequence[str]) -> dict[str, Record]:
-        """The records of those ids that exist, by id.
+        """The records of those ids that exist and can be read, by id.
 
-        Chroma answers in an order of its own and leaves missing ids out, hence a dictionary.
+        Chroma answers in an order of its own and leaves missing ids out, hence a dictionary. Those
+        that cannot be read are damaged, or another program's: they are noted, and told once.
         """
         out: dict[str, Record] = {}
         ids = list(dict.fromkeys(ids))  # Chroma refuses repeats
@@ -255,8 +292,7 @@ class ChromaStore:
 
         def send(part: slice) -> None:
             found = self._collection.get(ids=list(ids[part]), include=["metadatas"])
-            pairs = zip(found["ids"], found["metadatas"], strict=True)
-            out.update({id: records.from_metadata(id, metadata) for id, metadata in pairs})
+            out.update(self._reader.read(zip(found["ids"], found["metadatas"], strict=True)))
 
         with chroma_errors(self.where):
             limit = self._client.get_max_batch_size()
@@ -276,16 +312,39 @@ class ChromaStore:
         """
         if self._lock is None or not self._lock.is_locked:
             self._see_other_processes()
+        where = normalize_where(where)
+        parts: list[dict[str, Any]] = [{"where": where}]
+        if where is not None and not fits(where):
+            ids = self.ids(where)
+            parts = [
+                {"ids": ids[at : at + _IDS_AT_ONCE]} for at in range(0, len(ids), _IDS_AT_ONCE)
+            ]
+        near: dict[str, tuple[float, Any]] = {}
+        for part in parts:
+            near |= self._nearest(first_vector, count, part)
+        order = sorted(near, key=lambda id: near[id][0])
+        found = self._reader.read((id, near[id][1]) for id in order)
+        return [found[id] for id in order if id in found][:count]
+
+    def _nearest(
+        self, first_vector: NDArray[np.float32], count: int, among: Mapping[str, Any]
+    ) -> dict[str, tuple[float, Any]]:
+        """Distance and metadata of the nearest pages, in Chroma's order."""
         with chroma_errors(self.where):
             found = self._collection.query(
                 query_embeddings=first_vector[None],
-                n_results=count,
-                where=normalize_where(where),
-                include=["metadatas"],
+                n_results=count + len(self.unreadable),  # which may be among them
+                include=["metadatas", "distances"],
+                **among,
             )
         # Chroma's search still knows pages that another process has deleted, but not what they are.
-        pairs = zip(found["ids"][0], found["metadatas"][0], strict=True)
-        return [records.from_metadata(*pair) for pair in pairs if pair[1] is not None]
+        rows = zip(found["ids"][0], found["distances"][0], found["metadatas"][0], strict=True)
+        return {id: (distance, known) for id, distance, known in rows if known is not None}
+
+    def _asked(self, where: Mapping[str, Any] | None) -> set[str]:
+        """Ids of the pages that pass a filter that Chroma takes in one question."""
+        with chroma_errors(self.where):
+            return set(self._collection.get(where=where, include=[])["ids"])
 
     def written_since(self, stamps: Collection[str], *, after: int | None = None) -> list[str]:
         """Ids of pages that were last written by none of the requests with these stamps.
@@ -296,16 +355,23 @@ class ChromaStore:
         by their writers' clocks (2 ms).
         """
         if not stamps:
-            return self.ids()
+            return self._but_unreadable(self.ids())
         every = sorted(stamps)
         parts = [every[at : at + _MAX_STAMPS] for at in range(0, len(every), _MAX_STAMPS)]
         later = {} if after is None else {records.WRITTEN: {"$gt": after}}
         found = [set(self.ids({**later, records.STAMP: {"$nin": part}})) for part in parts]
-        return sorted(set.intersection(*found))
+        return self._but_unreadable(sorted(set.intersection(*found)))
 
     def with_stamp(self, stamp: str) -> list[str]:
         """Ids of pages that were last written by the request with this stamp."""
-        return self.ids({records.STAMP: stamp})
+        return self._but_unreadable(self.ids({records.STAMP: stamp}))
+
+    def _but_unreadable(self, ids: Sequence[str]) -> list[str]:
+        """Those that can be read, also those that somebody has mended since."""
+        doubtful = [id for id in ids if id in self.unreadable]
+        if doubtful:
+            self.get(doubtful)
+        return [id for id in ids if id not in self.unreadable]
 
     def texts(self) -> Iterator[StampedText]:
         """The text of every page, some pages in memory at a time."""

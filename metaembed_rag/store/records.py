@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any
 
 from metaembed_rag.errors import MetadataError
+from metaembed_rag.metadata import values
 from metaembed_rag.pages import Page
 
 SOURCE, PAGE = "source", "page"
@@ -22,9 +25,22 @@ STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
 IMAGE_HASH = _OURS + "image_hash"
 TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 
-_LONGEST_LIST = 1_000
-"""Chroma 1.5.9 accepts lists of 6,000 and more values and then cannot read its collection."""
-_INT64 = 2**63
+_NUMBER = int | float  # Chroma keeps which of them a page's number was
+_KINDS: Mapping[str, type | UnionType] = {
+    SOURCE: str,
+    PAGE: _NUMBER,
+    TEXT: str,
+    HASH: str,
+    DIGEST: str,
+    MODE: str,
+    SETTINGS: str,
+    OCR: bool,
+    IMAGE_HASH: str,
+    VECTORS: str,
+}
+"""What every record has, and of which type."""
+_OPTIONAL: Mapping[str, type | UnionType] = {COUNT: _NUMBER, IMAGE: str, STAMP: str, WRITTEN: int}
+_STAMP = re.compile(r"[0-9]+-.+")
 
 
 @dataclass(frozen=True)
@@ -76,11 +92,9 @@ class StampedText:
 def to_metadata(record: Record) -> dict[str, Any]:
     """The metadata of a page's record but for stamp and time: the user's, then ours.
 
-    Raises:
-        MetadataError: The user's metadata would be refused, changed or harmful.
+    The user's are taken as they are: :func:`stored_metadata` has made them ready.
     """
     page = record.page
-    check_metadata(page.metadata, page.id)
     metadata = {
         **page.metadata,
         SOURCE: page.source,
@@ -101,8 +115,14 @@ def to_metadata(record: Record) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if value is not None}
 
 
-def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
-    """The record that Chroma's ``id`` and ``metadata`` describe."""
+def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
+    """The record that Chroma's ``id`` and ``metadata`` describe.
+
+    Raises:
+        ValueError: They describe none: it is damaged, or another program wrote it.
+    """
+    metadata = metadata or {}
+    _check_kinds(metadata)
     theirs = {
         key: value
         for key, value in metadata.items()
@@ -126,6 +146,12 @@ def from_metadata(id: str, metadata: Mapping[str, Any]) -> Record:
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata
     return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request, looked_at)
+
+
+def picture_name(metadata: Mapping[str, Any]) -> str | None:
+    """The name of the picture in metadata that are no record, if they have one."""
+    name = metadata.get(IMAGE)
+    return name if isinstance(name, str) else None
 
 
 def new_stamp(count: int) -> str:
@@ -154,16 +180,58 @@ def same_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
 
 
+def stored_metadata(metadata: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """User metadata as they are stored and come back; see :mod:`metaembed_rag.metadata.values`.
+
+    A None says that there is no value, and is left out.
+
+    Raises:
+        MetadataError: Chroma would refuse it, change it or be damaged by it; the message names the
+            page, the key and what to do.
+    """
+    there = {key: value for key, value in metadata.items() if value is not None}
+    return {key: _stored(key, value, id) for key, value in there.items()}
+
+
 def check_metadata(metadata: Mapping[str, Any], id: str) -> None:
-    """Refuse user metadata that Chroma would refuse, change or be damaged by.
+    """Refuse user metadata that cannot be stored; a None among them, too.
 
     Raises:
         MetadataError: It names the page, the key and what to do.
     """
     for key, value in metadata.items():
-        problem = _key_problem(key) or _value_problem(value)
-        if problem:
-            raise MetadataError(f"page {id!r}: metadata key {key!r} {problem}")
+        _stored(key, value, id)
+
+
+def _stored(key: Any, value: Any, id: str) -> Any:
+    problem = _key_problem(key)
+    try:
+        if problem is None:
+            return values.storable(value)
+    except ValueError as error:
+        problem = str(error)
+    raise MetadataError(f"page {id!r}: metadata key {key!r} {problem}")
+
+
+def _check_kinds(metadata: Mapping[str, Any]) -> None:
+    """Refuse what is no record of ours.
+
+    Raises:
+        ValueError: It names the key.
+    """
+    missing = [key for key in _KINDS if key not in metadata]
+    if missing:
+        more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
+        raise ValueError(f"it lacks {', '.join(missing[:2])}{more}")
+    for key, kind in {**_KINDS, **_OPTIONAL}.items():
+        value = metadata.get(key)
+        wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+        if value is not None and wrong:
+            raise ValueError(f"{key} is {value!r}")
+    if metadata[PAGE] < 1 or not metadata[SOURCE]:
+        raise ValueError(f"it is page {metadata[PAGE]} of {metadata[SOURCE]!r}")
+    if metadata.get(STAMP) and not _STAMP.fullmatch(metadata[STAMP]):
+        raise ValueError(f"{STAMP} is {metadata[STAMP]!r}")
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -182,30 +250,3 @@ def _key_problem(key: Any) -> str | None:
     if key.startswith((_OURS, "chroma:", "#", "$")):
         return "starts like a reserved name; rename it"
     return None
-
-
-def _value_problem(value: Any) -> str | None:
-    if isinstance(value, list | tuple):
-        if not value or len(value) > _LONGEST_LIST:
-            return f"holds {len(value)} values; a list must hold 1 to {_LONGEST_LIST}"
-        if len({type(item) for item in value}) > 1:
-            return "is a list of several types; use one type"
-        return _value_problem(value[0]) or next(filter(None, map(_scalar_problem, value)), None)
-    return _scalar_problem(value)
-
-
-def _scalar_problem(value: Any) -> str | None:
-    if isinstance(value, int):
-        return None if -_INT64 <= value < _INT64 else "is a whole number beyond 64 bits"
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"is {value}; only finite numbers can be stored"
-    if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            return "is text that is not valid Unicode (a lone surrogate)"
-        return None
-    return (
-        f"is a {type(value).__name__}; Chroma holds text, numbers, true/false and short lists of "
-        f"these: convert it or leave it out"
-    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -400,3 +402,113 @@ def test_fault_18_a_password_for_a_folder_is_used_where_it_is_needed(tmp_path, r
         (folder / name).write_bytes((SCANNED.parent / name).read_bytes())
     out, _ = run("index", folder, "--index", tmp_path / "i", "--json", "--password", "sesame")
     assert json.loads(out)["added"] == 2
+
+
+def test_fault_10_a_filter_that_no_page_passes_is_told(index, run):
+    out, err = run("search", "whales", "--index", index, "--where", "autor=x", "--json")
+    assert json.loads(out)["hits"] == []
+    assert "metaembed: no page passes the filter; no page has a metadata key 'autor'" in err
+    assert "autor" in json.loads(out)["note"]
+
+
+def test_fault_10_pages_are_filtered_by_their_text(index, run):
+    def found(*texts: str) -> list[str]:
+        where = [part for text in texts for part in ("--where-text", text)]
+        out, _ = run("search", "apples", "--index", index, "--json", *where)
+        return [Path(hit["source"]).name for hit in json.loads(out)["hits"]]
+
+    assert found("blue whales") == ["b.txt"]
+    assert found("red", "grow") == ["a.txt"]
+    assert found("red", "whales") == []
+    assert (
+        "--where-text takes some words"
+        in run("search", "x", "--index", index, "--where-text", "", code=2)[1]
+    )
+
+
+@pytest.mark.parametrize("value", ["9" * 30, "9" * 400, "-" + "9" * 20, "~nobody-here/a.pdf"])
+def test_fault_10_a_value_that_no_page_can_have_is_looked_for_as_text(index, run, value):
+    out, _ = run("search", "x", "--index", index, "--where", f"source={value}", "--json")
+    assert json.loads(out)["hits"] == []
+
+
+ARROWS = "red → blue “grün” 😀"
+
+
+def printing(encoding: str, errors: str = "strict") -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors=errors, write_through=True)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", "utf-16"])
+@pytest.mark.parametrize("command", ["search", "index", "info", "delete"])
+def test_fault_18_every_command_prints_in_every_encoding(
+    tmp_path, monkeypatch, run, encoding, command
+):
+    files = tmp_path / "grün →"
+    files.mkdir()
+    (files / "a.txt").write_text(ARROWS, encoding="utf-8")
+    place = tmp_path / "index 😀"
+    run("index", files, "--index", place)
+    more = {"search": ["red"], "index": [str(files)], "delete": ["--source", str(files / "a.txt")]}
+    arguments = [command, *more.get(command, []), "--index", str(place)]
+    for form in (["--json"], []):
+        out = printing(encoding)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", printing(encoding))
+            assert cli.main([*arguments, *form]) == (1 if command == "delete" and not form else 0)
+        text = out.buffer.getvalue().decode(encoding)
+        if form and command != "search":
+            assert json.loads(text)["index"] == str(place)
+        elif form:
+            assert json.loads(text)["hits"][0]["text"] == ARROWS
+        elif command == "search":
+            assert "red" in text
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_fault_18_every_help_prints_in_ascii(monkeypatch, command):
+    out = printing("ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([command, "--help"])
+    assert out.buffer.getvalue().startswith(b"usage: metaembed")
+
+
+def test_fault_18_the_query_on_standard_input_may_be_of_another_encoding(index, run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"gr\xfcn"), encoding="utf-8"))
+    assert "is not text in utf-8" in run("search", "-", "--index", index, code=2)[1]
+
+
+PROGRAM = """
+import sys
+import metaembed_rag.model
+from types import SimpleNamespace
+from metaembed_rag.testing import FakeEncoder
+def load(name, *, device=None):
+    encoder = FakeEncoder(seed=len(name))
+    encoder.name = name
+    return encoder
+metaembed_rag.model.MetaEmbedEncoder = SimpleNamespace(from_pretrained=load)
+from metaembed_rag.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("redirect", "code", "message"),
+    [
+        ("| head -c 0", 0, ""),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("> /dev/full", 1, "metaembed: the system: No space left on device\n"),
+    ],
+)
+def test_fault_18_an_output_that_takes_nothing_is_no_traceback(index, redirect, code, message):
+    words = [sys.executable, "-c", PROGRAM, "search", "whales", "--index", str(index)]
+    line = f"set -o pipefail; {shlex.join(words)} {redirect}"
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    command = ["bash", "-c", line]
+    done = subprocess.run(command, env=buffered, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, message)

@@ -120,6 +120,14 @@ def test_a_changed_picture_is_not_taken_for_the_stored_one(store, encoder, tmp_p
     assert ranked[0].metadata["source"] == blue
 
 
+def test_fault_09_metadata_that_cannot_be_stored_do_not_keep_a_document_from_being_ranked(store):
+    odd = {"source": "a.pdf", "page": np.int64(2), "object": object()}
+    documents = [Document("blue whales", metadata=odd), Document("yellow figs", metadata=odd)]
+    ranked = MetaEmbedReranker(index=store.index).compress_documents(documents, "yellow figs")
+    assert [document.page_content for document in ranked] == ["yellow figs", "blue whales"]
+    assert ranked[0].metadata["object"] is odd["object"]
+
+
 def test_the_documents_given_stay_as_they_are(store):
     given = Document("red apples", metadata={"score": "mine"})
     ranked = MetaEmbedReranker(index=store.index).compress_documents([given], "apples")

@@ -4,9 +4,11 @@ import asyncio
 import math
 import uuid
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -623,3 +625,65 @@ def test_content_key_depends_on_text_metadata_and_picture(tmp_path):
     ]
     assert len(set(keys)) == 4
     assert keys[3] == content_key(Document("kite", metadata={"image_path": same}))
+
+
+# -- metadata of other types, filters by their logic, texts ------------------------------------
+
+
+def test_fault_09_metadata_of_other_types_come_back_as_what_they_mean(store):
+    odd = {"source": Path("a.pdf"), "page": np.int64(3), "when": date(2024, 2, 1), "tags": ("a",)}
+    meant = {"source": "a.pdf", "page": 3, "when": "2024-02-01", "tags": ["a"]}
+    store.add_documents(
+        [Document("apples", metadata={**odd, "deep": {"when": odd["when"]}}, id="a")]
+    )
+    [found] = store.similarity_search("apples", filter={"when": odd["when"], "page": 3})
+    assert found.metadata == {**meant, "deep": {"when": "2024-02-01"}}
+    assert store.index.get(["a"])[0].source == "a.pdf"
+    store.add_documents([found])
+    assert store.index.add(store.index.get(["a"])).unchanged == 1
+
+
+def test_fault_09_one_odd_document_of_a_hundred_stores_none(store):
+    documents = [Document(f"text {n}", metadata={"n": n}) for n in range(100)]
+    documents[99].metadata["bad"] = object()
+    documents[99].id = "z"
+    with pytest.raises(MetadataError, match="document 'z': .* key 'bad' is a object"):
+        store.add_documents(documents)
+    with pytest.raises(MetadataError, match="key 'bad' is a object"):
+        store.add_texts([d.page_content for d in documents], [d.metadata for d in documents])
+    assert len(store.index) == 0
+
+
+@pytest.mark.parametrize(
+    ("where_document", "expected"),
+    [
+        ({"$contains": "pears"}, {"p"}),
+        ({"$not_contains": "pears"}, {"a", "w"}),
+        ({"$or": [{"$contains": "apples"}, {"$regex": "^blue"}]}, {"a", "w"}),
+    ],
+)
+def test_fault_10_documents_are_filtered_by_their_text(fruit, where_document, expected):
+    asked = {"where_document": where_document}
+    assert set(ids(fruit.similarity_search("x", **asked))) == expected
+    assert set(ids(fruit.as_retriever(**asked).invoke("x"))) == expected
+    retriever = MetaEmbedRetriever(index=fruit.index)
+    assert set(ids(retriever.invoke("x", **asked))) == expected
+    assert set(ids(MetaEmbedRetriever(index=fruit.index, **asked).invoke("x"))) == expected
+    narrowed = fruit.as_retriever(filter={"year": {"$lt": 3}}).invoke("x", **asked)
+    assert set(ids(narrowed)) == expected - {"w"}
+    narrowed = fruit.as_retriever(**asked).invoke("x", where_document={"$contains": "e"})
+    assert set(ids(narrowed)) == expected
+
+
+def test_fault_10_filters_of_documents_mean_what_logic_says(fruit, caplog):
+    assert set(ids(fruit.similarity_search("x", filter={"year": {"$gte": 2, "$lt": 4}}))) == {
+        "p",
+        "w",
+    }
+    assert ids(fruit.similarity_search("x", filter={"year": {"$in": []}})) == []
+    assert ids(fruit.similarity_search("x", filter={"$or": [{"page": {"$in": []}}]})) == []
+    assert "no page passes the filter" in caplog.text
+    for every in ({}, {"page": {"$nin": []}}, {"$and": []}):
+        with pytest.raises(StoreError, match="would delete every page"):
+            fruit.delete(filter=every)
+    assert len(fruit.index) == 3

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import textwrap
 import threading
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from llama_index.core import SimpleDirectoryReader, StorageContext, VectorStoreIndex
 from llama_index.core.base.llms.types import ImageBlock, TextBlock
@@ -39,7 +41,13 @@ from llama_index.core.vector_stores.types import (
 )
 from PIL import Image
 
-from metaembed_rag.errors import BudgetError, ResourceLimitError, StoreError, UnreadableFileError
+from metaembed_rag.errors import (
+    BudgetError,
+    MetadataError,
+    ResourceLimitError,
+    StoreError,
+    UnreadableFileError,
+)
 from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index import (
     MetaEmbedEmbedding,
@@ -784,3 +792,63 @@ def test_empty_filters_delete_nothing(encoder):
     with pytest.raises(StoreError, match="clear"):
         store.delete_nodes(filters=MetadataFilters(filters=[]))
     assert len(store.get_nodes()) == before > 0
+
+
+# -- metadata of other types, filters by their logic, texts ------------------------------------
+
+
+def found(store: MetaEmbedVectorStore, *filters: MetadataFilter) -> set[str]:
+    return {node.node_id for node in store.get_nodes(filters=MetadataFilters(filters=[*filters]))}
+
+
+def test_fault_09_metadata_of_other_types_come_back_as_what_they_mean(store):
+    odd = {"when": date(2024, 2, 1), "n": np.int64(3), "tags": ("a", "b"), "where": Path("/a")}
+    meant = {"when": "2024-02-01", "n": 3, "tags": ["a", "b"], "where": "/a"}
+    node = TextNode(id_="a", text="apples", metadata=odd)
+    store.add([node])
+    assert store.get_nodes(["a"])[0].metadata == meant
+    assert found(store, MetadataFilter(key="when", value="2024-02-01")) == {"a"}
+    assert found(store, MetadataFilter(key="n", value=3)) == {"a"}
+    before = len(store.index.encoder.encoded)
+    store.add([node])
+    assert len(store.index.encoder.encoded) == before
+    assert node.metadata == odd
+
+
+def test_fault_09_one_odd_node_of_a_hundred_stores_none(store):
+    nodes = [TextNode(id_=str(n), text=f"text {n}", metadata={"n": n}) for n in range(100)]
+    nodes[99].metadata["bad"] = object()
+    with pytest.raises(MetadataError, match="node '99': metadata key 'bad' is a object"):
+        store.add(nodes)
+    assert len(store.index) == 0
+
+
+def test_fault_10_nodes_are_filtered_by_their_text(store):
+    texts = {"a": "red Apples", "p": "green pears", "w": "blue whales"}
+    store.add([TextNode(id_=id, text=text) for id, text in texts.items()])
+    match, loose = FilterOperator.TEXT_MATCH, FilterOperator.TEXT_MATCH_INSENSITIVE
+    assert found(store, MetadataFilter(key="text", value="Apples", operator=match)) == {"a"}
+    assert found(store, MetadataFilter(key="text", value="apples", operator=match)) == set()
+    assert found(store, MetadataFilter(key="text", value="apples", operator=loose)) == {"a"}
+    for one in ("text", "#document"):
+        filters = MetadataFilters(filters=[MetadataFilter(key=one, value="pea", operator=match)])
+        answer = store.query(VectorStoreQuery(query_str="x", similarity_top_k=5, filters=filters))
+        assert answer.ids == ["p"]
+
+
+def test_fault_10_filters_of_nodes_mean_what_logic_says(store):
+    store.add([TextNode(id_=str(n), text=f"text {n}", metadata={"n": n}) for n in range(3)])
+    none = MetadataFilter(key="n", value=[], operator=FilterOperator.IN)
+    every = MetadataFilter(key="n", value=[], operator=FilterOperator.NIN)
+    nothing = MetadataFilter(key="n", value=[], operator=FilterOperator.ANY)
+    one = MetadataFilter(key="n", value=1)
+    many = MetadataFilter(key="n", value=list(range(1, 30_000)), operator=FilterOperator.IN)
+    assert found(store, none) == found(store, nothing) == found(store, one, none) == set()
+    assert found(store, every) == {"0", "1", "2"}
+    assert found(store, many) == {"1", "2"}
+    either = MetadataFilters(filters=[one, none], condition="or")
+    assert {node.node_id for node in store.get_nodes(filters=either)} == {"1"}
+    with pytest.raises(StoreError, match=r"clear\(\) deletes all"):
+        store.delete_nodes(filters=MetadataFilters(filters=[every]))
+    store.delete_nodes(filters=MetadataFilters(filters=[none]))
+    assert len(store.index) == 3

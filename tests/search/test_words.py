@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -309,3 +310,11 @@ def test_a_place_that_cannot_be_written_is_no_error(store, tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     assert found(LexicalCache(store, tmp_path / "file" / "x"), "apples") == ["a"]
     assert "cannot be kept" in caplog.text
+
+
+def test_fault_18_a_library_says_no_debug_lines_where_logging_is_configured():
+    code = "import logging; logging.basicConfig(level=logging.WARNING)\n"
+    code += "from metaembed_rag.search.words import LexicalIndex\n"
+    code += "LexicalIndex.build(['a', 'b'], ['red apples', 'blue whales']).scores('whales')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -17,7 +17,7 @@ TREES = ("metaembed_rag", "recipes", "benchmarks")
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "progress"),
-    ("budget", "html", "web"),
+    ("budget", "html", "metadata", "web"),
     ("options",),
     ("pages", "vectors"),
     ("model", "store", "hits"),

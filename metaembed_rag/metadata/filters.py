@@ -1,0 +1,224 @@
+"""Filters in Chroma's language, brought into the one form that Chroma takes, by their logic.
+
+Several keys, or several operators on a key, must all match; combinations of one part or of none,
+and lists without values, mean what logic says: ``{"$in": []}`` lets no page pass, ``{"$nin": []}``
+every one. Beside fields of the metadata a filter can name the page's text: :data:`TEXT_FIELD`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from metaembed_rag.errors import StoreError
+from metaembed_rag.metadata import values
+
+TEXT_FIELD = "#document"
+"""The text of a page, in a filter: ``{"#document": {"$contains": "net revenue"}}``.
+
+It takes ``$contains``, ``$not_contains``, ``$regex`` and ``$not_regex`` (Python's expressions), all
+of which tell capitals apart; ``(?i)`` at the beginning of an expression does not.
+"""
+NOTHING: dict[str, Any] = {"$or": []}
+"""The filter that lets no page pass: one of no conditions."""
+
+_COMBINED = {"$and", "$or"}
+_ORDER = {"$gt", "$gte", "$lt", "$lte"}
+_OF_TEXT = ("$contains", "$not_contains", "$regex", "$not_regex")
+
+
+def normalize_where(where: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The form of a filter that Chroma takes.
+
+    Args:
+        where: Several plain keys, or several operators on one, must all match. Values are
+            converted as a page's metadata are.
+
+    Returns:
+        None where every page passes, :data:`NOTHING` where none can; otherwise one condition, or
+        one combination of at least two.
+
+    Raises:
+        StoreError: A value that no page can have, or a shape that has no meaning.
+    """
+    if where is None:
+        return None
+    if not isinstance(where, Mapping):
+        raise StoreError(f"a filter is a dictionary such as {{'year': 2020}}, not {where!r}")
+    return _all([_part(key, asked) for key, asked in where.items()])
+
+
+def all_of(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A filter that a page passes when it passes both; None passes every page."""
+    first, second = normalize_where(one), normalize_where(other)
+    return {"$and": [first, second]} if first and second else first or second
+
+
+def of_text(condition: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Chroma's ``where_document`` as a filter: a condition on the text, or ``$and``, ``$or``.
+
+    Raises:
+        StoreError: It is none.
+    """
+    if condition is None:
+        return None
+    if not isinstance(condition, Mapping) or not condition:
+        raise StoreError(f"a condition on texts is {{'$contains': 'words'}}, not {condition!r}")
+    return normalize_where({"$and": [_of_text(*one) for one in condition.items()]})
+
+
+def _of_text(operator: str, asked: Any) -> dict[str, Any] | None:
+    if operator in _COMBINED and isinstance(asked, list | tuple):
+        return {operator: [of_text(one) or {} for one in asked]}
+    return {TEXT_FIELD: {operator: asked}}
+
+
+def fields(where: Mapping[str, Any] | None) -> set[str]:
+    """The names of all fields in a filter of the form of :func:`normalize_where`."""
+    found: set[str] = set()
+    for key, asked in (where or {}).items():
+        found |= set().union(*map(fields, asked)) if key in _COMBINED else {key}
+    return found
+
+
+def text_test(condition: Mapping[str, str]) -> Callable[[str], bool]:
+    """Whether a text meets a condition on :data:`TEXT_FIELD`, such as ``{"$contains": "x"}``."""
+    [(operator, wanted)] = condition.items()
+    if operator.endswith("regex"):
+        search = re.compile(wanted).search
+        if operator == "$regex":
+            return lambda text: search(text) is not None
+        return lambda text: search(text) is None
+    if operator == "$contains":
+        return lambda text: wanted in text
+    return lambda text: wanted not in text
+
+
+def _part(key: Any, asked: Any) -> dict[str, Any] | None:
+    """What one key of a filter asks for."""
+    if not isinstance(key, str):
+        raise StoreError(f"a filter names metadata by text, not by {key!r}")
+    if key in _COMBINED:
+        if isinstance(asked, str | Mapping) or not isinstance(asked, Iterable):
+            raise StoreError(f"{key} in a filter takes a list of filters, not {asked!r}")
+        parts = [normalize_where(one) for one in asked]
+        return _all(parts) if key == "$and" else _any(parts)
+    if key.startswith("$"):
+        raise StoreError(
+            f"a filter has no {key!r} here; it combines filters by '$and' and '$or', and negates a "
+            f"condition by '$ne', '$nin' and '$not_contains'"
+        )
+    if not isinstance(asked, Mapping):
+        return {key: _value(key, asked)} if key != TEXT_FIELD else _text_condition("$eq", asked)
+    if not asked:
+        raise StoreError(f"the filter on {key!r} has no operator; write {{{key!r}: value}}")
+    return _all([_condition(key, operator, value) for operator, value in asked.items()])
+
+
+def _condition(key: str, operator: Any, asked: Any) -> dict[str, Any] | None:
+    """What one operator on a field asks for."""
+    if key == TEXT_FIELD:
+        return _text_condition(operator, asked)
+    if operator in ("$in", "$nin"):
+        return _one_of(key, operator, asked)
+    value = _value(key, asked)
+    if operator in _ORDER and (isinstance(value, str | bool)):
+        raise StoreError(
+            f"the filter on {key!r} compares by {operator} with {value!r}, and Chroma orders "
+            f"numbers only: store a number beside it (a year, a timestamp) and compare that"
+        )
+    if operator not in ("$contains", "$not_contains"):
+        return {key: {operator: value}}
+    if value == "":
+        raise StoreError(f"the filter on {key!r} asks for a list with an empty text in it")
+    spellings = [{key: {operator: one}} for one in _spellings(value)]
+    return _any(spellings) if operator == "$contains" else _all(spellings)
+
+
+def _text_condition(operator: Any, asked: Any) -> dict[str, Any]:
+    if operator not in _OF_TEXT:
+        raise StoreError(
+            f"the filter on a page's text takes {', '.join(_OF_TEXT)}, as in "
+            f"{{{TEXT_FIELD!r}: {{'$contains': 'net revenue'}}}}"
+        )
+    if not isinstance(asked, str) or not asked:
+        raise StoreError(f"the filter on a page's text needs a text for {operator}, not {asked!r}")
+    if operator.endswith("regex"):
+        try:
+            re.compile(asked)
+        except re.error as error:
+            raise StoreError(f"{asked!r} is no regular expression: {error}") from error
+    return {TEXT_FIELD: {operator: asked}}
+
+
+def _one_of(key: str, operator: str, asked: Any) -> dict[str, Any] | None:
+    """``$in`` and ``$nin``; Chroma takes values of one type at a time."""
+    if isinstance(asked, str | bytes | Mapping) or not isinstance(asked, Iterable):
+        raise StoreError(f"the filter on {key!r} needs a list of values for {operator}")
+    kinds: dict[type, dict[Any, None]] = {}
+    for one in asked:
+        value = _value(key, one)
+        kinds.setdefault(type(value), {})[value] = None
+    parts = [{key: {operator: list(found)}} for found in kinds.values()]
+    return _any(parts) if operator == "$in" else _all(parts)
+
+
+def _value(key: str, asked: Any) -> Any:
+    """A value as the pages' metadata hold it."""
+    if type(asked) is str and asked.isascii():
+        return asked  # as it is, and lists of 30,000 such are usual
+    if asked is None:
+        raise StoreError(
+            f"the filter on {key!r} asks for None; a page without a value lacks the key, and "
+            f"Chroma cannot ask for that"
+        )
+    try:
+        found = values.plain(asked)
+        if isinstance(found, list):
+            raise StoreError(
+                f"the filter on {key!r} is a list; write {{'$in': [...]}} for one of these values, "
+                f"or {{'$contains': value}} for lists that hold a value"
+            )
+        return values.scalar(found)
+    except ValueError as error:
+        raise StoreError(f"the filter on {key!r} cannot be asked: its value {error}") from error
+
+
+def _spellings(value: Any) -> list[Any]:
+    """A number of a list as whole number and as float: Chroma tells those apart in lists only."""
+    if isinstance(value, bool | str):
+        return [value]
+    if isinstance(value, float):
+        return [value, int(value)] if value.is_integer() and abs(value) < 2**53 else [value]
+    return [value, float(value)] if abs(value) < 2**53 else [value]
+
+
+def _all(parts: Iterable[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """All of these conditions."""
+    kept = _flat("$and", (part for part in parts if part is not None))
+    if NOTHING in kept:
+        return NOTHING
+    if len(kept) < 2:
+        return kept[0] if kept else None
+    return {"$and": kept}
+
+
+def _any(parts: Iterable[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Any of these conditions."""
+    every = list(parts)
+    if None in every:
+        return None
+    kept = _flat("$or", (part for part in every if part is not None))
+    return kept[0] if len(kept) == 1 else {"$or": kept}
+
+
+def _flat(operator: str, parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts, each once; those of one that is combined by the same operator in its place."""
+    found: list[dict[str, Any]] = []
+    for part in parts:
+        if part.keys() == {operator} and part != NOTHING:
+            found += part[operator]
+        elif operator == "$and" or part != NOTHING:
+            found.append(part)
+    return list({repr(part): part for part in found}.values())  # 1 and 1.0 are two values

@@ -1,0 +1,76 @@
+"""Records out of what Chroma answers; one that cannot be read costs its page and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from metaembed_rag.store import records
+from metaembed_rag.store.records import Record
+from metaembed_rag.vectors.formats import Encoded
+
+_NAMED = 5
+"""Ids that a warning names."""
+
+_log = logging.getLogger(__name__)
+
+
+class RecordReader:
+    """Reads records, and notes those that are damaged or that another program wrote.
+
+    Args:
+        where: How messages call the index.
+        unpack: The vectors of records; raises a ValueError where they are too few or damaged.
+
+    Attributes:
+        unreadable: What Chroma holds of those records that this process came across and could not
+            read, by id.
+    """
+
+    def __init__(self, where: str, unpack: Callable[[list[Record]], Encoded]) -> None:
+        self.unreadable: dict[str, Mapping[str, Any]] = {}
+        self._where = where
+        self._unpack = unpack
+
+    def read(self, rows: Iterable[tuple[str, Mapping[str, Any] | None]]) -> dict[str, Record]:
+        """The records among ids and metadata of Chroma's; the rest is noted, and told of once."""
+        out: dict[str, Record] = {}
+        problems: dict[str, str] = {}
+        for id, metadata in rows:
+            try:
+                out[id] = self._record(id, metadata or {})
+                self.unreadable.pop(id, None)
+            except ValueError as error:
+                if id not in self.unreadable:
+                    problems[id] = str(error)
+                self.unreadable[id] = metadata or {}
+        if problems:
+            self._warn(problems)
+        return out
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Records that are written anew, or gone: what was wrong with them matters no more."""
+        for id in list(ids):
+            self.unreadable.pop(id, None)
+
+    def _record(self, id: str, metadata: Mapping[str, Any]) -> Record:
+        record = records.from_metadata(id, metadata)
+        found = self._unpack([record])
+        whole = found.scales if found.format.scaled else found.values
+        if not np.isfinite(whole).all():
+            raise ValueError("its vectors hold numbers that are not finite")
+        return record
+
+    def _warn(self, problems: Mapping[str, str]) -> None:
+        named = [f"{id!r}: {why}" for id, why in list(problems.items())[:_NAMED]]
+        more = ["…"] if len(problems) > _NAMED else []
+        _log.warning(
+            "%d records of the index at %s cannot be read and are left out: add their pages again, "
+            "or delete them by their ids (%s)",
+            len(problems),
+            self._where,
+            "; ".join(named + more),
+        )

@@ -1,0 +1,244 @@
+"""A record that is damaged, or of another program, costs its page and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import chromadb
+import numpy as np
+import pytest
+from chromadb.config import Settings
+
+from metaembed_rag.errors import ModelError
+from metaembed_rag.index import PageIndex
+from metaembed_rag.pages import Page
+from metaembed_rag.store import places, records
+from metaembed_rag.store.cache import VectorCache
+from metaembed_rag.testing import FakeEncoder
+
+TEXTS = ["red apples", "blue whales", "green pears", "whales and apples"]
+WAYS: dict[str, dict[str, Any]] = {
+    "cascade": {},
+    "exhaustive": {"exhaustive": True},
+    "candidates": {"candidates": 10},
+    "hybrid": {"hybrid": True},
+    "filter": {"where": {"source": "s"}},
+    "text": {"where": {"#document": {"$contains": "e"}}},
+}
+DAMAGE: dict[str, dict[str, Any]] = {
+    "short vectors": {records.VECTORS: "AAAA"},
+    "no base64": {records.VECTORS: "ü" * 12_000},
+    "vectors of another type": {records.VECTORS: 5},
+    "no vectors": {records.VECTORS: None},
+    "infinite vectors": {records.VECTORS: "/Hx8" * 4000},
+    "no text": {records.TEXT: None},
+    "text of another type": {records.TEXT: 1},
+    "no hash": {records.HASH: None},
+    "a negative page": {"page": -1},
+    "a page that is text": {"page": "one"},
+    "no source": {"source": ""},
+    "a strange stamp": {records.STAMP: "yesterday"},
+    "a time that is text": {records.WRITTEN: "noon"},
+}
+
+
+def opened(where: Any) -> PageIndex:
+    return PageIndex.open(where, FakeEncoder(dimension=16, query_vectors=4, document_vectors=8))
+
+
+def pages() -> list[Page]:
+    return [Page("s", n, text, page_count=4) for n, text in enumerate(TEXTS, start=1)]
+
+
+def collection(where: Path) -> Any:
+    """The collection as any program of Chroma's opens it."""
+    settings = Settings(anonymized_telemetry=False)
+    return chromadb.PersistentClient(str(where), settings).get_collection("pages")
+
+
+def damage(index: PageIndex, id: str, metadata: dict[str, Any]) -> None:
+    index._store._collection.update(ids=[id], metadatas=[metadata])
+
+
+def assert_all_ways_find(index: PageIndex, expected: set[str]) -> None:
+    for way, keywords in WAYS.items():
+        found = {hit.page.id for hit in index.search("apples", len(expected), **keywords)}
+        assert found == expected, way
+
+
+@pytest.fixture
+def index() -> PageIndex:
+    index = opened(":memory:")
+    index.add(pages())
+    return index
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("metadata", DAMAGE.values(), ids=DAMAGE)
+def test_fault_23_a_damaged_record_costs_its_page(index, metadata, cached, caplog):
+    index._searcher._without = not cached
+    damage(index, "s#1", metadata)
+    assert_all_ways_find(index, {"s#2", "s#3", "s#4"})
+    told = [line for line in caplog.records if "cannot be read" in line.getMessage()]
+    assert len(told) == 1
+    assert "'s#1'" in told[0].getMessage()
+    assert "add their pages again, or delete them by their ids" in told[0].getMessage()
+    assert [page.id for page in index.get(["s#1", "s#2"])] == ["s#2"]
+    assert len(index.score("apples", ["s#1", "s#2"])) == 1
+    assert index.info()["pages"] == len(index) == 3
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("keywords", WAYS.values(), ids=WAYS)
+def test_fault_23_other_pages_take_the_places_of_damaged_ones(index, keywords, cached):
+    index._searcher._without = not cached
+    damage(index, "s#1", {records.VECTORS: "AAAA"})
+    damage(index, "s#4", {records.VECTORS: "AAAA"})
+    fewer = {**keywords, "candidates": 2} if "candidates" in keywords else keywords
+    assert {hit.page.id for hit in index.search("red apples", 2, **fewer)} == {"s#2", "s#3"}
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("metadata", DAMAGE.values(), ids=DAMAGE)
+def test_fault_23_adding_the_page_again_heals_it(index, metadata, cached):
+    index._searcher._without = not cached
+    damage(index, "s#1", {**metadata, "left": "over"})
+    report = index.add(pages())
+    assert (report.added, report.unchanged) == (1, 3)
+    assert_all_ways_find(index, {"s#1", "s#2", "s#3", "s#4"})
+    assert dict(index.get(["s#1"])[0].metadata) == {}
+    assert index.add(pages()).unchanged == len(index) == 4
+
+
+def test_fault_23_a_damaged_record_can_be_deleted_in_every_way(index):
+    for n, given in enumerate([{"ids": "s#1"}, {"source": "s"}, {"where": {"page": 3}}], start=1):
+        damage(index, f"s#{n}", {records.VECTORS: "AAAA"})
+        index.search("apples")
+        assert index.delete(**given) == (4 if "source" in given else 1)
+        index.add(pages())
+        assert len(index) == 4
+
+
+@pytest.fixture
+def foreign(tmp_path) -> Path:
+    """An index with two records that another program wrote into its collection."""
+    opened(tmp_path).add(pages())
+    first = np.eye(2, 16, dtype=np.float32)
+    collection(tmp_path).add(ids=["alien", "bare"], embeddings=first, metadatas=[{"x": 1}, None])
+    return tmp_path
+
+
+def test_fault_23_records_of_another_program_are_left_out(foreign, caplog):
+    index = opened(foreign)
+    assert_all_ways_find(index, {"s#1", "s#2", "s#3", "s#4"})
+    told = [line for line in caplog.records if "cannot be read" in line.getMessage()]
+    assert len(told) == 1
+    assert "2 records" in told[0].getMessage()
+    assert index.add([*pages(), Page("s", text="new whales", id="new")]).added == 1
+    assert len(index) == 5
+    assert {"alien", "bare"} <= set(index.ids())
+    assert index.delete(["alien", "bare"]) == 2
+    assert_all_ways_find(opened(foreign), {"s#1", "s#2", "s#3", "s#4", "new"})
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_fault_23_the_mapped_copy_is_not_made_again_for_each_search(foreign, monkeypatch, damaged):
+    if damaged:  # a record of which the copy has a row
+        collection(foreign).update(ids=["s#1"], metadatas=[{records.VECTORS: "AAAA"}])
+    index = opened(foreign)
+    for _ in range(2):  # at first, the mark says that nobody has written
+        index.search("apples")
+    updates = []
+    real = VectorCache._update
+    monkeypatch.setattr(VectorCache, "_update", lambda *given: (updates.append(1), real(*given))[1])
+    for keywords in WAYS.values():
+        index.search("apples", **keywords)
+    assert updates == []
+
+
+def test_fault_23_what_another_process_has_mended_or_deleted_is_noticed(foreign):
+    index = opened(foreign)
+    index.search("apples")
+    other = opened(foreign)
+    other.add([Page("s", 9, text="apples apples", id="alien")])
+    other.delete("bare")
+    assert_all_ways_find(index, {"s#1", "s#2", "s#3", "s#4", "alien"})
+    assert len(index) == 5
+
+
+def test_fault_23_a_folder_with_damaged_pages_is_synced(tmp_path):
+    files, place = tmp_path / "files", tmp_path / "index"
+    files.mkdir()
+    (files / "a.txt").write_text("red apples")
+    (files / "b.txt").write_text("blue whales")
+    index = opened(place)
+    assert index.sync(files).added == 2
+    [id] = index.ids({"source": (files / "a.txt").as_posix()})
+    collection(place).update(ids=[id], metadatas=[{records.VECTORS: "AAAA"}])
+    index = opened(place)
+    assert index.sync(files).added == 1
+    assert index.sync(files).unchanged == 2
+    assert {hit.page.text for hit in index.search("apples")} == {"red apples", "blue whales"}
+
+
+class Odd(FakeEncoder):
+    """Gives what ``change`` makes of the right vectors."""
+
+    change: Any = None
+
+    def encode_document(self, documents, **options):
+        found = super().encode_document(documents, **options)
+        return found if self.change is None else self.change(found)
+
+    def encode_query(self, queries, **options):
+        found = super().encode_query(queries, **options)
+        return found if self.change is None else self.change(found)
+
+
+def nan(found):
+    return np.where(np.arange(len(found))[:, None, None] == 0, np.nan, found)
+
+
+CHANGES = {
+    "fewer vectors": lambda found: found[:, :-1],
+    "other values": lambda found: found[..., :-1],
+    "fewer inputs": lambda found: found[:-1],
+    "a list of different lengths": lambda found: [found[0], found[0][1:]],
+    "nan": nan,
+    "zeros": lambda found: found * (np.arange(found.shape[1])[:, None] > 0),
+    "words": lambda found: "vectors",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_fault_23_an_encoder_that_does_not_give_what_it_announces_writes_nothing(change):
+    encoder = Odd(dimension=16, query_vectors=4, document_vectors=8)
+    index = PageIndex.open(":memory:", encoder)
+    index.add(pages())
+    encoder.change = change
+    new = [Page("new", n, "new whales") for n in (1, 2)]
+    with pytest.raises(ModelError, match="the model 'fake' gave vectors"):
+        index.add(new)
+    with pytest.raises(ModelError, match="the model 'fake' gave vectors"):
+        index.search("apples")
+    with pytest.raises(ModelError, match="the model 'fake' gave vectors"):
+        index.score("apples", new)
+    encoder.change = None
+    assert len(index) == 4
+    assert_all_ways_find(index, {"s#1", "s#2", "s#3", "s#4"})
+    assert index.add(new).added == 2
+
+
+@pytest.mark.integration
+def test_fault_23_a_servers_damaged_records_cost_their_pages(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(places.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    encoder = FakeEncoder(dimension=16, query_vectors=4, document_vectors=8)
+    index = PageIndex.open(server, encoder, collection="damaged")
+    index.add(pages())
+    damage(index, "s#1", {records.VECTORS: "AAAA"})
+    index._store._collection.add(ids=["bare"], embeddings=np.eye(1, 16, dtype=np.float32))
+    for _ in range(2):
+        assert_all_ways_find(index, {"s#2", "s#3", "s#4"})
+    assert index.delete("bare") == index.add(pages()).added == 1
+    assert_all_ways_find(index, {"s#1", "s#2", "s#3", "s#4"})
