@@ -7,6 +7,7 @@ import contextvars
 import io
 import json
 import mimetypes
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -30,7 +31,8 @@ from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
-_SEARCH_THREADS = ThreadPoolExecutor(2, thread_name_prefix="metaembed-search")
+
+_search_threads = ThreadPoolExecutor(2, thread_name_prefix="metaembed-search")
 """Python runs one thread at a time, and each may keep the others waiting for 5 ms or more: with the
 six threads of asyncio's own pool, 32 searches at once kept an event loop waiting for 37 to 138 ms
 and took 1.34 s, with two threads 21 to 28 ms and 1.62 s, in sequence 2.11 s
@@ -48,7 +50,17 @@ async def in_search_thread(
     For what ends soon; indexing would keep searches waiting.
     """
     call = partial(contextvars.copy_context().run, search, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_SEARCH_THREADS, call)
+    return await asyncio.get_running_loop().run_in_executor(_search_threads, call)
+
+
+def _renew_search_threads() -> None:
+    """In a forked child, where the threads are not that a pool from before would wait for."""
+    global _search_threads
+    _search_threads = ThreadPoolExecutor(2, thread_name_prefix="metaembed-search")
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork either
+    os.register_at_fork(after_in_child=_renew_search_threads)
 
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,15 @@ from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
-from metaembed_rag.opening import Opened, OpenSettings, open_parts
+from metaembed_rag.opening import (
+    IndexModel,
+    NamedModel,
+    Opened,
+    OpenSettings,
+    Reopening,
+    open_parts,
+    reopening,
+)
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page
 from metaembed_rag.reranking import encoded_as_stored, split_stored
@@ -30,26 +39,31 @@ from metaembed_rag.search.plan import check_budget, plan_query
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.vectors.formats import cut_dimension
-from metaembed_rag.vectors.tensors import CPU
 
 
 class PageIndex:
-    """An index of pages. Use :meth:`open`."""
+    """An index of pages. Use :meth:`open`.
+
+    It holds files and threads until :meth:`close`, the end of a ``with`` block, or the last
+    reference to it. Threads may share one. A process that is forked from its own may not, nor open
+    one itself: open indexes after the fork. It is pickled and copied by its place and its model:
+    who receives it opens the same index again.
+    """
 
     def __init__(self, opened: Opened, lexical: LexicalCache) -> None:
-        self._opened = opened
         self._store = opened.store
-        self._encoder = opened.encoder
+        self._model = IndexModel(opened)
         self._pictures = opened.pictures
         self._searcher = PageSearcher(
-            self._store, lexical, self._pictures.path, self._scoring_device
+            self._store, lexical, self._pictures.path, self._model.scoring_device
         )
         self._calibration = CalibrationFile(
             self._store.places.calibration, about_vectors(self._store.about)
         )
         self._ingest = Ingest(
-            self._store, self._pictures, lambda: self.encoder, self._searcher.apply
+            self._store, self._pictures, self._model.encoder, self._searcher.apply
         )
+        self._reopened_by: tuple[str | None, OpenSettings, Encoder | None] = (None, {}, None)
 
     @classmethod
     def open(
@@ -84,14 +98,49 @@ class PageIndex:
         """
         opened = open_parts(where, encoder, collection, create, settings)
         lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
-        return cls(opened, lexical)
+        index = cls(opened, lexical)
+        index._reopened_by = (stemmer, settings, encoder)
+        return index
+
+    def close(self) -> None:
+        """Release its files, threads and memory; again is no error.
+
+        What other threads are asking is answered first. Afterwards every call that needs the
+        index raises :class:`metaembed_rag.errors.IndexClosedError`. The encoder stays open.
+        """
+        self._searcher.close()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Callable[[Reopening], PageIndex], tuple[Reopening]]:
+        """By place and model; a model that was loaded by its name is loaded again.
+
+        Raises:
+            StoreError: It is in memory, or its model was not loaded by a name.
+        """
+        stemmer, settings, encoder = self._reopened_by
+        how = reopening(self._store, stemmer, settings).with_encoder(encoder)
+        return _opened_again, (how,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PageIndex:
+        """Another object of the same index, with the same encoder.
+
+        Raises:
+            StoreError: It is in memory.
+        """
+        stemmer, settings, _ = self._reopened_by
+        how = reopening(self._store, stemmer, settings)
+        return _opened_again(replace(how, encoder=self._model.loaded))
 
     @property
     def encoder(self) -> Encoder:
         """The model, loaded by the name that the index recorded when none was given."""
-        if self._encoder is None:
-            self._encoder = self._opened.load_encoder()
-        return self._encoder
+        return self._model.encoder()
 
     @property
     def vectors_per_page(self) -> int:
@@ -239,6 +288,7 @@ class PageIndex:
         options = SearchOptions.of(keywords, k)
         for query in queries:
             check_query(query)
+        self._store.check_open()
         _ = self.encoder  # loaded here, if it has to be, and not in the time of a search
         start = time.perf_counter()
         vectors = self._query_vectors(queries)
@@ -401,13 +451,8 @@ class PageIndex:
         plan = plan_query(options, most, lambda o: self._calibration.plan_for(o, len(self)))
         return self._searcher.search(queries, texts, plan)
 
-    def _scoring_device(self) -> str:
-        """Where pages are scored: as asked for, or beside the model on its GPU."""
-        device = getattr(self._encoder, "device", None)
-        beside = str(device) if getattr(device, "type", "") == "cuda" else CPU
-        return self._opened.scoring_device or beside
-
     def _query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
+        self._store.check_open()  # before a model is loaded or waits for threads that are not here
         encoder = self.encoder
         inputs = [query_input(query, encoder.modalities) for query in queries]
         return self._cut(encoder.encode_query(inputs))
@@ -421,3 +466,17 @@ class PageIndex:
                 f"query with the model {self._store.about.model!r}"
             )
         return cut_dimension(vectors, stored)
+
+
+def _opened_again(how: Reopening) -> PageIndex:
+    """The index that was pickled or copied; it has to be there."""
+    model, device = how.encoder, how.settings.get("device")
+    encoder = model.load(device) if isinstance(model, NamedModel) else model
+    return PageIndex.open(
+        how.where,
+        encoder,
+        collection=how.collection,
+        create=False,
+        stemmer=how.stemmer,
+        **how.settings,
+    )

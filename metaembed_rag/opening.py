@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -12,7 +13,9 @@ from metaembed_rag.errors import ModelMismatchError, StoreError
 from metaembed_rag.model.base import Encoder, dimensions
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.places import MEMORY
 from metaembed_rag.vectors.formats import DEFAULT, vector_format
+from metaembed_rag.vectors.tensors import CPU
 from metaembed_rag.vectors.tensors import VARIABLE as SCORING
 from metaembed_rag.vectors.tensors import scoring_device as checked_device
 
@@ -79,6 +82,112 @@ class Opened:
         return encoder
 
 
+class IndexModel:
+    """The model of an index, loaded when it is first asked for.
+
+    Args:
+        opened: Says which model it is, or how it is loaded.
+
+    Attributes:
+        loaded: The encoder; None before it is loaded.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self.loaded = opened.encoder
+
+    def encoder(self) -> Encoder:
+        """The encoder."""
+        if self.loaded is None:
+            self.loaded = self._opened.load_encoder()
+        return self.loaded
+
+    def scoring_device(self) -> str:
+        """Where pages are scored: as asked for, or beside the model on its GPU."""
+        device = getattr(self.loaded, "device", None)
+        beside = str(device) if getattr(device, "type", "") == "cuda" else CPU
+        return self._opened.scoring_device or beside
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model that was loaded by its name, for another process to load.
+
+    Attributes:
+        name: What loads it.
+        fingerprint: What it has to be.
+    """
+
+    name: str
+    fingerprint: str
+
+    def load(self, device: str | None) -> Encoder:
+        """The encoder.
+
+        Raises:
+            ModelMismatchError: Another model has that name there.
+        """
+        encoder = load_encoder(self.name, device)
+        if encoder.fingerprint != self.fingerprint:
+            raise ModelMismatchError(
+                f"{self.name!r} loads another model here ({encoder.fingerprint[:12]}) than where "
+                f"the index was pickled ({self.fingerprint[:12]}): open the index here, with "
+                f"PageIndex.open(where, encoder)"
+            )
+        return encoder
+
+
+@dataclass(frozen=True)
+class Reopening:
+    """All that opens an index again, in this process or in another one, where it is pickled.
+
+    Attributes:
+        where: An absolute folder, or the address of a server.
+        collection: Name of the collection.
+        stemmer: As it was given.
+        settings: As they were given; with them the headers of a server.
+        encoder: The model that was given, or its name; None where the index names it.
+    """
+
+    where: str
+    collection: str
+    stemmer: str | None
+    settings: OpenSettings
+    encoder: Encoder | NamedModel | None = None
+
+    def with_encoder(self, encoder: Encoder | None) -> Reopening:
+        """The same with a model, by its name where it was loaded by one.
+
+        Raises:
+            StoreError: It was not loaded by a name, so nobody else can load it.
+        """
+        by_name = getattr(encoder, "loaded_by_name", None)
+        if encoder is None or by_name is None:  # of the user's own kind, for pickle to judge
+            return replace(self, encoder=encoder)
+        if not by_name:
+            raise StoreError(
+                f"an index with the encoder {encoder.name!r} cannot be pickled: no name alone "
+                f"loads that; save it and open the index with "
+                f"MetaEmbedEncoder.from_pretrained(folder), or open the index where it is needed"
+            )
+        return replace(self, encoder=NamedModel(_lasting_name(encoder.name), encoder.fingerprint))
+
+
+def reopening(store: ChromaStore, stemmer: str | None, settings: OpenSettings) -> Reopening:
+    """How a store's index is opened again.
+
+    Raises:
+        StoreError: It is in memory.
+    """
+    places = store.places
+    if places.where == MEMORY:
+        raise StoreError(
+            "an index in memory cannot be copied or pickled, since it lives only in this process: "
+            "open it in a folder, which other processes can open too"
+        )
+    return Reopening(str(places.folder or places.where), places.collection, stemmer, settings)
+
+
 def open_parts(
     where: str | Path,
     encoder: Encoder | None,
@@ -107,10 +216,13 @@ def open_parts(
 
     may_make, headers = new if create else None, settings.get("headers")
     store = ChromaStore.open(where, may_make, collection=collection, headers=headers)
-    if made_of is not None:
-        _check_model(store, made_of)
-    _check_storage(store, settings)
-    pictures = PictureFolder.of(store.places, settings.get("pictures"))
+    with ExitStack() as undo:
+        undo.callback(store.close)
+        if made_of is not None:
+            _check_model(store, made_of)
+        _check_storage(store, settings)
+        pictures = PictureFolder.of(store.places, settings.get("pictures"))
+        undo.pop_all()
     return Opened(store, made_of, pictures, device, scoring)
 
 

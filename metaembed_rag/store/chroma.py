@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from chromadb.errors import NotFoundError
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import IndexLockedError, IndexNotFoundError, StoreError
+from metaembed_rag.errors import IndexNotFoundError, ModelMismatchError, StoreError
 from metaembed_rag.options import normalize_where
 from metaembed_rag.store import records
-from metaembed_rag.store.changes import Change, WriteLog
-from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_spelling
-from metaembed_rag.store.places import LOCK, MEMORY, Places
+from metaembed_rag.store.changes import Change, Span, WriteLog
+from metaembed_rag.store.connect import (
+    chroma_errors,
+    connect,
+    disconnect,
+    is_new_folder,
+    one_maker,
+    one_spelling,
+)
+from metaembed_rag.store.link import Connection, Link
+from metaembed_rag.store.lock import WriterLock
+from metaembed_rag.store.places import MEMORY, Places
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.vectors import formats
 
@@ -36,6 +44,13 @@ _KEYS = {
     "format": "metaembed:vector_format",
     "pooling": "metaembed:pooling",
 }
+_TELLING = {
+    "fingerprint": "model",
+    "dimension": "dimension",
+    "vectors": "number of vectors",
+    "format": "format of vectors",
+}
+"""What has to stay as it was when an index is made again, as messages call it."""
 _EF_SEARCH = 400
 """HNSW's search width. Chroma raises it to the number of candidates asked for when that is more."""
 _MAX_BYTES = 16_000_000
@@ -88,20 +103,20 @@ class ChromaStore:
     """One collection of pages. Use :meth:`open`.
 
     Reading needs no lock. Writing to a folder takes the folder's writer lock, because several
-    writing processes damage a local Chroma; a server does its own locking.
+    writing processes damage a local Chroma; a server does its own locking. It is closed by
+    :meth:`close`, or with the last reference to it.
     """
 
-    def __init__(self, client: Any, where: str, collection: Any, about: CollectionModel) -> None:
-        self._client = client
-        self._collection = collection
+    def __init__(
+        self, where: str, headers: Mapping[str, str] | None, connection: Connection
+    ) -> None:
         self.where = where
-        self.about = about
-        self.places = Places.of(where, str(collection.name))
-        folder = self.places.folder
-        self._lock = None if folder is None else FileLock(folder / LOCK)
-        self._writes = WriteLog(folder, counted=where == MEMORY)
-        self._threads = threading.RLock()
-        self._reconnecting = threading.Lock()
+        self.places = Places.of(where, str(connection.collection.name))
+        self._link = Link(self.places, headers, connection, _recorded, _check_same)
+        self._close = weakref.finalize(self, self._link.close)
+        self._close.atexit = False
+        self._lock = WriterLock(self.places.folder)
+        self._writes = WriteLog(self.places.folder, counted=where == MEMORY)
 
     @classmethod
     def open(
@@ -128,47 +143,82 @@ class ChromaStore:
         where = one_spelling(where)
         # What cannot be made is refused before anything is written.
         about = new() if new is not None and is_new_folder(where) else None
-        with chroma_errors(where):
-            client = connect(where, create=new is not None, headers=headers)
-            try:
-                found = client.get_collection(collection, embedding_function=None)
-            except NotFoundError:
-                if new is None:
-                    raise IndexNotFoundError(
-                        f"no index named {collection!r} at {where}; make one with "
-                        f"`metaembed index PATH --index {where}` or PageIndex.open(…).add(…)"
-                    ) from None
-                found = _create(client, collection, about or new())
-        return cls(client, where, found, _recorded(found, where))
+        may_make = new is not None
+        with chroma_errors(where), one_maker(where, create=may_make) as alone, ExitStack() as undo:
+            client = connect(where, create=may_make, headers=headers)
+            undo.callback(disconnect, client)
+            found = _existing(client, collection)
+            if found is not None:
+                store = cls(where, headers, Connection(client, found))
+            elif new is None:
+                raise IndexNotFoundError(
+                    f"no index named {collection!r} at {where}; make one with "
+                    f"`metaembed index PATH --index {where}` or PageIndex.open(…).add(…)"
+                )
+            else:
+                made = Connection(client, _create(client, collection, about or new()))
+                store = cls(where, headers, made)
+                if alone:
+                    store._leave_mark(made)
+            undo.pop_all()
+        return store
+
+    @property
+    def about(self) -> CollectionModel:
+        """What the collection says about the vectors in it."""
+        return self._link.about
 
     @property
     def collection_id(self) -> str:
         """Chroma's id of the collection; another one of the same name has another."""
         return str(self._collection.id)
 
+    @property
+    def _collection(self) -> Any:
+        """The collection of now, for a single question."""
+        with self._link.asking() as connection:
+            return connection.collection
+
+    def origin(self) -> Hashable:
+        """What changes when another database or collection lies at the place: then nothing that
+        was derived from the one before holds, whatever its pages say.
+
+        Raises:
+            StoreError: There is none any more, or one that cannot go on for the first.
+        """
+        with self._link.asking() as connection:
+            return connection.origin
+
+    def check_open(self) -> None:
+        """See that it can be asked.
+
+        Raises:
+            IndexClosedError: It was closed, or opened in the process that this was forked from.
+        """
+        self._link.check_open()
+
+    def close(self) -> None:
+        """Release files and threads, after the questions under way; again is no error."""
+        self._close()
+
+    def reconnect(self) -> None:
+        """Connect anew to what lies at the place, having seen everything that is stored."""
+        self._link.reconnect()
+
     @contextmanager
     def writing(self, timeout: float = 0.0) -> Iterator[None]:
-        """Hold the writer lock; threads of one process take turns.
+        """Hold the writer lock, having seen all writes; threads of one process take turns.
 
         Raises:
             IndexLockedError: Another process holds it for longer than ``timeout`` seconds.
+            StoreError: There is no index any more, another one, or another one in the middle.
         """
-        with self._threads:
-            if self._lock is None:
+        self.origin()  # nothing is locked where there is no index any more
+        with self._lock.held(timeout):
+            self._link.find_again()
+            self._link.see_writes(self._writes.is_behind)
+            with self._link.pinned():
                 yield
-                return
-            try:
-                self._lock.acquire(timeout=timeout)
-            except Timeout:
-                raise IndexLockedError(
-                    f"another process is writing to the index at {self.where}; wait until it has "
-                    f"finished, or stop it, and try again"
-                ) from None
-            try:
-                self._see_other_processes()
-                yield
-            finally:
-                self._lock.release()
 
     def upsert(
         self,
@@ -188,12 +238,12 @@ class ChromaStore:
         """
         stamps: list[str] = []
         written = int(time.time())
-        with self._writes.write() as span, chroma_errors(self.where):
-            for part in self._batches(metadatas):
+        with self._writing() as (connection, span):
+            for part in self._batches(connection, metadatas):
                 count = len(ids[part])
                 stamp = records.new_stamp(count)
                 mark = {records.STAMP: stamp, records.WRITTEN: written}
-                self._collection.upsert(
+                connection.collection.upsert(
                     ids=list(ids[part]),
                     embeddings=np.ascontiguousarray(first_vectors[part]),
                     metadatas=[{**metadata, **mark} for metadata in metadatas[part]],
@@ -203,48 +253,49 @@ class ChromaStore:
 
     def update_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> Change:
         """Replace metadata keys of records, leaving their vectors; a None value removes a key."""
-        with self._writes.write() as span, chroma_errors(self.where):
-            for part in self._batches(metadatas):
-                self._collection.update(
+        with self._writing() as (connection, span):
+            for part in self._batches(connection, metadatas):
+                connection.collection.update(
                     ids=list(ids[part]), metadatas=[dict(m) for m in metadatas[part]]
                 )
         return Change(span.before, span.after)
 
     def delete(self, ids: Sequence[str]) -> Change:
         """Delete records; ids that do not exist do not matter."""
-        size = self._client.get_max_batch_size()
-        with self._writes.write() as span, chroma_errors(self.where):
+        with self._writing() as (connection, span):
+            size = connection.client.get_max_batch_size()
             for start in range(0, len(ids), size):
-                self._collection.delete(ids=list(ids[start : start + size]))
+                connection.collection.delete(ids=list(ids[start : start + size]))
         return Change(span.before, span.after, list(ids))
 
     def count(self) -> int:
         """Number of pages."""
-        with chroma_errors(self.where):
-            return int(self._collection.count())
+        return self._link.ask(lambda connection: int(connection.collection.count()))
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
         """Ids of all pages, or of those that match a filter, sorted."""
-        with chroma_errors(self.where):
-            found = self._collection.get(where=normalize_where(where), include=[])
-        return sorted(found["ids"])
+        wanted: dict[str, Any] = {"where": normalize_where(where), "include": []}
+        return sorted(self._link.ask(lambda one: one.collection.get(**wanted))["ids"])
 
     def get(self, ids: Sequence[str]) -> dict[str, Record]:
         """The records of those ids that exist, by id.
 
         Chroma answers in an order of its own and leaves missing ids out, hence a dictionary.
         """
+        unique = list(dict.fromkeys(ids))  # Chroma refuses repeats
+        return self._link.ask(lambda connection: self._read(connection, unique))
+
+    def _read(self, connection: Connection, ids: Sequence[str]) -> dict[str, Record]:
         out: dict[str, Record] = {}
-        ids = list(dict.fromkeys(ids))  # Chroma refuses repeats
-        limit, encoded = self._client.get_max_batch_size(), self.about.bytes_per_page * 4 // 3
+        limit = connection.client.get_max_batch_size()
+        encoded = self.about.bytes_per_page * 4 // 3
         size = max(1, min(limit, _MAX_BYTES // (encoded + 4096)))
-        with chroma_errors(self.where):
-            for start in range(0, len(ids), size):
-                found = self._collection.get(
-                    ids=list(ids[start : start + size]), include=["metadatas"]
-                )
-                pairs = zip(found["ids"], found["metadatas"], strict=True)
-                out |= {id: records.from_metadata(id, metadata) for id, metadata in pairs}
+        for start in range(0, len(ids), size):
+            found = connection.collection.get(
+                ids=list(ids[start : start + size]), include=["metadatas"]
+            )
+            pairs = zip(found["ids"], found["metadatas"], strict=True)
+            out |= {id: records.from_metadata(id, metadata) for id, metadata in pairs}
         return out
 
     def candidates(
@@ -256,15 +307,17 @@ class ChromaStore:
             first_vector: The query's, float32 unit vector of shape (D,).
             where: A Chroma filter.
         """
-        if self._lock is None or not self._lock.is_locked:
-            self._see_other_processes()
-        with chroma_errors(self.where):
-            found = self._collection.query(
+        self.check_open()
+        if not self._lock.is_held:
+            self._link.see_writes(self._writes.is_behind)
+        found = self._link.ask(
+            lambda connection: connection.collection.query(
                 query_embeddings=first_vector[None],
                 n_results=count,
                 where=normalize_where(where),
                 include=["metadatas"],
             )
+        )
         # Chroma's search still knows pages that another process has deleted, but not what they are.
         pairs = zip(found["ids"][0], found["metadatas"][0], strict=True)
         return [records.from_metadata(*pair) for pair in pairs if pair[1] is not None]
@@ -299,32 +352,29 @@ class ChromaStore:
 
     def revision(self) -> Hashable | None:
         """A value that changes with every write; see :meth:`WriteLog.revision`."""
+        self.origin()
         return self._writes.revision()
 
     def mark(self) -> str | None:
         """The mark of the last write; see :meth:`WriteLog.mark`."""
         return self._writes.mark()
 
-    def _see_other_processes(self) -> None:
-        """Connect again when another process has written to the folder since.
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Connection, Span]]:
+        """One request that writes, between two marks."""
+        with self._link.asking() as connection, self._writes.write(connection.seen) as span:
+            yield connection, span
 
-        Chroma 1.5.9 keeps the nearest-neighbour graph in memory, so a process that has a folder
-        open would never find what others add to it.
-        """
-        with self._reconnecting:
-            mark = self._writes.unseen()
-            if mark is None:
-                return
-            with chroma_errors(self.where):
-                self._client = connect(str(self.places.folder), create=False, headers=None)
-                self._collection = self._client.get_collection(
-                    self.places.collection, embedding_function=None
-                )
-            self._writes.see(mark)
+    def _leave_mark(self, connection: Connection) -> None:
+        """Mark a new index, so that others see it is not the one that lay here before."""
+        with self._writes.write(connection.seen):
+            pass
 
-    def _batches(self, metadatas: Sequence[Mapping[str, Any]]) -> Iterator[slice]:
+    def _batches(
+        self, connection: Connection, metadatas: Sequence[Mapping[str, Any]]
+    ) -> Iterator[slice]:
         """Slices under both of Chroma's limits, records and bytes."""
-        limit = self._client.get_max_batch_size()
+        limit = connection.client.get_max_batch_size()
         start, size = 0, 0
         for end, metadata in enumerate(metadatas):
             bytes_ = self.about.dimension * 8 + sum(
@@ -336,6 +386,13 @@ class ChromaStore:
             size += bytes_
         if start < len(metadatas):
             yield slice(start, len(metadatas))
+
+
+def _existing(client: Any, name: str) -> Any | None:
+    try:
+        return client.get_collection(name, embedding_function=None)
+    except NotFoundError:
+        return None
 
 
 def _create(client: Any, name: str, about: CollectionModel) -> Any:
@@ -364,3 +421,14 @@ def _recorded(collection: Any, where: str) -> CollectionModel:
         )
     known = {field: metadata[key] for field, key in _KEYS.items() if key in metadata}
     return CollectionModel(**known)
+
+
+def _check_same(first: CollectionModel, now: CollectionModel, where: str) -> None:
+    """Refuse a collection that was put in the place of another and holds other vectors."""
+    for name, words in _TELLING.items():
+        had, has = getattr(first, name), getattr(now, name)
+        if had != has:
+            raise ModelMismatchError(
+                f"the index at {where} was replaced by one of another {words} ({now.model!r}: "
+                f"{has}; {first.model!r}: {had}): open it again with the model that made it"
+            )

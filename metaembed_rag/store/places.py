@@ -105,6 +105,22 @@ class Places:
         return user_folder(what, _as_name(f"{self.where}_{self.collection}")) / of_user
 
 
+def is_new(folder: Path) -> bool:
+    """Whether no database lies in a folder yet, or whoever makes it has not finished."""
+    return not (folder / DATABASE).exists() or not (folder / MARK).exists()
+
+
+def read_mark(folder: Path) -> str:
+    """What the last write left in a folder, ``""`` for nothing.
+
+    The database's own time of change will not do: Chroma changes it when it opens it.
+    """
+    try:
+        return (folder / MARK).read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
 def user_folder(*parts: str) -> Path:
     """A folder in this user's cache folder."""
     return Path(platformdirs.user_cache_dir("metaembed_rag"), *parts)
@@ -115,10 +131,15 @@ def _as_name(place: str) -> str:
 
 
 def temporary_folder(prefix: str) -> Path:
-    """A new folder that is removed when the process ends."""
-    folder = tempfile.mkdtemp(prefix=prefix)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    """A new folder that is removed when the process ends; a child that it forked leaves it."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    atexit.register(_remove_own, folder, os.getpid())
+    return folder
+
+
+def _remove_own(folder: Path, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

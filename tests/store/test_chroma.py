@@ -125,8 +125,8 @@ def test_batches_stay_under_both_limits(store, monkeypatch):
     sizes = []
     upsert = store._collection.upsert
     monkeypatch.setattr(
-        store,
-        "_collection",
+        store._link._connection,
+        "collection",
         type(
             "Spy",
             (),

@@ -16,7 +16,7 @@ TREES = ("metaembed_rag", "recipes", "benchmarks")
 """Folders whose modules stand on floors; the last two are not part of every distribution."""
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress"),
+    ("errors", "forks", "progress"),
     ("budget", "html"),
     ("options",),
     ("pages", "vectors"),
