@@ -121,7 +121,7 @@ class NamedModel:
     name: str
     fingerprint: str
 
-    def load(self, device: str | None) -> Encoder:
+    def load(self, device: str | None = None) -> Encoder:
         """The encoder.
 
         Raises:
@@ -156,21 +156,28 @@ class Reopening:
     encoder: Encoder | NamedModel | None = None
 
     def with_encoder(self, encoder: Encoder | None) -> Reopening:
-        """The same with a model, by its name where it was loaded by one.
+        """The same with a model, as :func:`portable` gives it."""
+        return replace(self, encoder=portable(encoder))
 
-        Raises:
-            StoreError: It was not loaded by a name, so nobody else can load it.
-        """
-        by_name = getattr(encoder, "loaded_by_name", None)
-        if encoder is None or by_name is None:  # of the user's own kind, for pickle to judge
-            return replace(self, encoder=encoder)
-        if not by_name:
-            raise StoreError(
-                f"an index with the encoder {encoder.name!r} cannot be pickled: no name alone "
-                f"loads that; save it and open the index with "
-                f"MetaEmbedEncoder.from_pretrained(folder), or open the index where it is needed"
-            )
-        return replace(self, encoder=NamedModel(_lasting_name(encoder.name), encoder.fingerprint))
+
+def portable(encoder: Encoder | None) -> Encoder | NamedModel | None:
+    """What is pickled of a model: its name where it was loaded by one.
+
+    An encoder of the user's own kind is left as it is, for pickle to judge.
+
+    Raises:
+        StoreError: It is of this package and was not loaded by a name: nobody else can load it.
+    """
+    by_name = getattr(encoder, "loaded_by_name", None)
+    if encoder is None or by_name is None:
+        return encoder
+    if not by_name:
+        raise StoreError(
+            f"the encoder {encoder.name!r}, and an index with it, cannot be pickled: no name alone "
+            f"loads it; save it and use MetaEmbedEncoder.from_pretrained(folder), or open the "
+            f"index where it is needed"
+        )
+    return NamedModel(_lasting_name(encoder.name), encoder.fingerprint)
 
 
 def reopening(store: ChromaStore, stemmer: str | None, settings: OpenSettings) -> Reopening:

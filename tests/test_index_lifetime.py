@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import multiprocessing
 import pickle
 import shutil
 import threading
@@ -224,6 +225,30 @@ def test_fault_13_threads_open_one_folder_at_once(tmp_path):
 
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(open_and_search, range(8))) == [0] * 8
+
+
+def add_one(folder: Path, number: int, barrier) -> None:
+    barrier.wait(timeout=60)
+    with PageIndex.open(folder, FakeEncoder()) as index:
+        index.add(pages([f"page {number}"]), lock_timeout=60)
+        assert index.search("page", candidates=10)
+
+
+@pytest.mark.integration
+def test_fault_13_processes_make_one_index_at_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    children = [
+        context.Process(target=add_one, args=(tmp_path / "i", number, barrier))
+        for number in range(3)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    with PageIndex.open(tmp_path / "i", FakeEncoder()) as index:
+        assert set(index.ids()) == ids(["page 0", "page 1", "page 2"])
 
 
 def test_fault_13_indexes_of_one_folder_share_its_files_and_do_not_close_each_other(tmp_path):

@@ -67,9 +67,10 @@ def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
     query = _query(given)
-    index = options.open_index(given)
     keywords = {name: getattr(given, name) for name in _KEYWORDS}
-    hits = index.search(query, given.k, where=_where(given.where), **keywords)
+    with options.open_index(given) as index:
+        hits = index.search(query, given.k, where=_where(given.where), **keywords)
+        pages = len(index)
     if hits.plan is not None and hits.plan.note:
         say(f"metaembed: {hits.plan.note}")
     if given.html:
@@ -77,7 +78,7 @@ def run(given: argparse.Namespace) -> int:
 
         Path(given.html).write_text(hits_page(hits), encoding="utf-8")
         say(f"wrote {given.html}")
-    answer(given, hits.to_dict(), _text(hits, len(index)))
+    answer(given, hits.to_dict(), _text(hits, pages))
     return 0
 
 

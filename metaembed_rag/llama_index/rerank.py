@@ -20,7 +20,7 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.nodes import node_to_page, page_to_node
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.opening import DEFAULT_MODEL, load_encoder
+from metaembed_rag.opening import DEFAULT_MODEL, NamedModel, load_encoder, portable
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.search.plan import check_budget
@@ -101,6 +101,14 @@ class MetaEmbedRerank(BaseNodePostprocessor):
             return super().__deepcopy__(memo)
         finally:
             self._memory = kept
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As index and encoder are pickled; LlamaIndex would drop them where that fails."""
+        names = ("top_n", "budget", "r_q", "r_c", "keep_retrieval_score", "batch_size")
+        fields = {name: getattr(self, name) for name in names}
+        if self._index is None and self._encoder is None:
+            fields["model_name"] = self.model_name
+        return _rerank_again, (type(self), self._index, portable(self._encoder), fields)
 
     @property
     def encoder(self) -> Encoder:
@@ -190,6 +198,16 @@ class MetaEmbedRerank(BaseNodePostprocessor):
             budget = bundle.options.fixed(budget)
         check_budget(budget, most)
         return budget
+
+
+def _rerank_again(
+    kind: type[MetaEmbedRerank],
+    index: PageIndex | None,
+    encoder: Encoder | NamedModel | None,
+    fields: dict[str, Any],
+) -> MetaEmbedRerank:
+    model = encoder.load() if isinstance(encoder, NamedModel) else encoder
+    return kind(index, model, **fields)
 
 
 def _same_content(node: BaseNode, page: Page) -> bool:

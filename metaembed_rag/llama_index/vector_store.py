@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -152,6 +153,11 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
     def class_name(cls) -> str:
         """The name under which LlamaIndex serialises it; ``from_dict`` opens the index again."""
         return "MetaEmbedVectorStore"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As the index is pickled; LlamaIndex would drop it with a warning where that fails."""
+        fields = {name: getattr(self, name) for name in ("mode", *SCORING_KEYWORDS)}
+        return partial(type(self), **fields), (self._index,)
 
     @property
     def client(self) -> PageIndex:

@@ -152,7 +152,8 @@ def chroma_errors(where: str) -> Iterator[None]:
         StoreError: Chroma failed, or refused what it was asked.
     """
     try:
-        yield
+        with _Panics(where):
+            yield
     except ChromaError as error:
         raise StoreError(f"Chroma at {where}: {_advice(error.message())}") from error
     except httpx.HTTPError as error:
@@ -162,9 +163,28 @@ def chroma_errors(where: str) -> Iterator[None]:
         raise StoreError(f"Chroma at {where}: {error}") from error
 
 
+class _Panics:
+    """Turns a panic of Chroma's Rust, which is no ``Exception``, into a sentence of ours."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None and kind.__module__ == "pyo3_runtime":
+            raise StoreError(f"Chroma at {self._where}: {_advice(str(error))}")
+
+
 def _advice(message: str) -> str:
     """What Chroma said, and what to do where that is known."""
     low = message.lower()
+    if "too many open files" in low or "unable to open database file" in low:
+        return (
+            f"{message}; where this process has many files open, close indexes that it no longer "
+            f"needs (index.close()), or allow it more (ulimit -n)"
+        )
     if "readonly" in low or "read-only" in low:
         return f"{message}; Chroma writes when it opens: make the folder writable, or copy it"
     if "not a database" in low or "malformed" in low:
