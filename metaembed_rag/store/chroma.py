@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,6 +200,14 @@ class ChromaStore:
     def close(self) -> None:
         """Release files and threads, after the questions under way; again is no error."""
         self._close()
+
+    def released(self) -> AbstractContextManager[None]:
+        """The folder is let go meanwhile, so that its files can be worked on.
+
+        Raises:
+            StoreError: Another index object of this process has it open.
+        """
+        return self._link.released()
 
     def reconnect(self) -> None:
         """Connect anew to what lies at the place, having seen everything that is stored."""

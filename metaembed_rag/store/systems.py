@@ -109,7 +109,7 @@ class LocalClient:
         """Let go of the system; a database in memory is deleted."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, self.identity = True, None
         if self._database != DEFAULT_DATABASE:
             self._system.api.delete_database(self._database, DEFAULT_TENANT)
         _release(self._system)
@@ -142,6 +142,11 @@ def memory_client() -> LocalClient:
     return LocalClient(system, database)
 
 
+def is_running(folder: Path) -> bool:
+    """Whether anything of this package has a folder's database open in this process."""
+    return any(system.folder == folder for system in list(_running))
+
+
 class _System:
     """Chroma's machinery on one database, and how many clients hold it."""
 
@@ -152,7 +157,7 @@ class _System:
                 f"had been opened, and {forks.ADVICE}"
             )
         forks.note_threads(CHROMA)
-        self._folder = folder
+        self.folder = folder
         there = folder is not None and (folder / DATABASE).exists()
         # Before Chroma looks: what is written or replaced meanwhile counts as not seen.
         self.seen = deque([] if folder is None else [read_mark(folder)], maxlen=_MARKS_KEPT)
@@ -170,12 +175,12 @@ class _System:
 
     def has_seen_everything(self) -> bool:
         """Whether it is of the database that lies there now, and no other process wrote since."""
-        if self._folder is None:
+        if self.folder is None:
             return True
-        if not (self._folder / DATABASE).exists():
+        if not (self.folder / DATABASE).exists():
             return False
-        same = database_identity(self._folder) == self.identity
-        return same and read_mark(self._folder) in self.seen
+        same = database_identity(self.folder) == self.identity
+        return same and read_mark(self.folder) in self.seen
 
     def stop(self) -> None:
         """End its threads and close its files."""
