@@ -5,7 +5,8 @@ without a lock: opening one folder in two threads fails there, and a client with
 refused. The systems here are in no table but this module's, so a ``chromadb.PersistentClient`` that
 a user has on the same folder and the stores of this package do not disturb each other.
 
-A system costs 11 open files and 6 threads. A forked child has the files and not the threads, and
+A system costs a dozen open files and several threads. A forked child has the files and not the
+threads, and
 could never stop it; it lets it lie.
 """
 
