@@ -14,6 +14,7 @@ from pathlib import Path
 import chromadb
 import numpy as np
 import pytest
+from PIL import Image
 
 from metaembed_rag.errors import (
     IndexClosedError,
@@ -196,6 +197,37 @@ def test_fault_11_half_an_index_is_never_added_to_another(tmp_path):
         with pytest.raises(StoreError, match="replaced by another while it was being written"):
             served.add(pages([f"page {i}" for i in range(20)]), batch_size=4, progress=swap)
         assert set(served.ids()) == ids(NEW)
+
+
+def test_fault_11_a_deleted_index_is_not_brought_back_by_what_is_derived(tmp_path):
+    index = built(tmp_path / "i", OLD)
+    texts = index._store.texts
+
+    def deleted_meanwhile():
+        yield from texts()
+        shutil.rmtree(tmp_path / "i")
+
+    index._store.texts = deleted_meanwhile
+    with pytest.raises(IndexNotFoundError, match="moved or deleted"):
+        index.search("apples", hybrid=True)
+    assert not (tmp_path / "i").exists()
+    index.close()
+
+
+def test_fault_11_a_deleted_index_is_not_brought_back_by_pictures(tmp_path):
+    index = built(tmp_path / "i", OLD)
+    page = Page(source="red", text="red", image=Image.new("RGB", (9, 9), "red"))
+    encode = index.encoder.encode_document
+
+    def deleted_meanwhile(inputs, **options):
+        shutil.rmtree(tmp_path / "i")
+        return encode(inputs, **options)
+
+    index.encoder.encode_document = deleted_meanwhile
+    with pytest.raises(IndexNotFoundError, match="moved or deleted"):
+        index.add([page])
+    assert not (tmp_path / "i").exists()
+    index.close()
 
 
 @pytest.mark.integration

@@ -282,7 +282,8 @@ class LexicalCache:
             stamps=self._settled(pages),
             stemmer=self._stemmer,
         )
-        if self._folder is not None:
+        # What was read of an index that has gone meanwhile must not bring its folder back.
+        if self._folder is not None and self._store.origin() == self._origin:
             self._keep(index, self._folder)
         return index
 

@@ -198,6 +198,7 @@ class VectorCache:
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and attempt < _TRIES - 1:
                     continue
+                self._store.origin()  # where the whole index has gone, this says so
                 raise CacheError(
                     f"the vector cache {self.folder} cannot be written: {error}; make room or mend "
                     f"the folder's permissions, and try again (deleting it loses nothing)"

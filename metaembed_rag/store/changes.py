@@ -130,7 +130,10 @@ class WriteLog:
         """
         if self._folder is None:
             return self._writes if self._counted else None
-        stat = (self._folder / DATABASE).stat()
+        try:
+            stat = (self._folder / DATABASE).stat()
+        except OSError:  # it has just gone
+            return None
         if time.time_ns() - stat.st_mtime_ns < _SETTLED_NS:
             return None
         return stat.st_mtime_ns, stat.st_size, stat.st_dev, stat.st_ino, read_mark(self._folder)

@@ -6,8 +6,7 @@ refused. The systems here are in no table but this module's, so a ``chromadb.Per
 a user has on the same folder and the stores of this package do not disturb each other.
 
 A system costs a dozen open files and several threads. A forked child has the files and not the
-threads, and
-could never stop it; it lets it lie.
+threads, and could never stop it; it lets it lie.
 """
 
 from __future__ import annotations
