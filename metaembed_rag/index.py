@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -20,16 +19,8 @@ from metaembed_rag.errors import CacheError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
-from metaembed_rag.opening import (
-    IndexModel,
-    NamedModel,
-    Opened,
-    OpenSettings,
-    Reopening,
-    open_parts,
-    reopening,
-)
+from metaembed_rag.model.inputs import Input, Mode, check_query, query_text
+from metaembed_rag.opening import IndexModel, Opened, OpenSettings, Reopening, open_parts, portable
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page
 from metaembed_rag.reranking import encoded_as_stored, split_stored
@@ -38,7 +29,6 @@ from metaembed_rag.search.measuring import calibrated, sample_queries
 from metaembed_rag.search.plan import check_budget, plan_query
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
-from metaembed_rag.vectors.formats import cut_dimension
 
 
 class PageIndex:
@@ -63,7 +53,7 @@ class PageIndex:
         self._ingest = Ingest(
             self._store, self._pictures, self._model.encoder, self._searcher.apply
         )
-        self._reopened_by: tuple[str | None, OpenSettings, Encoder | None] = (None, {}, None)
+        self._opened_with: tuple[str | None, OpenSettings, Encoder | None] = (None, {}, None)
 
     @classmethod
     def open(
@@ -99,7 +89,7 @@ class PageIndex:
         opened = open_parts(where, encoder, collection, create, settings)
         lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
         index = cls(opened, lexical)
-        index._reopened_by = (stemmer, settings, encoder)
+        index._opened_with = (stemmer, settings, encoder)
         return index
 
     def close(self) -> None:
@@ -123,9 +113,8 @@ class PageIndex:
         Raises:
             StoreError: It is in memory, or its model was not loaded by a name.
         """
-        stemmer, settings, encoder = self._reopened_by
-        how = reopening(self._store, stemmer, settings).with_encoder(encoder)
-        return _opened_again, (how,)
+        stemmer, settings, encoder = self._opened_with
+        return _opened_again, (Reopening.of(self._store, stemmer, settings, portable(encoder)),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PageIndex:
         """Another object of the same index, with the same encoder.
@@ -133,9 +122,8 @@ class PageIndex:
         Raises:
             StoreError: It is in memory.
         """
-        stemmer, settings, _ = self._reopened_by
-        how = reopening(self._store, stemmer, settings)
-        return _opened_again(replace(how, encoder=self._model.loaded))
+        stemmer, settings, _ = self._opened_with
+        return _opened_again(Reopening.of(self._store, stemmer, settings, self._model.loaded))
 
     @property
     def encoder(self) -> Encoder:
@@ -291,7 +279,7 @@ class PageIndex:
         self._store.check_open()
         _ = self.encoder  # loaded here, if it has to be, and not in the time of a search
         start = time.perf_counter()
-        vectors = self._query_vectors(queries)
+        vectors = self._model.query_vectors(queries)
         encoding = (time.perf_counter() - start) / max(1, len(queries))
         found = self._found(vectors, [query_text(query) for query in queries], options)
         for query, hits in zip(queries, found, strict=True):
@@ -316,7 +304,7 @@ class PageIndex:
             **keywords: As for :meth:`search`.
         """
         options = SearchOptions.of(keywords, k)
-        return self._found(self._cut(query_vectors)[None], [text], options)[0]
+        return self._found(self._model.cut(query_vectors)[None], [text], options)[0]
 
     def score(
         self,
@@ -346,7 +334,7 @@ class PageIndex:
             Hits, best first, ties by page id, with scores as those of :meth:`search`.
         """
         check_query(query)
-        vectors = self._query_vectors([query])[0]
+        vectors = self._model.query_vectors([query])[0]
         most = RetrievalBudget(len(vectors), self.vectors_per_page)
         chosen = SearchOptions(budget=budget).unchosen(most)
         check_budget(chosen, most)
@@ -371,7 +359,7 @@ class PageIndex:
         if not queries:
             return 1.0
         texts = [query_text(query) for query in queries]
-        vectors = self._query_vectors(queries)
+        vectors = self._model.query_vectors(queries)
         quick = SearchOptions.of(keywords, k)
         every = RetrievalBudget(vectors.shape[1], self.vectors_per_page)
         exact = SearchOptions(
@@ -415,7 +403,7 @@ class PageIndex:
         vectors = self._searcher.vectors()
         if vectors is None:
             raise CacheError("calibrating needs the vector cache, and none can be kept")
-        encoded = self._query_vectors(asked) if asked else np.empty((0, 1, 1), np.float32)
+        encoded = self._model.query_vectors(asked) if asked else np.empty((0, 1, 1), np.float32)
         found = calibrated(encoded, vectors, self._store, k, recall)
         self._calibration.save(found)
         return found
@@ -451,32 +439,8 @@ class PageIndex:
         plan = plan_query(options, most, lambda o: self._calibration.plan_for(o, len(self)))
         return self._searcher.search(queries, texts, plan)
 
-    def _query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
-        self._store.check_open()  # before a model is loaded or waits for threads that are not here
-        encoder = self.encoder
-        inputs = [query_input(query, encoder.modalities) for query in queries]
-        return self._cut(encoder.encode_query(inputs))
-
-    def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The model's vectors at the dimension that is stored; shape (…, dimension)."""
-        width, stored = vectors.shape[-1], self._store.about.dimension
-        if width != stored and width != self.encoder.dimension:
-            raise StoreError(
-                f"the query's vectors have {width} values, those of the index {stored}; encode the "
-                f"query with the model {self._store.about.model!r}"
-            )
-        return cut_dimension(vectors, stored)
-
 
 def _opened_again(how: Reopening) -> PageIndex:
     """The index that was pickled or copied; it has to be there."""
-    model, device = how.encoder, how.settings.get("device")
-    encoder = model.load(device) if isinstance(model, NamedModel) else model
-    return PageIndex.open(
-        how.where,
-        encoder,
-        collection=how.collection,
-        create=False,
-        stemmer=how.stemmer,
-        **how.settings,
-    )
+    given: dict[str, Any] = {"collection": how.collection, "stemmer": how.stemmer, **how.settings}
+    return PageIndex.open(how.where, how.load_encoder(), create=False, **given)

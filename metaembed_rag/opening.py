@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
 from metaembed_rag.errors import ModelMismatchError, StoreError
 from metaembed_rag.model.base import Encoder, dimensions
+from metaembed_rag.model.inputs import Input, query_input
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import MEMORY
-from metaembed_rag.vectors.formats import DEFAULT, vector_format
+from metaembed_rag.vectors.formats import DEFAULT, cut_dimension, vector_format
 from metaembed_rag.vectors.tensors import CPU
 from metaembed_rag.vectors.tensors import VARIABLE as SCORING
 from metaembed_rag.vectors.tensors import scoring_device as checked_device
@@ -108,6 +112,32 @@ class IndexModel:
         beside = str(device) if getattr(device, "type", "") == "cuda" else CPU
         return self._opened.scoring_device or beside
 
+    def query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
+        """Float32 unit vectors as long as the stored ones, shape (queries, R_q, dimension).
+
+        Raises:
+            IndexClosedError: Before a model is loaded in vain, or waits for threads that a fork
+                has left behind.
+        """
+        self._opened.store.check_open()
+        encoder = self.encoder()
+        inputs = [query_input(query, encoder.modalities) for query in queries]
+        return self.cut(encoder.encode_query(inputs))
+
+    def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The model's vectors at the dimension that is stored; shape (…, dimension).
+
+        Raises:
+            StoreError: They are of another model.
+        """
+        about, width = self._opened.store.about, vectors.shape[-1]
+        if width != about.dimension and width != self.encoder().dimension:
+            raise StoreError(
+                f"the query's vectors have {width} values, those of the index {about.dimension}; "
+                f"encode the query with the model {about.model!r}"
+            )
+        return cut_dimension(vectors, about.dimension)
+
 
 @dataclass(frozen=True)
 class NamedModel:
@@ -155,9 +185,32 @@ class Reopening:
     settings: OpenSettings
     encoder: Encoder | NamedModel | None = None
 
-    def with_encoder(self, encoder: Encoder | None) -> Reopening:
-        """The same with a model, as :func:`portable` gives it."""
-        return replace(self, encoder=portable(encoder))
+    @classmethod
+    def of(
+        cls,
+        store: ChromaStore,
+        stemmer: str | None,
+        settings: OpenSettings,
+        encoder: Encoder | NamedModel | None,
+    ) -> Reopening:
+        """How a store's index is opened again.
+
+        Raises:
+            StoreError: It is in memory.
+        """
+        places = store.places
+        if places.where == MEMORY:
+            raise StoreError(
+                "an index in memory cannot be copied or pickled, since it lives only in this "
+                "process: open it in a folder, which other processes can open too"
+            )
+        where = str(places.folder or places.where)
+        return cls(where, places.collection, stemmer, settings, encoder)
+
+    def load_encoder(self) -> Encoder | None:
+        """The model, loaded if only its name is known; None where the index names it."""
+        model = self.encoder
+        return model.load(self.settings.get("device")) if isinstance(model, NamedModel) else model
 
 
 def portable(encoder: Encoder | None) -> Encoder | NamedModel | None:
@@ -178,21 +231,6 @@ def portable(encoder: Encoder | None) -> Encoder | NamedModel | None:
             f"index where it is needed"
         )
     return NamedModel(_lasting_name(encoder.name), encoder.fingerprint)
-
-
-def reopening(store: ChromaStore, stemmer: str | None, settings: OpenSettings) -> Reopening:
-    """How a store's index is opened again.
-
-    Raises:
-        StoreError: It is in memory.
-    """
-    places = store.places
-    if places.where == MEMORY:
-        raise StoreError(
-            "an index in memory cannot be copied or pickled, since it lives only in this process: "
-            "open it in a folder, which other processes can open too"
-        )
-    return Reopening(str(places.folder or places.where), places.collection, stemmer, settings)
 
 
 def open_parts(
