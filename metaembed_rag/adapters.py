@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import mimetypes
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -25,10 +26,11 @@ from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddReport
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, read_page
-from metaembed_rag.opening import NamedModel, load_encoder, portable
+from metaembed_rag.opening import load_encoder
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Ocr, Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
+from metaembed_rag.reopening import NamedModel, portable
 from metaembed_rag.store.ocr_texts import ocr_text
 
 _log = logging.getLogger(__name__)
@@ -36,7 +38,8 @@ _log = logging.getLogger(__name__)
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
-_SEARCH_THREADS = ThreadPoolExecutor(2, thread_name_prefix="metaembed-search")
+
+_search_threads = ThreadPoolExecutor(2, thread_name_prefix="metaembed-search")
 """Python runs one thread at a time, and each may keep the others waiting for 5 ms or more: with the
 six threads of asyncio's own pool, 32 searches at once kept an event loop waiting for 37 to 138 ms
 and took 1.34 s, with two threads 21 to 28 ms and 1.62 s, in sequence 2.11 s
@@ -54,7 +57,17 @@ async def in_search_thread(
     For what ends soon; indexing would keep searches waiting.
     """
     call = partial(contextvars.copy_context().run, search, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_SEARCH_THREADS, call)
+    return await asyncio.get_running_loop().run_in_executor(_search_threads, call)
+
+
+def _renew_search_threads() -> None:
+    """In a forked child, where the threads are not that a pool from before would wait for."""
+    global _search_threads
+    _search_threads = ThreadPoolExecutor(2, thread_name_prefix="metaembed-search")
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork either
+    os.register_at_fork(after_in_child=_renew_search_threads)
 
 
 if TYPE_CHECKING:

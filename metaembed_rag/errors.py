@@ -17,6 +17,7 @@
     ├── StoreError             the index cannot be opened, read or written
     │   ├── IndexNotFoundError     no index at that place
     │   ├── IndexLockedError       another process is writing
+    │   ├── IndexClosedError       it was closed, or this process was forked from the one it is of
     │   ├── ModelMismatchError     the index was made with another model
     │   ├── MetadataError          metadata that the store would harm
     │   └── CacheError             the mapped copy of the vectors cannot be kept
@@ -100,6 +101,10 @@ class IndexNotFoundError(StoreError):
 
 class IndexLockedError(StoreError):
     """Another process is writing to the index."""
+
+
+class IndexClosedError(StoreError):
+    """The index was closed, or was opened in the process that this one was forked from."""
 
 
 class ModelMismatchError(StoreError):

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,13 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import CacheError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
-from metaembed_rag.model.base import Encoder, checked_vectors
-from metaembed_rag.model.inputs import Input, Mode, check_query, query_input, query_text
-from metaembed_rag.opening import NamedModel, Opened, OpenSettings, open_parts, portable
+from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.inputs import Input, Mode, check_query, query_text
+from metaembed_rag.opening import IndexModel, Opened, OpenSettings, open_parts
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import Ocr
+from metaembed_rag.reopening import Reopening, portable
 from metaembed_rag.reranking import encoded_as_stored, split_stored
 from metaembed_rag.search.calibration import Calibration, CalibrationFile, about_vectors
 from metaembed_rag.search.measuring import calibrated, sample_queries
@@ -32,28 +33,31 @@ from metaembed_rag.search.plan import check_budget, plan_query
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.compaction import CompactReport, compact
-from metaembed_rag.store.places import MEMORY
-from metaembed_rag.vectors.formats import cut_dimension
-from metaembed_rag.vectors.tensors import CPU
 
 
 class PageIndex:
-    """An index of pages. Use :meth:`open`."""
+    """An index of pages. Use :meth:`open`.
+
+    It holds files and threads until :meth:`close`, the end of a ``with`` block, or the last
+    reference to it. Threads may share one. A process that is forked from its own may not, nor open
+    one itself: open indexes after the fork. It is pickled and copied by its place and its model:
+    who receives it opens the same index again.
+    """
 
     def __init__(self, opened: Opened, lexical: LexicalCache) -> None:
-        self._opened = opened
         self._store = opened.store
-        self._encoder = opened.encoder
+        self._model = IndexModel(opened)
         self._pictures = opened.pictures
         self._searcher = PageSearcher(
-            self._store, lexical, self._pictures.path, self._scoring_device
+            self._store, lexical, self._pictures.path, self._model.scoring_device
         )
         self._calibration = CalibrationFile(
             self._store.places.calibration, about_vectors(self._store.about)
         )
         self._ingest = Ingest(
-            self._store, self._pictures, lambda: self.encoder, self._searcher.apply
+            self._store, self._pictures, self._model.encoder, self._searcher.apply
         )
+        self._opened_with: tuple[str | None, OpenSettings, Encoder | None] = (None, {}, None)
 
     @classmethod
     def open(
@@ -89,22 +93,42 @@ class PageIndex:
         """
         opened = open_parts(where, encoder, collection, create, settings)
         lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
-        return cls(opened, lexical)
+        index = cls(opened, lexical)
+        index._opened_with = (stemmer, settings, encoder)
+        return index
 
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        """By place, collection and model; opened again where it is unpickled."""
-        self._check_not_in_memory()
-        places, model = self._store.places, portable(self._encoder)
-        return _opened_again, (str(places.folder or places.where), places.collection, model)
+    def close(self) -> None:
+        """Release its files, threads and memory; again is no error.
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> PageIndex:
-        """The same index: what it stores is elsewhere."""
-        self._check_not_in_memory()
+        What other threads are asking is answered first. Afterwards every call that needs the
+        index raises :class:`metaembed_rag.errors.IndexClosedError`. The encoder stays open.
+        """
+        self._searcher.close()
+        self._store.close()
+
+    def __enter__(self) -> Self:
         return self
 
-    def _check_not_in_memory(self) -> None:
-        if self._store.where == MEMORY:
-            raise StoreError("an index in memory cannot be copied or pickled: use a folder")
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Callable[[Reopening], PageIndex], tuple[Reopening]]:
+        """By place and model; a model that was loaded by its name is loaded again.
+
+        Raises:
+            StoreError: It is in memory, or its model was not loaded by a name.
+        """
+        stemmer, settings, encoder = self._opened_with
+        return _opened_again, (Reopening.of(self._store, stemmer, settings, portable(encoder)),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PageIndex:
+        """Another object of the same index, with the same encoder.
+
+        Raises:
+            StoreError: It is in memory.
+        """
+        stemmer, settings, _ = self._opened_with
+        return _opened_again(Reopening.of(self._store, stemmer, settings, self._model.loaded))
 
     @property
     def encoder(self) -> Encoder:
@@ -114,9 +138,7 @@ class PageIndex:
             UnnamedModelError: That is a model on a server, one that would be downloaded or one
                 without safetensors, and you have not named it for this index on this machine.
         """
-        if self._encoder is None:
-            self._encoder = self._opened.load_encoder()
-        return self._encoder
+        return self._model.encoder()
 
     @property
     def vectors_per_page(self) -> int:
@@ -301,9 +323,10 @@ class PageIndex:
         options = SearchOptions.of(keywords, k)
         for query in queries:
             check_query(query)
+        self._store.check_open()
         _ = self.encoder  # loaded here, if it has to be, and not in the time of a search
         start = time.perf_counter()
-        vectors = self._query_vectors(queries)
+        vectors = self._model.query_vectors(queries)
         encoding = (time.perf_counter() - start) / max(1, len(queries))
         found = self._found(vectors, [query_text(query) for query in queries], options)
         for query, hits in zip(queries, found, strict=True):
@@ -328,7 +351,7 @@ class PageIndex:
             **keywords: As for :meth:`search`.
         """
         options = SearchOptions.of(keywords, k)
-        return self._found(self._cut(query_vectors)[None], [text], options)[0]
+        return self._found(self._model.cut(query_vectors)[None], [text], options)[0]
 
     def score(
         self,
@@ -358,7 +381,7 @@ class PageIndex:
             Hits, best first, ties by page id, with scores as those of :meth:`search`.
         """
         check_query(query)
-        vectors = self._query_vectors([query])[0]
+        vectors = self._model.query_vectors([query])[0]
         most = RetrievalBudget(len(vectors), self.vectors_per_page)
         chosen = SearchOptions(budget=budget).unchosen(most)
         check_budget(chosen, most)
@@ -383,7 +406,7 @@ class PageIndex:
         if not queries:
             return 1.0
         texts = [query_text(query) for query in queries]
-        vectors = self._query_vectors(queries)
+        vectors = self._model.query_vectors(queries)
         quick = SearchOptions.of(keywords, k)
         every = RetrievalBudget(vectors.shape[1], self.vectors_per_page)
         exact = SearchOptions(
@@ -427,7 +450,7 @@ class PageIndex:
         vectors = self._searcher.vectors()
         if vectors is None:
             raise CacheError("calibrating needs the vector cache, and none can be kept")
-        encoded = self._query_vectors(asked) if asked else np.empty((0, 1, 1), np.float32)
+        encoded = self._model.query_vectors(asked) if asked else np.empty((0, 1, 1), np.float32)
         found = calibrated(encoded, vectors, self._store, k, recall)
         self._calibration.save(found)
         return found
@@ -463,29 +486,8 @@ class PageIndex:
         plan = plan_query(options, most, lambda o: self._calibration.plan_for(o, len(self)))
         return self._searcher.search(queries, texts, plan)
 
-    def _scoring_device(self) -> str:
-        """Where pages are scored: as asked for, or beside the model on its GPU."""
-        device = getattr(self._encoder, "device", None)
-        beside = str(device) if getattr(device, "type", "") == "cuda" else CPU
-        return self._opened.scoring_device or beside
 
-    def _query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
-        encoder = self.encoder
-        inputs = [query_input(query, encoder.modalities) for query in queries]
-        made = encoder.encode_query(inputs)
-        return self._cut(checked_vectors(encoder, "query", made, len(inputs)))
-
-    def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The model's vectors at the dimension that is stored; shape (…, dimension)."""
-        width, stored = vectors.shape[-1], self._store.about.dimension
-        if width != stored and width != self.encoder.dimension:
-            raise StoreError(
-                f"the query's vectors have {width} values, those of the index {stored}; encode the "
-                f"query with the model {self._store.about.model!r}"
-            )
-        return cut_dimension(vectors, stored)
-
-
-def _opened_again(where: str, collection: str, model: Encoder | NamedModel | None) -> PageIndex:
-    encoder = model.load() if isinstance(model, NamedModel) else model
-    return PageIndex.open(where, encoder, collection=collection, create=False)
+def _opened_again(how: Reopening) -> PageIndex:
+    """The index that was pickled or copied; it has to be there."""
+    given: dict[str, Any] = {"collection": how.collection, "stemmer": how.stemmer, **how.settings}
+    return PageIndex.open(how.where, how.load_encoder(), create=False, **given)

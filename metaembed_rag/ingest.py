@@ -413,6 +413,7 @@ class _AddRun:
         replaced: Mapping[str, Record],
     ) -> None:
         """Write pictures, then records, then remove pictures that no record names any more."""
+        self.store.origin()  # pictures must not bring back the folder of an index that has gone
         metadatas: list[dict[str, Any]] = []
         old: set[str | None] = set()
         encoded = vector_format(self.store.about.format).encode(vectors)

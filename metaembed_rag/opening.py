@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
 from metaembed_rag.errors import ModelMismatchError, StoreError, UnnamedModelError
-from metaembed_rag.model.base import Encoder, OrderedEncoder, dimensions
-from metaembed_rag.store.chroma import ChromaStore, CollectionModel
+from metaembed_rag.model.base import Encoder, OrderedEncoder, checked_vectors, dimensions
+from metaembed_rag.model.inputs import Input, query_input
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.named_models import named_model, remember_model
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import MEMORY
-from metaembed_rag.vectors.formats import DEFAULT, vector_format
+from metaembed_rag.vectors.formats import DEFAULT, cut_dimension, vector_format
+from metaembed_rag.vectors.tensors import CPU
 from metaembed_rag.vectors.tensors import VARIABLE as SCORING
 from metaembed_rag.vectors.tensors import scoring_device as checked_device
 from metaembed_rag.web import without_password
@@ -94,6 +101,60 @@ class Opened:
         return encoder
 
 
+class IndexModel:
+    """The model of an index, loaded when it is first asked for.
+
+    Args:
+        opened: Says which model it is, or how it is loaded.
+
+    Attributes:
+        loaded: The encoder; None before it is loaded.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self.loaded = opened.encoder
+
+    def encoder(self) -> Encoder:
+        """The encoder."""
+        if self.loaded is None:
+            self.loaded = self._opened.load_encoder()
+        return self.loaded
+
+    def scoring_device(self) -> str:
+        """Where pages are scored: as asked for, or beside the model on its GPU."""
+        device = getattr(self.loaded, "device", None)
+        beside = str(device) if getattr(device, "type", "") == "cuda" else CPU
+        return self._opened.scoring_device or beside
+
+    def query_vectors(self, queries: Sequence[Input]) -> NDArray[np.float32]:
+        """Float32 unit vectors as long as the stored ones, shape (queries, R_q, dimension).
+
+        Raises:
+            IndexClosedError: Before a model is loaded in vain, or waits for threads that a fork
+                has left behind.
+        """
+        self._opened.store.check_open()
+        encoder = self.encoder()
+        inputs = [query_input(query, encoder.modalities) for query in queries]
+        made = encoder.encode_query(inputs)
+        return self.cut(checked_vectors(encoder, "query", made, len(inputs)))
+
+    def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The model's vectors at the dimension that is stored; shape (…, dimension).
+
+        Raises:
+            StoreError: They are of another model.
+        """
+        about, width = self._opened.store.about, vectors.shape[-1]
+        if width != about.dimension and width != self.encoder().dimension:
+            raise StoreError(
+                f"the query's vectors have {width} values, those of the index {about.dimension}; "
+                f"encode the query with the model {about.model!r}"
+            )
+        return cut_dimension(vectors, about.dimension)
+
+
 def open_parts(
     where: str | os.PathLike[str],
     encoder: Encoder | None,
@@ -130,56 +191,15 @@ def open_parts(
         headers=settings.get("headers"),
         timeout=timeout,
     )
-    if made_of is not None:
-        _check_model(store, made_of)
-        _remember(store, made_of)
-    _check_storage(store, settings)
-    pictures = PictureFolder.of(store.places, settings.get("pictures"))
+    with ExitStack() as undo:
+        undo.callback(store.close)
+        if made_of is not None:
+            _check_model(store, made_of)
+            _remember(store, made_of)
+        _check_storage(store, settings)
+        pictures = PictureFolder.of(store.places, settings.get("pictures"))
+        undo.pop_all()
     return Opened(store, made_of, pictures, device, scoring)
-
-
-@dataclass(frozen=True)
-class NamedModel:
-    """A model that was loaded by its name, for another process to load.
-
-    Attributes:
-        name: What loads it.
-        fingerprint: What it has to be.
-    """
-
-    name: str
-    fingerprint: str
-
-    def load(self, device: str | None = None) -> Encoder:
-        """The encoder.
-
-        Raises:
-            ModelMismatchError: Another model has that name there.
-        """
-        encoder = load_encoder(self.name, device)
-        if encoder.fingerprint != self.fingerprint:
-            raise ModelMismatchError(
-                f"{self.name!r} loads another model here ({encoder.fingerprint[:12]}) than where "
-                f"it was pickled ({self.fingerprint[:12]}): give the model itself here"
-            )
-        return encoder
-
-
-def portable(encoder: Encoder | None) -> Encoder | NamedModel | None:
-    """What is pickled of a model: its name where that alone loads it, or else the model itself.
-
-    Raises:
-        StoreError: It is of this package and was not loaded by a name, so nobody else can load it.
-    """
-    by_name = getattr(encoder, "loaded_by_name", None)
-    if encoder is None or by_name is None:  # of the user's own kind, for pickle to judge
-        return encoder
-    if not by_name:
-        raise StoreError(
-            f"the encoder {encoder.name!r} cannot be pickled: no name alone loads that; save it "
-            f"and load it with MetaEmbedEncoder.from_pretrained(folder)"
-        )
-    return NamedModel(_lasting_name(encoder.name), encoder.fingerprint)
 
 
 def load_encoder(name: str, device: str | None = None, locally: bool = False) -> Encoder:
@@ -226,7 +246,7 @@ def _remember(store: ChromaStore, encoder: Encoder) -> None:
     """Keep which model the user named for an index, where it would have to be named again."""
     from metaembed_rag.model.recorded import has_to_be_named
 
-    name = _lasting_name(encoder.name)
+    name = lasting_name(encoder.name)
     if store.where != MEMORY and isinstance(encoder, OrderedEncoder) and has_to_be_named(name):
         remember_model(store.collection_id, name)
 
@@ -247,7 +267,7 @@ def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionMod
             f"vectors of {encoder.name!r} cannot be cut to {width} values: it was trained for "
             f"{', '.join(map(str, trained))}; use one of these, or leave the dimension out"
         )
-    lasting = _lasting_name(encoder.name)
+    lasting = lasting_name(encoder.name)
     pooling = str(getattr(encoder, "pooling", ""))
     return CollectionModel(lasting, encoder.fingerprint, width, count, name, pooling)
 
@@ -274,7 +294,7 @@ def _check_model(store: ChromaStore, encoder: Encoder) -> None:
         )
 
 
-def _lasting_name(name: str) -> str:
+def lasting_name(name: str) -> str:
     """The name of a model by which it is found from any working folder."""
     from metaembed_rag.model.checkpoints import join_name, shipped_checkpoints, split_name
 

@@ -8,7 +8,8 @@ from metaembed_rag.errors import PageError
 from metaembed_rag.model.base import Encoder, checked_vectors
 from metaembed_rag.model.inputs import Mode, page_inputs
 from metaembed_rag.pages import Page
-from metaembed_rag.store.chroma import ChromaStore, CollectionModel
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.vectors.formats import Encoded, vector_format
 
 

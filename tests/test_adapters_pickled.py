@@ -183,6 +183,7 @@ def loads(monkeypatch) -> list[str]:
 
     monkeypatch.setattr("metaembed_rag.opening.load_encoder", load)
     monkeypatch.setattr("metaembed_rag.adapters.load_encoder", load)
+    monkeypatch.setattr("metaembed_rag.reopening.load_encoder", load)
     return names
 
 
@@ -236,7 +237,7 @@ def test_fault_17_a_model_of_the_users_own_is_pickled_as_it_pickles_itself(kind,
 @both
 def test_fault_17_another_model_of_that_name_is_refused(kind, monkeypatch):
     data = pickle.dumps(embeddings(kind, Named("model 1")))
-    monkeypatch.setattr("metaembed_rag.opening.load_encoder", lambda *given: Named("model 2"))
+    monkeypatch.setattr("metaembed_rag.reopening.load_encoder", lambda *given: Named("model 2"))
     with pytest.raises(ModelMismatchError, match="'model 1' loads another model here"):
         embedded(pickle.loads(data))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,11 @@ from llama_index.core.schema import TextNode
 import metaembed_rag.langchain as langchain
 import metaembed_rag.llama_index as llama
 from metaembed_rag import MetaEmbedEncoder, Page
-from metaembed_rag.errors import CheckpointError, UnnamedModelError
+from metaembed_rag.errors import CheckpointError, ModelMismatchError, StoreError, UnnamedModelError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.recorded import leads_to_same, reason_to_ask
 from metaembed_rag.opening import OpenSettings
+from metaembed_rag.reopening import NamedModel, portable
 from metaembed_rag.testing import FakeEncoder
 from tests.support.servers import FakeServer
 
@@ -282,3 +284,27 @@ def test_fault_21_a_checkpoint_runs_no_code_whatever_is_answered_on_the_terminal
 )
 def test_a_named_model_leads_to_the_recorded_one_or_elsewhere(named, recorded, same):
     assert leads_to_same(named, recorded) is same
+
+
+def test_fault_17_a_model_that_was_loaded_by_its_name_is_pickled_by_it(tmp_path, loaded, encoder):
+    """Whatever the name loads there has to be the same model."""
+    encoder.loaded_by_name = True
+    named = portable(encoder)
+    assert named == NamedModel("fake", encoder.fingerprint)
+    assert named.load() is encoder
+    with pytest.raises(ModelMismatchError, match="loads another model here"):
+        NamedModel("fake", "f" * 32).load()
+    with PageIndex.open(tmp_path / "i", encoder) as index:
+        again = pickle.loads(pickle.dumps(index))
+    assert again.encoder is encoder
+    again.close()
+
+
+def test_fault_17_a_model_without_a_name_says_what_to_do(tmp_path, encoder):
+    encoder.loaded_by_name = False
+    with (
+        PageIndex.open(tmp_path / "i", encoder) as index,
+        pytest.raises(StoreError, match="cannot be pickled.*save it and use"),
+    ):
+        pickle.dumps(index)
+    assert portable(None) is None

@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Measure, keep it beside the index, and print a table or one JSON object."""
     queries = None if given.queries is None else read_queries(Path(given.queries))
-    index = open_index(given)
-    found = index.calibrate(queries, k=given.k, recall=given.recall)
+    with open_index(given) as index:
+        found = index.calibrate(queries, k=given.k, recall=given.recall)
     answer(given, {"index": given.index, **_as_dict(found)}, _table(found))
     return 0
 

@@ -20,12 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Delete, and say how much; the exit code is 1 when a name matched nothing."""
-    index = open_index(given)
-    removed = {id: index.delete(id) for id in given.id}
-    removed |= {source: index.delete(source=source) for source in given.source}
+    with open_index(given) as index:
+        removed = {id: index.delete(id) for id in given.id}
+        removed |= {source: index.delete(source=source) for source in given.source}
+        pages = len(index)
     total = sum(removed.values())
-    found = {"index": given.index, "deleted": total, "pages": len(index)}
-    answer(given, found, f"{total} pages deleted: {len(index)} pages in {given.index}")
+    found = {"index": given.index, "deleted": total, "pages": pages}
+    answer(given, found, f"{total} pages deleted: {pages} pages in {given.index}")
     unknown = [name for name, count in removed.items() if not count]
     if unknown:
         say(f"metaembed: nothing in the index matches {', '.join(unknown)}")

@@ -55,12 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Index, and say what was done; the exit code is 1 when something could not be read."""
     _check_paths(given.paths)
+    with _open(given) as index:
+        return _sync(given, index)
+
+
+def _sync(given: argparse.Namespace, index: PageIndex) -> int:
     from tqdm import tqdm
 
     from metaembed_rag.pages import list_files
     from metaembed_rag.pages.load import count_pages
 
-    index = _open(given)
     total = count_pages(list_files(given.paths))
     # In a log file the bar says something every ten seconds.
     pause = 0.1 if sys.stderr.isatty() else 10.0

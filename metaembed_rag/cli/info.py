@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print a line for each fact, or one JSON object."""
-    info = open_index(given).info()
+    with open_index(given) as index:
+        info = index.info()
     lines = [f"{key.replace('_', ' '):18} {value}" for key, value in info.items()]
     answer(given, info, "\n".join(lines))
     return 0

@@ -75,9 +75,11 @@ def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
     query = _query(given)
-    index = options.open_index(given)
     keywords = {name: getattr(given, name) for name in _KEYWORDS}
-    hits = index.search(query, given.k, where=_where(given.where, given.where_text), **keywords)
+    with options.open_index(given) as index:
+        where = _where(given.where, given.where_text)
+        hits = index.search(query, given.k, where=where, **keywords)
+        pages = len(index)
     if hits.plan is not None and hits.plan.note:
         say(f"metaembed: {hits.plan.note}")
     if given.html:
@@ -85,7 +87,7 @@ def run(given: argparse.Namespace) -> int:
 
         Path(given.html).write_text(hits_page(hits), encoding="utf-8")
         say(f"wrote {given.html}")
-    answer(given, hits.to_dict(), _text(hits, len(index)))
+    answer(given, hits.to_dict(), _text(hits, pages))
     return 0
 
 

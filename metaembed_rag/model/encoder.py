@@ -27,7 +27,16 @@ from metaembed_rag.model.checkpoints import (
 )
 from metaembed_rag.model.fingerprint import fingerprint, weights_state
 from metaembed_rag.model.inputs import Item
-from metaembed_rag.model.loading import DType, as_dtype, cast, explained, placement, quiet, weights
+from metaembed_rag.model.loading import (
+    DType,
+    as_dtype,
+    cast,
+    check_threads,
+    explained,
+    placement,
+    quiet,
+    weights,
+)
 from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.settings import Settings
@@ -58,9 +67,10 @@ class MetaEmbedEncoder(OrderedEncoder):
             normalisation. Train this; the encoder sees the new weights.
         backbone: Its first module: transformers model, processor, settings.
         name: The name that the user asked for.
+        loaded_by_name: Whether the name alone loads it again.
     """
 
-    loaded_by_name = True
+    loaded_by_name = False
 
     def __init__(
         self, backbone: Backbone, *, name: str, device: str | None = None, dtype: DType = None
@@ -69,6 +79,7 @@ class MetaEmbedEncoder(OrderedEncoder):
         self.backbone = backbone
         self.name = name
         self._lock = threading.RLock()
+        check_threads(name)
         target, wanted = placement(device, dtype)
         rounds = wanted not in (torch.float32, backbone.model.dtype)
         self._fingerprint = fingerprint(backbone) if rounds else ""
@@ -126,6 +137,7 @@ class MetaEmbedEncoder(OrderedEncoder):
             from metaembed_rag.model.remote import RemoteEncoder
 
             return RemoteEncoder.connect(os.fspath(name_or_path), pooling=pooling)
+        check_threads(os.fspath(name_or_path))
         bare, options = split_name(name_or_path)
         folder = find_checkpoint(bare, local_files_only=local_files_only)
         if is_late_interaction(folder):
@@ -151,7 +163,9 @@ class MetaEmbedEncoder(OrderedEncoder):
             backbone = Backbone.load(str(folder), local_files_only=True)
         if max_pixels is not None:
             backbone.settings = replace(backbone.settings, max_pixels=max_pixels)
-        return cls(backbone, name=os.fspath(name_or_path), device=device, dtype=dtype)
+        encoder = cls(backbone, name=os.fspath(name_or_path), device=device, dtype=dtype)
+        encoder.loaded_by_name = max_pixels is None
+        return encoder
 
     @classmethod
     def from_backbone(
@@ -305,6 +319,7 @@ class MetaEmbedEncoder(OrderedEncoder):
         )
 
     def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
+        check_threads(self.name)
         appended = count if self.backbone.is_causal else None
         with self._lock, torch.inference_mode():
             self.model.eval()  # a trainer leaves dropout switched on

@@ -33,7 +33,15 @@ from metaembed_rag.model.base import PooledEncoder
 from metaembed_rag.model.checkpoints import read_json
 from metaembed_rag.model.fingerprint import digest_weights
 from metaembed_rag.model.inputs import Item
-from metaembed_rag.model.loading import DType, cast, explained, placement, quiet, weights
+from metaembed_rag.model.loading import (
+    DType,
+    cast,
+    check_threads,
+    explained,
+    placement,
+    quiet,
+    weights,
+)
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.template import break_tokens, token_pattern
 
@@ -72,6 +80,7 @@ class LateInteractionEncoder(PooledEncoder):
         self.name = name
         self.settings = pooling or Pooling()
         self._lock = threading.RLock()
+        check_threads(name)
         self._max_pixels = max_pixels
         self.fingerprint = self._digest()
         target, wanted = placement(device, dtype)
@@ -155,6 +164,7 @@ class LateInteractionEncoder(PooledEncoder):
         return f" in {self.model.dtype}; load it with dtype='float32' (or 'bfloat16')"
 
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
+        check_threads(self.name)
         with self._lock, torch.inference_mode(), quiet():
             self.model.eval()
             features = batch_to_device(self._features(items, side), self.device)

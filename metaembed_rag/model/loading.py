@@ -11,10 +11,12 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from metaembed_rag.errors import CheckpointError
+from metaembed_rag import forks
+from metaembed_rag.errors import CheckpointError, ModelError
 from metaembed_rag.model.checkpoints import shipped_checkpoints
 
 DType = str | torch.dtype | None
+_TORCH = "torch"
 
 
 def as_dtype(dtype: DType) -> torch.dtype | None:
@@ -29,6 +31,23 @@ def as_dtype(dtype: DType) -> torch.dtype | None:
     if not isinstance(found, torch.dtype):
         raise ValueError(f"{dtype!r} is no dtype; use 'float32', 'bfloat16' or 'float16'")
     return found
+
+
+def check_threads(name: str) -> None:
+    """Note that torch's threads run here, or refuse where a fork has left them behind.
+
+    One thread works after a fork; several would wait for each other for ever.
+
+    Raises:
+        ModelError: This process was forked from one in which a model was loaded.
+    """
+    if forks.lost_threads(_TORCH) and torch.get_num_threads() > 1:
+        raise ModelError(
+            f"the model {name!r} cannot run in this process: it was forked from one in which a "
+            f"model had been loaded, and {forks.ADVICE}; or call torch.set_num_threads(1) in each "
+            f"worker"
+        )
+    forks.note_threads(_TORCH)
 
 
 def placement(device: str | None, dtype: DType) -> tuple[torch.device, torch.dtype]:

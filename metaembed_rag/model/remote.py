@@ -114,9 +114,8 @@ class RemoteEncoder(PooledEncoder):
         name: The address with its options: what connects again.
         model: The model's name on the server.
         remote: How it is asked.
+        loaded_by_name: Whether the address alone connects again, without a client of one's own.
     """
-
-    loaded_by_name = True
 
     def __init__(
         self,
@@ -140,6 +139,7 @@ class RemoteEncoder(PooledEncoder):
         self._base = base.rstrip("/")
         key = os.environ.get(KEY_VARIABLE, "").strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.loaded_by_name = client is None
         self._client = client or httpx.Client(
             timeout=time_limit(self.remote.timeout), headers=headers
         )

@@ -11,7 +11,7 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError, StoreError
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.search.plan import DEFAULT_K, Plan, Stage
-from metaembed_rag.store.chroma import CollectionModel
+from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.places import replace_file
 
 _HOW = "run `metaembed calibrate --index …`, or index.calibrate()"

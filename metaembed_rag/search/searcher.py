@@ -105,7 +105,16 @@ class PageSearcher:
         """Free the mapped vectors' files of pages that are gone."""
         self._of_cache(VectorCache.renew)
 
+    def close(self) -> None:
+        """Let the mapped vectors go, their copy on a device and the words."""
+        with self._opening:
+            self._copy = None
+            if self._cache is not None:
+                self._cache.close()
+        self._lexical.close()
+
     def _of_cache(self, ask: Callable[[VectorCache], CachedVectors]) -> CachedVectors | None:
+        self._store.check_open()
         if self._without:
             return None
         try:

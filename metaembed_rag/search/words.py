@@ -65,6 +65,9 @@ class TextStore(Protocol):
     def revision(self) -> Hashable | None:
         """Changes with every write; None where that is not known cheaply."""
 
+    def origin(self) -> Hashable:
+        """Changes where another database lies at the place."""
+
 
 class LexicalIndex:
     """BM25 (Lucene's variant, k1 1.5, b 0.75: bm25s' defaults) over the texts of pages.
@@ -232,6 +235,7 @@ class LexicalCache:
         self._lock = threading.Lock()
         self._index: LexicalIndex | None = None
         self._revision: Hashable | None = None
+        self._origin: Hashable | None = None
 
     def current(self) -> LexicalIndex:
         """The lexical index of what the store holds now; built if there is none such.
@@ -239,7 +243,10 @@ class LexicalCache:
         Raises:
             MissingExtraError: The extra ``hybrid`` is not installed.
         """
+        origin = self._store.origin()  # before the lock, which a fork may have left locked
         with self._lock:
+            if origin != self._origin:  # stamps of another database say nothing
+                self._index, self._revision, self._origin = None, None, origin
             revision = self._store.revision()
             if self._index is not None and revision is not None and revision == self._revision:
                 return self._index
@@ -247,6 +254,11 @@ class LexicalCache:
                 self._index = self._kept() or self._built()
             self._revision = revision
             return self._index
+
+    def close(self) -> None:
+        """Let the memory go."""
+        with self._lock:
+            self._index = None
 
     def _is_current(self, index: LexicalIndex) -> bool:
         return not self._store.written_since(index.stamps) and self._store.count() == len(index.ids)
@@ -271,7 +283,8 @@ class LexicalCache:
             stamps=self._settled(pages),
             stemmer=self._stemmer,
         )
-        if self._folder is not None:
+        # What was read of an index that has gone meanwhile must not bring its folder back.
+        if self._folder is not None and self._store.origin() == self._origin:
             self._keep(index, self._folder)
         return index
 

@@ -15,6 +15,7 @@ minute for all: so what a writer wrote whose clock is far behind is noticed afte
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Hashable, Sequence
@@ -63,6 +64,7 @@ class VectorCache:
     def __init__(self, store: ChromaStore, folder: Path | None = None) -> None:
         try:
             folder = folder or store.places.vectors
+            self._is_temporary = folder is None
             self.folder = folder or places.temporary_folder("metaembed_cache_")
         except OSError as error:
             raise CacheError(f"no temporary folder can be made for the vectors: {error}") from error
@@ -71,6 +73,7 @@ class VectorCache:
         self._vectors: CachedVectors | None = None
         self._revision: Hashable | None = None
         self._mark: str | None = None
+        self._origin: Hashable | None = None
         self._look_at_all = 0.0
 
     @property
@@ -90,7 +93,9 @@ class VectorCache:
             CacheError: The folder cannot be written.
             StoreError: The store cannot be read.
         """
+        origin = self._store.origin()  # before the lock, which a fork may have left locked
         with self._lock:
+            self._forget_before(origin)
             revision = self._store.revision()
             if self._vectors is not None and revision is not None and revision == self._revision:
                 return self._vectors
@@ -111,7 +116,9 @@ class VectorCache:
         """
         if not changes:
             return self.current()
+        origin = self._store.origin()
         with self._lock:
+            self._forget_before(origin)
             self._revision = None  # whatever happens, the next search looks
             self._vectors = self._updated(changes)
             return self._vectors
@@ -123,11 +130,26 @@ class VectorCache:
             self._vectors = self._updated(tidy=True)
             return self._vectors
 
+    def close(self) -> None:
+        """Let the files go; those that would end with the process are removed."""
+        with self._lock:
+            self._vectors = None
+            if self._is_temporary:
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _forget_before(self, origin: Hashable) -> None:
+        """Trust nothing that was mapped of another database: its stamps may be of a later time."""
+        if origin != self._origin:
+            self._vectors, self._revision, self._mark, self._look_at_all = None, None, None, 0.0
+        self._origin = origin
+
     def _is_current(self, found: CachedVectors) -> bool:
         mark = self._store.mark()
         marked = mark is not None and mark in (found.manifest.mark, self._mark)
         if marked and self._vectors is None:
             return True  # counting would be the first thing asked of Chroma: 0.3 s for its start
+        if found.header != self.header:
+            return False
         if self._store.count() + self._damaged_since(found) != found.pages:
             return False
         if marked:
@@ -190,6 +212,7 @@ class VectorCache:
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and attempt < _TRIES - 1:
                     continue
+                self._store.origin()  # where the whole index has gone, this says so
                 raise CacheError(
                     f"the vector cache {self.folder} cannot be written: {error}; make room or mend "
                     f"the folder's permissions, and try again (deleting it loses nothing)"

@@ -1,6 +1,7 @@
 """Who has written since: the marks between which each write lies, and what a write changed.
 
-A writer leaves a new mark in the index's folder after each write. Two equal marks so say that no
+A writer leaves a new mark in the index's folder after each write, and so does who makes an index:
+a folder that was made anew has another mark than the one before. Two equal marks so say that no
 process of this package wrote between, also days apart. While a write is under way a second file
 says so; a writer that is killed leaves it there, and then nothing is known until the next write.
 In memory the number of writes is the mark; a server has none.
@@ -11,12 +12,12 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaembed_rag.store.places import DATABASE, MARK, WRITING
+from metaembed_rag.store.places import DATABASE, MARK, WRITING, read_mark
 from metaembed_rag.vectors.formats import Encoded
 
 _SETTLED_NS = 2_000_000_000
@@ -27,9 +28,13 @@ _OVERHEAD = 300
 
 @dataclass
 class Span:
-    """The marks before and after one write; None where another write was under way, or none is."""
+    """The marks before and after one write; None where another write was under way, or none is.
+
+    The mark that the write leaves joins ``seen``, before others can read it.
+    """
 
     before: str | None
+    seen: MutableSequence[str]
     after: str | None = field(default=None, init=False)
 
 
@@ -91,13 +96,16 @@ class WriteLog:
         self._writes = 0
         self._under_way = 0
         self._lock = threading.Lock()
-        self._seen = self._left()
 
     @contextmanager
-    def write(self) -> Iterator[Span]:
-        """Leave a new mark when a write is done, also when it failed half-way."""
+    def write(self, seen: MutableSequence[str]) -> Iterator[Span]:
+        """Leave a new mark when a write is done, also when it failed half-way.
+
+        Args:
+            seen: The marks that whoever writes knows; the new one is put at its end.
+        """
         with self._lock:
-            span = Span(self.mark())
+            span = Span(self.mark(), seen)
             self._under_way += 1
             if self._folder is not None:
                 (self._folder / WRITING).touch()
@@ -112,7 +120,7 @@ class WriteLog:
             return None if self._under_way else str(self._writes)
         if self._folder is None or (self._folder / WRITING).exists():
             return None
-        return self._left() or None
+        return read_mark(self._folder) or None
 
     def revision(self) -> Hashable | None:
         """A value that changes with every write, from any process; None where none is cheap.
@@ -122,39 +130,26 @@ class WriteLog:
         """
         if self._folder is None:
             return self._writes if self._counted else None
-        stat = (self._folder / DATABASE).stat()
+        try:
+            stat = (self._folder / DATABASE).stat()
+        except OSError:  # it has just gone
+            return None
         if time.time_ns() - stat.st_mtime_ns < _SETTLED_NS:
             return None
-        return stat.st_mtime_ns, stat.st_size
+        return stat.st_mtime_ns, stat.st_size, stat.st_dev, stat.st_ino, read_mark(self._folder)
 
-    def unseen(self) -> str | None:
-        """The mark that another process has left since this one wrote or last saw one."""
-        mark = self._left()
-        return None if mark == self._seen else mark
-
-    def see(self, mark: str) -> None:
-        """Note that what was written up to a mark is known here."""
-        self._seen = mark
+    def is_behind(self, seen: Sequence[str]) -> bool:
+        """Whether somebody has written who is not among those whose marks were seen."""
+        return self._folder is not None and read_mark(self._folder) not in seen
 
     def _end(self, span: Span) -> None:
         with self._lock:
             self._under_way -= 1
             self._writes += 1
             if self._folder is not None:
-                self._seen = uuid.uuid4().hex
-                (self._folder / MARK).write_text(self._seen, encoding="ascii")
+                mark = uuid.uuid4().hex
+                span.seen.append(mark)
+                (self._folder / MARK).write_text(mark, encoding="ascii")
                 if not self._under_way:
                     (self._folder / WRITING).unlink(missing_ok=True)
             span.after = self.mark()
-
-    def _left(self) -> str:
-        """What the last write left in the folder's mark.
-
-        The database's own time of change will not do: Chroma changes it when it opens it.
-        """
-        if self._folder is None:
-            return ""
-        try:
-            return (self._folder / MARK).read_text(encoding="ascii")
-        except OSError:
-            return ""

@@ -3,114 +3,69 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
-from chromadb.errors import NotFoundError
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import IndexLockedError, IndexNotFoundError, StoreError
+from metaembed_rag.errors import IndexNotFoundError, StoreError
 from metaembed_rag.metadata.filters import normalize_where
 from metaembed_rag.store import records
-from metaembed_rag.store.changes import Change, WriteLog
-from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_spelling
+from metaembed_rag.store.changes import Change, Span, WriteLog
+from metaembed_rag.store.collection import CollectionModel, check_same, create, existing, recorded
+from metaembed_rag.store.connect import (
+    chroma_errors,
+    connect,
+    disconnect,
+    is_new_folder,
+    one_maker,
+    one_spelling,
+)
+from metaembed_rag.store.link import Connection, Link
+from metaembed_rag.store.lock import WriterLock
 from metaembed_rag.store.matching import Matching, fits
-from metaembed_rag.store.places import LOCK, MEMORY, Places, is_server
+from metaembed_rag.store.places import MEMORY, Places, is_server
 from metaembed_rag.store.purge import purge
 from metaembed_rag.store.reading import RecordReader
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.store.server import UNLIMITED, send_halving
 from metaembed_rag.store.texts import PageTexts
-from metaembed_rag.vectors import formats
 
-FORMAT = 2
-"""Version of the records' layout; a collection of a newer one is refused. 1 knows int8 only."""
-
-_FORMAT_KEY = "metaembed:format"
-_KEYS = {
-    "model": "metaembed:model",
-    "fingerprint": "metaembed:fingerprint",
-    "dimension": "metaembed:dimension",
-    "vectors": "metaembed:vectors",
-    "format": "metaembed:vector_format",
-    "pooling": "metaembed:pooling",
-}
-_EF_SEARCH = 400
-"""HNSW's search width. Chroma raises it to the number of candidates asked for when that is more."""
 _MAX_BYTES = 16_000_000
 """Bytes of one request; servers refuse bodies of about 40 MB."""
 _TEXTS_AT_ONCE = 1000
+_IDS_AT_ONCE = 10_000
 _MAX_STAMPS = 20_000
 """SQLite takes about 32,000 values in one filter."""
-_IDS_AT_ONCE = 10_000
-
-
-@dataclass(frozen=True)
-class CollectionModel:
-    """What a collection says about the vectors in it.
-
-    Attributes:
-        model: Name under which the encoder was loaded.
-        fingerprint: Of the encoder's weights and templates.
-        dimension: D.
-        vectors: Vectors stored a page, R.
-        format: How they are stored; see :mod:`metaembed_rag.vectors.formats`.
-        pooling: How they were made of token vectors; ``""`` where the model makes them itself.
-    """
-
-    model: str
-    fingerprint: str
-    dimension: int
-    vectors: int
-    format: str = formats.DEFAULT
-    pooling: str = ""
-
-    def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of a model's vectors, float32 (pages, R, D), those values that the collection holds.
-
-        They are unit vectors again, and not yet rounded to the format.
-        """
-        return formats.cut_dimension(vectors[:, : self.vectors], self.dimension)
-
-    def unpack(self, found: Sequence[Record], vectors: int | None = None) -> formats.Encoded:
-        """The first ``vectors`` vectors of each record's page; without a number, all of them."""
-        payloads = [record.payload for record in found]
-        format = formats.vector_format(self.format)
-        return formats.unpack(payloads, format, self.dimension, vectors or self.vectors)
-
-    @property
-    def bytes_per_page(self) -> int:
-        """Bytes of a page's vectors, before base64."""
-        return self.vectors * formats.vector_format(self.format).bytes_per_vector(self.dimension)
 
 
 class ChromaStore:
     """One collection of pages. Use :meth:`open`.
 
     Reading needs no lock. Writing to a folder takes the folder's writer lock, because several
-    writing processes damage a local Chroma; a server does its own locking.
+    writing processes damage a local Chroma; a server does its own locking. It is closed by
+    :meth:`close`, or with the last reference to it.
     """
 
-    def __init__(self, client: Any, where: str, collection: Any, about: CollectionModel) -> None:
-        self._client = client
-        self._collection = collection
+    def __init__(
+        self, where: str, connection: Connection, connect_again: Callable[[str], Any]
+    ) -> None:
         self.where = where
-        self.about = about
-        self.places = Places.of(where, str(collection.name))
-        folder = self.places.folder
-        self._lock = None if folder is None else FileLock(folder / LOCK)
-        self._writes = WriteLog(folder, counted=where == MEMORY)
-        self._threads = threading.RLock()
-        self._reconnecting = threading.Lock()
+        self.places = Places.of(where, str(connection.collection.name))
+        self._link = Link(self.places, connect_again, connection, recorded, check_same)
+        self._close = weakref.finalize(self, self._link.close)
+        self._close.atexit = False
+        self._lock = WriterLock(self.places.folder)
+        self._writes = WriteLog(self.places.folder, counted=where == MEMORY)
         self._most_records = UNLIMITED
-        self._matching = Matching(self._asked, PageTexts(self).matching)
-        self._reader = RecordReader(where, about.unpack)
+        self._texts = PageTexts(weakref.proxy(self))
+        self._reader = RecordReader(where, self.about.unpack)
 
     @classmethod
     def open(
@@ -139,18 +94,31 @@ class ChromaStore:
         where = one_spelling(where)
         # What cannot be made is refused before anything is written.
         about = new() if new is not None and is_new_folder(where) else None
-        with chroma_errors(where):
-            client = connect(where, create=new is not None, headers=headers, timeout=timeout)
-            try:
-                found = client.get_collection(collection, embedding_function=None)
-            except NotFoundError:
-                if new is None:
-                    raise IndexNotFoundError(
-                        f"no index named {collection!r} at {where}; make one with "
-                        f"`metaembed index PATH --index {where}` or PageIndex.open(…).add(…)"
-                    ) from None
-                found = _create(client, collection, about or new())
-        return cls(client, where, found, _recorded(found, where))
+        may_make = new is not None
+        again = partial(connect, create=False, headers=headers, timeout=timeout)
+        with chroma_errors(where), one_maker(where, create=may_make) as alone, ExitStack() as undo:
+            client = connect(where, create=may_make, headers=headers, timeout=timeout)
+            undo.callback(disconnect, client)
+            found = existing(client, collection)
+            if found is not None:
+                store = cls(where, Connection(client, found), again)
+            elif new is None:
+                raise IndexNotFoundError(
+                    f"no index named {collection!r} at {where}; make one with "
+                    f"`metaembed index PATH --index {where}` or PageIndex.open(…).add(…)"
+                )
+            else:
+                made = Connection(client, create(client, collection, about or new()))
+                store = cls(where, made, again)
+                if alone:
+                    store._leave_mark(made)
+            undo.pop_all()
+        return store
+
+    @property
+    def about(self) -> CollectionModel:
+        """What the collection says about the vectors in it."""
+        return self._link.about
 
     @property
     def collection_id(self) -> str:
@@ -162,29 +130,60 @@ class ChromaStore:
         """What Chroma holds of records that could not be read; see :class:`RecordReader`."""
         return self._reader.unreadable
 
+    @property
+    def _collection(self) -> Any:
+        """The collection of now, for a single question."""
+        with self._link.asking() as connection:
+            return connection.collection
+
+    def origin(self) -> Hashable:
+        """What changes when another database or collection lies at the place: then nothing that
+        was derived from the one before holds, whatever its pages say.
+
+        Raises:
+            StoreError: There is none any more, or one that cannot go on for the first.
+        """
+        with self._link.asking() as connection:
+            return connection.origin
+
+    def check_open(self) -> None:
+        """See that it can be asked.
+
+        Raises:
+            IndexClosedError: It was closed, or opened in the process that this was forked from.
+        """
+        self._link.check_open()
+
+    def close(self) -> None:
+        """Release files and threads, after the questions under way; again is no error."""
+        self._close()
+
+    def released(self) -> AbstractContextManager[None]:
+        """The folder is let go meanwhile, so that its files can be worked on.
+
+        Raises:
+            StoreError: Another index object of this process has it open.
+        """
+        return self._link.released()
+
+    def reconnect(self) -> None:
+        """Connect anew to what lies at the place, having seen everything that is stored."""
+        self._link.reconnect()
+
     @contextmanager
     def writing(self, timeout: float = 0.0) -> Iterator[None]:
-        """Hold the writer lock; threads of one process take turns.
+        """Hold the writer lock, having seen all writes; threads of one process take turns.
 
         Raises:
             IndexLockedError: Another process holds it for longer than ``timeout`` seconds.
+            StoreError: There is no index any more, another one, or another one in the middle.
         """
-        with self._threads:
-            if self._lock is None:
+        self.origin()  # nothing is locked where there is no index any more
+        with self._lock.held(timeout):
+            self._link.find_again()
+            self._link.see_writes(self._writes.is_behind)
+            with self._link.pinned():
                 yield
-                return
-            try:
-                self._lock.acquire(timeout=timeout)
-            except Timeout:
-                raise IndexLockedError(
-                    f"another process is writing to the index at {self.where}; wait until it has "
-                    f"finished, or stop it, and try again"
-                ) from None
-            try:
-                self._see_other_processes()
-                yield
-            finally:
-                self._lock.release()
 
     def upsert(
         self,
@@ -209,15 +208,15 @@ class ChromaStore:
             count = len(ids[part])
             stamp = records.new_stamp(count)
             mark = {records.STAMP: stamp, records.WRITTEN: written}
-            self._collection.upsert(
+            connection.collection.upsert(
                 ids=list(ids[part]),
                 embeddings=np.ascontiguousarray(first_vectors[part]),
                 metadatas=[{**metadata, **mark} for metadata in metadatas[part]],
             )
             stamps.extend([stamp] * count)
 
-        with self._writes.write() as span, self._sending():
-            for part in self._batches(metadatas):
+        with self._writing() as (connection, span):
+            for part in self._batches(connection, metadatas):
                 self._most_records = min(self._most_records, send_halving(part, send, ids))
         self._reader.forget(ids)
         return Change(span.before, span.after, (), list(ids), stamps, written)
@@ -227,10 +226,10 @@ class ChromaStore:
 
         def send(part: slice) -> None:
             changed = [dict(metadata) for metadata in metadatas[part]]
-            self._collection.update(ids=list(ids[part]), metadatas=changed)
+            connection.collection.update(ids=list(ids[part]), metadatas=changed)
 
-        with self._writes.write() as span, self._sending():
-            for part in self._batches(metadatas):
+        with self._writing() as (connection, span):
+            for part in self._batches(connection, metadatas):
                 self._most_records = min(self._most_records, send_halving(part, send, ids))
         return Change(span.before, span.after)
 
@@ -238,18 +237,17 @@ class ChromaStore:
         """Delete records; ids that do not exist do not matter."""
 
         def send(part: slice) -> None:
-            self._collection.delete(ids=list(ids[part]))
+            connection.collection.delete(ids=list(ids[part]))
 
-        with self._writes.write() as span, self._sending():
-            for part in _slices(len(ids), self._client.get_max_batch_size()):
+        with self._writing() as (connection, span):
+            for part in _slices(len(ids), connection.client.get_max_batch_size()):
                 send_halving(part, send, ids)
         self._reader.forget(ids)
         return Change(span.before, span.after, list(ids))
 
     def count(self) -> int:
         """Number of pages, those left out that are known to be unreadable."""
-        with chroma_errors(self.where):
-            return int(self._collection.count()) - len(self.unreadable)
+        return self._link.ask(lambda one: int(one.collection.count())) - len(self.unreadable)
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
         """Ids of all pages, or of those that match a filter, sorted; unreadable ones, too.
@@ -257,7 +255,7 @@ class ChromaStore:
         Raises:
             StoreError: The filter has no meaning, or Chroma refuses it.
         """
-        found = self._matching.ids(normalize_where(where))
+        found = Matching(self._asked, self._texts.matching).ids(normalize_where(where))
         if where is None:
             self._reader.forget(self.unreadable.keys() - found)
         return sorted(found)
@@ -265,18 +263,17 @@ class ChromaStore:
     def there(self, ids: Sequence[str]) -> list[str]:
         """Those of these ids that exist, without repeats, whether they can be read or not."""
         every = list(dict.fromkeys(ids))  # Chroma refuses repeats
-        size = self._client.get_max_batch_size()
-        with chroma_errors(self.where):
-            parts = [
-                self._collection.get(ids=every[start : start + size], include=[])["ids"]
-                for start in range(0, len(every), size)
-            ]
-        return [id for part in parts for id in part]
+
+        def asked(connection: Connection) -> list[str]:
+            parts = _slices(len(every), connection.client.get_max_batch_size())
+            get = connection.collection.get
+            return [id for part in parts for id in get(ids=every[part], include=[])["ids"]]
+
+        return self._link.ask(asked)
 
     def metadata_keys(self, most: int) -> set[str]:
         """The keys of users' metadata, ``source`` and ``page`` among them, of ``most`` pages."""
-        with chroma_errors(self.where):
-            found = self._collection.get(limit=most, include=["metadatas"])
+        found = self._link.ask(lambda one: one.collection.get(limit=most, include=["metadatas"]))
         keys = {key for metadata in found["metadatas"] for key in metadata or ()}
         return {key for key in keys if ":" not in key}
 
@@ -286,19 +283,20 @@ class ChromaStore:
         Chroma answers in an order of its own and leaves missing ids out, hence a dictionary. Those
         that cannot be read are damaged, or another program's: they are noted, and told once.
         """
+        unique = list(dict.fromkeys(ids))  # Chroma refuses repeats
+        return self._link.ask(lambda connection: self._read(connection, unique))
+
+    def _read(self, connection: Connection, ids: Sequence[str]) -> dict[str, Record]:
         out: dict[str, Record] = {}
-        ids = list(dict.fromkeys(ids))  # Chroma refuses repeats
+        limit = connection.client.get_max_batch_size()
         encoded = self.about.bytes_per_page * 4 // 3
 
         def send(part: slice) -> None:
-            found = self._collection.get(ids=list(ids[part]), include=["metadatas"])
+            found = connection.collection.get(ids=list(ids[part]), include=["metadatas"])
             out.update(self._reader.read(zip(found["ids"], found["metadatas"], strict=True)))
 
-        with chroma_errors(self.where):
-            limit = self._client.get_max_batch_size()
-            size = max(1, min(limit, _MAX_BYTES // (encoded + 4096)))
-            for part in _slices(len(ids), size):
-                send_halving(part, send, ids)
+        for part in _slices(len(ids), max(1, min(limit, _MAX_BYTES // (encoded + 4096)))):
+            send_halving(part, send, ids)
         return out
 
     def candidates(
@@ -310,8 +308,9 @@ class ChromaStore:
             first_vector: The query's, float32 unit vector of shape (D,).
             where: A Chroma filter.
         """
-        if self._lock is None or not self._lock.is_locked:
-            self._see_other_processes()
+        self.check_open()
+        if not self._lock.is_held:
+            self._link.see_writes(self._writes.is_behind)
         where = normalize_where(where)
         parts: list[dict[str, Any]] = [{"where": where}]
         if where is not None and not fits(where):
@@ -330,21 +329,20 @@ class ChromaStore:
         self, first_vector: NDArray[np.float32], count: int, among: Mapping[str, Any]
     ) -> dict[str, tuple[float, Any]]:
         """Distance and metadata of the nearest pages, in Chroma's order."""
-        with chroma_errors(self.where):
-            found = self._collection.query(
-                query_embeddings=first_vector[None],
-                n_results=count + len(self.unreadable),  # which may be among them
-                include=["metadatas", "distances"],
-                **among,
-            )
+        wanted = {
+            "query_embeddings": first_vector[None],
+            "n_results": count + len(self.unreadable),  # which may be among them
+            "include": ["metadatas", "distances"],
+            **among,
+        }
+        found = self._link.ask(lambda connection: connection.collection.query(**wanted))
         # Chroma's search still knows pages that another process has deleted, but not what they are.
         rows = zip(found["ids"][0], found["distances"][0], found["metadatas"][0], strict=True)
         return {id: (distance, known) for id, distance, known in rows if known is not None}
 
     def _asked(self, where: Mapping[str, Any] | None) -> set[str]:
         """Ids of the pages that pass a filter that Chroma takes in one question."""
-        with chroma_errors(self.where):
-            return set(self._collection.get(where=where, include=[])["ids"])
+        return set(self._link.ask(lambda one: one.collection.get(where=where, include=[]))["ids"])
 
     def written_since(self, stamps: Collection[str], *, after: int | None = None) -> list[str]:
         """Ids of pages that were last written by none of the requests with these stamps.
@@ -383,31 +381,31 @@ class ChromaStore:
 
     def revision(self) -> Hashable | None:
         """A value that changes with every write; see :meth:`WriteLog.revision`."""
+        self.origin()
         return self._writes.revision()
 
     def mark(self) -> str | None:
         """The mark of the last write; see :meth:`WriteLog.mark`."""
         return self._writes.mark()
 
-    def _see_other_processes(self) -> None:
-        """Connect again when another process has written to the folder since.
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Connection, Span]]:
+        """Requests that write, between two marks.
 
-        Chroma 1.5.9 keeps the nearest-neighbour graph in memory, so a process that has a folder
-        open would never find what others add to it.
+        Raises:
+            StoreError: One failed; those before it are kept.
         """
-        with self._reconnecting:
-            mark = self._writes.unseen()
-            if mark is None:
-                return
-            self._reconnect()
-            self._writes.see(mark)
-
-    def _reconnect(self) -> None:
-        with chroma_errors(self.where):
-            self._client = connect(str(self.places.folder), create=False, headers=None)
-            self._collection = self._client.get_collection(
-                self.places.collection, embedding_function=None
-            )
+        with self._link.asking() as connection, self._writes.write(connection.seen) as span:
+            try:
+                with chroma_errors(self.where):
+                    yield connection, span
+            except StoreError as error:
+                if not is_server(self.where):
+                    raise
+                raise StoreError(
+                    f"{error}; what was acknowledged before is stored, and the same call goes on "
+                    f"there"
+                ) from error
 
     def purge(self) -> None:
         """Take out of a folder's database what was deleted; the writer lock is held.
@@ -416,31 +414,20 @@ class ChromaStore:
             StoreError: It failed; nothing is lost.
         """
         assert self.places.folder is not None, "a server purges its own database"
-        with self._writes.write():  # a new mark, so that every process connects again
+        with self._writes.write(deque()):  # a mark that nobody has seen: all connect again
             purge(self.places.folder, self.places.collection, self.about.dimension)
-        with self._reconnecting:
-            self._reconnect()
+        self.reconnect()
 
-    @contextmanager
-    def _sending(self) -> Iterator[None]:
-        """What fails while records are written leaves those that were written before.
+    def _leave_mark(self, connection: Connection) -> None:
+        """Mark a new index, so that others see it is not the one that lay here before."""
+        with self._writes.write(connection.seen):
+            pass
 
-        Raises:
-            StoreError: It says so, where a server failed.
-        """
-        try:
-            with chroma_errors(self.where):
-                yield
-        except StoreError as error:
-            if not is_server(self.where):
-                raise
-            raise StoreError(
-                f"{error}; what was acknowledged before is stored, and the same call goes on there"
-            ) from error
-
-    def _batches(self, metadatas: Sequence[Mapping[str, Any]]) -> Iterator[slice]:
+    def _batches(
+        self, connection: Connection, metadatas: Sequence[Mapping[str, Any]]
+    ) -> Iterator[slice]:
         """Slices under both of Chroma's limits, records and bytes."""
-        limit = self._client.get_max_batch_size()
+        limit = connection.client.get_max_batch_size()
         start, size = 0, 0
         for end, metadata in enumerate(metadatas):
             bytes_ = self.about.dimension * 8 + sum(
@@ -457,31 +444,3 @@ class ChromaStore:
 
 def _slices(count: int, size: int) -> list[slice]:
     return [slice(at, min(at + size, count)) for at in range(0, count, size)]
-
-
-def _create(client: Any, name: str, about: CollectionModel) -> Any:
-    version = 1 if about.format == formats.DEFAULT else FORMAT  # older readers take it for int8
-    metadata = {_FORMAT_KEY: version, **{key: getattr(about, f) for f, key in _KEYS.items()}}
-    return client.get_or_create_collection(
-        name,
-        embedding_function=None,
-        metadata=metadata,
-        configuration={"hnsw": {"space": "ip", "ef_search": _EF_SEARCH}},
-    )
-
-
-def _recorded(collection: Any, where: str) -> CollectionModel:
-    metadata = collection.metadata or {}
-    version = metadata.get(_FORMAT_KEY)
-    if version is None:
-        raise StoreError(
-            f"the Chroma collection {collection.name!r} at {where} was not made by metaembed_rag; "
-            f"choose another collection name"
-        )
-    if version > FORMAT:
-        raise StoreError(
-            f"the index at {where} has format {version}, this version reads up to {FORMAT}: "
-            f"pip install --upgrade metaembed-rag"
-        )
-    known = {field: metadata[key] for field, key in _KEYS.items() if key in metadata}
-    return CollectionModel(**known)

@@ -5,27 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import chromadb
 import httpx
 from chromadb.api import ClientAPI
-from chromadb.api.shared_system_client import SharedSystemClient
 from chromadb.config import Settings
 from chromadb.errors import ChromaError
+from filelock import FileLock, Timeout
 
 from metaembed_rag.errors import IndexNotFoundError, StoreError
-from metaembed_rag.store.places import DATABASE, MEMORY, OURS, is_server
+from metaembed_rag.store.places import DATABASE, LOCK, MARK, MEMORY, OURS, is_new, is_server
 from metaembed_rag.store.server import TIMEOUT, ServerClient
+from metaembed_rag.store.systems import folder_client, memory_client
 from metaembed_rag.web import has_password, without_password
 
 # Chroma logs an exception of its telemetry and a hint for every embedding function.
 logging.getLogger("chromadb").setLevel(logging.ERROR)
+
+_PATIENCE = 30.0
+"""Seconds to wait for another process that makes the same index."""
 
 
 def one_spelling(where: str | os.PathLike[str]) -> str:
@@ -43,6 +45,8 @@ def one_spelling(where: str | os.PathLike[str]) -> str:
         )
     scheme, mark, rest = where.partition("://")
     if not mark:
+        if re.fullmatch(r"[\w.-]{2,}:\d+", where) and is_new_folder(where):
+            raise StoreError(f"{where} names no server; write http://{where} (a folder: ./{where})")
         return where
     scheme = scheme.lower()
     if scheme not in ("http", "https"):
@@ -117,28 +121,50 @@ def connect(
         IndexNotFoundError: There is no such folder, and none is to be made.
         StoreError: A new folder cannot be made, or holds other files; an address names no host.
     """
-    settings = Settings(anonymized_telemetry=False)
-    if where == MEMORY:  # a database of its own: Chroma's clients in memory share one by default
-        settings.is_persistent = False
-        database = uuid.uuid4().hex
-        chromadb.AdminClient(settings).create_database(database)
-        return chromadb.EphemeralClient(settings=settings, database=database)
+    if where == MEMORY:
+        return memory_client()
     if is_server(where):
-        return ServerClient(where, headers, TIMEOUT if timeout is None else timeout, settings)
+        limit = TIMEOUT if timeout is None else timeout
+        return ServerClient(where, headers, limit, Settings(anonymized_telemetry=False))
     folder = Path(where)
     if not (folder / DATABASE).exists():
-        if re.fullmatch(r"[\w.-]{2,}:\d+", where):
-            raise StoreError(f"{where} names no server; write http://{where} (a folder: ./{where})")
         _check_new_folder(folder, create)
-    # Chroma shares one database among clients of a process by the spelling of its path; a shared
-    # one may not have seen what other processes wrote. Clients in use keep the one they have.
-    path = str(folder.resolve())
-    systems = getattr(SharedSystemClient, "_identifier_to_system", None)
-    if systems is None:
-        SharedSystemClient.clear_system_cache()
-    else:
-        systems.pop(path, None)
-    return chromadb.PersistentClient(path=path, settings=settings)
+    return folder_client(folder.resolve())
+
+
+@contextmanager
+def one_maker(where: str, *, create: bool) -> Iterator[bool]:
+    """Let one process or thread at a time make the index of a folder; others wait until it is.
+
+    Two that make Chroma's database at once fail. An index that is there keeps nobody waiting, but
+    one from before there were marks is locked for a moment.
+
+    Returns:
+        Whether the folder's writer lock is held.
+
+    Raises:
+        IndexNotFoundError: There is no such folder, and none is to be made.
+        StoreError: A new folder cannot be made, or holds other files.
+    """
+    folder = Path(where)
+    if where == MEMORY or is_server(where) or not is_new(folder):
+        yield False
+        return
+    if not (folder / DATABASE).exists():
+        _check_new_folder(folder, create)
+    locked = False
+    with ExitStack() as stack:
+        with suppress(Timeout, OSError):  # an old index that is written to, or a read-only one
+            stack.enter_context(FileLock(folder / LOCK, timeout=_PATIENCE))
+            locked = True
+            if not (folder / DATABASE).exists():  # what lies there is of one before
+                (folder / MARK).unlink(missing_ok=True)
+        yield locked
+
+
+def disconnect(client: Any) -> None:
+    """Close a client that :func:`connect` gave."""
+    client.close()
 
 
 def _check_new_folder(folder: Path, create: bool) -> None:
@@ -149,7 +175,8 @@ def _check_new_folder(folder: Path, create: bool) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name a folder for the index")
-    if folder.exists() and {path.name for path in folder.iterdir()} - OURS:
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if DATABASE not in names and names - OURS:  # else somebody has just made it
         raise StoreError(
             f"{folder} holds other files and no index; name a new or an empty folder for the index"
         )
@@ -167,7 +194,8 @@ def chroma_errors(where: str) -> Iterator[None]:
         StoreError: Chroma failed, or refused what it was asked.
     """
     try:
-        yield
+        with _Panics(where):
+            yield
     except ChromaError as error:
         raise StoreError(f"Chroma at {where}: {_advice(error.message())}") from error
     except httpx.HTTPError as error:
@@ -177,13 +205,34 @@ def chroma_errors(where: str) -> Iterator[None]:
         raise StoreError(f"Chroma at {where}: {error}") from error
 
 
+class _Panics:
+    """Turns a panic of Chroma's Rust, which is no ``Exception``, into a sentence of ours."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None and kind.__module__ == "pyo3_runtime":
+            raise StoreError(f"Chroma at {self._where}: {_advice(str(error))}")
+
+
 def _advice(message: str) -> str:
     """What Chroma said, and what to do where that is known."""
     low = message.lower()
+    if "too many open files" in low or "unable to open database file" in low:
+        return (
+            f"{message}; where this process has many files open, close indexes that it no longer "
+            f"needs (index.close()), or allow it more (ulimit -n)"
+        )
     if "readonly" in low or "read-only" in low:
         return f"{message}; Chroma writes when it opens: make the folder writable, or copy it"
     if "not a database" in low or "malformed" in low:
         return f"{message}; the index is damaged: index the files again into a new folder"
+    if "collection" in low and "does not exist" in low:
+        return f"{message} It was deleted in the middle of this: try again"
     if "pickle" in low or "hnsw" in low or "deserializ" in low:
         return (
             f"{message}; the search graph is damaged: delete the folder with a long hexadecimal "

@@ -122,6 +122,22 @@ class Places:
         return user_folder(what, _as_name(f"{self.where}_{self.collection}")) / of_user
 
 
+def is_new(folder: Path) -> bool:
+    """Whether no database lies in a folder yet, or whoever makes it has not finished."""
+    return not (folder / DATABASE).exists() or not (folder / MARK).exists()
+
+
+def read_mark(folder: Path) -> str:
+    """What the last write left in a folder, ``""`` for nothing.
+
+    The database's own time of change will not do: Chroma changes it when it opens it.
+    """
+    try:
+        return (folder / MARK).read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
 def user_folder(*parts: str) -> Path:
     """A folder in this user's cache folder."""
     return Path(platformdirs.user_cache_dir("metaembed_rag"), *parts)

@@ -30,6 +30,7 @@ _AT_ONCE, _USUAL = 2, 1000
 _GRAPH, _GRAPH_HEADER = "data_level0.bin", "header.bin"
 _HEADER = struct.Struct("<i6QiI3QdQ")
 """hnswlib's: version, offset, places, those in use, bytes a place, and what is not of use."""
+_ORPHANS = "DELETE FROM embedding_metadata_array WHERE id NOT IN (SELECT id FROM embeddings)"
 _PATIENCE = 60.0
 """Seconds to wait until no reader of the database is in the way."""
 
@@ -101,6 +102,8 @@ def _opened(folder: str, collection: str) -> Any:
 
 def _shrink_file(folder: str) -> None:
     with closing(sqlite3.connect(Path(folder, DATABASE), timeout=_PATIENCE)) as database:
+        with database:  # what Chroma leaves of a deleted collection, for others to inherit
+            database.execute(_ORPHANS)
         database.execute("VACUUM")
 
 

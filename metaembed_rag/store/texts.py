@@ -37,6 +37,9 @@ class RecordStore(Protocol):
     def revision(self) -> Hashable | None:
         """Changes with every write; None where that is not known cheaply."""
 
+    def origin(self) -> Hashable:
+        """Changes when another index is put in the place of this one."""
+
 
 class PageTexts:
     """The texts of a store's pages, as they are now.
@@ -51,6 +54,7 @@ class PageTexts:
         self._kept: dict[str, tuple[str, str]] = {}
         """Text and stamp of each page that was read."""
         self._revision: Hashable | None = None
+        self._origin: Hashable | None = None
 
     def matching(self, condition: Mapping[str, str], among: set[str] | None) -> set[str]:
         """Ids of pages whose text meets a condition; see :func:`text_test`.
@@ -69,8 +73,11 @@ class PageTexts:
             return {id for id in ids if id in self._kept and test(self._kept[id][0])}
 
     def _forget_changed(self) -> None:
-        """Drop the texts of pages that were written since."""
-        revision = self._store.revision()
+        """Drop the texts of pages that were written since, or of another index."""
+        origin, revision = self._store.origin(), self._store.revision()
+        if origin != self._origin:
+            self._kept.clear()
+        self._origin = origin
         if revision is None or revision != self._revision:
             stamps = {stamp for _, stamp in self._kept.values()} - {""}
             for id in self._store.written_since(stamps) if self._kept else ():

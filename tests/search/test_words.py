@@ -220,6 +220,9 @@ class FakeTexts:
     def revision(self):
         return self.writes if self.cheap else None
 
+    def origin(self):
+        return "one database"
+
 
 @pytest.fixture(params=["cheap revision", "no revision"])
 def store(request):

@@ -17,7 +17,8 @@ from metaembed_rag.pages import Page
 from metaembed_rag.store import cache, chroma, level_writer, levels, places, records
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.changes import Change, WriteLog, are_all_between
-from metaembed_rag.store.chroma import ChromaStore, CollectionModel
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.level_writer import CacheWriter
 from metaembed_rag.store.levels import CachedVectors, Header, level_ends
 from metaembed_rag.store.records import Record
@@ -405,7 +406,7 @@ def test_a_write_lies_between_two_marks_also_when_it_fails(tmp_path, where, monk
     store = opened(tmp_path if where == "folder" else where)
     first, second = put(store, "ab"), store.delete(["a#1"])
     assert first.after == second.before != second.after == store.mark()
-    monkeypatch.setattr(store, "_collection", None)
+    monkeypatch.setattr(store._link._connection, "collection", None)
     with pytest.raises(AttributeError):
         store.delete(["b#1"])
     assert store.mark() not in (None, second.after)

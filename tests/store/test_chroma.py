@@ -13,8 +13,9 @@ from PIL import Image
 
 from metaembed_rag.errors import IndexLockedError, IndexNotFoundError, MetadataError, StoreError
 from metaembed_rag.pages import Page
-from metaembed_rag.store import chroma, records
-from metaembed_rag.store.chroma import ChromaStore, CollectionModel
+from metaembed_rag.store import chroma, collection, records
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import MEMORY
 from metaembed_rag.store.records import Record
@@ -125,8 +126,8 @@ def test_batches_stay_under_both_limits(store, monkeypatch):
     sizes = []
     upsert = store._collection.upsert
     monkeypatch.setattr(
-        store,
-        "_collection",
+        store._link._connection,
+        "collection",
         type(
             "Spy",
             (),
@@ -234,7 +235,7 @@ def test_a_collection_of_another_program_is_refused(tmp_path):
 
 
 def test_a_newer_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(chroma, "FORMAT", 99)
+    monkeypatch.setattr(collection, "FORMAT", 99)
     ChromaStore.open(tmp_path / "i", lambda: replace(ABOUT, format="int4"))
     monkeypatch.undo()
     with pytest.raises(StoreError, match="format 99"):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chromadb
 import numpy as np
 import pytest
 from PIL import Image
@@ -181,3 +182,15 @@ def test_what_fails_is_said_and_nothing_is_lost(
     with pytest.raises(StoreError, match="could not be compacted"):
         index.compact()
     assert index.search(_page(7, 0).text, k=1)[0].page.number == 7
+
+
+def test_lists_of_a_deleted_collection_are_given_to_no_later_page(tmp_path: Path) -> None:
+    with PageIndex.open(tmp_path, _encoder(), collection="first") as index:
+        index.add([Page(source="a.pdf", text="a", metadata={"tags": ["theirs"]})])
+    client = chromadb.PersistentClient(tmp_path)
+    client.delete_collection("first")
+    client.close()
+    with PageIndex.open(tmp_path, _encoder(), collection="second") as index:
+        index.compact()
+        index.add([Page(source="b.pdf", text="b")])
+        assert index.get(index.ids())[0].metadata == {}

@@ -103,8 +103,9 @@ def test_fault_15_a_server_that_is_not_there_is_not_waited_for(pauses):
 def test_fault_15_every_operation_on_a_server_that_falls_silent_ends_in_time(before, operation):
     index = opened(before.address, timeout=2)
     index.add(PAGES)
-    index._store._client._session.timeout = 0.3
-    index._store._client._session._seconds = 0.3
+    with index._store._link.asking() as connection:
+        connection.client._session.timeout = 0.3
+        connection.client._session._seconds = 0.3
     before.silent.set()
     start = time.monotonic()
     with pytest.raises(StoreError, match="keeps silent"):

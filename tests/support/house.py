@@ -16,12 +16,13 @@ TREES = ("metaembed_rag", "recipes", "benchmarks")
 """Folders whose modules stand on floors; the last two are not part of every distribution."""
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress"),
+    ("errors", "forks", "progress"),
     ("budget", "html", "metadata", "web"),
     ("options",),
     ("pages", "vectors"),
     ("model", "store", "hits"),
     ("search", "ingest", "opening", "cost", "reranking", "testing"),
+    ("reopening",),
     ("index",),
     ("adapters", "evaluation"),
     ("llama_index", "langchain", "training"),

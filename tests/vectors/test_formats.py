@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 
+import chromadb
 import numpy as np
 import pytest
 from hypothesis import given
@@ -212,8 +213,9 @@ def test_an_index_from_before_there_were_formats_is_int8(tmp_path):
     collection = index._store._collection
     old = {k: v for k, v in collection.metadata.items() if k != "metaembed:vector_format"}
     assert old["metaembed:format"] == 1
-    index._store._client.delete_collection("pages")
-    index._store._client.create_collection("pages", metadata=old, embedding_function=None)
+    client = chromadb.PersistentClient(str(tmp_path))
+    client.delete_collection("pages")
+    client.create_collection("pages", metadata=old, embedding_function=None)
     assert ChromaStore.open(tmp_path, None).about.format == "int8"
 
 

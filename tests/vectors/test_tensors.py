@@ -114,7 +114,7 @@ def test_an_index_that_scores_on_a_device_finds_what_the_exact_search_finds(devi
 
 def test_the_environment_or_the_models_gpu_says_where_pages_are_scored(monkeypatch):
     monkeypatch.setenv(tensors.VARIABLE, " CUDA:1 ")
-    assert an_index()._scoring_device() == "cuda:1"
+    assert an_index()._model.scoring_device() == "cuda:1"
     index = an_index(scoring_device="cpu")
     index.encoder.device = torch.device("cuda")
     assert index.search("a3").plan.source == "cache"
@@ -122,7 +122,7 @@ def test_the_environment_or_the_models_gpu_says_where_pages_are_scored(monkeypat
     index = an_index()
     assert index.search("a3").plan.source == "cache"
     index.encoder.device = torch.device("cuda")
-    assert index._scoring_device() == "cuda"
+    assert index._model.scoring_device() == "cuda"
 
 
 @pytest.mark.parametrize("name", ["CPU", "cpu:0", " cpu "])

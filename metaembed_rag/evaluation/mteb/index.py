@@ -122,6 +122,7 @@ class MTEBIndex:
         ids = list(corpus["id"])
         rows = _rows(corpus, PromptType.document, task_metadata, batch_size, num_proc)
         pages = pages_of(tqdm(rows, desc=task, total=len(ids), disable=not shown), task)
+        self.close()
         self._index = PageIndex.open(self._place(task, ids), self.encoder, **self._open_options)
         report = self._index.add(pages, batch_size=batch_size, **self._reading)
         warn_of_skipped(report.skipped, task)
@@ -159,6 +160,12 @@ class MTEBIndex:
             for id, hits in zip(ids, ranked, strict=True):
                 found[id] = {hit.page.id: hit.score for hit in islice(hits, top_k)}
         return found
+
+    def close(self) -> None:
+        """Release the index of the last corpus; a search then needs :meth:`index` again."""
+        if self._index is not None:
+            self._index.close()
+        self._index = None
 
     def _ranked(
         self, queries: Sequence[Input], given: Sequence[Sequence[str]] | None, top_k: int

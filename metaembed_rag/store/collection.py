@@ -1,0 +1,133 @@
+"""A Chroma collection of pages: what it says about the vectors in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from chromadb.errors import NotFoundError
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import ModelMismatchError, StoreError
+from metaembed_rag.store.records import Record
+from metaembed_rag.vectors import formats
+
+FORMAT = 2
+"""Version of the records' layout; a collection of a newer one is refused. 1 knows int8 only."""
+
+_FORMAT_KEY = "metaembed:format"
+_KEYS = {
+    "model": "metaembed:model",
+    "fingerprint": "metaembed:fingerprint",
+    "dimension": "metaembed:dimension",
+    "vectors": "metaembed:vectors",
+    "format": "metaembed:vector_format",
+    "pooling": "metaembed:pooling",
+}
+_TELLING = {
+    "fingerprint": "model",
+    "dimension": "dimension",
+    "vectors": "number of vectors",
+    "format": "format of vectors",
+}
+"""What has to stay as it was when an index is made again, as messages call it."""
+_EF_SEARCH = 400
+"""HNSW's search width. Chroma raises it to the number of candidates asked for when that is more."""
+
+
+@dataclass(frozen=True)
+class CollectionModel:
+    """What a collection says about the vectors in it.
+
+    Attributes:
+        model: Name under which the encoder was loaded.
+        fingerprint: Of the encoder's weights and templates.
+        dimension: D.
+        vectors: Vectors stored a page, R.
+        format: How they are stored; see :mod:`metaembed_rag.vectors.formats`.
+        pooling: How they were made of token vectors; ``""`` where the model makes them itself.
+    """
+
+    model: str
+    fingerprint: str
+    dimension: int
+    vectors: int
+    format: str = formats.DEFAULT
+    pooling: str = ""
+
+    def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of a model's vectors, float32 (pages, R, D), those values that the collection holds.
+
+        They are unit vectors again, and not yet rounded to the format.
+        """
+        return formats.cut_dimension(vectors[:, : self.vectors], self.dimension)
+
+    def unpack(self, found: Sequence[Record], vectors: int | None = None) -> formats.Encoded:
+        """The first ``vectors`` vectors of each record's page; without a number, all of them."""
+        payloads = [record.payload for record in found]
+        format = formats.vector_format(self.format)
+        return formats.unpack(payloads, format, self.dimension, vectors or self.vectors)
+
+    @property
+    def bytes_per_page(self) -> int:
+        """Bytes of a page's vectors, before base64."""
+        return self.vectors * formats.vector_format(self.format).bytes_per_vector(self.dimension)
+
+
+def existing(client: Any, name: str) -> Any | None:
+    """The collection of that name, if there is one."""
+    try:
+        return client.get_collection(name, embedding_function=None)
+    except NotFoundError:
+        return None
+
+
+def create(client: Any, name: str, about: CollectionModel) -> Any:
+    """A new collection that says what it holds; or that which somebody else has made meanwhile."""
+    version = 1 if about.format == formats.DEFAULT else FORMAT  # older readers take it for int8
+    metadata = {_FORMAT_KEY: version, **{key: getattr(about, f) for f, key in _KEYS.items()}}
+    return client.get_or_create_collection(
+        name,
+        embedding_function=None,
+        metadata=metadata,
+        configuration={"hnsw": {"space": "ip", "ef_search": _EF_SEARCH}},
+    )
+
+
+def recorded(collection: Any, where: str) -> CollectionModel:
+    """What a collection says about itself.
+
+    Raises:
+        StoreError: It was not made by this package, or by a newer version of it.
+    """
+    metadata = collection.metadata or {}
+    version = metadata.get(_FORMAT_KEY)
+    if version is None:
+        raise StoreError(
+            f"the Chroma collection {collection.name!r} at {where} was not made by metaembed_rag; "
+            f"choose another collection name"
+        )
+    if version > FORMAT:
+        raise StoreError(
+            f"the index at {where} has format {version}, this version reads up to {FORMAT}: "
+            f"pip install --upgrade metaembed-rag"
+        )
+    known = {field: metadata[key] for field, key in _KEYS.items() if key in metadata}
+    return CollectionModel(**known)
+
+
+def check_same(first: CollectionModel, now: CollectionModel, where: str) -> None:
+    """Refuse a collection that was put in the place of another and holds other vectors.
+
+    Raises:
+        ModelMismatchError: It does.
+    """
+    for name, words in _TELLING.items():
+        had, has = getattr(first, name), getattr(now, name)
+        if had != has:
+            raise ModelMismatchError(
+                f"the index at {where} was replaced by one of another {words} ({now.model!r}: "
+                f"{has}; {first.model!r}: {had}): open it again with the model that made it"
+            )
