@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 import io
 import json
+import logging
 import mimetypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,13 @@ from pydantic import BaseModel, ConfigDict, create_model
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import UnreadableFileError
 from metaembed_rag.hits import Hits
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.base import Encoder, warn_of_unread
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
+
+logger = logging.getLogger(__name__)
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -99,9 +102,19 @@ def query_vectors(
 def document_vectors(
     encoder: Encoder, documents: Sequence[Input], batch_size: int, budget: BudgetLike | None
 ) -> NDArray[np.float32]:
-    """Ordered unit vectors of documents, float32 of shape (documents, r_c, D)."""
+    """Ordered unit vectors of documents, float32 of shape (documents, r_c, D).
+
+    Of texts that are longer than what the encoder reads a warning is logged.
+    """
+    warn_of_unread(encoder, documents)
     vectors = encoder.encode_document(documents, batch_size=batch_size)
     return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_c]
+
+
+def warn_of_cut(cut: Mapping[str, int]) -> None:
+    """Log a warning for each document that was stored without its end, as a report counts them."""
+    for id, tokens in cut.items():
+        logger.warning("%s is too long: %s tokens at its end were not read", id, f"{tokens:,}")
 
 
 def open_image(value: ImageLike) -> Image.Image:

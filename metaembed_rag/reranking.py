@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from metaembed_rag.errors import PageError
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.base import Encoder, warn_of_unread
 from metaembed_rag.model.inputs import Mode, page_inputs
 from metaembed_rag.pages import Page
 from metaembed_rag.store.chroma import ChromaStore, CollectionModel
@@ -58,5 +58,6 @@ def encoded_as_stored(
     readable, inputs = page_inputs(pages, mode, encoder.modalities, on_skip=on_skip)
     if not readable:
         return [], None
+    warn_of_unread(encoder, inputs)
     vectors = encoder.encode_document(inputs, batch_size=batch_size)
     return readable, vector_format(about.format).encode(about.cut(vectors))

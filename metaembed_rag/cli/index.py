@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaembed_rag.cli.options import add_encoding, add_place, load_encoder, positive
+from metaembed_rag.cli.options import add_encoding, add_place, limit_passes, load_encoder, positive
 from metaembed_rag.cli.output import answer, say
 from metaembed_rag.errors import PageError
 
@@ -63,6 +63,7 @@ def run(given: argparse.Namespace) -> int:
     text = f"{report}: {len(index)} pages in {given.index}"
     answer(given, _as_dict(index, report), text)
     _list_skipped(report)
+    _list_cut(report)
     return 1 if report.skipped else 0
 
 
@@ -76,7 +77,7 @@ def _open(given: argparse.Namespace) -> PageIndex:
     from metaembed_rag.index import PageIndex
 
     # Without a model named, the index loads its own when it needs one, or the default if it is new.
-    return PageIndex.open(
+    index = PageIndex.open(
         given.index,
         None if given.model is None else load_encoder(given),
         collection=given.collection,
@@ -85,6 +86,9 @@ def _open(given: argparse.Namespace) -> PageIndex:
         dimension=given.dimension,
         device=given.device,
     )
+    if given.max_passes:
+        limit_passes(index.encoder, given.max_passes)
+    return index
 
 
 def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
@@ -95,6 +99,7 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
         **{name: getattr(report, name) for name in counts},
         "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
         "ignored": [path.as_posix() for path in report.ignored],
+        "cut": [{"id": id, "unread_tokens": count} for id, count in report.cut.items()],
         "seconds": {key: round(value, 3) for key, value in report.seconds.items()},
     }
 
@@ -107,3 +112,14 @@ def _list_skipped(report: AddReport) -> None:
         say(f"{len(report.skipped)} could not be read (a damaged file keeps the pages it had):")
         for error in report.skipped:
             say(f"  {error}")
+
+
+def _list_cut(report: AddReport) -> None:
+    if not report.cut:
+        return
+    say(
+        f"{len(report.cut)} pages are longer than what the model reads; the tokens at their ends "
+        f"are found by hybrid search only (--max-passes in a new index reads more):"
+    )
+    for id, count in report.cut.items():
+        say(f"  {id}: {count:,} tokens were not read")

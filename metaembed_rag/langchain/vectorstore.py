@@ -18,7 +18,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from numpy.typing import NDArray
 
-from metaembed_rag.adapters import in_search_thread
+from metaembed_rag.adapters import in_search_thread, warn_of_cut
 from metaembed_rag.errors import MetadataError, ModelError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
@@ -122,6 +122,7 @@ class MetaEmbedVectorStore(VectorStore):
         pages = self._pages(documents, chosen, failed)
         report = self.index.add(pages, mode=self.mode, batch_size=batch_size)
         failed |= {error.source: error for error in report.skipped}
+        warn_of_cut(report.cut)
         self._report(list(failed.values()), len(documents))
         return [id for id in chosen if id not in failed]
 

@@ -20,7 +20,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from metaembed_rag.adapters import ImageLike, SearchFields, in_search_thread
+from metaembed_rag.adapters import ImageLike, SearchFields, in_search_thread, warn_of_cut
 from metaembed_rag.budget import parse_or_auto
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
@@ -195,6 +195,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
         report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
         for error in report.skipped:
             logger.warning("this node was not stored: %s", error)
+        warn_of_cut(report.cut)
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:

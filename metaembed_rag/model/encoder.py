@@ -29,6 +29,7 @@ from metaembed_rag.model.fingerprint import fingerprint, weights_state
 from metaembed_rag.model.inputs import Item
 from metaembed_rag.model.loading import DType, as_dtype, cast, explained, placement, quiet, weights
 from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
+from metaembed_rag.model.passes import MAX_PASSES, Passes
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import Template, template_of
@@ -46,6 +47,14 @@ class BackboneOptions(TypedDict, total=False):
     device: str | None
     dtype: DType
     template: Template | Mapping[str, str] | None
+
+
+class _Placed(TypedDict):
+    """What a checkpoint is loaded with, whatever its kind."""
+
+    device: str | None
+    dtype: DType
+    max_pixels: int | None
 
 
 class MetaEmbedEncoder(OrderedEncoder):
@@ -88,6 +97,7 @@ class MetaEmbedEncoder(OrderedEncoder):
         dtype: DType = None,
         max_pixels: int | None = None,
         pooling: Pooling | str | None = None,
+        max_passes: int = MAX_PASSES,
         trust_remote_code: bool = False,
     ) -> OrderedEncoder:
         """Load a checkpoint: the one door for every kind of encoder.
@@ -105,6 +115,8 @@ class MetaEmbedEncoder(OrderedEncoder):
                 It takes part in the fingerprint, because vectors depend on it.
             pooling: How token vectors become ordered ones, where the checkpoint gives one a
                 token: a method of :mod:`metaembed_rag.model.pooling` or all its settings.
+            max_passes: The most passes over the text of one document; what is longer is cut, and
+                counted by :meth:`~metaembed_rag.model.base.OrderedEncoder.unread_tokens`.
             trust_remote_code: Run Python code that comes with a late-interaction checkpoint.
 
         Returns:
@@ -118,7 +130,21 @@ class MetaEmbedEncoder(OrderedEncoder):
         if is_address(name_or_path):
             from metaembed_rag.model.remote import RemoteEncoder
 
-            return RemoteEncoder.connect(os.fspath(name_or_path), pooling=pooling)
+            found: OrderedEncoder = RemoteEncoder.connect(os.fspath(name_or_path), pooling=pooling)
+        else:
+            on: _Placed = {"device": device, "dtype": dtype, "max_pixels": max_pixels}
+            found = cls._from_files(name_or_path, pooling, trust_remote_code, **on)
+        found.max_passes = max_passes
+        return found
+
+    @classmethod
+    def _from_files(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        pooling: Pooling | str | None,
+        trust_remote_code: bool,
+        **on: Unpack[_Placed],
+    ) -> OrderedEncoder:
         bare, options = split_name(name_or_path)
         folder = find_checkpoint(bare)
         if is_late_interaction(folder):
@@ -129,10 +155,8 @@ class MetaEmbedEncoder(OrderedEncoder):
                 folder,
                 name=join_name(bare, chosen.options()),
                 pooling=chosen,
-                device=device,
-                dtype=dtype,
-                max_pixels=max_pixels,
                 trust_remote_code=trust_remote_code,
+                **on,
             )
         if options or pooling:
             raise CheckpointError(
@@ -141,9 +165,9 @@ class MetaEmbedEncoder(OrderedEncoder):
             )
         with quiet(), explained(folder):
             backbone = Backbone.load(str(folder), local_files_only=True)
-        if max_pixels is not None:
-            backbone.settings = replace(backbone.settings, max_pixels=max_pixels)
-        return cls(backbone, name=os.fspath(name_or_path), device=device, dtype=dtype)
+        if on["max_pixels"] is not None:
+            backbone.settings = replace(backbone.settings, max_pixels=on["max_pixels"])
+        return cls(backbone, name=os.fspath(name_or_path), device=on["device"], dtype=on["dtype"])
 
     @classmethod
     def from_backbone(
@@ -295,6 +319,10 @@ class MetaEmbedEncoder(OrderedEncoder):
             f" in {self.model.dtype}; load it with dtype='float32' (or 'bfloat16'), and check the "
             f"training run"
         )
+
+    def _passes(self, item: Item) -> Passes:
+        with self._lock:  # a tokenizer's limits are its state
+            return self.backbone.passes(item, self.max_passes)
 
     def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
         appended = count if self.backbone.is_causal else None

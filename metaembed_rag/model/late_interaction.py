@@ -34,6 +34,7 @@ from metaembed_rag.model.checkpoints import read_json
 from metaembed_rag.model.fingerprint import digest_weights
 from metaembed_rag.model.inputs import Item
 from metaembed_rag.model.loading import DType, cast, explained, placement, quiet, weights
+from metaembed_rag.model.passes import Passes, split_item
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.template import break_tokens, token_pattern
 
@@ -41,6 +42,8 @@ _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _TRAINED_DIMENSIONS = ("matryoshka_dims", "matryoshka_dimensions")
 _MAX_TEXT = 512
 """Tokens of a text that goes beside an image, where the checkpoint sets no length of its own."""
+_NO_LIMIT = 1_000_000
+"""A tokenizer without a limit says some 10^30 tokens."""
 
 
 class LateInteractionEncoder(PooledEncoder):
@@ -150,6 +153,43 @@ class LateInteractionEncoder(PooledEncoder):
     @property
     def _remedy(self) -> str:
         return f" in {self.model.dtype}; load it with dtype='float32' (or 'bfloat16')"
+
+    def _passes(self, item: Item) -> Passes:
+        with self._lock:  # a tokenizer's limits are its state
+            window = self._window
+            if not item.text or window is None:
+                return Passes((item,))
+            read = item
+            if "image" in self.modalities:
+                read = replace(item, text=break_tokens(self._control, item.text))
+            found = split_item(read, self._transformer.tokenizer, window, self.max_passes)
+            alone = len(found.items) == 1 or self._fits(item)
+        return Passes((item,), found.unread) if alone else found
+
+    @property
+    def _limit(self) -> int | None:
+        """Tokens of a document's input, text and what stands around it; None without a limit."""
+        limit = getattr(self._transformer, "document_length", None)
+        limit = limit or self._transformer.max_seq_length
+        return limit if limit is not None and limit < _NO_LIMIT else None
+
+    @property
+    def _window(self) -> int | None:
+        """Tokens of a document's text that a pass reads; None where nothing limits them."""
+        windows = [_MAX_TEXT] if "image" in self.modalities else []
+        if self._limit is not None:
+            windows.append(max(1, self._limit - self._length("")))
+        return min(windows, default=None)
+
+    def _fits(self, item: Item) -> bool:
+        """Whether a text is read whole although it and its prompt have too many tokens apart."""
+        alone = self._limit is not None and "image" not in self.modalities
+        return alone and self._length(item.text) <= (self._limit or 0)
+
+    def _length(self, text: str) -> int:
+        """Tokens of a document's text with prompt and special tokens."""
+        text = (self._prompt("document") or "") + text
+        return len(self._transformer.tokenizer(text, verbose=False)["input_ids"])
 
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
         with self._lock, torch.inference_mode(), quiet():
