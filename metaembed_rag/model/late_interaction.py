@@ -157,14 +157,15 @@ class LateInteractionEncoder(PooledEncoder):
     def _passes(self, item: Item) -> Passes:
         with self._lock:  # a tokenizer's limits are its state
             window = self._window
-            if not item.text or window is None:
+            if window is None or len(item.text.encode()) <= window:
                 return Passes((item,))
             read = item
             if "image" in self.modalities:
                 read = replace(item, text=break_tokens(self._control, item.text))
             found = split_item(read, self._transformer.tokenizer, window, self.max_passes)
-            alone = len(found.items) == 1 or self._fits(item)
-        return Passes((item,), found.unread) if alone else found
+            if self._fits(item):
+                return Passes((item,))
+        return found if len(found.items) > 1 else Passes((item,), found.unread)
 
     @property
     def _limit(self) -> int | None:

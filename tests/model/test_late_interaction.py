@@ -160,7 +160,7 @@ def test_fault_01_a_text_beyond_the_window_of_a_colbert_is_read_and_counted(enco
     finally:
         encoder.max_passes = 16
     assert kept[0] == kept[1] == kept[2]  # the last that fits fills the window
-    assert unread[0] <= 1 <= unread[1] <= 2  # a prompt may join with the text's first token
+    assert unread[0] == 0 < unread[1] <= 4  # a prompt may join with the first token
     assert unread[2] > 50
 
 
