@@ -118,8 +118,8 @@ def _list_cut(report: AddReport) -> None:
     if not report.cut:
         return
     say(
-        f"{len(report.cut)} pages are longer than what the model reads; the tokens at their ends "
-        f"are found by hybrid search only (--max-passes in a new index reads more):"
+        f"{len(report.cut)} longer than what the model reads; the words at the end are found by "
+        f"hybrid search only (--max-passes in a new index reads more):"
     )
     for id, count in report.cut.items():
         say(f"  {id}: {count:,} tokens were not read")
