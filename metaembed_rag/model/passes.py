@@ -72,6 +72,20 @@ def split_item(item: Item, tokenizer: Any, window: int, most: int) -> Passes:
     return _divided(item, starts, window, most)
 
 
+def halves(item: Item) -> tuple[Item, Item] | None:
+    """A document in two, where only the model's answer shows that it was too long.
+
+    Returns:
+        Halves of the text that end with a word, the picture with the first; None where a half
+        would be empty.
+    """
+    text, middle = item.text, len(item.text) // 2
+    place = _word_end(text, range(len(text)), middle, middle // 2 + 1) if middle else 0
+    if not (text[:place].strip() and text[place:].strip()):
+        return None
+    return replace(item, text=text[:place]), replace(item, text=text[place:], image=None)
+
+
 def _divided(item: Item, starts: Sequence[int], window: int, most: int) -> Passes:
     """The passes of an item that does not fit; ``starts`` says where each token begins."""
     margin = min(max(2, window // _MARGIN), window // 2)

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,10 @@ from metaembed_rag.errors import CheckpointError, ModelError
 from metaembed_rag.model.base import PooledEncoder
 from metaembed_rag.model.checkpoints import join_name, read_options
 from metaembed_rag.model.inputs import Item
+from metaembed_rag.model.passes import halves
 from metaembed_rag.model.pooling import Pooling, Vectors
+
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -129,6 +133,7 @@ class RemoteEncoder(PooledEncoder):
         self._client = client or httpx.Client(timeout=self.remote.timeout, headers=headers)
         self._sleep = sleep
         self._root = model
+        self._window: int | None = None
         self._dimension = 0
 
     @classmethod
@@ -217,6 +222,26 @@ class RemoteEncoder(PooledEncoder):
         return {"role": "user", "content": content}
 
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
+        """One request, and more for documents that were cut at the server."""
+        found = self._asked_tokens(items, side)
+        if side == "query" or self._window is None:
+            return found
+        both = zip(items, found, strict=True)
+        return [self._read_whole(item, tokens, self.max_passes) for item, tokens in both]
+
+    def _read_whole(self, item: Item, tokens: Vectors, passes: int) -> Vectors:
+        """The tokens of a document; of its halves where it fills the server's window."""
+        if self._window is None or len(tokens) < self._window:
+            return tokens
+        parts = halves(item) if passes > 1 else None
+        if parts is None:
+            logger.warning("%s is longer than %s reads: its end is cut", item.where, self.model)
+            return tokens
+        found = [self._asked_tokens([part], "document")[0] for part in parts]
+        both = zip(parts, found, strict=True)
+        return np.concatenate([self._read_whole(*one, passes // 2) for one in both])
+
+    def _asked_tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
         """One request: of texts, or of one image."""
         prompt = self.remote.query_prompt if side == "query" else self.remote.document_prompt
         body: dict[str, Any] = {
@@ -248,6 +273,10 @@ class RemoteEncoder(PooledEncoder):
                 f"{self.model or 'just one model'}; name one: {self._base}#MODEL"
             )
         self._root = roots[self.model]
+        window = next(one for one in listed if str(one.get("id")) == self.model).get(
+            "max_model_len"
+        )
+        self._window = window if isinstance(window, int) and window > 0 else None
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Send a request, again where that may help; an error says what was answered last."""
