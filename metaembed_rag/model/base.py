@@ -238,7 +238,7 @@ class OrderedEncoder(Encoder):
         for row, parts in self._in_passes(encode, inputs, side, batch_size, show_progress):
             if result is None:
                 result = np.empty((len(inputs), count, self.dimension), np.float32)
-            result[row] = self._joined(parts, side, count)
+            result[row] = self._joined(parts, f"{side} {row}", count, most)
         return np.empty((0, count, self.dimension), np.float32) if result is None else result
 
     def _compute(self, items: Sequence[Item], side: str, count: int) -> Sequence[Vectors]:
@@ -246,10 +246,9 @@ class OrderedEncoder(Encoder):
         found = self._encode_batch(items, side, count)
         return list(self._checked(found, (len(items), count, self.dimension)))
 
-    def _joined(self, parts: Sequence[Vectors], side: str, count: int) -> Vectors:
+    def _joined(self, parts: Sequence[Vectors], where: str, count: int, most: int) -> Vectors:
         """The vectors (count, D) of an input from what :meth:`_compute` gave of its passes."""
-        alone = len(parts) == 1
-        return parts[0] if alone else interleaved(parts, count, self._vectors_of(side))
+        return parts[0] if len(parts) == 1 else interleaved(parts, count, most)
 
     def _passes(self, item: Item) -> Passes:
         """How a document is read; here whole, in one pass."""
@@ -380,7 +379,7 @@ class PooledEncoder(OrderedEncoder):
         """
         compute = functools.partial(self._checked_tokens, side=side)
         found = {
-            row: np.concatenate(parts)
+            row: self._all_tokens(parts, f"{side} {row}")
             for row, parts in self._in_passes(compute, inputs, side, batch_size, show_progress)
         }
         return [found[row] for row in range(len(inputs))]
@@ -401,18 +400,26 @@ class PooledEncoder(OrderedEncoder):
     def _compute(self, items: Sequence[Item], side: str, count: int) -> Sequence[Vectors]:
         return self._checked_tokens(items, side)
 
-    def _joined(self, parts: Sequence[Vectors], side: str, count: int) -> Vectors:
+    def _joined(self, parts: Sequence[Vectors], where: str, count: int, most: int) -> Vectors:
         """All tokens of all passes pooled together."""
+        tokens = self._all_tokens(parts, where)
+        return nested_pooling(tokens, most, self.settings.method)[:count]
+
+    def _all_tokens(self, parts: Sequence[Vectors], where: str) -> Vectors:
+        """The tokens (tokens, D) of all passes of an input, of which one may have none."""
         tokens = np.concatenate(parts)
-        return nested_pooling(tokens, self._vectors_of(side), self.settings.method)[:count]
+        if not len(tokens):
+            raise ModalityError(
+                f"{where} has no token that {self._spoken_name} scores; its mask may keep image "
+                f"tokens only"
+            )
+        return tokens
 
     def _checked_tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
-        found = self._tokens(items, side)
-        for item, tokens in zip(items, found, strict=True):
-            if not len(tokens):
-                raise ModalityError(
-                    f"{item.where} has no token that {self._spoken_name} scores; its mask may keep "
-                    f"image tokens only"
-                )
+        found = [
+            one.reshape(-1, self.dimension) if not one.size else one
+            for one in self._tokens(items, side)
+        ]
+        for tokens in found:
             self._checked(tokens, (len(tokens), self.dimension))
         return found

@@ -15,7 +15,7 @@ from PIL import Image
 
 from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
 from metaembed_rag.adapters import document_vectors
-from metaembed_rag.errors import CheckpointError
+from metaembed_rag.errors import CheckpointError, ModalityError
 from metaembed_rag.model.base import PooledEncoder, unread_tokens
 from metaembed_rag.model.inputs import Item
 from metaembed_rag.model.passes import Passes, interleaved, split_item
@@ -229,7 +229,8 @@ class Letters(PooledEncoder):
         return split_item(item, letters, 4, self.max_passes)
 
     def _tokens(self, items, side):
-        return [np.array([np.eye(3)["abc".index(x)] for x in item.text]) for item in items]
+        scored = [[x for x in item.text if x in "abc"] for item in items]
+        return [np.eye(3, dtype=np.float32)[["abc".index(x) for x in some]] for some in scored]
 
 
 def test_fault_01_tokens_of_all_passes_are_pooled_together() -> None:
@@ -238,6 +239,17 @@ def test_fault_01_tokens_of_all_passes_are_pooled_together() -> None:
     found = model.encode_document(["aaaaaabbbbbc"])[0]
     assert found.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert len(model.encode_tokens(["aaaaaabbbbbc"], "query")[0]) == 12
+
+
+def test_a_pass_may_have_nothing_that_is_scored_but_not_a_whole_document() -> None:
+    model = Letters()
+    assert model.encode_document(["ab??" + "?" * 8])[0].tolist() == [
+        [1, 0, 0],
+        [0, 1, 0],
+        [1, 0, 0],
+    ]
+    with pytest.raises(ModalityError, match="document 1 has no token that letters scores"):
+        model.encode_document(["ab", "?" * 12])
 
 
 def test_an_encoder_that_does_not_say_what_it_reads_reads_everything() -> None:
