@@ -196,7 +196,12 @@ class OrderedEncoder(Encoder):
         Raises:
             ModalityError: A document is empty, or of a kind that the model does not read.
         """
-        return [self._passes(item).unread for item in self._read(as_inputs(documents), "document")]
+        # A token covers at least one byte, and a pass reads at least half of its window.
+        sure = self.max_passes * ((self._pass_tokens or 0) // 2)
+        return [
+            0 if len(item.text.encode()) <= sure else self._passes(item).unread
+            for item in self._read(as_inputs(documents), "document")
+        ]
 
     def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
         """The first ``count`` unit vectors of inputs of one modality: float32 (n, count, D)."""
@@ -253,6 +258,11 @@ class OrderedEncoder(Encoder):
     def _passes(self, item: Item) -> Passes:
         """How a document is read; here whole, in one pass."""
         return Passes((item,))
+
+    @property
+    def _pass_tokens(self) -> int | None:
+        """The window: tokens of a document's text in one pass; None where nothing limits them."""
+        return None
 
     def _read(self, inputs: Iterable[Input], side: str) -> list[Item]:
         """The inputs, checked."""

@@ -320,6 +320,10 @@ class MetaEmbedEncoder(OrderedEncoder):
             f"training run"
         )
 
+    @property
+    def _pass_tokens(self) -> int:
+        return self.backbone.settings.max_document_tokens
+
     def _passes(self, item: Item) -> Passes:
         with self._lock:  # a tokenizer's limits are its state
             return self.backbone.passes(item, self.max_passes)

@@ -156,7 +156,7 @@ class LateInteractionEncoder(PooledEncoder):
 
     def _passes(self, item: Item) -> Passes:
         with self._lock:  # a tokenizer's limits are its state
-            window = self._window
+            window = self._pass_tokens
             if window is None or len(item.text.encode()) <= window:
                 return Passes((item,))
             read = item
@@ -175,11 +175,11 @@ class LateInteractionEncoder(PooledEncoder):
         return limit if limit is not None and limit < _NO_LIMIT else None
 
     @property
-    def _window(self) -> int | None:
-        """Tokens of a document's text that a pass reads; None where nothing limits them."""
+    def _pass_tokens(self) -> int | None:
         windows = [_MAX_TEXT] if "image" in self.modalities else []
-        if self._limit is not None:
-            windows.append(max(1, self._limit - self._length("")))
+        with self._lock:
+            if self._limit is not None:
+                windows.append(max(1, self._limit - self._length("")))
         return min(windows, default=None)
 
     def _fits(self, item: Item) -> bool:
