@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,21 @@ def training_curve(record: Record) -> Lines:
     return grid([*head, "effective rank on titles"], rows)
 
 
+def long_pages(record: Record) -> Lines:
+    """How often a quotation's page is first, by the third that it stands in."""
+    sets = record["numbers"]["sets"]
+    rows = []
+    for named in sets[0]["rows"]:
+        cells = [_long_row(named["read"], named["system"], one["rows"]) for one in sets]
+        shares = [[percent(cell[third]) for third in ("first", "middle", "last")] for cell in cells]
+        rows.append([f"{named['system']}, {named['read']}", *map(" / ".join, shares)])
+    return grid(["search, what was read", *(one["set"] for one in sets)], rows)
+
+
+def _long_row(read: str, system: str, rows: Sequence[Row]) -> Row:
+    return next(one for one in rows if (one["read"], one["system"]) == (read, system))
+
+
 def manpages(record: Record) -> Lines:
     """Before and after a small training."""
     names = ("ndcg@5", "recall@10", "precision@1", "after")
@@ -538,10 +554,20 @@ def _of_manpages(record: Record) -> str:
     return f"nDCG@5 at (16,64) from {percent(last['ndcg@5'])} to {percent(last['after'])}"
 
 
+def _of_long_pages(record: Record) -> str:
+    rows = [one["rows"] for one in record["numbers"]["sets"]]
+    told = []
+    for system in ("(16,64)", "(16,64) hybrid"):
+        last = [found["last"] for found in map(partial(_long_row, "whole text", system), rows)]
+        told.append(f"{system} from {percent(min(last))} to {percent(max(last))}")
+    return f"from the last third: {', '.join(told)}"
+
+
 HEADLINES: dict[str, Callable[[Record], str]] = {
     "quality": _of_quality,
     "quality_ocr": _of_ocr,
     "beside": _of_beside,
+    "long_pages": _of_long_pages,
     "formats": _of_formats,
     "hybrid": _of_hybrid,
     "hybrid_development": _of_choices,
@@ -626,6 +652,7 @@ TABLES: dict[str, Table] = {
     "hybrid_speed": Table(hybrid_speed, ("hybrid_speed",)),
     "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
     "training_curve": Table(training_curve, ("training_curve",)),
+    "long_pages": Table(long_pages, ("long_pages",)),
     "manpages": Table(manpages, ("manpages",)),
     "latency": Table(latency, ("latency",)),
     "search_long_pages": Table(search_ways, ("search_long_pages",)),

@@ -9,7 +9,7 @@ import json
 import logging
 import mimetypes
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import MissingExtraError, UnreadableFileError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddReport
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.base import Encoder, warn_of_unread
 from metaembed_rag.model.inputs import Input, read_page
 from metaembed_rag.opening import load_encoder
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
@@ -162,7 +162,11 @@ def query_vectors(
 def document_vectors(
     encoder: Encoder, documents: Sequence[Input], batch_size: int, budget: BudgetLike | None
 ) -> NDArray[np.float32]:
-    """Ordered unit vectors of documents, float32 of shape (documents, r_c, D)."""
+    """Ordered unit vectors of documents, float32 of shape (documents, r_c, D).
+
+    Of texts that are longer than what the encoder reads a warning is logged.
+    """
+    warn_of_unread(encoder, documents)
     vectors = encoder.encode_document(documents, batch_size=batch_size)
     return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_c]
 
@@ -173,6 +177,12 @@ def embeddable(texts: Iterable[str]) -> list[str]:
     Frameworks embed whole batches, and one blank page would otherwise refuse all of its batch.
     """
     return [text if text.strip() else _BLANK for text in texts]
+
+
+def warn_of_cut(cut: Mapping[str, int]) -> None:
+    """Log a warning for each document that was stored without its end, as a report counts them."""
+    for id, tokens in cut.items():
+        _log.warning("%s is too long: %s tokens at its end were not read", id, f"{tokens:,}")
 
 
 def open_image(value: ImageLike) -> Image.Image:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelError, PageError, StoreError
 from metaembed_rag.metadata.filters import normalize_where
-from metaembed_rag.model.base import Encoder, checked_vectors
+from metaembed_rag.model.base import Encoder, checked_vectors, unread_tokens
 from metaembed_rag.model.inputs import Mode, page_inputs, unread_note, wants_ocr
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
@@ -55,6 +55,9 @@ class AddReport:
         notes: What is missing of pages that are in the index, and why: OCR was to complete their
             text and is off or not installed. They are tried again by the next run.
         ignored: Files inside folders that are of a kind that is not read.
+        cut: Ids of added or updated pages whose text is longer than what the encoder reads in its
+            ``max_passes`` passes, each with the number of tokens at its end that no vector has
+            seen. Hybrid search still reads their words.
         seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``, ``ocr``,
             ``encode``, ``store``.
     """
@@ -66,13 +69,15 @@ class AddReport:
     skipped: list[PageError] = field(default_factory=list)
     notes: list[PageError] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
+    cut: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("load", "hash", "ocr", "encode", "store"), 0.0)
     )
 
     def __str__(self) -> str:
         parts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged"
-        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped"
+        cut = f", {len(self.cut)} cut" if self.cut else ""
+        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped{cut}"
 
 
 @dataclass(frozen=True)
@@ -400,6 +405,8 @@ class _AddRun:
                 encoder, "document", encoder.encode_document(inputs), len(inputs)
             )
             vectors = self.store.about.cut(made)
+            unread = unread_tokens(encoder, inputs)
+        self.report.cut |= {p.id: count for p, count in zip(readable, unread, strict=True) if count}
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
         updated = len(replaced) - len(unreadable)
         self.report.updated += updated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from metaembed_rag.errors import PageError
-from metaembed_rag.model.base import Encoder, checked_vectors
+from metaembed_rag.model.base import Encoder, checked_vectors, warn_of_unread
 from metaembed_rag.model.inputs import Mode, page_inputs
 from metaembed_rag.pages import Page
 from metaembed_rag.store.chroma import ChromaStore
@@ -59,6 +59,7 @@ def encoded_as_stored(
     readable, inputs = page_inputs(pages, mode, encoder.modalities, on_skip=on_skip)
     if not readable:
         return [], None
+    warn_of_unread(encoder, inputs)
     made = encoder.encode_document(inputs, batch_size=batch_size)
     vectors = checked_vectors(encoder, "document", made, len(inputs))
     return readable, vector_format(about.format).encode(about.cut(vectors))

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import Dataset, measure, ocr_text, read_dataset, top_pages
 from metaembed_rag.evaluation.reading import PageReader
+from metaembed_rag.model import passes
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.vectors import formats, integers, maxsim
@@ -43,8 +44,8 @@ KEPT = ("ndcg@5", "ndcg@10", "recall@10", "precision@1")
 """Metrics of every query that are kept."""
 SHORTLIST = 40
 """Pages of each query and budget that are scored in float32; rankings have 10."""
-SCORING = (formats, maxsim, integers)
-"""Modules on whose code kept scores depend."""
+SCORING = (formats, maxsim, integers, passes)
+"""Modules on whose code kept scores depend; how long pages are read is no part of a fingerprint."""
 _TRIED = 20
 """Pictures that OCR reads before it is let loose on a whole set."""
 _LEAST_READ = 0.5
@@ -225,7 +226,7 @@ def kept_array(path: Path, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
 
 def vectors_of(data: InputSet, encoder: Encoder, cache: Path) -> tuple[Vectors, Vectors]:
     """Queries (queries, R_q, D) and pages (pages, R_c, D) of a set in float32."""
-    key = f"{encoder.fingerprint[:16]}-{data.inputs_digest}"
+    key = f"{encoder.fingerprint[:16]}-{data.inputs_digest}-{code_digest(passes)[:8]}"
     pages = kept_array(
         cache / "vectors" / f"{key}.npy", lambda: encoder.encode_document(data.inputs)
     )

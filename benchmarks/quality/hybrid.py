@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import os
 import random
@@ -57,6 +58,7 @@ from metaembed_rag.evaluation import (
     top_pages,
 )
 from metaembed_rag.index import PageIndex
+from metaembed_rag.model import passes
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
@@ -128,7 +130,8 @@ def encode(dataset: Dataset, encoder: Encoder, cache: Path | None) -> Encoded:
     pages = tuple(page for page in dataset.pages if page.text.strip())
     dataset = Dataset(dataset.name, pages, dataset.queries, dataset.qrels)
     texts, asked = [page.text for page in pages], [query.text for query in dataset.queries]
-    digest = hashlib.blake2b(json.dumps([texts, asked]).encode(), digest_size=8).hexdigest()
+    made_of = json.dumps([texts, asked, inspect.getsource(passes)])
+    digest = hashlib.blake2b(made_of.encode(), digest_size=8).hexdigest()
     path = cache and cache / f"{dataset.name}-{digest}-{encoder.fingerprint[:16]}.npz"
     if path and path.exists():
         with np.load(path) as kept:

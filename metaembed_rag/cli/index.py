@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaembed_rag.cli.options import add_encoding, add_place, limit, load_encoder, ocr_of, positive
+from metaembed_rag.cli.options import (
+    add_encoding,
+    add_place,
+    limit,
+    limit_passes,
+    load_encoder,
+    ocr_of,
+    positive,
+)
 from metaembed_rag.cli.output import answer, say
 from metaembed_rag.errors import PageError
 
@@ -81,6 +89,7 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
     text = f"{report}: {len(index)} pages in {given.index}"
     answer(given, _as_dict(index, report), text)
     _list_skipped(report)
+    _list_cut(report)
     return 1 if report.skipped else 0
 
 
@@ -102,7 +111,7 @@ def _open(given: argparse.Namespace) -> PageIndex:
     from metaembed_rag.index import PageIndex
 
     # Without a model named, the index loads its own when it needs one, or the default if it is new.
-    return PageIndex.open(
+    index = PageIndex.open(
         given.index,
         None if given.model is None else load_encoder(given),
         collection=given.collection,
@@ -112,6 +121,9 @@ def _open(given: argparse.Namespace) -> PageIndex:
         timeout=given.timeout,
         device=given.device,
     )
+    if given.max_passes:
+        limit_passes(index.encoder, given.max_passes)
+    return index
 
 
 def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
@@ -123,6 +135,7 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
         "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
         "notes": [{"source": e.source, "reason": e.reason} for e in report.notes],
         "ignored": [path.as_posix() for path in report.ignored],
+        "cut": [{"id": id, "unread_tokens": count} for id, count in report.cut.items()],
         "seconds": {key: round(value, 3) for key, value in report.seconds.items()},
     }
 
@@ -139,3 +152,14 @@ def _list_skipped(report: AddReport) -> None:
         say(f"{len(report.skipped)} could not be read (a damaged file keeps the pages it had):")
         for error in report.skipped:
             say(f"  {error}")
+
+
+def _list_cut(report: AddReport) -> None:
+    if not report.cut:
+        return
+    say(
+        f"{len(report.cut)} longer than what the model reads; the words at the end are found by "
+        f"hybrid search only (--max-passes in a new index reads more):"
+    )
+    for id, count in report.cut.items():
+        say(f"  {id}: {count:,} tokens were not read")

@@ -89,6 +89,12 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-ocr", action="store_true", help="the same as --ocr never")
     parser.add_argument("--batch-size", type=positive, default=64, help="pages at a time")
+    parser.add_argument(
+        "--max-passes",
+        type=positive,
+        metavar="N",
+        help="a text longer than the model's window is read in up to N passes (default: 16)",
+    )
 
 
 def positive(text: str) -> int:
@@ -160,4 +166,13 @@ def load_encoder(given: argparse.Namespace) -> Encoder:
     """Load the model that ``--model`` names, or the default one."""
     from metaembed_rag import opening
 
-    return opening.load_encoder(given.model or opening.DEFAULT_MODEL, given.device)
+    encoder = opening.load_encoder(given.model or opening.DEFAULT_MODEL, given.device)
+    if getattr(given, "max_passes", None):
+        limit_passes(encoder, given.max_passes)
+    return encoder
+
+
+def limit_passes(encoder: Encoder, number: int) -> None:
+    """Read the text of a page in at most this many passes, where the encoder knows of passes."""
+    if hasattr(encoder, "max_passes"):
+        encoder.max_passes = number

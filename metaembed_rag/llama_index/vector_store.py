@@ -21,7 +21,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from metaembed_rag.adapters import ImageLike, SearchFields, in_search_thread, log_notes
+from metaembed_rag.adapters import ImageLike, SearchFields, in_search_thread, log_notes, warn_of_cut
 from metaembed_rag.budget import parse_or_auto
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
@@ -222,6 +222,7 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
         for error in report.skipped:
             logger.warning("this node was not stored: %s", error)
         log_notes(report)
+        warn_of_cut(report.cut)
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:

@@ -13,6 +13,7 @@ import functools
 import inspect
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from transformers import (
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from metaembed_rag.errors import CheckpointError, ModalityError
-from metaembed_rag.model.inputs import read_input
+from metaembed_rag.model.inputs import Item, read_input
 from metaembed_rag.model.meta_tokens import SIDES, meta_token_ids
+from metaembed_rag.model.passes import Passes, split_item
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import break_tokens, token_pattern
 
@@ -162,6 +164,13 @@ class Backbone(InputModule):
             prompts = [self.settings.template.render(kinds[0], text) for text in cut]
             features = self._process(prompts, images)
         return self._append_meta_tokens(features, self.meta_ids[side][:vectors])
+
+    def passes(self, item: Item, most: int) -> Passes:
+        """How a candidate is read in at most this many passes of ``max_document_tokens`` each."""
+        window = self.settings.max_document_tokens
+        harmless = replace(item, text=self._harmless(item.text))
+        found = split_item(harmless, self.tokenizer, window, most)
+        return found if len(found.items) > 1 else Passes((item,), found.unread)
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Run the model: adds ``token_embeddings``, the last hidden states (batch, length, D)."""

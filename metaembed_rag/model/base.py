@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModalityError, ModelError
 from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
+from metaembed_rag.model.passes import MAX_PASSES, Passes, checked_passes, interleaved
 from metaembed_rag.model.pooling import Pooling, Vectors, nested_pooling
 from metaembed_rag.progress import tqdm
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 _T = TypeVar("_T")
+
+logger = logging.getLogger(__name__)
 
 _CPU_BATCH = 8
 """Larger batches leave a CPU's cache: 30 pages a second at 4 to 8, 24 at 32 (D = 256)."""
@@ -111,6 +115,26 @@ def checked_vectors(encoder: Encoder, side: str, vectors: Any, count: int) -> Ve
     return found
 
 
+def unread_tokens(encoder: Encoder, documents: Sequence[Input]) -> list[int]:
+    """How many tokens at the end of each document an encoder does not read.
+
+    An encoder says it by a method ``unread_tokens``; one without it counts as reading everything.
+    """
+    count: Callable[[Sequence[Input]], list[int]] | None = getattr(encoder, "unread_tokens", None)
+    return [0] * len(documents) if count is None else count(documents)
+
+
+def warn_of_unread(encoder: Encoder, documents: Sequence[Input]) -> None:
+    """Log a warning where texts are longer than what the encoder reads of them."""
+    cut = [tokens for tokens in unread_tokens(encoder, documents) if tokens]
+    if cut:
+        logger.warning(
+            "%d of %d texts are longer than %s reads in max_passes passes: %s tokens at their "
+            "ends were not read; divide them, or raise the encoder's max_passes",
+            *(len(cut), len(documents), encoder.name, f"{sum(cut):,}"),
+        )
+
+
 class OrderedEncoder(Encoder):
     """Texts, images and both together into ordered unit vectors.
 
@@ -120,6 +144,7 @@ class OrderedEncoder(Encoder):
     """
 
     name: str = ""
+    _max_passes: int = MAX_PASSES
 
     @property
     def dimensions(self) -> tuple[int, ...]:
@@ -179,13 +204,43 @@ class OrderedEncoder(Encoder):
         """Ordered unit vectors of candidates: text, images, or both fused.
 
         Arguments, result and errors are those of :meth:`encode_query`, with the candidate side's
-        number of vectors and longest text.
+        number of vectors. A text longer than the model's window is read in up to
+        :attr:`max_passes` passes, whose vectors share the places
+        (:mod:`metaembed_rag.model.passes`); :meth:`unread_tokens` counts what is still left out.
         """
         return self._encode_side("document", documents, batch_size, show_progress, vectors)
 
-    @abstractmethod
+    @property
+    def max_passes(self) -> int:
+        """The most passes over the text of one document; it may be set at any time.
+
+        Vectors of texts that need fewer do not depend on it, and it is no part of the fingerprint.
+        """
+        return self._max_passes
+
+    @max_passes.setter
+    def max_passes(self, number: int) -> None:
+        self._max_passes = checked_passes(number)
+
+    def unread_tokens(self, documents: Input | Sequence[Input]) -> list[int]:
+        """How many tokens at the end of each document's text no vector has seen.
+
+        Returns:
+            A number a document: 0 where :attr:`max_passes` passes read the whole text.
+
+        Raises:
+            ModalityError: A document is empty, or of a kind that the model does not read.
+        """
+        # A token covers at least one byte, and a pass reads at least half of its window.
+        sure = self.max_passes * ((self._pass_tokens or 0) // 2)
+        return [
+            0 if len(item.text.encode()) <= sure else self._passes(item).unread
+            for item in self._read(as_inputs(documents), "document")
+        ]
+
     def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
         """The first ``count`` unit vectors of inputs of one modality: float32 (n, count, D)."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it encodes")
 
     @property
     def _trained_dimensions(self) -> Sequence[int]:
@@ -215,28 +270,73 @@ class OrderedEncoder(Encoder):
         if not 1 <= count <= most:
             raise ValueError(f"vectors must be between 1 and {most} for a {side}, not {vectors}")
 
-        def encode(items: Sequence[Item]) -> Vectors:
-            return self._encode_batch(items, side, count)
+        def encode(items: Sequence[Item]) -> Sequence[Vectors]:
+            return self._compute(items, side, count)
 
         # Made late, because a server tells D with its first answer.
         result: Vectors | None = None
-        for rows, found in self._in_batches(encode, inputs, side, batch_size, show_progress):
+        for row, parts in self._in_passes(encode, inputs, side, batch_size, show_progress):
             if result is None:
                 result = np.empty((len(inputs), count, self.dimension), np.float32)
-            result[rows] = self._checked(found, (len(rows), *result.shape[1:]))
+            result[row] = self._joined(parts, f"{side} {row}", count, most)
         return np.empty((0, count, self.dimension), np.float32) if result is None else result
 
-    def _in_batches(
+    def _compute(self, items: Sequence[Item], side: str, count: int) -> Sequence[Vectors]:
+        """What a batch of passes gives: of each its first ``count`` vectors, (count, D)."""
+        found = self._encode_batch(items, side, count)
+        return list(self._checked(found, (len(items), count, self.dimension)))
+
+    def _joined(self, parts: Sequence[Vectors], where: str, count: int, most: int) -> Vectors:
+        """The vectors (count, D) of an input from what :meth:`_compute` gave of its passes."""
+        return parts[0] if len(parts) == 1 else interleaved(parts, count, most)
+
+    def _passes(self, item: Item) -> Passes:
+        """How a document is read; here whole, in one pass."""
+        return Passes((item,))
+
+    @property
+    def _pass_tokens(self) -> int | None:
+        """The window: tokens of a document's text in one pass; None where nothing limits them."""
+        return None
+
+    def _read(self, inputs: Iterable[Input], side: str) -> list[Item]:
+        """The inputs, checked."""
+        read = functools.partial(read_input, modalities=self.modalities, name=self._spoken_name)
+        return [read(value, where=f"{side} {i}") for i, value in enumerate(inputs)]
+
+    def _in_passes(
         self,
-        compute: Callable[[Sequence[Item]], _T],
+        compute: Callable[[Sequence[Item]], Sequence[_T]],
         inputs: Sequence[Input],
         side: str,
         batch_size: int,
         show_progress: bool,
+    ) -> Iterator[tuple[int, list[_T]]]:
+        """The place of each input with what ``compute`` makes of its passes, once all are made."""
+        read = self._read(inputs, side)
+        passes = [self._passes(one).items if side == "document" else (one,) for one in read]
+        items = [item for some in passes for item in some]
+        owners = [row for row, some in enumerate(passes) for _ in some]
+        made: dict[int, _T] = {}
+        missing = [len(some) for some in passes]
+        firsts = np.cumsum([0, *missing]).tolist()
+        for places, found in self._in_batches(compute, items, side, batch_size, show_progress):
+            for place, one in zip(places, found, strict=True):
+                row = owners[place]
+                made[place] = one
+                missing[row] -= 1
+                if not missing[row]:
+                    yield row, [made.pop(i) for i in range(firsts[row], firsts[row + 1])]
+
+    def _in_batches(
+        self,
+        compute: Callable[[Sequence[Item]], _T],
+        items: Sequence[Item],
+        side: str,
+        batch_size: int,
+        show_progress: bool,
     ) -> Iterator[tuple[list[int], _T]]:
-        """The places of some inputs, and what ``compute`` makes of them, batch by batch."""
-        read = functools.partial(read_input, modalities=self.modalities, name=self._spoken_name)
-        items = [read(value, where=f"{side} {i}") for i, value in enumerate(inputs)]
+        """The places of some items, and what ``compute`` makes of them, batch by batch."""
         batches = self._batches(items, batch_size)
         what = "queries" if side == "query" else "documents"
         with tqdm(total=len(items), desc=f"Encoding {what}", disable=not show_progress) as bar:
@@ -318,13 +418,15 @@ class PooledEncoder(OrderedEncoder):
         """All vectors that the model scores of each input, before pooling: of each (tokens, D).
 
         Padding, and what a checkpoint's mask leaves out, are not among them; its query expansion
-        is. Arguments and errors are those of :meth:`encode_query`, with ``side`` ``"query"`` or
-        ``"document"``; an input of which nothing is scored is a :class:`ModalityError` too.
+        is. Those of a document that takes several passes stand in the order of its text. Arguments
+        and errors are those of :meth:`encode_query`, with ``side`` ``"query"`` or ``"document"``;
+        an input of which nothing is scored is a :class:`ModalityError` too.
         """
         compute = functools.partial(self._checked_tokens, side=side)
-        found: dict[int, Vectors] = {}
-        for rows, some in self._in_batches(compute, inputs, side, batch_size, show_progress):
-            found.update(zip(rows, some, strict=True))
+        found = {
+            row: self._all_tokens(parts, f"{side} {row}")
+            for row, parts in self._in_passes(compute, inputs, side, batch_size, show_progress)
+        }
         return [found[row] for row in range(len(inputs))]
 
     def __repr__(self) -> str:
@@ -340,18 +442,29 @@ class PooledEncoder(OrderedEncoder):
     def _trained_dimensions(self) -> Sequence[int]:
         return self.settings.dimensions
 
-    def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
-        most = self._vectors_of(side)
-        tokens = self._checked_tokens(items, side)
-        return np.stack([nested_pooling(one, most, self.settings.method)[:count] for one in tokens])
+    def _compute(self, items: Sequence[Item], side: str, count: int) -> Sequence[Vectors]:
+        return self._checked_tokens(items, side)
+
+    def _joined(self, parts: Sequence[Vectors], where: str, count: int, most: int) -> Vectors:
+        """All tokens of all passes pooled together."""
+        tokens = self._all_tokens(parts, where)
+        return nested_pooling(tokens, most, self.settings.method)[:count]
+
+    def _all_tokens(self, parts: Sequence[Vectors], where: str) -> Vectors:
+        """The tokens (tokens, D) of all passes of an input, of which one may have none."""
+        tokens = np.concatenate(parts)
+        if not len(tokens):
+            raise ModalityError(
+                f"{where} has no token that {self._spoken_name} scores; its mask may keep image "
+                f"tokens only"
+            )
+        return tokens
 
     def _checked_tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
-        found = self._tokens(items, side)
-        for item, tokens in zip(items, found, strict=True):
-            if not len(tokens):
-                raise ModalityError(
-                    f"{item.where} has no token that {self._spoken_name} scores; its mask may keep "
-                    f"image tokens only"
-                )
+        found = [
+            one.reshape(-1, self.dimension) if not one.size else one
+            for one in self._tokens(items, side)
+        ]
+        for tokens in found:
             self._checked(tokens, (len(tokens), self.dimension))
         return found

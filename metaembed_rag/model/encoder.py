@@ -38,6 +38,7 @@ from metaembed_rag.model.loading import (
     weights,
 )
 from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
+from metaembed_rag.model.passes import MAX_PASSES, Passes
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import Template, template_of
@@ -55,6 +56,19 @@ class BackboneOptions(TypedDict, total=False):
     device: str | None
     dtype: DType
     template: Template | Mapping[str, str] | None
+
+
+class _Trusted(TypedDict):
+    trust_remote_code: bool
+    local_files_only: bool
+
+
+class _Placed(TypedDict):
+    """What a checkpoint is loaded with, whatever its kind."""
+
+    device: str | None
+    dtype: DType
+    max_pixels: int | None
 
 
 class MetaEmbedEncoder(OrderedEncoder):
@@ -101,6 +115,7 @@ class MetaEmbedEncoder(OrderedEncoder):
         dtype: DType = None,
         max_pixels: int | None = None,
         pooling: Pooling | str | None = None,
+        max_passes: int = MAX_PASSES,
         trust_remote_code: bool = False,
         local_files_only: bool = False,
     ) -> OrderedEncoder:
@@ -119,6 +134,8 @@ class MetaEmbedEncoder(OrderedEncoder):
                 It takes part in the fingerprint, because vectors depend on it.
             pooling: How token vectors become ordered ones, where the checkpoint gives one a
                 token: a method of :mod:`metaembed_rag.model.pooling` or all its settings.
+            max_passes: The most passes over the text of one document; what is longer is cut, and
+                counted by :meth:`~metaembed_rag.model.base.OrderedEncoder.unread_tokens`.
             trust_remote_code: Run Python code that comes with a late-interaction checkpoint.
             local_files_only: Use no network: of a hub id what was downloaded before, and no
                 address of a server.
@@ -136,23 +153,34 @@ class MetaEmbedEncoder(OrderedEncoder):
                 raise CheckpointError(f"{os.fspath(name_or_path)} is no local file, but a server")
             from metaembed_rag.model.remote import RemoteEncoder
 
-            return RemoteEncoder.connect(os.fspath(name_or_path), pooling=pooling)
-        check_threads(os.fspath(name_or_path))
+            found: OrderedEncoder = RemoteEncoder.connect(os.fspath(name_or_path), pooling=pooling)
+        else:
+            check_threads(os.fspath(name_or_path))
+            on: _Placed = {"device": device, "dtype": dtype, "max_pixels": max_pixels}
+            code: _Trusted = {
+                "trust_remote_code": trust_remote_code,
+                "local_files_only": local_files_only,
+            }
+            found = cls._from_files(name_or_path, pooling, code, **on)
+        found.max_passes = max_passes
+        return found
+
+    @classmethod
+    def _from_files(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        pooling: Pooling | str | None,
+        code: _Trusted,
+        **on: Unpack[_Placed],
+    ) -> OrderedEncoder:
         bare, options = split_name(name_or_path)
-        folder = find_checkpoint(bare, local_files_only=local_files_only)
+        folder = find_checkpoint(bare, local_files_only=code["local_files_only"])
         if is_late_interaction(folder):
             from metaembed_rag.model.late_interaction import LateInteractionEncoder
 
             chosen = Pooling.chosen(pooling, options)
             return LateInteractionEncoder.load(
-                folder,
-                name=join_name(bare, chosen.options()),
-                pooling=chosen,
-                device=device,
-                dtype=dtype,
-                max_pixels=max_pixels,
-                trust_remote_code=trust_remote_code,
-                local_files_only=local_files_only,
+                folder, name=join_name(bare, chosen.options()), pooling=chosen, **code, **on
             )
         if options or pooling:
             raise CheckpointError(
@@ -161,10 +189,11 @@ class MetaEmbedEncoder(OrderedEncoder):
             )
         with quiet(), explained(folder):
             backbone = Backbone.load(str(folder), local_files_only=True)
-        if max_pixels is not None:
-            backbone.settings = replace(backbone.settings, max_pixels=max_pixels)
-        encoder = cls(backbone, name=os.fspath(name_or_path), device=device, dtype=dtype)
-        encoder.loaded_by_name = max_pixels is None
+        if on["max_pixels"] is not None:
+            backbone.settings = replace(backbone.settings, max_pixels=on["max_pixels"])
+        name = os.fspath(name_or_path)
+        encoder = cls(backbone, name=name, device=on["device"], dtype=on["dtype"])
+        encoder.loaded_by_name = on["max_pixels"] is None
         return encoder
 
     @classmethod
@@ -317,6 +346,14 @@ class MetaEmbedEncoder(OrderedEncoder):
             f" in {self.model.dtype}; load it with dtype='float32' (or 'bfloat16'), and check the "
             f"training run"
         )
+
+    @property
+    def _pass_tokens(self) -> int:
+        return self.backbone.settings.max_document_tokens
+
+    def _passes(self, item: Item) -> Passes:
+        with self._lock:  # a tokenizer's limits are its state
+            return self.backbone.passes(item, self.max_passes)
 
     def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
         check_threads(self.name)

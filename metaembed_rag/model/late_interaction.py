@@ -42,6 +42,7 @@ from metaembed_rag.model.loading import (
     quiet,
     weights,
 )
+from metaembed_rag.model.passes import Passes, split_item
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.template import break_tokens, token_pattern
 
@@ -49,6 +50,8 @@ _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _TRAINED_DIMENSIONS = ("matryoshka_dims", "matryoshka_dimensions")
 _MAX_TEXT = 512
 """Tokens of a text that goes beside an image, where the checkpoint sets no length of its own."""
+_NO_LIMIT = 1_000_000
+"""A tokenizer without a limit says some 10^30 tokens."""
 
 
 class LateInteractionEncoder(PooledEncoder):
@@ -162,6 +165,44 @@ class LateInteractionEncoder(PooledEncoder):
     @property
     def _remedy(self) -> str:
         return f" in {self.model.dtype}; load it with dtype='float32' (or 'bfloat16')"
+
+    def _passes(self, item: Item) -> Passes:
+        with self._lock:  # a tokenizer's limits are its state
+            window = self._pass_tokens
+            if window is None or len(item.text.encode()) <= window:
+                return Passes((item,))
+            read = item
+            if "image" in self.modalities:
+                read = replace(item, text=break_tokens(self._control, item.text))
+            found = split_item(read, self._transformer.tokenizer, window, self.max_passes)
+            if self._fits(item):
+                return Passes((item,))
+        return found if len(found.items) > 1 else Passes((item,), found.unread)
+
+    @property
+    def _limit(self) -> int | None:
+        """Tokens of a document's input, text and what stands around it; None without a limit."""
+        limit = getattr(self._transformer, "document_length", None)
+        limit = limit or self._transformer.max_seq_length
+        return limit if limit is not None and limit < _NO_LIMIT else None
+
+    @property
+    def _pass_tokens(self) -> int | None:
+        windows = [_MAX_TEXT] if "image" in self.modalities else []
+        with self._lock:
+            if self._limit is not None:
+                windows.append(max(1, self._limit - self._length("")))
+        return min(windows, default=None)
+
+    def _fits(self, item: Item) -> bool:
+        """Whether a text is read whole although it and its prompt have too many tokens apart."""
+        alone = self._limit is not None and "image" not in self.modalities
+        return alone and self._length(item.text) <= (self._limit or 0)
+
+    def _length(self, text: str) -> int:
+        """Tokens of a document's text with prompt and special tokens."""
+        text = (self._prompt("document") or "") + text
+        return len(self._transformer.tokenizer(text, verbose=False)["input_ids"])
 
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
         check_threads(self.name)

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from metaembed_rag.errors import CheckpointError, ModelError
 from metaembed_rag.model.base import PooledEncoder
 from metaembed_rag.model.checkpoints import join_name, read_options
 from metaembed_rag.model.inputs import Item
+from metaembed_rag.model.passes import halves
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.web import (
     BUSY,
@@ -35,6 +37,8 @@ from metaembed_rag.web import (
     time_limit,
     without_password,
 )
+
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -145,6 +149,7 @@ class RemoteEncoder(PooledEncoder):
         )
         self._sleep = sleep
         self._root = model
+        self._window: int | None = None
         self._dimension = 0
 
     @classmethod
@@ -233,6 +238,26 @@ class RemoteEncoder(PooledEncoder):
         return {"role": "user", "content": content}
 
     def _tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
+        """One request, and more for documents that were cut at the server."""
+        found = self._sent(items, side)
+        if side == "query" or self._window is None:
+            return found
+        both = zip(items, found, strict=True)
+        return [self._read_whole(item, tokens, self.max_passes) for item, tokens in both]
+
+    def _read_whole(self, item: Item, tokens: Vectors, passes: int) -> Vectors:
+        """The tokens of a document; of its halves where it fills the server's window."""
+        if self._window is None or len(tokens) < self._window:
+            return tokens
+        parts = halves(item) if passes > 1 else None
+        if parts is None:
+            logger.warning("%s is longer than %s reads: its end is cut", item.where, self.model)
+            return tokens
+        found = [self._sent([part], "document")[0] for part in parts]
+        both = zip(parts, found, strict=True)
+        return np.concatenate([self._read_whole(*one, passes // 2) for one in both])
+
+    def _sent(self, items: Sequence[Item], side: str) -> list[Vectors]:
         """One request, of texts or of one image; two where the texts are too large for one."""
         try:
             return self._asked_tokens(items, side)
@@ -240,9 +265,10 @@ class RemoteEncoder(PooledEncoder):
             if len(items) == 1:
                 raise
         middle = len(items) // 2
-        return self._tokens(items[:middle], side) + self._tokens(items[middle:], side)
+        return self._sent(items[:middle], side) + self._sent(items[middle:], side)
 
     def _asked_tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
+        """One request: of texts, or of one image."""
         prompt = self.remote.query_prompt if side == "query" else self.remote.document_prompt
         body: dict[str, Any] = {
             "model": self.model,
@@ -273,6 +299,10 @@ class RemoteEncoder(PooledEncoder):
                 f"{self.model or 'just one model'}; name one: {self._base}#MODEL"
             )
         self._root = roots[self.model]
+        window = next(one for one in listed if str(one.get("id")) == self.model).get(
+            "max_model_len"
+        )
+        self._window = window if isinstance(window, int) and window > 0 else None
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Send a request, again where that may help; an error says what was answered last."""

@@ -512,3 +512,20 @@ def test_fault_18_an_output_that_takes_nothing_is_no_traceback(index, redirect, 
     command = ["bash", "-c", line]
     done = subprocess.run(command, env=buffered, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (code, message)
+
+
+def test_fault_01_index_says_which_pages_are_longer_than_the_model_reads(
+    tmp_path, files, run, monkeypatch
+):
+    def unread_tokens(encoder, documents):
+        return [7000 * ("whales" in str(one)) // encoder.max_passes for one in documents]
+
+    monkeypatch.setattr(FakeEncoder, "unread_tokens", unread_tokens)
+    output, said = run("index", files, "--index", tmp_path / "i", "--max-passes", 2)
+    assert "0 skipped, 1 cut" in output
+    assert "1 longer than what the model reads" in said
+    assert "b.txt#1: 3,500 tokens were not read" in said
+    output, _ = run("index", files, "--index", tmp_path / "j", "--model", "large", "--json")
+    (cut,) = json.loads(output)["cut"]
+    assert cut["id"].endswith("b.txt#1")
+    assert cut["unread_tokens"] == 437

@@ -687,3 +687,15 @@ def test_fault_10_filters_of_documents_mean_what_logic_says(fruit, caplog):
         with pytest.raises(StoreError, match="would delete every page"):
             fruit.delete(filter=every)
     assert len(fruit.index) == 3
+
+
+def test_fault_01_a_document_that_is_too_long_is_logged_by_store_and_embeddings(
+    encoder, store, monkeypatch, caplog
+):
+    monkeypatch.setattr(
+        FakeEncoder, "unread_tokens", lambda _, given: [5000 * ("sea" in one) for one in given]
+    )
+    store.add_texts(["an apple", "the sea"], ids=["a", "b"])
+    assert "b is too long: 5,000 tokens at its end were not read" in caplog.text
+    MetaEmbedEmbeddings(encoder).embed_documents(["an apple", "the sea"])
+    assert "1 of 2 texts are longer than fake reads" in caplog.text

@@ -852,3 +852,15 @@ def test_fault_10_filters_of_nodes_mean_what_logic_says(store):
         store.delete_nodes(filters=MetadataFilters(filters=[every]))
     store.delete_nodes(filters=MetadataFilters(filters=[none]))
     assert len(store.index) == 3
+
+
+def test_fault_01_a_node_that_is_too_long_is_logged_by_store_and_embedding(
+    encoder, store, monkeypatch, caplog
+):
+    monkeypatch.setattr(
+        FakeEncoder, "unread_tokens", lambda _, given: [5000 * ("sea" in one) for one in given]
+    )
+    store.add([of_document("a", "an apple", "d"), of_document("b", "the sea", "d")])
+    assert "b is too long: 5,000 tokens at its end were not read" in caplog.text
+    MetaEmbedEmbedding(encoder).get_text_embedding("the sea")
+    assert "1 of 1 texts are longer than fake reads" in caplog.text

@@ -22,7 +22,7 @@ from metaembed_rag.errors import (
     StoreError,
 )
 from metaembed_rag.model.checkpoints import join_name, split_name
-from metaembed_rag.model.inputs import page_input
+from metaembed_rag.model.inputs import Item, page_input
 from metaembed_rag.model.late_interaction import LateInteractionEncoder
 from metaembed_rag.model.pooling import Pooling
 from tests.support import tiny_backbones
@@ -135,10 +135,33 @@ def test_control_tokens_in_a_text_are_text(encoders):
     assert len(tokens) > len(encoder.encode_tokens([RED], "document")[0])
 
 
-def test_a_long_text_beside_an_image_is_cut(encoders):
+def test_fault_01_a_long_text_beside_an_image_is_read_in_passes(encoders):
     encoder = encoders["colqwen2_5"]
-    (tokens,) = encoder.encode_tokens(["fox " * 3000], "document")
-    assert 512 <= len(tokens) < 540
+    words = "fox " * 3000
+    assert 512 <= len(encoder.encode_tokens([words], "query")[0]) < 540
+    (tokens,) = encoder.encode_tokens([words], "document")
+    assert 3000 <= len(tokens) < 3100
+    image, fused = encoder.encode_tokens([RED, {"text": words, "image": RED}], "document")
+    assert len(image) < len(fused) - 3000
+
+
+@pytest.mark.parametrize("name", ["colbert", "pylate", "stanford"])
+def test_fault_01_a_text_beyond_the_window_of_a_colbert_is_read_and_counted(encoders, name):
+    encoder = encoders[name]
+    words = ["fox", "dog"] * 60
+    prefixes = [" ".join(words[:length]) for length in range(1, len(words))]
+    alone = sum(len(encoder._passes(Item(text, None)).items) == 1 for text in prefixes)
+    whole, more, all_of_it = (prefixes[i] for i in (alone - 1, alone, -1))
+    assert len(encoder.encode_tokens([all_of_it], "document")[0]) > len(words)
+    encoder.max_passes = 1
+    try:
+        kept = [len(one) for one in encoder.encode_tokens([whole, more, all_of_it], "document")]
+        unread = encoder.unread_tokens([whole, more, all_of_it])
+    finally:
+        encoder.max_passes = 16
+    assert kept[0] == kept[1] == kept[2]  # the last that fits fills the window
+    assert unread[0] == 0 < unread[1] <= 4  # a prompt may join with the first token
+    assert unread[2] > 50
 
 
 def test_a_page_that_a_model_cannot_fuse_is_encoded_by_its_picture():

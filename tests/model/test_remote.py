@@ -285,3 +285,36 @@ def test_fault_15_tls_that_fails_is_named_and_not_tried_again(pauses):
         address = plain.address.replace("http://", "https://")
         RemoteEncoder.connect(address, sleep=pauses.append)
     assert pauses == []
+
+
+@pytest.fixture
+def narrow(server):
+    """A server whose model reads 4 tokens."""
+    server.window = 4
+    server.models[0]["max_model_len"] = 4
+    return server
+
+
+def test_fault_01_a_document_that_fills_the_servers_window_is_read_in_halves(narrow, connect):
+    text = "one two three four five six seven eight nine ten"
+    encoder = connect()
+    (tokens, short) = encoder.encode_tokens([text, "a fox"], "document")
+    np.testing.assert_allclose(tokens, token_vectors(text), atol=1e-6)
+    assert len(short) == 2
+    assert len(encoder.encode_tokens([text], "query")[0]) == 4
+
+
+def test_fault_01_what_a_server_cuts_all_the_same_is_logged(narrow, connect, caplog):
+    encoder = connect()
+    encoder.max_passes = 2
+    (tokens,) = encoder.encode_tokens(["a b c d e f g h i j k l m n o"], "document")
+    assert len(tokens) == 8
+    assert "document 0 is longer than colbert reads: its end is cut" in caplog.text
+
+
+def test_fault_01_a_picture_stays_with_the_first_half(narrow, connect):
+    narrow.window = narrow.models[0]["max_model_len"] = 5
+    encoder = connect("#colbert?modalities=text,image,fused")
+    (tokens,) = encoder.encode_tokens([{"text": "a b c d e f", "image": RED}], "document")
+    assert [request.get("input") for request in narrow.requests] == [None, None, [" d e f"]]
+    assert len(tokens) == 7

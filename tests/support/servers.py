@@ -32,6 +32,8 @@ class FakeServer:
         """Answered first, one a request: status, headers, body."""
         self.answer: dict[str, Any] | None = None
         self.reverse = False
+        self.window: int | None = None
+        """Tokens of a text that it reads."""
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -83,7 +85,7 @@ class FakeServer:
             return 200, {}, json.dumps(self.answer)
         texts = body.get("input") or [body["messages"][0]["content"][1]["text"] + " image"]
         data = [
-            {"index": i, "object": "pooling", "data": token_vectors(text).tolist()}
+            {"index": i, "object": "pooling", "data": token_vectors(text)[: self.window].tolist()}
             for i, text in enumerate(texts)
         ]
         return 200, {}, json.dumps({"data": data[::-1] if self.reverse else data})

@@ -64,7 +64,7 @@ def _sizes(encoder: Encoder) -> dict[str, Any]:
         "n_parameters": sum(weight.numel() for weight in weights),
         "n_embedding_parameters": backbone.model.get_input_embeddings().weight.numel(),
         "memory_usage_mb": round(used / 2**20, 1),
-        "max_tokens": backbone.settings.max_document_tokens,
+        "max_tokens": backbone.settings.max_document_tokens * getattr(encoder, "max_passes", 1),
     }
 
 
