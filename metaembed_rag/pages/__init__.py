@@ -7,6 +7,7 @@
     load.py     load_pages: files -> pages, lazily, with every failure reported
     pdf.py      PDF -> pages (text layer, outline, labels, picture), by pypdfium2
     images.py   PNG, JPEG, WebP, TIFF -> pages
+    decoding.py bytes of a text file -> text, in the encodings that there are
     texts.py    text and Markdown -> pages of about 1,800 characters
     pictures.py any Pillow image -> RGB of a bounded size
     ocr.py      the text of a picture, by rapidocr, for models that read text only

@@ -15,7 +15,7 @@ from metaembed_rag.pages.images import read_image
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Part of every file digest: raise it when a reader changes what it makes of the same bytes."""
 
 
