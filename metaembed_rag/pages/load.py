@@ -51,7 +51,9 @@ def load_pages(
             a file of such a kind that is named itself is an error.
         skip: Called with a file's source and `file_digest`; True leaves the file out, unread.
         password: For encrypted PDFs.
-        max_side: Longest side of a page's picture in pixels.
+        max_side: Longest side of a page's picture in pixels. A picture file over 2.5 times longer
+            than wide, such as a screenshot of a whole web page, keeps a shorter side of up to
+            ``max_side`` / √2 and so is longer, that its letters stay legible.
         limits: Sizes above which a file is refused.
 
     Yields:

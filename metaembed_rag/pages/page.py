@@ -32,7 +32,8 @@ class Page:
         number: Counts from 1: page of a PDF, frame of a TIFF, chunk of a text.
         text: Text layer, chunk, or text read by OCR; ``""`` when there is none.
         image: RGB picture, or None for text; a picture of another mode is converted, with
-            transparent parts on white. `load_pages` bounds its size, a page made by hand keeps it.
+            transparent parts on white, or on black where white would hide what is there.
+            `load_pages` bounds its size, a page made by hand keeps it.
         metadata: str, int, float or bool by name, passed through (title, author, label, section).
         id: Unique in an index; ``"<source>#<number>"`` by default.
         page_count: Pages of the source, when it was loaded from a file.

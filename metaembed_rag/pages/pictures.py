@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 from metaembed_rag.errors import UnreadableFileError
 
@@ -28,6 +28,14 @@ DAMAGE = (
     zlib.error,
 )
 """What Pillow's readers raise on damaged files."""
+
+
+_LONG = 2.5
+"""How many times longer than wide a picture is that is read in pieces."""
+_LONGEST = 32
+_PROBE = 1_000
+_LIGHT = 0.63
+"""Brightness (of 1) above which a colour is hard to see on white."""
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -62,11 +70,27 @@ def bounded(image: Image.Image, max_side: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
+def fitted(image: Image.Image, max_side: int) -> Image.Image:
+    """``image`` so small that a page of ``max_side`` pixels is no larger, and still legible.
+
+    Like :func:`bounded`; but of a picture that is over 2.5 times longer than wide (a screenshot of
+    a whole web page, a till roll, a banner) the shorter side is bounded, by that of an A4 page of
+    ``max_side`` pixels, and the longer one by 32 times ``max_side``. A screenshot of 1080 x 8000
+    pixels would have 121 pixels of width otherwise, and no letter could be read.
+    """
+    longest, shortest = max(image.size), min(image.size)
+    if longest <= _LONG * shortest:
+        return bounded(image, max_side)
+    scale = min(1.0, max_side / 2**0.5 / shortest, _LONGEST * max_side / longest)
+    return bounded(image, max(max_side, int(longest * scale)))
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert a picture of any Pillow mode to RGB.
 
-    Transparent parts become white, as paper is (Pillow alone would make them black); greys of 16
-    bits or floats are scaled to 8 bits.
+    Transparent parts become white, as paper is (Pillow alone would make them black); but black
+    where white would hide what stands there, such as white letters. Greys of 16 bits or floats are
+    scaled to 8 bits.
 
     Returns:
         The same image when it is RGB without transparency, else a new one of the same size.
@@ -77,9 +101,37 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return _grey_to_8_bits(image).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        color = "black" if _is_hidden_by_white(image) else "white"
+        image = Image.alpha_composite(Image.new("RGBA", image.size, color), image)
     return image.convert("RGB")
+
+
+def _is_hidden_by_white(image: Image.Image) -> bool:
+    """Whether what an RGBA picture shows is lost on white paper.
+
+    Looked at are thin strokes on transparency (letters, lines) by their own brightness, and thin
+    holes by that of what is around them; where there are none of either, the whole.
+    """
+    image = image.copy()
+    image.thumbnail((_PROBE, _PROBE), Image.Resampling.BOX)
+    alpha = np.asarray(image.getchannel("A"), np.float32) / 255  # (height, width), as all here
+    bright = np.asarray(image.convert("RGB").convert("L"), np.float32) / 255
+    near = _blurred(alpha)
+    around = _blurred(alpha * bright) / np.maximum(near, 1e-6)
+    strokes, holes = alpha * (near < 0.4), (1 - alpha) * (near > 0.6)
+    thin = float(strokes.sum() + holes.sum())
+    if thin > 0.01 * alpha.sum():
+        light = (strokes * (bright > _LIGHT)).sum() + (holes * (around > _LIGHT)).sum()
+        return bool(light > thin / 2)
+    is_cut_out = alpha.mean() < 0.95  # not only round corners
+    return bool(is_cut_out and (alpha * (bright > _LIGHT)).sum() > 0.99 * alpha.sum())
+
+
+def _blurred(values: np.ndarray) -> np.ndarray:
+    """The mean of what is around each value; float32 of (height, width) in [0, 1], as given."""
+    radius = max(2, max(values.shape) // 50)
+    bits = Image.fromarray((values * 255).round().astype(np.uint8))
+    return np.asarray(bits.filter(ImageFilter.BoxBlur(radius)), np.float32) / 255
 
 
 def _grey_to_8_bits(image: Image.Image) -> Image.Image:
