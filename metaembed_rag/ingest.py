@@ -22,9 +22,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import ModelError, PageError, StoreError
+from metaembed_rag.errors import BlankFileError, BlankPageError, ModelError, PageError, StoreError
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Mode, page_inputs
+from metaembed_rag.model.inputs import Input, Mode, page_inputs
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
@@ -33,6 +33,7 @@ from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.readings import BlankPages, Readings, RunReadings, way_of
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import pack, vector_format
 
@@ -50,6 +51,9 @@ class AddReport:
         unchanged: Pages that were there already and were not encoded again.
         removed: Pages that their source no longer has.
         skipped: What could not be read, with the reason.
+        blank: Pages with nothing to read, which are not in the index and no failure: blank ones,
+            and pictures without letters where the model reads text only. They are remembered, and
+            not read again while they are unchanged.
         ignored: Files inside folders that are of a kind that is not read.
         seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``, ``ocr``,
             ``encode``, ``store``.
@@ -60,6 +64,7 @@ class AddReport:
     unchanged: int = 0
     removed: int = 0
     skipped: list[PageError] = field(default_factory=list)
+    blank: list[BlankPageError] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("load", "hash", "ocr", "encode", "store"), 0.0)
@@ -67,7 +72,20 @@ class AddReport:
 
     def __str__(self) -> str:
         parts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged"
-        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped"
+        blank = f", {len(self.blank)} blank" if self.blank else ""
+        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped{blank}"
+
+    @property
+    def unread(self) -> list[PageError]:
+        """What is not in the index, with the reason: ``skipped``, then ``blank``."""
+        return [*self.skipped, *self.blank]
+
+    def leave_out(self, error: PageError) -> None:
+        """Note what was not read: a blank page, or a failure."""
+        if isinstance(error, BlankPageError):
+            self.blank.append(error)
+        else:
+            self.skipped.append(error)
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,7 @@ class Ingest:
     ) -> None:
         self.store, self.pictures, self.encoder = store, pictures, encoder
         self.hand_over = hand_over
+        self.readings = Readings(store.places.readings)
 
     def add(self, pages: Iterable[Page], options: AddOptions) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.add`."""
@@ -122,6 +141,7 @@ class Ingest:
             bar as count,
             closing(_AddRun(self, options, count)) as run,
         ):
+            self.readings.refresh()
             for batch in run.batches(pages):
                 run.batch(batch)
             run.finish()
@@ -140,13 +160,17 @@ class Ingest:
         def skip(source: str, digest: str) -> bool:
             if Path(source).is_relative_to(self.pictures.folder.resolve()):
                 return True  # our own pictures are no pages, even where their folder is named
-            stored = self._pages_of_unchanged(source, digest, options.mode)
+            unchanged = self._pages_of_unchanged(source, digest, options.mode)
+            if unchanged is None:
+                return False
+            stored, blank = unchanged
             found.unchanged += stored
-            if stored and count is not None:
-                count(stored)
-            return stored > 0
+            found.blank += [BlankPageError(default_id(source, n), _STILL_BLANK) for n in blank]
+            if count is not None:
+                count(stored + len(blank))
+            return True
 
-        notes: dict[str, Any] = {"on_skip": found.skipped.append, "on_ignore": found.ignored.append}
+        notes: dict[str, Any] = {"on_skip": found.leave_out, "on_ignore": found.ignored.append}
         pages = load_pages(named, skip=skip, **notes, **load_options)
         bar = page_counter(
             options.progress,
@@ -154,11 +178,13 @@ class Ingest:
             total=lambda: count_pages(list_files(named)),
         )
         with self.store.writing(options.lock_timeout), bar as count:
+            self.readings.refresh()
             within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
             report = self.add(pages, within)
-            report.removed += self._remove_vanished(named)
+            report.removed += self._remove_vanished(named) + self._remove_blanked(found.blank)
         report.unchanged += found.unchanged
         report.skipped = found.skipped + report.skipped
+        report.blank = found.blank + report.blank
         report.ignored = found.ignored
         return report
 
@@ -182,6 +208,8 @@ class Ingest:
             else:
                 found = self.store.ids(where)
             self._remove(found)
+            self.readings.refresh()
+            self.readings.forget_texts()  # a deleted page's would stay
         return len(found)
 
     def _ids_of_source(self, source: str | Path) -> list[str]:
@@ -190,14 +218,24 @@ class Ingest:
             {records.SOURCE: Path(source).expanduser().resolve().as_posix()}
         )
 
-    def _pages_of_unchanged(self, source: str, digest: str, mode: str) -> int:
-        """How many pages of a source are stored, if all are, and from these very bytes."""
+    def _pages_of_unchanged(
+        self, source: str, digest: str, mode: str
+    ) -> tuple[int, Sequence[int]] | None:
+        """How many pages of a source are stored, and the numbers of those that are blank.
+
+        None where these are not all, or not from these very bytes, so that it has to be read.
+        """
         found = self.store.ids({records.SOURCE: source, records.DIGEST: digest, records.MODE: mode})
-        if not found:
-            return 0
-        first = self.store.get(found[:1])[found[0]].page
-        lost = first.image_path and not self.pictures.path(first.image_path).exists()
-        return 0 if lost or len(found) != first.page_count else len(found)
+        way = way_of(mode, self.store.about.fingerprint)
+        known = self.readings.blank_pages(digest, way) or BlankPages(0, ())
+        count: int | None = known.page_count
+        if found:
+            first = self.store.get(found[:1])[found[0]].page
+            if first.image_path and not self.pictures.path(first.image_path).exists():
+                return None
+            count = first.page_count
+        whole = len(found) + len(known.numbers) == count
+        return (len(found), known.numbers) if whole and count else None
 
     def _remove_vanished(self, paths: Sequence[str | Path]) -> int:
         """Remove pages of files that have gone from the named folders, and count them."""
@@ -205,6 +243,14 @@ class Ingest:
         folders = [folder for folder in named if folder.is_dir() and list_files(folder)]
         every = self.store.ids() if folders else []
         gone = [id for id in every if any(_has_vanished(id, folder) for folder in folders)]
+        self._remove(gone)
+        return len(gone)
+
+    def _remove_blanked(self, blank: Sequence[PageError]) -> int:
+        """Remove the pages that files had which are blank as a whole now, and count them."""
+        sources = [error.source for error in blank if isinstance(error, BlankFileError)]
+        every = self.store.ids({records.SOURCE: {"$in": sources}}) if sources else []
+        gone = [id for id in every if id.rpartition("#")[0] in sources]
         self._remove(gone)
         return len(gone)
 
@@ -220,6 +266,8 @@ class Ingest:
         self.pictures.remove(names)
         return change
 
+
+_STILL_BLANK = "there was nothing to read on the page, and it is unchanged"
 
 _Batch = dict[str, tuple[Page, "Future[str]"]]
 """Pages by id, each with the hash of its picture on the way."""
@@ -239,6 +287,7 @@ class _AddRun:
         self.index, self.store, self.pictures = index, index.store, index.pictures
         self.options, self.report, self.progress = options, AddReport(), progress
         self.page_counts: dict[str, int] = {}
+        self.read = RunReadings(index.readings, index.store)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
@@ -297,6 +346,7 @@ class _AddRun:
             lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
             self._remove(lost)
         self._hand_over()  # also of nothing: the copy is made then, too
+        self.read.finish(way_of(self.options.mode, self.store.about.fingerprint))
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -350,11 +400,9 @@ class _AddRun:
             return
         for page in pages:
             records.check_metadata(page.metadata, page.id)
-        encoder, mode, skip = self.index.encoder(), self.options.mode, self.report.skipped.append
+        encoder = self.index.encoder()
         with self._timed("ocr"):
-            readable, inputs = page_inputs(
-                pages, mode, encoder.modalities, ocr=self.options.ocr, on_skip=skip
-            )
+            readable, inputs = self._read(pages, encoder.modalities)
         replaced = {page.id: stored[page.id] for page in pages if page.id in stored}
         unreadable = replaced.keys() - {page.id for page in readable}
         self._remove([id for id in replaced if id in unreadable])
@@ -366,6 +414,32 @@ class _AddRun:
         updated = len(replaced) - len(unreadable)
         self.report.updated += updated
         self.report.added += len(readable) - updated
+
+    def _read(
+        self, pages: Sequence[Page], modalities: frozenset[str]
+    ) -> tuple[list[Page], list[Input]]:
+        """Those pages that can be read and what is encoded of them; the rest is reported.
+
+        A picture that was read by OCR before, and perhaps for nothing, is not read again.
+        """
+        by_ocr = self.options.mode == "text" or "image" not in modalities
+        known = self.read.texts(pages, look_in_records=bool(self.options.ocr)) if by_ocr else {}
+        others = [page for page in pages if page.id not in known]
+        left_out: list[PageError] = []
+        readable, inputs = page_inputs(
+            others, self.options.mode, modalities, ocr=self.options.ocr, on_skip=left_out.append
+        )
+        for page in pages:
+            if text := known.get(page.id):
+                readable.append(replace(page, text=text, text_from_ocr=True))
+                inputs.append(text)
+            elif page.id in known:
+                left_out.append(BlankPageError(page.id, _STILL_BLANK))
+        blank = {error.source for error in left_out if isinstance(error, BlankPageError)}
+        self.read.note(readable, [page for page in pages if page.id in blank])
+        for error in left_out:
+            self.report.leave_out(error)
+        return readable, inputs
 
     def _put(
         self,

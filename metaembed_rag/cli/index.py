@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "index files and folders"
 
+_LISTED = 5
+"""Blank pages that are named; ``--json`` names all."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed index``."""
@@ -40,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Index, and say what was done; the exit code is 1 when something could not be read."""
+    """Index, and say what was done; the exit code is 1 when something could not be read.
+
+    Blank pages are no failure.
+    """
     _check_paths(given.paths)
     from tqdm import tqdm
 
@@ -94,6 +100,7 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
         **{name: info[name] for name in ("index", "model", "pages")},
         **{name: getattr(report, name) for name in counts},
         "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
+        "blank": [error.source for error in report.blank],
         "ignored": [path.as_posix() for path in report.ignored],
         "seconds": {key: round(value, 3) for key, value in report.seconds.items()},
     }
@@ -103,6 +110,13 @@ def _list_skipped(report: AddReport) -> None:
     if report.ignored:
         kinds = sorted({path.suffix.lower() or "(no suffix)" for path in report.ignored})
         say(f"{len(report.ignored)} files of other kinds were left out: {', '.join(kinds)}")
+    if report.blank:
+        some = ", ".join(error.source for error in report.blank[:_LISTED])
+        more = ", …" if len(report.blank) > _LISTED else ""
+        say(
+            f"{len(report.blank)} have nothing to read (blank, or a picture without letters for a "
+            f"model that reads text) and are not in the index: {some}{more}"
+        )
     if report.skipped:
         say(f"{len(report.skipped)} could not be read (a damaged file keeps the pages it had):")
         for error in report.skipped:

@@ -121,7 +121,7 @@ class MetaEmbedVectorStore(VectorStore):
         failed: dict[str, PageError] = {}
         pages = self._pages(documents, chosen, failed)
         report = self.index.add(pages, mode=self.mode, batch_size=batch_size)
-        failed |= {error.source: error for error in report.skipped}
+        failed |= {error.source: error for error in report.unread}
         self._report(list(failed.values()), len(documents))
         return [id for id in chosen if id not in failed]
 

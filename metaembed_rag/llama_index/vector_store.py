@@ -193,7 +193,7 @@ class MetaEmbedVectorStore(BasePydanticVectorStore, SearchFields):
             UnreadableFileError: A picture is missing or damaged.
         """
         report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
-        for error in report.skipped:
+        for error in report.unread:
             logger.warning("this node was not stored: %s", error)
         return [node.node_id for node in nodes]
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from metaembed_rag.errors import (
+    BlankPageError,
     MissingExtraError,
     ModalityError,
     ModelError,
@@ -48,13 +49,14 @@ def page_input(
         The page, with the OCR text where it had none, and the encoder's input.
 
     Raises:
+        BlankPageError: There is nothing on the page, or OCR finds no text on its picture.
         NothingToReadError: There is nothing to encode; the reason says what would help.
     """
     text = page.text.strip()
     image = page.load_image() if mode != "text" or not text else None
     if image is None:
         if not text:
-            raise NothingToReadError(page.id, "the page has neither text nor a picture")
+            raise BlankPageError(page.id, "the page has neither text nor a picture")
         return page, page.text
     if mode == "fused" and text and "fused" in modalities:
         return page, {"text": page.text, "image": image}
@@ -154,7 +156,7 @@ def _read_by_ocr(page: Page, image: Image.Image, ocr: bool | Reader) -> str:
         raise NothingToReadError(page.id, "the page is a picture without text, and OCR is off")
     text = ocr(page) if callable(ocr) else _read_text(page, image)
     if not text.strip():
-        raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
+        raise BlankPageError(page.id, "no text was found on the picture (blank page?)")
     return text
 
 
