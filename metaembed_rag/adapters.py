@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import io
 import json
 import mimetypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, create_model
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import UnreadableFileError
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
+from metaembed_rag.pages.pictures import picture_of
+from metaembed_rag.pages.uploads import Source
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -36,8 +34,8 @@ six threads of asyncio's own pool, 32 searches at once kept an event loop waitin
 and took 1.34 s, with two threads 21 to 28 ms and 1.62 s, in sequence 2.11 s
 (``benchmarks/search/async_retrieval.py``, 1,000 pages, 2 cores)."""
 
-ImageLike = str | Path | bytes | io.BytesIO | Image.Image
-"""A path, bytes, an open file or a PIL image."""
+ImageLike = Source | Image.Image
+"""A path, bytes, an open file (an upload, too) or a PIL image."""
 
 
 async def in_search_thread(
@@ -110,15 +108,7 @@ def open_image(value: ImageLike) -> Image.Image:
     Raises:
         UnreadableFileError: It is missing, damaged or of another format.
     """
-    if isinstance(value, Image.Image):
-        return to_rgb(value)
-    try:
-        file = io.BytesIO(value) if isinstance(value, bytes) else value
-        with Image.open(file, formats=FORMATS) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
-    except (*DAMAGE, Image.DecompressionBombError) as error:
-        name = str(value) if isinstance(value, str | Path) else "an image given as bytes"
-        raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
+    return picture_of(value)
 
 
 def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:

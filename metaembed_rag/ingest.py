@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +29,7 @@ from metaembed_rag.model.inputs import Input, Mode, page_inputs
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
+from metaembed_rag.pages.uploads import is_upload
 from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
@@ -134,6 +136,8 @@ class Ingest:
 
     def add(self, pages: Iterable[Page], options: AddOptions) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.add`."""
+        if isinstance(pages, str | PathLike | Page) or is_upload(pages):
+            raise _no_page(pages)
         length = len(pages) if isinstance(pages, Sized) else None
         bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
         with (
@@ -155,6 +159,12 @@ class Ingest:
     ) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.sync`."""
         named = [paths] if isinstance(paths, str | Path) else list(paths)
+        for path in named:
+            if not isinstance(path, str | PathLike):
+                raise StoreError(
+                    f"sync follows files and folders, and cannot follow a {type(path).__name__}; "
+                    f"use add(load_pages(…)) for bytes and open files"
+                )
         found = AddReport()
 
         def skip(source: str, digest: str) -> bool:
@@ -308,6 +318,8 @@ class _AddRun:
             batch: _Batch = {}
             with self._timed("load"):
                 for page in islice(iterator, self.options.batch_size):
+                    if not isinstance(page, Page):
+                        raise _no_page(page)
                     batch[page.id] = page, self._hasher.submit(page.picture_hash)
             if not batch:
                 return
@@ -486,6 +498,17 @@ class _AddRun:
         """
         changes, self._changes, self._bytes = self._changes, [], 0
         self._of_use = self._of_use and self.index.hand_over(changes)
+
+
+def _no_page(given: Any) -> PageError:
+    """What is wrong with what was given in place of pages."""
+    if isinstance(given, Page):
+        return PageError(given.id, "is one page: give a list of pages, add([page])")
+    if isinstance(given, str | PathLike):
+        advice = "read the file by add(load_pages(path)), or follow it by sync(path)"
+        return PageError(str(given), f"is a path and no page: {advice}")
+    what = f"a {type(given).__name__}"
+    return PageError(what, "is no page: make pages of files, bytes and uploads by load_pages")
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

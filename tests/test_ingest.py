@@ -15,10 +15,10 @@ from chromadb.api.models.Collection import Collection
 from PIL import Image
 
 from metaembed_rag import ingest
-from metaembed_rag.errors import ModelError, StoreError
+from metaembed_rag.errors import ModelError, PageError, StoreError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.ingest import AddOptions
-from metaembed_rag.pages import Page
+from metaembed_rag.pages import Page, load_pages
 from metaembed_rag.store import places
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.changes import Change
@@ -432,3 +432,50 @@ def test_the_texts_of_an_unfinished_run_go_when_pages_are_deleted(tmp_path, ocr)
     index._ingest.readings.note_texts({"picture": "secret", "empty": ""})
     index.delete("book#1")
     assert "secret" not in (tmp_path / "i" / "readings" / "pages.jsonl").read_text()
+
+
+# -- what is no page ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("report.pdf", r"report\.pdf: is a path and no page: .*add\(load_pages\(path\)\)"),
+        (Path("report.pdf"), r"report\.pdf: is a path and no page"),
+        (["report.pdf"], r"report\.pdf: is a path and no page"),
+        (b"%PDF-1.7", "a bytes: is no page: make pages .* by load_pages"),
+        ([{"text": "whales"}], "a dict: is no page"),
+        (Page("book", text="whales"), r"book#1: is one page: give a list"),
+    ],
+)
+def test_fault_17_what_is_no_page_is_refused_with_what_to_do(given, reason):
+    index = PageIndex.open(places.MEMORY, encoder())
+    with pytest.raises(PageError, match=reason):
+        index.add(given)
+
+
+def test_fault_17_a_sync_of_bytes_is_refused_with_what_to_do():
+    index = PageIndex.open(places.MEMORY, encoder())
+    with pytest.raises(StoreError, match="cannot follow a bytes; use add"):
+        index.sync([b"whales"])
+
+
+def test_fault_17_uploads_are_indexed_and_found():
+    index = PageIndex.open(places.MEMORY, encoder())
+    for _ in range(2):
+        report = index.add(load_pages(b"whales swim", source="note"))
+    assert (report.unchanged, index.search("whales", k=1)[0].page.id) == (1, "note#1")
+
+
+def test_fault_17_the_picture_of_a_query_may_be_bytes_an_open_file_or_a_path(tmp_path):
+    index = PageIndex.open(places.MEMORY, encoder())
+    colors = {color: Image.new("RGB", (20, 10), color) for color in ("red", "blue")}
+    index.add([Page(color, image=image) for color, image in colors.items()])
+    colors["blue"].save(path := tmp_path / "query.png")
+    with path.open("rb") as file:
+        pictures = [path.read_bytes(), path, file, {"image": str(path)}, {"image": file}]
+        for query in pictures:
+            assert index.search(query, k=1)[0].page.source == "blue"
+            assert index.score(query, index.ids())[0].page.source == "blue"
+        assert [hits[0].page.source for hits in index.search_batch(pictures, k=1)] == ["blue"] * 5
+        assert index.recall(pictures, k=1) == 1.0

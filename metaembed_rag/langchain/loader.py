@@ -12,6 +12,7 @@ from langchain_core.documents import Document
 from metaembed_rag.errors import PageError
 from metaembed_rag.langchain.documents import MAX_SIDE, page_to_document
 from metaembed_rag.pages import KINDS, Page, load_pages
+from metaembed_rag.pages.uploads import Source, listed
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
@@ -25,7 +26,7 @@ class MetaEmbedLoader(BaseLoader):
     metadata changes with its content. Ids are ``"<path>#<page>"``.
 
     Args:
-        paths: Files and folders, as for :func:`metaembed_rag.load_pages`.
+        paths: Files and folders, bytes, or open files, as for :func:`metaembed_rag.load_pages`.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
         password: For encrypted PDFs.
@@ -39,14 +40,14 @@ class MetaEmbedLoader(BaseLoader):
 
     def __init__(
         self,
-        paths: str | Path | Iterable[str | Path],
+        paths: Source | Iterable[Source],
         *,
         on_skip: Callable[[PageError], None] | None = None,
         password: str | None = None,
         max_side: int = MAX_SIDE,
         pictures: str | Path | None = None,
     ) -> None:
-        self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
+        self.paths = listed(paths)
         self.on_skip = on_skip
         self.password = password
         self.max_side = max_side
@@ -90,9 +91,8 @@ class MetaEmbedLoader(BaseLoader):
         if page.image is None:
             return page
         digest = page.picture_hash()
-        if KINDS.get(Path(page.source).suffix.lower()) == "image" and single:
-            path = Path(page.source)
-        else:
+        path = Path(page.source)  # an upload's has no folder: it names no file of the disk
+        if not (KINDS.get(path.suffix.lower()) == "image" and single and path.is_absolute()):
             name = self._pictures.save(page.image, page.id, page.content_hash(digest))
             path = self._pictures.path(name).resolve()
         return replace(page, image=None, image_path=str(path), image_hash=digest)

@@ -15,10 +15,11 @@ from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Page, load_pages
+from metaembed_rag.pages.uploads import Source
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
-Paths = str | Path | Iterable[str | Path]
+Paths = Source | Iterable[Source]
 
 
 class MetaEmbedReader(BasePydanticReader):
@@ -85,7 +86,8 @@ class MetaEmbedReader(BasePydanticReader):
         """Yield the documents of files and folders, one page in memory at a time.
 
         Args:
-            paths: One path or several.
+            paths: One path or several; or bytes or open files, as for
+                :func:`metaembed_rag.load_pages`.
             extra_info: Metadata for every document, as ``SimpleDirectoryReader`` gives them.
             fs: Another file system; not supported.
 

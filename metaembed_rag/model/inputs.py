@@ -6,6 +6,7 @@ reads (:func:`page_input`, :func:`query_input`), and the encoder reads it as an 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,12 +22,16 @@ from metaembed_rag.errors import (
     PageError,
 )
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.pictures import to_rgb
+from metaembed_rag.pages.pictures import picture_of, to_rgb
+from metaembed_rag.pages.uploads import OpenFile, is_upload
 
 Mode = Literal["fused", "image", "text"]
 """What of a page is encoded: picture and text in one input, the picture, or the text."""
 Input = str | Image.Image | Mapping[str, Any]
 """Text, an image, or ``{"text": ..., "image": ...}`` with either key absent or empty."""
+Query = Input | bytes | os.PathLike[str] | OpenFile
+"""As an input; a picture can also be bytes, an open file (an upload, too) or a ``Path``, and under
+``"image"`` a path as text."""
 Reader = Callable[[Page], str]
 """What reads the text of a page's picture."""
 
@@ -118,6 +123,23 @@ def query_input(query: Input, modalities: frozenset[str]) -> Input:
 def query_text(query: Input) -> str:
     """The words of a query; none where it is a picture."""
     return str(_parts(query)[0])
+
+
+def read_query(query: Query) -> Input:
+    """A query with its picture opened.
+
+    Raises:
+        ModelError: It is empty or of an unknown form; the message says what a query is.
+        UnreadableFileError: The picture is missing, damaged or of another format.
+    """
+    if isinstance(query, os.PathLike) or is_upload(query):
+        query = picture_of(query)  # type: ignore[arg-type]
+    elif isinstance(query, Mapping):
+        image = query.get("image")
+        if isinstance(image, str | os.PathLike) or is_upload(image):
+            query = {**query, "image": picture_of(image)}  # type: ignore[arg-type]
+    check_query(query)  # type: ignore[arg-type]
+    return query  # type: ignore[return-value]
 
 
 def check_query(query: Input) -> None:

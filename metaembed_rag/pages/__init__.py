@@ -4,6 +4,7 @@
 
     page.py     Page, the value that travels through the package
     folders.py  which files there are below the given paths
+    uploads.py  bytes and open files in place of paths
     load.py     load_pages: files -> pages, lazily, with every failure reported
     pdf.py      PDF -> pages (text layer, outline, labels, picture), by pypdfium2
     images.py   PNG, JPEG, WebP, TIFF -> pages

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from metaembed_rag.errors import UnreadableFileError
+from metaembed_rag.pages.uploads import Source, read_bytes
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 """Pillow reads no other format here, whatever the suffix says (EPS would start Ghostscript)."""
@@ -51,6 +54,27 @@ def open_picture(path: Path) -> Image.Image:
         raise UnreadableFileError(
             path.as_posix(), f"this picture cannot be opened ({error}); index its page again"
         ) from error
+
+
+def picture_of(value: Source | Image.Image) -> Image.Image:
+    """A picture as users give it, as RGB at its own size and turned as its EXIF data say.
+
+    Args:
+        value: A path, bytes, a file open for reading bytes (an upload, too), or a PIL image.
+
+    Raises:
+        UnreadableFileError: It is missing, damaged or of another format.
+    """
+    if isinstance(value, Image.Image):
+        return to_rgb(value)
+    is_path = isinstance(value, str | os.PathLike)
+    file = value if is_path else io.BytesIO(read_bytes(value))
+    try:
+        with Image.open(file, formats=FORMATS) as image:  # type: ignore[arg-type]
+            return to_rgb(ImageOps.exif_transpose(image))
+    except (*DAMAGE, Image.DecompressionBombError) as error:
+        name = str(value) if is_path else "an image given as bytes"
+        raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
 
 
 def bounded(image: Image.Image, max_side: int) -> Image.Image:
