@@ -45,8 +45,8 @@ _LOCK = threading.Lock()  # an engine keeps the settings of a call in itself
 _LEAST_SURE = 0.5
 """Confidence from which what was read is kept."""
 _SURE = 0.85
-"""Confidence of a picture that is upright: 40 pages and charts had 0.93 to 0.99, and upside down
-0.45 to 0.76."""
+"""Confidence of a picture that is upright: pages and charts have 0.93 to 0.99, and upside down 0.45
+to 0.76 (``benchmarks/quality/turned_pictures.py``)."""
 _SIDEWAYS = 0.8
 """Share of the characters in tall lines from which a picture lies on its side; a chart with upright
 labels below its bars has less."""
