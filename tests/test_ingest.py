@@ -479,3 +479,6 @@ def test_fault_17_the_picture_of_a_query_may_be_bytes_an_open_file_or_a_path(tmp
             assert index.score(query, index.ids())[0].page.source == "blue"
         assert [hits[0].page.source for hits in index.search_batch(pictures, k=1)] == ["blue"] * 5
         assert index.recall(pictures, k=1) == 1.0
+    for nothing in (tmp_path / "gone.png", b"no picture", {"image": "gone.png"}):
+        with pytest.raises(ModelError, match="the picture of the query: .* cannot be opened"):
+            index.search(nothing)

@@ -20,6 +20,7 @@ from metaembed_rag.errors import (
     ModelError,
     NothingToReadError,
     PageError,
+    UnreadableFileError,
 )
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import picture_of, to_rgb
@@ -129,17 +130,24 @@ def read_query(query: Query) -> Input:
     """A query with its picture opened.
 
     Raises:
-        ModelError: It is empty or of an unknown form; the message says what a query is.
-        UnreadableFileError: The picture is missing, damaged or of another format.
+        ModelError: It is empty or of an unknown form, or its picture cannot be opened; the message
+            says what a query is.
     """
     if isinstance(query, os.PathLike) or is_upload(query):
-        query = picture_of(query)  # type: ignore[arg-type]
+        query = _open_picture(query)
     elif isinstance(query, Mapping):
         image = query.get("image")
         if isinstance(image, str | os.PathLike) or is_upload(image):
-            query = {**query, "image": picture_of(image)}  # type: ignore[arg-type]
+            query = {**query, "image": _open_picture(image)}
     check_query(query)  # type: ignore[arg-type]
     return query  # type: ignore[return-value]
+
+
+def _open_picture(value: Any) -> Image.Image:
+    try:
+        return picture_of(value)
+    except UnreadableFileError as error:
+        raise ModelError(f"the picture of the query: {error}") from error
 
 
 def check_query(query: Input) -> None:
