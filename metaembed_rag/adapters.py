@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import io
 import json
 import logging
 import mimetypes
@@ -17,11 +16,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, create_model
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import MissingExtraError, UnreadableFileError
+from metaembed_rag.errors import MissingExtraError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddReport
 from metaembed_rag.model.base import Encoder, warn_of_unread
@@ -29,7 +28,8 @@ from metaembed_rag.model.inputs import Input, read_page
 from metaembed_rag.opening import load_encoder
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Ocr, Page
-from metaembed_rag.pages.pictures import DAMAGE, FORMATS, to_rgb
+from metaembed_rag.pages.pictures import picture_of
+from metaembed_rag.pages.uploads import Source
 from metaembed_rag.reopening import NamedModel, portable
 from metaembed_rag.store.ocr_texts import ocr_text
 
@@ -45,8 +45,8 @@ six threads of asyncio's own pool, 32 searches at once kept an event loop waitin
 and took 1.34 s, with two threads 21 to 28 ms and 1.62 s, in sequence 2.11 s
 (``benchmarks/search/async_retrieval.py``, 1,000 pages, 2 cores)."""
 
-ImageLike = str | Path | bytes | io.BytesIO | Image.Image
-"""A path, bytes, an open file or a PIL image."""
+ImageLike = Source | Image.Image
+"""A path, bytes, an open file (an upload, too) or a PIL image."""
 
 
 async def in_search_thread(
@@ -191,15 +191,7 @@ def open_image(value: ImageLike) -> Image.Image:
     Raises:
         UnreadableFileError: It is missing, damaged or of another format.
     """
-    if isinstance(value, Image.Image):
-        return to_rgb(value)
-    try:
-        file = io.BytesIO(value) if isinstance(value, bytes) else value
-        with Image.open(file, formats=FORMATS) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
-    except (*DAMAGE, Image.DecompressionBombError) as error:
-        name = str(value) if isinstance(value, str | Path) else "an image given as bytes"
-        raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
+    return picture_of(value)
 
 
 OCR_TEXTS = "ocr"

@@ -20,7 +20,7 @@ from metaembed_rag.errors import CacheError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
 from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input, Mode, check_query, query_text
+from metaembed_rag.model.inputs import Mode, Query, query_text, read_query
 from metaembed_rag.opening import IndexModel, Opened, OpenSettings, open_parts
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page
@@ -186,7 +186,7 @@ class PageIndex:
 
         Args:
             pages: For example :func:`metaembed_rag.load_pages`; consumed lazily, a batch at a
-                time.
+                time. Files are not taken, but read by it.
             mode: What of a page is encoded. Where a page lacks it, or the model cannot read it,
                 the rest of the page serves (OCR text for a picture); see :func:`page_input`.
             batch_size: Pages encoded at a time.
@@ -205,6 +205,7 @@ class PageIndex:
             MetadataError: A page's metadata cannot be stored (see ``docs/filters.md``). Nothing is
                 written then where ``pages`` is a list, of an iterator the batches before.
             ModelError: The model does not give what it announces.
+            PageError: Something else than pages was given.
             MetaEmbedError: The model or the store failed.
         """
         options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout)
@@ -289,14 +290,15 @@ class PageIndex:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def search(self, query: Input, k: int = 5, **keywords: Unpack[SearchKeywords]) -> Hits:
+    def search(self, query: Query, k: int = 5, **keywords: Unpack[SearchKeywords]) -> Hits:
         """Find the pages that answer a query.
 
         By default a cascade reads the vectors' mapped copy (see ``docs/search_speed.md``): all
         pages by their first vector, the best tenth by four, 3 % by sixteen, 1 % at the budget.
 
         Args:
-            query: Text, a PIL image, or ``{"text": …, "image": …}`` for both in one query.
+            query: Text, a PIL image, or ``{"text": …, "image": …}`` for both in one query. A
+                picture can also be bytes, an open file (an upload, too) or a ``Path``.
             k: At most so many hits.
             **keywords: ``budget``, ``r_q``, ``r_c``, ``candidates``, ``where``, ``exhaustive``,
                 ``hybrid``, ``max_ms`` and ``min_recall``, as
@@ -317,19 +319,18 @@ class PageIndex:
         return self.search_batch([query], k, **keywords)[0]
 
     def search_batch(
-        self, queries: Sequence[Input], k: int = 5, **keywords: Unpack[SearchKeywords]
+        self, queries: Sequence[Query], k: int = 5, **keywords: Unpack[SearchKeywords]
     ) -> list[Hits]:
         """:meth:`search` for several queries, encoded and searched together."""
         options = SearchOptions.of(keywords, k)
-        for query in queries:
-            check_query(query)
+        asked = [read_query(query) for query in queries]
         self._store.check_open()
         _ = self.encoder  # loaded here, if it has to be, and not in the time of a search
         start = time.perf_counter()
-        vectors = self._model.query_vectors(queries)
-        encoding = (time.perf_counter() - start) / max(1, len(queries))
-        found = self._found(vectors, [query_text(query) for query in queries], options)
-        for query, hits in zip(queries, found, strict=True):
+        vectors = self._model.query_vectors(asked)
+        encoding = (time.perf_counter() - start) / max(1, len(asked))
+        found = self._found(vectors, [query_text(query) for query in asked], options)
+        for query, hits in zip(asked, found, strict=True):
             hits.query = query
             hits.seconds += encoding
         return found
@@ -355,7 +356,7 @@ class PageIndex:
 
     def score(
         self,
-        query: Input,
+        query: Query,
         ids: Iterable[str | Page],
         *,
         budget: BudgetLike | None = None,
@@ -380,8 +381,8 @@ class PageIndex:
         Returns:
             Hits, best first, ties by page id, with scores as those of :meth:`search`.
         """
-        check_query(query)
-        vectors = self._model.query_vectors([query])[0]
+        asked = read_query(query)
+        vectors = self._model.query_vectors([asked])[0]
         most = RetrievalBudget(len(vectors), self.vectors_per_page)
         chosen = SearchOptions(budget=budget).unchosen(most)
         check_budget(chosen, most)
@@ -390,23 +391,22 @@ class PageIndex:
             self.encoder, self._store.about, others, mode, batch_size, on_skip
         )
         hits = self._searcher.score(vectors, stored, chosen, readable, encoded)
-        hits.query = query
+        hits.query = asked
         return hits
 
     def recall(
-        self, queries: Sequence[Input], k: int = 10, **keywords: Unpack[SearchKeywords]
+        self, queries: Sequence[Query], k: int = 10, **keywords: Unpack[SearchKeywords]
     ) -> float:
         """Share of the exhaustive top ``k`` that a search with these keywords finds.
 
         1.0 means that the approximation lost nothing at this budget; 1.0 also for an empty index.
         With ``budget="auto"``, the exhaustive twin has all vectors.
         """
-        for query in queries:
-            check_query(query)
-        if not queries:
+        asked = [read_query(query) for query in queries]
+        if not asked:
             return 1.0
-        texts = [query_text(query) for query in queries]
-        vectors = self._model.query_vectors(queries)
+        texts = [query_text(query) for query in asked]
+        vectors = self._model.query_vectors(asked)
         quick = SearchOptions.of(keywords, k)
         every = RetrievalBudget(vectors.shape[1], self.vectors_per_page)
         exact = SearchOptions(
@@ -424,7 +424,7 @@ class PageIndex:
         return sum(len(a & b) for a, b in sets) / wanted if wanted else 1.0
 
     def calibrate(
-        self, queries: Sequence[Input] | None = None, *, k: int = 10, recall: float = 0.99
+        self, queries: Sequence[Query] | None = None, *, k: int = 10, recall: float = 0.99
     ) -> Calibration:
         """Measure how many pages have to be scored how finely, for ``budget="auto"``.
 
@@ -444,9 +444,8 @@ class PageIndex:
             CacheError: No copy of the vectors can be kept here, and so none be calibrated.
         """
         check_k(k)
-        asked = sample_queries(self._store) if queries is None else list(queries)
-        for query in asked:
-            check_query(query)
+        given = sample_queries(self._store) if queries is None else queries
+        asked = [read_query(query) for query in given]
         vectors = self._searcher.vectors()
         if vectors is None:
             raise CacheError("calibrating needs the vector cache, and none can be kept")

@@ -16,25 +16,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import ModelError, PageError, StoreError
+from metaembed_rag.errors import BlankFileError, BlankPageError, ModelError, PageError, StoreError
 from metaembed_rag.metadata.filters import normalize_where
 from metaembed_rag.model.base import Encoder, checked_vectors, unread_tokens
-from metaembed_rag.model.inputs import Mode, page_inputs, unread_note, wants_ocr
+from metaembed_rag.model.inputs import Input, Mode, page_inputs, unread_note, wants_ocr
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.reading import Ocr, ocr_is_installed, ocr_policy
+from metaembed_rag.pages.reading import Ocr, completed, ocr_is_installed, ocr_policy
+from metaembed_rag.pages.uploads import is_upload
 from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.readings import BlankPages, Readings, RunReadings, way_of
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import pack, vector_format
 
@@ -54,6 +57,9 @@ class AddReport:
         skipped: What could not be read, with the reason.
         notes: What is missing of pages that are in the index, and why: OCR was to complete their
             text and is off or not installed. They are tried again by the next run.
+        blank: Pages with nothing to read, which are not in the index and no failure: blank ones,
+            and pictures without letters where the model reads text only. They are remembered, and
+            not read again while they are unchanged.
         ignored: Files inside folders that are of a kind that is not read.
         cut: Ids of added or updated pages whose text is longer than what the encoder reads in its
             ``max_passes`` passes, each with the number of tokens at its end that no vector has
@@ -68,6 +74,7 @@ class AddReport:
     removed: int = 0
     skipped: list[PageError] = field(default_factory=list)
     notes: list[PageError] = field(default_factory=list)
+    blank: list[BlankPageError] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
     cut: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(
@@ -76,8 +83,21 @@ class AddReport:
 
     def __str__(self) -> str:
         parts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged"
+        blank = f", {len(self.blank)} blank" if self.blank else ""
         cut = f", {len(self.cut)} cut" if self.cut else ""
-        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped{cut}"
+        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped{blank}{cut}"
+
+    @property
+    def unread(self) -> list[PageError]:
+        """What is not in the index, with the reason: ``skipped``, then ``blank``."""
+        return [*self.skipped, *self.blank]
+
+    def leave_out(self, error: PageError) -> None:
+        """Note what was not read: a blank page, or a failure."""
+        if isinstance(error, BlankPageError):
+            self.blank.append(error)
+        else:
+            self.skipped.append(error)
 
 
 @dataclass(frozen=True)
@@ -123,9 +143,12 @@ class Ingest:
     ) -> None:
         self.store, self.pictures, self.encoder = store, pictures, encoder
         self.hand_over = hand_over
+        self.readings = Readings(store.places.readings)
 
     def add(self, pages: Iterable[Page], options: AddOptions) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.add`."""
+        if isinstance(pages, str | PathLike | Page) or is_upload(pages):
+            raise _no_page(pages)
         if isinstance(pages, list | tuple):  # what cannot be stored is found before all else
             for page in (page for page in pages if isinstance(page, Page)):
                 records.stored_metadata(page.metadata, page.id)
@@ -136,6 +159,7 @@ class Ingest:
             bar as count,
             closing(_AddRun(self, options, count)) as run,
         ):
+            self.readings.refresh()
             for batch in run.batches(pages):
                 run.batch(batch)
             run.finish()
@@ -149,18 +173,28 @@ class Ingest:
     ) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.sync`."""
         named = [paths] if isinstance(paths, str | Path) else list(paths)
+        for path in named:
+            if not isinstance(path, str | PathLike):
+                raise StoreError(
+                    f"sync follows files and folders, and cannot follow a {type(path).__name__}; "
+                    f"use add(load_pages(…)) for bytes and open files"
+                )
         found = AddReport()
 
         def skip(source: str, digest: str) -> bool:
             if Path(source).is_relative_to(self.pictures.folder.resolve()):
                 return True  # our own pictures are no pages, even where their folder is named
-            stored = self._pages_of_unchanged(source, digest, options.mode)
+            unchanged = self._pages_of_unchanged(source, digest, options.mode)
+            if unchanged is None:
+                return False
+            stored, blank = unchanged
             found.unchanged += stored
-            if stored and count is not None:
-                count(stored)
-            return stored > 0
+            found.blank += [BlankPageError(default_id(source, n), _STILL_BLANK) for n in blank]
+            if count is not None:
+                count(stored + len(blank))
+            return True
 
-        notes: dict[str, Any] = {"on_skip": found.skipped.append, "on_ignore": found.ignored.append}
+        notes: dict[str, Any] = {"on_skip": found.leave_out, "on_ignore": found.ignored.append}
         pages = load_pages(named, skip=skip, **notes, **load_options)
         bar = page_counter(
             options.progress,
@@ -168,11 +202,13 @@ class Ingest:
             total=lambda: count_pages(list_files(named)),
         )
         with self.store.writing(options.lock_timeout), bar as count:
+            self.readings.refresh()
             within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
             report = self.add(pages, within)
-            report.removed += self._remove_vanished(named)
+            report.removed += self._remove_vanished(named) + self._remove_blanked(found.blank)
         report.unchanged += found.unchanged
         report.skipped = found.skipped + report.skipped
+        report.blank = found.blank + report.blank
         report.ignored = found.ignored
         return report
 
@@ -196,6 +232,8 @@ class Ingest:
             else:
                 found = self.store.ids(where)
             self._remove(found)
+            self.readings.refresh()
+            self.readings.forget_texts()  # a deleted page's would stay
         return len(found)
 
     def _ids_of_source(self, source: str | Path) -> list[str]:
@@ -204,15 +242,27 @@ class Ingest:
             {records.SOURCE: Path(source).expanduser().resolve().as_posix()}
         )
 
-    def _pages_of_unchanged(self, source: str, digest: str, mode: str) -> int:
-        """How many pages of a source are stored, if all are, and from these very bytes."""
+    def _pages_of_unchanged(
+        self, source: str, digest: str, mode: str
+    ) -> tuple[int, Sequence[int]] | None:
+        """How many pages of a source are stored, and the numbers of those that are blank.
+
+        None where these are not all, or not from these very bytes, so that it has to be read.
+        """
         found = self.store.ids({records.SOURCE: source, records.DIGEST: digest, records.MODE: mode})
-        first = self.store.get(found[:1]).get(found[0]) if found else None
-        if first is None or not self.store.unreadable.keys().isdisjoint(found):
-            return 0  # it is not there, or its damaged pages come back by being read again
-        page = first.page
-        lost = page.image_path and not self.pictures.path(page.image_path).exists()
-        return 0 if lost or len(found) != page.page_count else len(found)
+        way = way_of(mode, self.store.about.fingerprint)
+        known = self.readings.blank_pages(digest, way) or BlankPages(0, ())
+        count: int | None = known.page_count
+        if found:
+            first = self.store.get(found[:1]).get(found[0])
+            if first is None or not self.store.unreadable.keys().isdisjoint(found):
+                return None  # damaged pages come back by being read again
+            name = first.page.image_path
+            if name and not self.pictures.path(name).exists():
+                return None
+            count = first.page.page_count
+        whole = len(found) + len(known.numbers) == count
+        return (len(found), known.numbers) if whole and count else None
 
     def _remove_vanished(self, paths: Sequence[str | Path]) -> int:
         """Remove pages of files that have gone from the named folders, and count them."""
@@ -220,6 +270,14 @@ class Ingest:
         folders = [folder for folder in named if folder.is_dir() and list_files(folder)]
         every = self.store.ids() if folders else []
         gone = [id for id in every if any(_has_vanished(id, folder) for folder in folders)]
+        self._remove(gone)
+        return len(gone)
+
+    def _remove_blanked(self, blank: Sequence[PageError]) -> int:
+        """Remove the pages that files had which are blank as a whole now, and count them."""
+        sources = [error.source for error in blank if isinstance(error, BlankFileError)]
+        every = self.store.ids({records.SOURCE: {"$in": sources}}) if sources else []
+        gone = [id for id in every if id.rpartition("#")[0] in sources]
         self._remove(gone)
         return len(gone)
 
@@ -237,6 +295,8 @@ class Ingest:
         self.pictures.remove(names)
         return change
 
+
+_STILL_BLANK = "there was nothing to read on the page, and it is unchanged"
 
 _Batch = dict[str, tuple[Page, "Future[str]"]]
 """Pages by id, each with the hash of its picture on the way."""
@@ -256,6 +316,7 @@ class _AddRun:
         self.index, self.store, self.pictures = index, index.store, index.pictures
         self.options, self.report, self.progress = options, AddReport(), progress
         self.page_counts: dict[str, int] = {}
+        self.read = RunReadings(index.readings, index.store)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
@@ -276,6 +337,8 @@ class _AddRun:
             batch: _Batch = {}
             with self._timed("load"):
                 for page in islice(iterator, self.options.batch_size):
+                    if not isinstance(page, Page):
+                        raise _no_page(page)
                     batch[page.id] = page, self._hasher.submit(page.picture_hash)
             if not batch:
                 return
@@ -322,6 +385,7 @@ class _AddRun:
             lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
             self._remove(lost)
         self._hand_over()  # also of nothing: the copy is made then, too
+        self.read.finish(way_of(self.options.mode, self.store.about.fingerprint))
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -386,12 +450,9 @@ class _AddRun:
         """Encode pages, and begin to write them; those that cannot be read are reported."""
         if not pages:
             return
-        encoder, mode = self.index.encoder(), self.options.mode
-        to = {"on_skip": self.report.skipped.append, "on_note": self.report.notes.append}
+        encoder = self.index.encoder()
         with self._timed("ocr"):
-            readable, inputs = page_inputs(
-                pages, mode, encoder.modalities, ocr=self.options.ocr, **to
-            )
+            readable, inputs = self._read(pages, encoder.modalities)
         # A file that gave an incomplete page is not taken for unchanged by the next run.
         given = [(self._is_incomplete(page), page) for page in readable]
         readable = [replace(page, source_digest="") if more else page for more, page in given]
@@ -411,6 +472,35 @@ class _AddRun:
         updated = len(replaced) - len(unreadable)
         self.report.updated += updated
         self.report.added += len(readable) - updated
+
+    def _read(
+        self, pages: Sequence[Page], modalities: frozenset[str]
+    ) -> tuple[list[Page], list[Input]]:
+        """Those pages that can be read and what is encoded of them; the rest is reported.
+
+        A picture that was read by OCR before, and perhaps for nothing, is not read again.
+        """
+        by_ocr = self.options.mode == "text" or "image" not in modalities
+        known = (
+            self.read.texts(pages, look_in_records=self.options.ocr != "never") if by_ocr else {}
+        )
+        others = [page for page in pages if page.id not in known]
+        left_out: list[PageError] = []
+        notes = {"on_skip": left_out.append, "on_note": self.report.notes.append}
+        readable, inputs = page_inputs(
+            others, self.options.mode, modalities, ocr=self.options.ocr, **notes
+        )
+        for page in pages:
+            if text := known.get(page.id):
+                readable.append(completed(page, text))
+                inputs.append(text)
+            elif page.id in known:
+                left_out.append(BlankPageError(page.id, _STILL_BLANK))
+        blank = {error.source for error in left_out if isinstance(error, BlankPageError)}
+        self.read.note(readable, [page for page in pages if page.id in blank])
+        for error in left_out:
+            self.report.leave_out(error)
+        return readable, inputs
 
     def _put(
         self,
@@ -461,6 +551,17 @@ class _AddRun:
         """
         changes, self._changes, self._bytes = self._changes, [], 0
         self._of_use = self._of_use and self.index.hand_over(changes)
+
+
+def _no_page(given: Any) -> PageError:
+    """What is wrong with what was given in place of pages."""
+    if isinstance(given, Page):
+        return PageError(given.id, "is one page: give a list of pages, add([page])")
+    if isinstance(given, str | PathLike):
+        advice = "read the file by add(load_pages(path)), or follow it by sync(path)"
+        return PageError(str(given), f"is a path and no page: {advice}")
+    what = f"a {type(given).__name__}"
+    return PageError(what, "is no page: make pages of files, bytes and uploads by load_pages")
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

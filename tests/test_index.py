@@ -255,14 +255,15 @@ def test_metadata_that_cannot_be_stored_stop_before_anything_is_encoded(index, e
 
 def test_a_blank_page_is_reported_and_never_stored(index):
     report = index.add([Page(source="blank"), Page(source="good", text="hello")])
-    assert [error.source for error in report.skipped] == ["blank#1"]
-    assert "neither text nor a picture" in report.skipped[0].reason
+    assert [error.source for error in report.blank] == ["blank#1"]
+    assert "neither text nor a picture" in report.blank[0].reason
+    assert report.skipped == []
     assert index.ids({"source": "blank"}) == []
 
 
 def test_a_page_that_became_blank_leaves_the_index(index):
     report = index.add(pages([*TEXTS[:3], ""]))
-    assert (report.removed, len(report.skipped)) == (1, 1)
+    assert (report.removed, len(report.blank)) == (1, 1)
     assert len(index) == 3
 
 

@@ -16,7 +16,7 @@ from chromadb.api.models.Collection import Collection
 from PIL import Image
 
 from metaembed_rag import ingest
-from metaembed_rag.errors import MissingExtraError, ModelError, StoreError
+from metaembed_rag.errors import MissingExtraError, ModelError, PageError, StoreError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.ingest import AddOptions
 from metaembed_rag.pages import Page, load_pages
@@ -437,3 +437,192 @@ def test_fault_04_what_ocr_confirms_is_kept_and_not_looked_at_again(text_index, 
         text_index.add([page])
     stored = only(text_index)
     assert (stored.text, stored.text_from_ocr, letter.read) == (LETTER, False, 1)
+
+
+# -- what has nothing to read, and what was read already ----------------------------------------
+
+ODD = Path(__file__).parent / "fixtures" / "odd_files"
+
+
+class Ocr:
+    """Reads white pictures as blank, all others as "read by ocr", and counts."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+
+    def __call__(self, image: Image.Image) -> str:
+        self.pictures += 1
+        extrema = image.convert("L").getextrema()
+        return "" if extrema[0] > 250 else "read by ocr"
+
+
+@pytest.fixture
+def ocr(monkeypatch) -> Ocr:
+    counting = Ocr()
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", counting)
+    return counting
+
+
+def reader_of_texts() -> FakeEncoder:
+    return FakeEncoder(16, 4, 8, modalities=["text"])
+
+
+def scan(path: Path, *colors: str) -> Path:
+    first, *rest = [Image.new("RGB", (60, 40), color) for color in colors]
+    first.save(path, save_all=True, append_images=rest)
+    return path
+
+
+def numbers(report) -> tuple[int, ...]:
+    return report.added, report.updated, report.unchanged, len(report.blank), len(report.skipped)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_fault_19_blank_backs_are_counted_apart_and_read_once(tmp_path, ocr, in_memory):
+    index = PageIndex.open(places.MEMORY if in_memory else tmp_path / "i", reader_of_texts())
+    file = ODD / "pdf" / "duplex_blank_backs.pdf"
+    first = index.sync(file)
+    count = sum(numbers(first))
+    assert first.skipped == []
+    assert len(first.blank) > 0
+    assert {error.source.rpartition("#")[0] for error in first.blank} == {file.resolve().as_posix()}
+    assert len(index) == count - len(first.blank)
+    pictures = ocr.pictures
+    for opened in (
+        index,
+        index if in_memory else PageIndex.open(tmp_path / "i", reader_of_texts()),
+    ):
+        again = opened.sync(file, progress=(done := []).append)
+        assert numbers(again) == (0, 0, first.added, len(first.blank), 0)
+        assert sum(done) == count
+    assert ocr.pictures == pictures
+    assert again.seconds["ocr"] == 0  # it was not even loaded
+
+
+def test_fault_19_a_blank_page_of_a_changed_file_is_not_read_again(tmp_path, ocr):
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    index.sync(scan(tmp_path / "a.tif", "red", "white"))
+    assert ocr.pictures == 2
+    report = index.sync(scan(tmp_path / "a.tif", "red", "white", "blue"))
+    assert numbers(report) == (1, 0, 1, 1, 0)
+    assert ocr.pictures == 3
+
+
+def test_fault_19_a_picture_under_another_name_or_in_another_mode_is_not_read_again(tmp_path, ocr):
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    (tmp_path / "f").mkdir()
+    path = scan(tmp_path / "f" / "a.tif", "red", "white")
+    index.sync(tmp_path / "f")
+    path.rename(tmp_path / "f" / "b.tif")
+    report = index.sync(tmp_path / "f")
+    assert (report.added, report.removed, len(report.blank)) == (1, 1, 1)
+    assert index.sync(tmp_path / "f", mode="text").updated == 1
+    assert ocr.pictures == 2
+    assert index.search("ocr", k=1)[0].page.text_from_ocr
+
+
+def test_fault_19_what_was_read_before_a_failure_is_not_read_again(tmp_path, ocr):
+    index = PageIndex.open(tmp_path / "i", broken := reader_of_texts())
+
+    def fails(*given, **named):
+        raise ModelError("the server is away")
+
+    broken.encode_document = fails
+    path = scan(tmp_path / "a.tif", "red", "white", "blue")
+    with pytest.raises(ModelError):
+        index.sync(path)
+    kept = tmp_path / "i" / "readings" / "pages.jsonl"
+    assert "read by ocr" in kept.read_text()
+    report = PageIndex.open(tmp_path / "i", reader_of_texts()).sync(path)
+    assert numbers(report) == (2, 0, 0, 1, 0)
+    assert ocr.pictures == 3
+    assert "read by ocr" not in kept.read_text()
+
+
+def test_fault_19_blank_pages_are_in_no_search_and_no_count(tmp_path, ocr):
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    index.sync(scan(tmp_path / "a.tif", "red", "white"))
+    assert (len(index), len(index.ids()), len(index.search("ocr", k=9))) == (1, 1, 1)
+
+
+def test_a_picture_is_not_blank_to_a_model_that_sees(tmp_path, ocr):
+    path = scan(tmp_path / "a.tif", "white")
+    blind = PageIndex.open(tmp_path / "i", reader_of_texts())
+    assert numbers(blind.sync(path)) == (0, 0, 0, 1, 0)
+    seeing = PageIndex.open(tmp_path / "i2", FakeEncoder(16, 4, 8, seed=1))
+    shutil.copytree(tmp_path / "i" / "readings", tmp_path / "i2" / "readings")
+    assert numbers(seeing.sync(path)) == (1, 0, 0, 0, 0)
+
+
+def test_a_picture_that_nobody_read_is_no_blank_page_and_tried_again(tmp_path, ocr):
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    path = scan(tmp_path / "a.tif", "white")
+    assert numbers(index.sync(path, ocr=False)) == (0, 0, 0, 0, 1)
+    assert numbers(index.sync(path)) == (0, 0, 0, 1, 0)
+
+
+def test_a_file_that_became_blank_leaves_the_index(tmp_path):
+    index = PageIndex.open(tmp_path / "i", encoder())
+    (tmp_path / "a.txt").write_text("whales")
+    index.sync(tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_text(" \n")
+    report = index.sync(tmp_path / "a.txt")
+    assert (report.removed, len(report.blank), report.skipped, len(index)) == (1, 1, [], 0)
+
+
+def test_the_texts_of_an_unfinished_run_go_when_pages_are_deleted(tmp_path, ocr):
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    index.add(pages([1]))
+    index._ingest.readings.note_texts({"picture": "secret", "empty": ""})
+    index.delete("book#1")
+    assert "secret" not in (tmp_path / "i" / "readings" / "pages.jsonl").read_text()
+
+
+# -- what is no page ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("report.pdf", r"report\.pdf: is a path and no page: .*add\(load_pages\(path\)\)"),
+        (Path("report.pdf"), r"report\.pdf: is a path and no page"),
+        (["report.pdf"], r"report\.pdf: is a path and no page"),
+        (b"%PDF-1.7", "a bytes: is no page: make pages .* by load_pages"),
+        ([{"text": "whales"}], "a dict: is no page"),
+        (Page("book", text="whales"), r"book#1: is one page: give a list"),
+    ],
+)
+def test_fault_17_what_is_no_page_is_refused_with_what_to_do(given, reason):
+    index = PageIndex.open(places.MEMORY, encoder())
+    with pytest.raises(PageError, match=reason):
+        index.add(given)
+
+
+def test_fault_17_a_sync_of_bytes_is_refused_with_what_to_do():
+    index = PageIndex.open(places.MEMORY, encoder())
+    with pytest.raises(StoreError, match="cannot follow a bytes; use add"):
+        index.sync([b"whales"])
+
+
+def test_fault_17_uploads_are_indexed_and_found():
+    index = PageIndex.open(places.MEMORY, encoder())
+    for _ in range(2):
+        report = index.add(load_pages(b"whales swim", source="note"))
+    assert (report.unchanged, index.search("whales", k=1)[0].page.id) == (1, "note#1")
+
+
+def test_fault_17_the_picture_of_a_query_may_be_bytes_an_open_file_or_a_path(tmp_path):
+    index = PageIndex.open(places.MEMORY, encoder())
+    colors = {color: Image.new("RGB", (20, 10), color) for color in ("red", "blue")}
+    index.add([Page(color, image=image) for color, image in colors.items()])
+    colors["blue"].save(path := tmp_path / "query.png")
+    with path.open("rb") as file:
+        pictures = [path.read_bytes(), path, file, {"image": str(path)}, {"image": file}]
+        for query in pictures:
+            assert index.search(query, k=1)[0].page.source == "blue"
+            assert index.score(query, index.ids())[0].page.source == "blue"
+        assert [hits[0].page.source for hits in index.search_batch(pictures, k=1)] == ["blue"] * 5
+        assert index.recall(pictures, k=1) == 1.0
+    for nothing in (tmp_path / "gone.png", b"no picture", {"image": "gone.png"}):
+        with pytest.raises(ModelError, match="the picture of the query: .* cannot be opened"):
+            index.search(nothing)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "index files and folders"
 
+_LISTED = 5
+"""Blank pages that are named; ``--json`` names all."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed index``."""
@@ -61,7 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Index, and say what was done; the exit code is 1 when something could not be read."""
+    """Index, and say what was done; the exit code is 1 when something could not be read.
+
+    Blank pages are no failure.
+    """
     _check_paths(given.paths)
     with _open(given) as index:
         return _sync(given, index)
@@ -134,6 +140,7 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
         **{name: getattr(report, name) for name in counts},
         "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
         "notes": [{"source": e.source, "reason": e.reason} for e in report.notes],
+        "blank": [error.source for error in report.blank],
         "ignored": [path.as_posix() for path in report.ignored],
         "cut": [{"id": id, "unread_tokens": count} for id, count in report.cut.items()],
         "seconds": {key: round(value, 3) for key, value in report.seconds.items()},
@@ -148,6 +155,13 @@ def _list_skipped(report: AddReport) -> None:
         say(f"{len(report.notes)} are in the index, but not with all that they show:")
         for note in report.notes:
             say(f"  {note}")
+    if report.blank:
+        some = ", ".join(error.source for error in report.blank[:_LISTED])
+        more = ", …" if len(report.blank) > _LISTED else ""
+        say(
+            f"{len(report.blank)} have nothing to read (blank, or a picture without letters for a "
+            f"model that reads text) and are not in the index: {some}{more}"
+        )
     if report.skipped:
         say(f"{len(report.skipped)} could not be read (a damaged file keeps the pages it had):")
         for error in report.skipped:

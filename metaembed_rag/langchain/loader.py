@@ -14,6 +14,7 @@ from metaembed_rag.errors import PageError
 from metaembed_rag.langchain.documents import MAX_SIDE, page_to_document
 from metaembed_rag.pages import KINDS, Limits, Ocr, Page, load_pages
 from metaembed_rag.pages.reading import ocr_policy
+from metaembed_rag.pages.uploads import Source, listed
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
@@ -27,7 +28,7 @@ class MetaEmbedLoader(BaseLoader):
     metadata changes with its content. Ids are ``"<path>#<page>"``.
 
     Args:
-        paths: Files and folders, as for :func:`metaembed_rag.load_pages`.
+        paths: Files and folders, bytes, or open files, as for :func:`metaembed_rag.load_pages`.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
         password: For those PDFs that need one.
@@ -46,7 +47,7 @@ class MetaEmbedLoader(BaseLoader):
 
     def __init__(
         self,
-        paths: str | Path | Iterable[str | Path],
+        paths: Source | Iterable[Source],
         *,
         on_skip: Callable[[PageError], None] | None = None,
         password: str | None = None,
@@ -55,7 +56,7 @@ class MetaEmbedLoader(BaseLoader):
         limits: Limits | None = None,
         ocr: bool | Ocr = True,
     ) -> None:
-        self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
+        self.paths = listed(paths)
         self.on_skip = on_skip
         self.password = password
         self.max_side = max_side
@@ -103,9 +104,8 @@ class MetaEmbedLoader(BaseLoader):
         if page.image is None:
             return page
         digest = page.picture_hash()
-        if KINDS.get(Path(page.source).suffix.lower()) == "image" and single:
-            path = Path(page.source)
-        else:
+        path = Path(page.source)  # an upload's has no folder: it names no file of the disk
+        if not (KINDS.get(path.suffix.lower()) == "image" and single and path.is_absolute()):
             name = self._pictures.save(page.image, page.id, page.content_hash(digest))
             path = self._pictures.path(name).resolve()
         return replace(page, image=None, image_path=str(path), image_hash=digest)

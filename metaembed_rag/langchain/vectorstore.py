@@ -135,7 +135,7 @@ class MetaEmbedVectorStore(VectorStore):
         pages = self._pages(documents, chosen, failed)
         report = self.index.add(pages, mode=self.mode, batch_size=batch_size, ocr=self.ocr)
         log_notes(report)
-        failed |= {error.source: error for error in report.skipped}
+        failed |= {error.source: error for error in report.unread}
         warn_of_cut(report.cut)
         self._report(list(failed.values()), len(documents))
         return [id for id in chosen if id not in failed]

@@ -18,10 +18,11 @@ from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.pages import Limits, Ocr, Page, load_pages
 from metaembed_rag.pages.reading import ocr_policy
+from metaembed_rag.pages.uploads import Source
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
-Paths = str | Path | Iterable[str | Path]
+Paths = Source | Iterable[Source]
 
 
 class MetaEmbedReader(PickledWhole, BasePydanticReader):
@@ -99,7 +100,8 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
         """Yield the documents of files and folders, one page in memory at a time.
 
         Args:
-            paths: One path or several.
+            paths: One path or several; or bytes or open files, as for
+                :func:`metaembed_rag.load_pages`.
             extra_info: Metadata for every document, as ``SimpleDirectoryReader`` gives them.
             fs: Another file system; not supported.
 

@@ -219,7 +219,7 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
         for node in nodes:
             plain_metadata(node)  # of all of them, before anything is written
         report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
-        for error in report.skipped:
+        for error in report.unread:
             logger.warning("this node was not stored: %s", error)
         log_notes(report)
         warn_of_cut(report.cut)

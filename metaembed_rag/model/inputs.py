@@ -6,6 +6,7 @@ reads (:func:`page_input`, :func:`query_input`), and the encoder reads it as an 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,21 +14,27 @@ from typing import Any, Literal
 from PIL import Image
 
 from metaembed_rag.errors import (
+    BlankPageError,
     MissingExtraError,
     ModalityError,
     ModelError,
     NothingToReadError,
     PageError,
+    UnreadableFileError,
 )
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import SCAN
-from metaembed_rag.pages.pictures import to_rgb
+from metaembed_rag.pages.pictures import picture_of, to_rgb
 from metaembed_rag.pages.reading import UNREAD, Ocr, completed, ocr_policy
+from metaembed_rag.pages.uploads import OpenFile, is_upload
 
 Mode = Literal["fused", "image", "text"]
 """What of a page is encoded: picture and text in one input, the picture, or the text."""
 Input = str | Image.Image | Mapping[str, Any]
 """Text, an image, or ``{"text": ..., "image": ...}`` with either key absent or empty."""
+Query = Input | bytes | os.PathLike[str] | OpenFile
+"""As an input; a picture can also be bytes, an open file (an upload, too) or a ``Path``, and under
+``"image"`` a path as text."""
 Reader = Callable[[Page], str]
 """What reads the text of a page's picture."""
 
@@ -66,6 +73,7 @@ def page_input(
         OCR is off or not installed.
 
     Raises:
+        BlankPageError: There is nothing on the page, or OCR finds no text on its picture.
         NothingToReadError: There is nothing to encode; the reason says what would help.
         MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
@@ -76,7 +84,7 @@ def page_input(
     image = page.load_image() if mode != "text" or not text else None
     if image is None:
         if not text:
-            raise NothingToReadError(page.id, "the page has neither text nor a picture")
+            raise BlankPageError(page.id, "the page has neither text nor a picture")
         return page, page.text
     if mode == "fused" and text and "fused" in modalities:
         return page, {"text": page.text, "image": image}
@@ -186,6 +194,30 @@ def query_text(query: Input) -> str:
     return str(_parts(query)[0])
 
 
+def read_query(query: Query) -> Input:
+    """A query with its picture opened.
+
+    Raises:
+        ModelError: It is empty or of an unknown form, or its picture cannot be opened; the message
+            says what a query is.
+    """
+    if isinstance(query, os.PathLike) or is_upload(query):
+        query = _open_picture(query)
+    elif isinstance(query, Mapping):
+        image = query.get("image")
+        if isinstance(image, str | os.PathLike) or is_upload(image):
+            query = {**query, "image": _open_picture(image)}
+    check_query(query)  # type: ignore[arg-type]
+    return query  # type: ignore[return-value]
+
+
+def _open_picture(value: Any) -> Image.Image:
+    try:
+        return picture_of(value)
+    except UnreadableFileError as error:
+        raise ModelError(f"the picture of the query: {error}") from error
+
+
 def check_query(query: Input) -> None:
     """Refuse a query that is empty or of an unknown form.
 
@@ -238,7 +270,8 @@ class _Look:
         """The text of the picture.
 
         Raises:
-            NothingToReadError: There is none, OCR is off, or not installed.
+            BlankPageError: There is none.
+            NothingToReadError: OCR is off, or not installed.
         """
         what = UNREAD.get(page.unread, "the page is a picture without text")
         if self.policy == "never":
@@ -252,7 +285,7 @@ class _Look:
                 page.id, f"the model reads text only and {what}; {error}"
             ) from error
         if not text.strip():
-            raise NothingToReadError(page.id, "no text was found on the picture (blank page?)")
+            raise BlankPageError(page.id, "no text was found on the picture (blank page?)")
         return text
 
     def _once(self, page: Page) -> str:

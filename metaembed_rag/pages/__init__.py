@@ -4,6 +4,7 @@
 
     page.py     Page, the value that travels through the package
     folders.py  which files there are below the given paths
+    uploads.py  bytes and open files in place of paths
     load.py     load_pages: files -> pages, lazily, with every failure reported
     pdf.py      PDF -> pages (text, outline, labels, picture), by pypdfium2
     pdf_client.py, pdf_worker.py   the same, in a process whose memory and time are limited
@@ -14,6 +15,7 @@
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own
     images.py   PNG, JPEG, WebP, TIFF -> pages
+    decoding.py bytes of a text file -> text, in the encodings that there are
     texts.py    text and Markdown -> pages of about 1,800 characters
     pictures.py any Pillow image -> RGB of a bounded size
     ocr.py      the text of a picture, by rapidocr, for models that read text only

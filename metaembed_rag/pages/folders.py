@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from metaembed_rag.errors import PageError, UnreadableFileError
-
-PathLike = str | os.PathLike[str]
+from metaembed_rag.pages.uploads import PathLike
 
 KINDS = {
     ".pdf": "pdf",
@@ -45,10 +44,15 @@ def list_files(
 
 
 def find_files(
-    paths: PathLike | Iterable[PathLike], on_ignore: Callable[[Path], None] | None = None
+    paths: PathLike | Iterable[PathLike],
+    on_ignore: Callable[[Path], None] | None = None,
+    seen: set[Path] | None = None,
 ) -> Iterator[Path | PageError]:
-    """Yield the resolved path of each file to read, or the error that stands for it."""
-    seen: set[Path] = set()
+    """Yield the resolved path of each file to read, or the error that stands for it.
+
+    Those in ``seen`` are left out, and those found are added to it.
+    """
+    seen = set() if seen is None else seen
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     for name in given:
         for found in _find(Path(name).expanduser(), on_ignore, seen):
@@ -112,10 +116,18 @@ def kind_of(path: Path) -> str:
     Raises:
         UnreadableFileError: The suffix is of a kind that is not read.
     """
-    kind = _kind(path)
-    if kind is None:
+    return kind_of_suffix(path.suffix.lower(), path)
+
+
+def kind_of_suffix(suffix: str, path: Path) -> str:
+    """The kind of a file with this suffix in lower case; ``path`` is what an error names.
+
+    Raises:
+        UnreadableFileError: The suffix is of a kind that is not read.
+    """
+    if suffix not in KINDS:
         raise _unsupported(path)
-    return kind
+    return KINDS[suffix]
 
 
 def show(path: Path) -> str:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
 from metaembed_rag.pages.page import Page
-from metaembed_rag.pages.pictures import DAMAGE, FORMATS, bounded, to_rgb
+from metaembed_rag.pages.pictures import DAMAGE, FORMATS, fitted, to_rgb
 
 
 def read_image(
@@ -80,7 +80,7 @@ def _decode(
         upright = ImageOps.exif_transpose(image)
         if max(upright.size) > max_side and upright.mode not in ("RGB", "L"):
             upright = to_rgb(upright)
-        return to_rgb(bounded(upright, max_side))
+        return to_rgb(fitted(upright, max_side))
     except DAMAGE as error:
         raise UnreadableFileError(
             name, f"this picture is damaged ({error}); copy or export it again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -10,10 +11,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
-from metaembed_rag.pages.folders import PathLike, find_files, kind_of, show
+from metaembed_rag.pages.folders import find_files, kind_of, kind_of_suffix, show
 from metaembed_rag.pages.images import read_image
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
+from metaembed_rag.pages.uploads import (
+    PathLike,
+    Source,
+    check_source,
+    is_upload,
+    listed,
+    read_upload,
+)
 from metaembed_rag.pages.workers import WorkLimits
 
 READER_VERSION = 2
@@ -65,7 +74,7 @@ class Limits:
 
 
 def load_pages(
-    paths: PathLike | Iterable[PathLike],
+    paths: Source | Iterable[Source],
     *,
     on_skip: Callable[[PageError], None] | None = None,
     on_ignore: Callable[[Path], None] | None = None,
@@ -73,6 +82,7 @@ def load_pages(
     password: str | None = None,
     max_side: int = 896,
     limits: Limits = Limits(),
+    source: str | None = None,
 ) -> Iterator[Page]:
     """Read PDFs, images, texts and folders of them, one page in memory at a time.
 
@@ -81,14 +91,20 @@ def load_pages(
 
     Args:
         paths: One path or several, of files and folders; see `list_files` for what is in a folder.
+            Or bytes, or a file open for reading bytes, such as an upload of a web framework; its
+            kind is told by its content, else by its name.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
         on_ignore: Called with each file inside a folder that is of a kind that is not read. Only
             a file of such a kind that is named itself is an error.
         skip: Called with a file's source and `file_digest`; True leaves the file out, unread.
         password: For those PDFs that need one; the others are read without it.
-        max_side: Longest side of a page's picture in pixels.
+        max_side: Longest side of a page's picture in pixels. A picture file over 2.5 times longer
+            than wide, such as a screenshot of a whole web page, keeps a shorter side of up to
+            ``max_side`` / √2 and so is longer, that its letters stay legible.
         limits: Sizes above which a file is refused.
+        source: What pages of bytes or of an open file are called; by default the name of the file,
+            without its folders unless it is a file of the disk, else ``upload-<hash>``.
 
     Yields:
         Pages in order. A page without text and picture content is yielded too. The text of a page
@@ -102,8 +118,10 @@ def load_pages(
     """
     if max_side < 32:
         raise PageError(f"max_side={max_side}", "must be at least 32 pixels")
-    for found in find_files(paths, on_ignore):
-        for item in _load_one(found, skip, password, max_side, limits):
+    given = listed(paths)
+    check_source(source, given)
+    for found in _found(given, on_ignore):
+        for item in _load_one(found, skip, password, max_side, limits, source):
             if isinstance(item, Page):
                 yield item
             elif on_skip is None:
@@ -164,20 +182,40 @@ def _count(path: Path) -> int:
     return 1
 
 
+def _found(
+    given: Iterable[Source], on_ignore: Callable[[Path], None] | None
+) -> Iterator[Path | PageError | Source]:
+    """Files, errors, and what are no paths, in the order given."""
+    seen: set[Path] = set()
+    for one in given:
+        if isinstance(one, str | os.PathLike):
+            yield from find_files(one, on_ignore, seen)
+        elif is_upload(one):
+            yield one
+        else:
+            what = f"a {type(one).__name__}"
+            yield PageError(what, "is no file: give a path, bytes or a file open for reading bytes")
+
+
 def _load_one(
-    found: Path | PageError,
+    found: Path | PageError | Source,
     skip: Callable[[str, str], bool] | None,
     password: str | None,
     max_side: int,
     limits: Limits,
+    name: str | None,
 ) -> Iterator[Page | PageError]:
     if isinstance(found, PageError):
         yield found
         return
     try:
-        source = _source(found)
-        kind = kind_of(found)
-        data = _read_bytes(found, limits.max_file_bytes)
+        if isinstance(found, Path):
+            source, kind = _source(found), kind_of(found)
+            data = _read_bytes(found, limits.max_file_bytes)
+        else:
+            upload = read_upload(found, name, limits.max_file_bytes)
+            source, data = upload.source, upload.data
+            kind = kind_of_suffix(upload.suffix, Path(source))
         settings = _settings(kind, max_side)
         digest = _digest(data, settings)
         if skip is not None and skip(source, digest):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import itemgetter
 from statistics import median
 from typing import Any
@@ -16,7 +17,7 @@ from PIL import Image
 from PIL.Image import Transpose
 
 from metaembed_rag.errors import require
-from metaembed_rag.pages.pictures import to_rgb
+from metaembed_rag.pages.pictures import fitted, to_rgb
 
 MAX_SIDE = 2_000
 """Larger pictures are made smaller first: more pixels cost time and find no more text."""
@@ -32,6 +33,8 @@ _SETTINGS = {
     "Rec.rec_batch_num": 1,
     # Off: it turned whole lines of upright pages upside down (95.5 % of the words instead of 97.8).
     "Global.use_cls": False,
+    # What is read badly tells that the picture is upside down, and is left out below.
+    "Global.text_score": 0.0,
     "EngineConfig.onnxruntime.intra_op_num_threads": 1,
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
 }
@@ -39,25 +42,62 @@ _SETTINGS = {
 _LOCK = threading.Lock()  # an engine keeps the settings of a call in itself
 
 
+_LEAST_SURE = 0.5
+"""Confidence from which what was read is kept."""
+_SURE = 0.85
+"""Confidence of a picture that is upright: pages and charts have 0.93 to 0.99, and upside down 0.45
+to 0.76 (``benchmarks/quality/turned_pictures.py``)."""
+_SIDEWAYS = 0.8
+"""Share of the characters in tall lines from which a picture lies on its side; a chart with upright
+labels below its bars has less."""
+_SAMPLE = 3
+_AS_MUCH = 0.9
+"""A picture stays turned where it then has so much of the text; lying on its side, it may well have
+had all of it, in the wrong order."""
+_LEAST_SIDE = 6
+"""Pixels of the shorter side below which there are no letters."""
+
+_TILE = 1.5
+"""How many times longer than wide a piece of a long picture is."""
+_SMALLEST_TILE = 736
+_SMALL = 160
+"""Pictures with a longest side below this are enlarged fourfold: so the engine finds letters of 8
+pixels' height."""
+
+
 @dataclass(frozen=True)
 class Line:
-    """A piece of text in one line, with its box in pixels (y grows downwards)."""
+    """A piece of text in one line, with its box in pixels (y grows downwards).
+
+    Attributes:
+        text: What was read.
+        left: Its box, and so are ``top``, ``right`` and ``bottom``.
+        score: The engine's confidence in [0, 1].
+    """
 
     text: str
     left: float
     top: float
     right: float
     bottom: float
+    score: float = 1.0
+
+    @property
+    def is_tall(self) -> bool:
+        """Whether it runs from top to bottom or from bottom to top."""
+        return self.bottom - self.top >= 1.5 * (self.right - self.left) and len(self.text) > 2
 
 
 def read_text(image: Image.Image) -> str:
     """Read the text of a picture, in reading order, one line of the picture per line.
 
+    A picture that is upside down or lies on its side is turned first; a long one is read in pieces.
     The first call of a process loads the models (1.4 s); calls from several threads wait
-    for each other. A page of 634 x 896 pixels takes about 2.3 s on one core, a chart 0.7 s.
+    for each other. A page of 634 x 896 pixels takes about 2.3 s on one core, a chart 0.7 s; one
+    that has to be turned takes twice as long.
 
     Args:
-        image: Of any size and mode; transparent parts are read as white.
+        image: Of any size and mode; transparent parts as :func:`to_rgb` fills them.
 
     Returns:
         The text; ``""`` when none is found.
@@ -65,19 +105,107 @@ def read_text(image: Image.Image) -> str:
     Raises:
         MissingExtraError: rapidocr is not installed; the message is the ``pip install`` line.
     """
-    if max(image.size) > MAX_SIDE:
-        image = image.copy()
-        image.thumbnail((MAX_SIDE, MAX_SIDE))
-    image = to_rgb(image)
+    if min(image.size) < _LEAST_SIDE:
+        return ""
+    image = _of_readable_size(to_rgb(image))
     with _LOCK:
-        found = _engine()(_pixels(image), use_det=True)
-        if found.txts is None:
-            return ""
-        lines = [
-            _upright(image, _line(text, box), score)
-            for text, box, score in zip(found.txts, found.boxes, found.scores, strict=True)
-        ]
-    return "\n".join(" ".join(line.text for line in row) for row in reading_order(lines))
+        lines = _read_upright(image)
+    kept = [line for line in lines if line.score >= _LEAST_SURE]
+    return "\n".join(" ".join(line.text for line in row) for row in reading_order(kept))
+
+
+def _of_readable_size(image: Image.Image) -> Image.Image:
+    if max(image.size) < _SMALL:
+        return image.resize((4 * image.width, 4 * image.height), Image.Resampling.LANCZOS)
+    return fitted(image, MAX_SIDE)
+
+
+def _read_upright(image: Image.Image) -> list[Line]:
+    """The lines of a picture, after it was turned if that makes it readable."""
+    lines = _read(image)
+    turn = _turn(image, lines)
+    if turn is not None:
+        turned = image.transpose(turn)
+        again = _read(turned)
+        if _found(again) > _AS_MUCH * _found(lines):
+            image, lines = turned, again
+    return [_read_upwards(image, line) for line in lines]
+
+
+def _turn(image: Image.Image, lines: list[Line]) -> Transpose | None:
+    """How to turn a picture so that its lines run from left to right; None where they do.
+
+    Only where most of it is in tall lines, or where what was read is doubtful; then the longest
+    lines are read again the other way round, which costs little beside finding them.
+    """
+    tall = _characters([line for line in lines if line.is_tall])
+    is_sideways = tall > _SIDEWAYS * _characters(lines)
+    if not lines or (_confidence(lines) >= _SURE and not is_sideways):
+        return None
+    longest = sorted(lines, key=lambda line: -max(line.right - line.left, line.bottom - line.top))
+    sample = longest[:_SAMPLE]
+    # The engine itself reads tall lines from top to bottom.
+    other = Transpose.ROTATE_270 if is_sideways else Transpose.ROTATE_180
+    read = [_read_line(image, line, other) for line in sample]
+    if _confidence(read) > _confidence(sample):
+        return other
+    return Transpose.ROTATE_90 if is_sideways else None
+
+
+def _found(lines: list[Line]) -> float:
+    """How many characters were read, each counted by its confidence."""
+    return sum(len(line.text) * line.score for line in lines)
+
+
+def _characters(lines: list[Line]) -> int:
+    return sum(len(line.text) for line in lines)
+
+
+def _confidence(lines: list[Line]) -> float:
+    """The mean confidence of a character in [0, 1]; 0 where nothing was read."""
+    return _found(lines) / max(1, _characters(lines))
+
+
+def _read(image: Image.Image) -> list[Line]:
+    """The lines of a picture as it stands, those of a long one piece by piece."""
+    lines = []
+    for left, top, right, bottom in _pieces(image):
+        found = _engine()(_pixels(image.crop((left, top, right, bottom))), use_det=True)
+        if found.txts is not None:
+            for text, box, score in zip(found.txts, found.boxes, found.scores, strict=True):
+                lines.append(_line(text, box + np.array((left, top)), score))
+    return lines
+
+
+def _pieces(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes that cover a picture: one, or for a long one several, cut where nothing stands.
+
+    The engine shrinks what it is given to 736 pixels, which leaves nothing of a long picture. A
+    piece ends in its last quarter at the row (of a wide picture, the column) in which the least
+    changes, which is between two lines wherever there is such a place; so no line is in two pieces.
+    """
+    size, is_wide = max(image.size), image.width > image.height
+    longest = max(_SMALLEST_TILE, int(_TILE * min(image.size)))
+    cuts = [0]
+    if size > 2 * longest:
+        changes = _changes(image)  # (size,)
+        while size - cuts[-1] > 1.25 * longest:
+            start = cuts[-1] + longest * 3 // 4
+            cuts.append(start + int(changes[start : cuts[-1] + longest].argmin()))
+    for start, end in pairwise([*cuts, size]):
+        yield (start, 0, end, image.height) if is_wide else (0, start, image.width, end)
+
+
+def _changes(image: Image.Image) -> np.ndarray:
+    """How much the pixels of each row (of a wide picture, column) differ from their neighbours.
+
+    The mean of 9 rows, so that a cut keeps off letters; float64 of shape (rows,).
+    """
+    grey = np.asarray(image.convert("L"), dtype=np.int16)
+    if image.width > image.height:
+        grey = grey.T
+    changes = np.abs(np.diff(grey, axis=1)).sum(axis=1)
+    return np.convolve(changes, np.ones(9), mode="same")
 
 
 @cache
@@ -94,25 +222,30 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
 
 
-def _upright(image: Image.Image, line: Line, score: float) -> Line:
+def _read_upwards(image: Image.Image, line: Line) -> Line:
     """A tall line read again from bottom to top, as the labels of vertical axes are written.
 
     rapidocr turns tall boxes the other way, and so reads these labels upside down.
     """
-    width, height = line.right - line.left, line.bottom - line.top
-    if height < 1.5 * width or len(line.text) < 3:
+    if not line.is_tall:
         return line
+    again = _read_line(image, line, Transpose.ROTATE_270)
+    return again if again.score > line.score else line
+
+
+def _read_line(image: Image.Image, line: Line, turn: Transpose) -> Line:
+    """A line read again after its part of the picture was turned; its box stays."""
     box = (round(line.left), round(line.top), round(line.right) + 1, round(line.bottom) + 1)
-    crop = image.crop(box).transpose(Transpose.ROTATE_270)
-    again = _engine()(_pixels(crop), use_det=False)
-    if not again.txts or again.scores[0] <= score:
-        return line
-    return replace(line, text=again.txts[0].strip())
+    again = _engine()(_pixels(image.crop(box).transpose(turn)), use_det=False)
+    if not again.txts:
+        return replace(line, text="", score=0.0)
+    return replace(line, text=again.txts[0].strip(), score=float(again.scores[0]))
 
 
-def _line(text: str, box: np.ndarray) -> Line:
+def _line(text: str, box: np.ndarray, score: float) -> Line:
     """``box``: four corners, (4, 2) pixels."""
-    return Line(text.strip(), *map(float, (*box.min(axis=0), *box.max(axis=0))))
+    left, top, right, bottom = map(float, (*box.min(axis=0), *box.max(axis=0)))
+    return Line(text.strip(), left, top, right, bottom, float(score))
 
 
 def reading_order(lines: list[Line]) -> list[list[Line]]:
@@ -122,16 +255,21 @@ def reading_order(lines: list[Line]) -> list[list[Line]]:
     region is cut at its largest horizontal gap. Cells of tables and labels of charts are too
     narrow to count as columns, so their rows stay rows.
     """
-    columns = _columns(lines)
-    if columns is not None:
-        left, right = columns
-        return reading_order(left) + reading_order(right)
-    at = _largest_gap(lines)
-    if at is None:
-        return _rows(lines)
-    above = [line for line in lines if line.top < at]
-    below = [line for line in lines if line.top >= at]
-    return reading_order(above) + reading_order(below)
+    rows: list[list[Line]] = []
+    regions = [lines]
+    while regions:  # no recursion: a hostile picture could make it too deep
+        region = regions.pop()
+        columns = _columns(region)
+        if columns is not None:
+            regions += reversed(columns)
+            continue
+        at = _largest_gap(region)
+        if at is None:
+            rows += _rows(region)
+        else:
+            regions.append([line for line in region if line.top >= at])
+            regions.append([line for line in region if line.top < at])
+    return rows
 
 
 _COLUMN_LINES = 4

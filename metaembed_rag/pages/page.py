@@ -40,7 +40,8 @@ class Page:
         number: Counts from 1: page of a PDF, frame of a TIFF, chunk of a text.
         text: Text layer, chunk, or text read by OCR; ``""`` when there is none.
         image: RGB picture, or None for text; a picture of another mode is converted, with
-            transparent parts on white. `load_pages` bounds its size, a page made by hand keeps it.
+            transparent parts on white, or on black where white would hide what is there.
+            `load_pages` bounds its size, a page made by hand keeps it.
         metadata: By name what is said of the page (title, author, label, section): text, numbers,
             true/false, lists of one of these, and what stands for one of them, such as a date.
         id: Unique in an index; ``"<source>#<number>"`` by default.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 from metaembed_rag.errors import UnreadableFileError
+from metaembed_rag.pages.uploads import Source, read_bytes
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 """Pillow reads no other format here, whatever the suffix says (EPS would start Ghostscript)."""
@@ -30,6 +33,14 @@ DAMAGE = (
 """What Pillow's readers raise on damaged files."""
 
 
+_LONG = 2.5
+"""How many times longer than wide a picture is that is read in pieces."""
+_LONGEST = 32
+_PROBE = 1_000
+_LIGHT = 0.63
+"""Brightness (of 1) above which a colour is hard to see on white."""
+
+
 def open_picture(path: Path) -> Image.Image:
     """Open one picture file as RGB, at its own size, turned upright as its EXIF data say.
 
@@ -43,6 +54,27 @@ def open_picture(path: Path) -> Image.Image:
         raise UnreadableFileError(
             path.as_posix(), f"this picture cannot be opened ({error}); index its page again"
         ) from error
+
+
+def picture_of(value: Source | Image.Image) -> Image.Image:
+    """A picture as users give it, as RGB at its own size and turned as its EXIF data say.
+
+    Args:
+        value: A path, bytes, a file open for reading bytes (an upload, too), or a PIL image.
+
+    Raises:
+        UnreadableFileError: It is missing, damaged or of another format.
+    """
+    if isinstance(value, Image.Image):
+        return to_rgb(value)
+    is_path = isinstance(value, str | os.PathLike)
+    file = value if is_path else io.BytesIO(read_bytes(value))
+    try:
+        with Image.open(file, formats=FORMATS) as image:  # type: ignore[arg-type]
+            return to_rgb(ImageOps.exif_transpose(image))
+    except (*DAMAGE, Image.DecompressionBombError) as error:
+        name = str(value) if is_path else "an image given as bytes"
+        raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
 
 
 def bounded(image: Image.Image, max_side: int) -> Image.Image:
@@ -62,11 +94,27 @@ def bounded(image: Image.Image, max_side: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
+def fitted(image: Image.Image, max_side: int) -> Image.Image:
+    """``image`` so small that a page of ``max_side`` pixels is no larger, and still legible.
+
+    Like :func:`bounded`; but of a picture that is over 2.5 times longer than wide (a screenshot of
+    a whole web page, a till roll, a banner) the shorter side is bounded, by that of an A4 page of
+    ``max_side`` pixels, and the longer one by 32 times ``max_side``. A screenshot of 1080 x 8000
+    pixels would have 121 pixels of width otherwise, and no letter could be read.
+    """
+    longest, shortest = max(image.size), min(image.size)
+    if longest <= _LONG * shortest:
+        return bounded(image, max_side)
+    scale = min(1.0, max_side / 2**0.5 / shortest, _LONGEST * max_side / longest)
+    return bounded(image, max(max_side, int(longest * scale)))
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert a picture of any Pillow mode to RGB.
 
-    Transparent parts become white, as paper is (Pillow alone would make them black); greys of 16
-    bits or floats are scaled to 8 bits.
+    Transparent parts become white, as paper is (Pillow alone would make them black); but black
+    where white would hide what stands there, such as white letters. Greys of 16 bits or floats are
+    scaled to 8 bits.
 
     Returns:
         The same image when it is RGB without transparency, else a new one of the same size.
@@ -77,9 +125,37 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return _grey_to_8_bits(image).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        color = "black" if _is_hidden_by_white(image) else "white"
+        image = Image.alpha_composite(Image.new("RGBA", image.size, color), image)
     return image.convert("RGB")
+
+
+def _is_hidden_by_white(image: Image.Image) -> bool:
+    """Whether what an RGBA picture shows is lost on white paper.
+
+    Looked at are thin strokes on transparency (letters, lines) by their own brightness, and thin
+    holes by that of what is around them; where there are none of either, the whole.
+    """
+    image = image.copy()
+    image.thumbnail((_PROBE, _PROBE), Image.Resampling.BOX)
+    alpha = np.asarray(image.getchannel("A"), np.float32) / 255  # (height, width), as all here
+    bright = np.asarray(image.convert("RGB").convert("L"), np.float32) / 255
+    near = _blurred(alpha)
+    around = _blurred(alpha * bright) / np.maximum(near, 1e-6)
+    strokes, holes = alpha * (near < 0.4), (1 - alpha) * (near > 0.6)
+    thin = float(strokes.sum() + holes.sum())
+    if thin > 0.01 * alpha.sum():
+        light = (strokes * (bright > _LIGHT)).sum() + (holes * (around > _LIGHT)).sum()
+        return bool(light > thin / 2)
+    is_cut_out = alpha.mean() < 0.95  # not only round corners
+    return bool(is_cut_out and (alpha * (bright > _LIGHT)).sum() > 0.99 * alpha.sum())
+
+
+def _blurred(values: np.ndarray) -> np.ndarray:
+    """The mean of what is around each value; float32 of (height, width) in [0, 1], as given."""
+    radius = max(2, max(values.shape) // 50)
+    bits = Image.fromarray((values * 255).round().astype(np.uint8))
+    return np.asarray(bits.filter(ImageFilter.BoxBlur(radius)), np.float32) / 255
 
 
 def _grey_to_8_bits(image: Image.Image) -> Image.Image:

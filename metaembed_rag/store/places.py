@@ -7,10 +7,11 @@
     ├── .metaembed.lock             ├── lexical/<server and collection>/<stemmer>/
     ├── .metaembed.mark             ├── pictures/<server and collection>/
     ├── .metaembed.writing          ├── calibration/<server and collection>/<collection>.json
-    ├── cache/<collection>/         └── models/<digest>.txt (of any index)
-    ├── lexical/<collection>/<stemmer>/
+    ├── cache/<collection>/         ├── readings/<server and collection>/<collection>.jsonl
+    ├── lexical/<collection>/<stemmer>/   └── models/<digest>.txt (of any index)
     ├── pictures/<collection>/
-    └── calibration/<collection>.json
+    ├── calibration/<collection>.json
+    └── readings/<collection>.jsonl
 
 These paths are part of the format: what an older version has left is found there.
 """
@@ -42,9 +43,10 @@ MEMORY = ":memory:"
 DATABASE = "chroma.sqlite3"
 LOCK, MARK, WRITING = ".metaembed.lock", ".metaembed.mark", ".metaembed.writing"
 _PICTURES, _LEXICAL, _CACHE, _CALIBRATION = "pictures", "lexical", "cache", "calibration"
-OURS = frozenset({LOCK, MARK, WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION})
+_READINGS = "readings"
+OURS = frozenset({LOCK, MARK, WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS})
 """What a folder may hold where Chroma's database has been deleted."""
-BESIDE_DATABASE = frozenset({_PICTURES, _LEXICAL, _CACHE, _CALIBRATION})
+BESIDE_DATABASE = frozenset({_PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS})
 """Folders inside an index that are not Chroma's."""
 
 
@@ -91,6 +93,12 @@ class Places:
         """The file of the calibration; None for memory."""
         name = f"{self.collection}.json"
         return self._place(_CALIBRATION, name, name)
+
+    @property
+    def readings(self) -> Path | None:
+        """The file of what OCR has read and no record says; None for memory."""
+        name = f"{self.collection}.jsonl"
+        return self._place(_READINGS, name, name)
 
     def lexical(self, stemmer: str | None) -> Path | None:
         """The folder of what word search derives with a stemmer; None for memory."""

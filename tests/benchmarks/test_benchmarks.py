@@ -236,3 +236,16 @@ def test_a_search_that_blocks_the_event_loop_is_noticed():
     found = asyncio.run(async_retrieval.measure(blocking, 1, idle_seconds=0))
     assert min(found["in_sequence_blocked_ms"] + found["blocked_ms"]) >= 50
     assert len(set(async_retrieval.QUERIES)) == 32
+
+
+def test_turned_pictures_are_compared_with_upright_ones(monkeypatch):
+    from benchmarks.quality import turned_pictures
+    from metaembed_rag.pages import ocr
+
+    image = Image.new("RGB", (30, 20))
+    texts = {(30, 20): "two words", (20, 30): "two"}
+    monkeypatch.setattr(ocr, "read_text", lambda picture: texts[picture.size])
+    monkeypatch.setattr(ocr, "_read", lambda picture: [ocr.Line("two", 0, 0, 9, 9, 0.75)])
+    found = turned_pictures.measure(image)
+    assert [found[str(angle)]["words"] for angle in (180, 90, 270)] == [1.0, 0.5, 0.5]
+    assert (found["words"], found["confidence"]) == (2, 0.75)

@@ -212,6 +212,19 @@ def test_unreadable_files_are_listed_and_the_exit_code_is_one(tmp_path, files, r
     assert "1 files of other kinds were left out: .bin" in err
 
 
+def test_fault_19_blank_pages_are_named_and_the_exit_code_is_zero(tmp_path, files, run):
+    blank = files / "blank.txt"
+    blank.write_text(" \n")
+    for _ in range(2):
+        out, err = run("index", files, "--index", tmp_path / "i", "--json")
+        report = json.loads(out)
+        assert (report["blank"], report["skipped"]) == ([blank.resolve().as_posix()], [])
+        assert "1 have nothing to read" in err
+        assert str(blank.resolve()) in err
+    out, _ = run("index", files, "--index", tmp_path / "i")
+    assert "3 unchanged, 0 removed, 0 skipped, 1 blank" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -17,10 +17,10 @@ from langchain_core.runnables import ConfigurableField
 from PIL import Image
 
 from metaembed_rag.errors import (
+    BlankPageError,
     BudgetError,
     MetadataError,
     ModelError,
-    NothingToReadError,
     StoreError,
     UnreadableFileError,
 )
@@ -163,7 +163,7 @@ def test_a_document_without_anything_to_encode_is_reported(store, encoder, tmp_p
     skipped = []
     patient = MetaEmbedVectorStore(store.index, on_skip=skipped.append)
     assert patient.add_documents(documents) == ["a"]
-    assert [type(error) for error in skipped] == [UnreadableFileError, NothingToReadError]
+    assert [type(error) for error in skipped] == [UnreadableFileError, BlankPageError]
 
 
 def test_a_text_only_model_reads_pictures_by_ocr(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from llama_index.core.schema import Document, TextNode
 from metaembed_rag.errors import ModelError
 from metaembed_rag.llama_index import MetaEmbedReader, MetaEmbedVectorStore
 from metaembed_rag.testing import FakeEncoder
+from tests.support.files import pdf_bytes
 
 ODD = Path(__file__).parents[1] / "fixtures" / "odd_files" / "pdf"
 SCANNED, CIPHER = ODD / "scan_under_digital_header.pdf", ODD / "cipher_shifted.pdf"
@@ -62,3 +64,13 @@ def test_the_policy_is_checked_and_serialised(tmp_path):
         MetaEmbedReader(ocr="sometimes")
     reader = MetaEmbedReader(ocr=False, pictures=tmp_path)
     assert MetaEmbedReader.from_dict(reader.to_dict()).ocr == "never"
+
+
+def test_fault_17_the_reader_takes_bytes_and_open_files(tmp_path):
+    upload = io.BytesIO(pdf_bytes(["whales swim", "apples grow"]))
+    upload.name = "report.pdf"
+    reader = MetaEmbedReader(pictures=tmp_path)
+    documents = reader.load_data(upload)
+    assert [document.id_ for document in documents] == ["report.pdf#1", "report.pdf#2"]
+    (node,) = reader.load_nodes(b"plain words")
+    assert "plain words" in node.get_content()

@@ -99,6 +99,61 @@ def test_a_transparent_palette_colour_is_white(tmp_path: Path) -> None:
     assert (read.getpixel((5, 5)), read.getpixel((55, 5))) == (WHITE, BLUE)
 
 
+def strokes(color: str, background: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Image.Image:
+    """Thin lines on transparency, as letters are."""
+    image = Image.new("RGBA", (200, 100), background)
+    for left in range(20, 180, 20):
+        image.paste(color, (left, 20, left + 3, 80))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("color", "paper"), [("black", WHITE), ("navy", WHITE), ("white", (0, 0, 0))]
+)
+def test_fault_05_transparent_parts_are_of_the_colour_that_shows_what_is_there(
+    color: str, paper: tuple[int, int, int]
+) -> None:
+    rgb = to_rgb(strokes(color))
+    assert rgb.getpixel((0, 0)) == paper
+    assert rgb.getpixel((21, 50)) == Image.new("RGB", (1, 1), color).getpixel((0, 0))
+
+
+def test_fault_05_letters_cut_out_of_white_are_dark() -> None:
+    image = picture((255, 255, 255, 255), (200, 100), "RGBA")
+    for left in range(20, 180, 20):
+        image.paste((0, 0, 0, 0), (left, 20, left + 3, 80))
+    assert to_rgb(image).getpixel((21, 50)) == (0, 0, 0)
+
+
+def test_a_white_card_with_dark_letters_and_transparent_margins_stays_on_white() -> None:
+    card = strokes("black", (255, 255, 255, 255))
+    image = Image.new("RGBA", (260, 160), (0, 0, 0, 0))
+    image.paste(card, (30, 30))
+    assert to_rgb(image).getpixel((0, 0)) == WHITE
+
+
+def test_a_picture_that_is_transparent_all_over_is_white() -> None:
+    assert to_rgb(picture((9, 9, 9, 0), mode="RGBA")).getextrema() == ((255, 255),) * 3
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1080, 8000), (634, 4693)),
+        ((8000, 1080), (4693, 634)),
+        ((3000, 40), (3000, 40)),
+        ((1080, 2400), (403, 896)),  # the screen of a telephone is a page
+        ((40_000, 20), (28_672, 14)),
+    ],
+)
+def test_fault_05_a_long_picture_stays_wide_enough_to_be_read(
+    tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    picture(size=size, mode="L").save(tmp_path / "a.png")
+    found = load(tmp_path / "a.png").size
+    assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) <= 1
+
+
 def test_a_picture_that_is_rgb_already_is_not_copied() -> None:
     image = two_colors()
     assert to_rgb(image) is image

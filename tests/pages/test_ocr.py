@@ -1,14 +1,18 @@
-"""Text read from pictures. The engine itself runs twice, on small pictures."""
+"""Text read from pictures. The engine itself runs on small pictures only."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from metaembed_rag.errors import MissingExtraError
-from metaembed_rag.pages import ocr
+from metaembed_rag.pages import load_pages, ocr
 from metaembed_rag.pages.ocr import Line, read_text, reading_order
 from tests.support.files import picture, picture_of_text
 
@@ -89,8 +93,6 @@ def test_most_words_of_real_pages_are_found(data: Path) -> None:
     import json
     import re
 
-    from PIL import Image
-
     def vocabulary(text: str) -> set[str]:
         return set(re.findall(r"[a-z]{4,}", text.lower()))
 
@@ -102,3 +104,121 @@ def test_most_words_of_real_pages_are_found(data: Path) -> None:
         found = vocabulary(read_text(Image.open(folder / row["image"])))
         shares.append(len(expected & found) / len(expected))
     assert min(shares) > 0.85
+
+
+ODD = Path(__file__).parents[1] / "fixtures" / "odd_files" / "img"
+SENTENCES = [f"Sentence {word} of the page" for word in ("one", "two", "three", "four")]
+
+
+def text_of(name: str) -> str:
+    pytest.importorskip("rapidocr")
+    (page,) = load_pages(ODD / name)
+    assert page.image is not None
+    return read_text(page.image)
+
+
+@pytest.mark.integration
+def test_fault_05_a_scan_upside_down_is_read() -> None:
+    text = text_of("rot180.png")
+    assert text.startswith("The boiler must be drained before the pressure valve is")
+    assert "48,200 euro" in text
+
+
+@pytest.mark.parametrize("angle", [0, 90, 180, 270])
+def test_fault_05_a_picture_is_read_whichever_way_it_lies(angle: int) -> None:
+    pytest.importorskip("rapidocr")
+    image = picture_of_text(SENTENCES, (400, 200)).rotate(angle, expand=True)
+    assert read_text(image).split("\n") == SENTENCES
+
+
+@pytest.mark.integration
+def test_fault_05_a_tall_screenshot_is_read_to_its_end() -> None:
+    text = text_of("tall8000.png")
+    assert text.startswith("The boiler must be drained before the\npressure valve is replaced.")
+    assert "48,200 euro" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["transparent_white_text.png", "la_white_text.png", "palette_trns.png"]
+)
+def test_fault_05_white_text_on_transparency_is_read(name: str) -> None:
+    assert text_of(name).startswith("Replace the pressure valve\nof boiler")
+
+
+def test_fault_05_letters_of_eight_pixels_are_found() -> None:
+    assert text_of("tiny_text.png").startswith("Replace the pressure valve")
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_fault_05_a_long_picture_is_cut_between_its_lines_and_no_row_is_in_two_pieces(
+    is_wide: bool,
+) -> None:
+    image = Image.new("RGB", (500, 4_000), "white")
+    bars = [(0, top, 500, top + 30) for top in range(20, 4_000, 50)]
+    for bar in bars:
+        image.paste(picture_of_text(["x" * 40], (500, 30)), bar)
+        image.paste("black", (100, bar[1], 110, bar[3]))
+    if is_wide:
+        image = image.transpose(Image.Transpose.TRANSPOSE)
+    pieces = list(ocr._pieces(image))
+    ends = [(box[0], box[2]) if is_wide else (box[1], box[3]) for box in pieces]
+    assert [start for start, _ in ends[1:]] == [end for _, end in ends[:-1]]
+    assert (ends[0][0], ends[-1][1]) == (0, 4_000)
+    assert max(end - start for start, end in ends) < 1_000
+    assert all((end - 20) % 50 > 30 for _, end in ends[:-1])
+
+
+def test_a_picture_that_is_not_long_is_read_in_one_piece() -> None:
+    assert list(ocr._pieces(picture(size=(634, 896)))) == [(0, 0, 634, 896)]
+
+
+class Engine:
+    """Reads what it is told to, and counts the pictures and the lines that it was given."""
+
+    def __init__(self, lines: list[tuple[str, tuple[int, int, int, int], float]]) -> None:
+        self.lines, self.pictures, self.single = lines, 0, 0
+
+    def __call__(self, pixels: np.ndarray, use_det: bool) -> SimpleNamespace:
+        if not use_det:
+            self.single += 1
+            return SimpleNamespace(txts=("?",), scores=(0.1,))
+        self.pictures += 1
+        corners = [[(a, b), (c, b), (c, d), (a, d)] for _, (a, b, c, d), _ in self.lines]
+        return SimpleNamespace(
+            txts=tuple(text for text, _, _ in self.lines),
+            boxes=np.array(corners, dtype=np.float32),
+            scores=tuple(score for _, _, score in self.lines),
+        )
+
+
+@pytest.mark.parametrize(("score", "single"), [(0.95, 0), (0.7, 1)])
+def test_only_doubtful_pictures_are_read_the_other_way_round(
+    monkeypatch: pytest.MonkeyPatch, score: float, single: int
+) -> None:
+    engine = Engine([("some words", (10, 10, 90, 20), score)])
+    monkeypatch.setattr(ocr, "_engine", lambda: engine)
+    assert read_text(picture(size=(200, 200))) == "some words"
+    assert (engine.pictures, engine.single) == (1, single)
+
+
+def test_what_is_read_with_little_confidence_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine([("clear", (10, 10, 90, 20), 0.99), ("smudge", (10, 40, 90, 50), 0.4)])
+    monkeypatch.setattr(ocr, "_engine", lambda: engine)
+    assert read_text(picture(size=(200, 200))) == "clear"
+
+
+def test_a_line_of_pixels_has_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine([])
+    monkeypatch.setattr(ocr, "_engine", lambda: engine)
+    assert read_text(picture(size=(20_000, 2))) == ""
+    assert engine.pictures == 0
+
+
+def test_any_number_of_lines_has_an_order() -> None:
+    steps = [Line(str(n), 0, n * (n + 30), 20, n * (n + 30) + 20) for n in range(200)]
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 60)
+    try:
+        assert words(reading_order(steps)) == [str(n) for n in range(200)]
+    finally:
+        sys.setrecursionlimit(limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,36 @@ def test_a_text_of_too_many_pages_is_refused_with_the_numbers(tmp_path: Path) ->
     (tmp_path / "a.txt").write_text("x" * 4_000)
     with pytest.raises(FileTooLargeError, match="makes 3 pages of 1,800 characters"):
         list(load_pages(tmp_path / "a.txt", limits=Limits(max_pages=2)))
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.txt"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# a" + " " * 30_000 + "b",
+        "# " + "#" * 100_000 + " x",
+        "--" + " " * 100_000 + "x",
+        "word " * 6_400_000,
+    ],
+    ids=["heading of spaces", "heading of signs", "underline", "no blank line"],
+)
+def test_fault_22_a_text_takes_time_in_proportion_to_its_length(name: str, text: str) -> None:
+    start = time.process_time()
+    chunks = list(chunk(text, markdown=name.endswith(".md")))
+    assert time.process_time() - start < 10  # the headings took hours, the words a minute
+    assert "".join("".join(body for _, body in chunks).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "section"),
+    [
+        ("# Title", "Title"),
+        ("  ## Title ##  ", "Title"),
+        ("#\tTitle # with signs ###", "Title # with signs"),
+        ("### ", ""),
+        ("# #", ""),
+    ],
+)
+def test_a_heading_names_its_section_without_the_signs_around_it(line: str, section: str) -> None:
+    ((named, _),) = chunk(f"{line}\n\nwords", markdown=True)
+    assert named == section

@@ -125,7 +125,7 @@ class MTEBIndex:
         self.close()
         self._index = PageIndex.open(self._place(task, ids), self.encoder, **self._open_options)
         report = self._index.add(pages, batch_size=batch_size, **self._reading)
-        warn_of_skipped(report.skipped, task)
+        warn_of_skipped(report.unread, task)
 
     def search(
         self,

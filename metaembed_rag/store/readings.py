@@ -1,0 +1,233 @@
+"""What OCR has read and no record says: blank pages, and the texts of an unfinished run.
+
+A record keeps the text of its page, so OCR need not read that again. A page with nothing to read
+has no record; and a page that was read when the encoder failed has none yet. Both are kept here, so
+that nothing unchanged is read by OCR twice. The file is derived: deleting it loses only time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from metaembed_rag.pages import Page
+from metaembed_rag.pages.page import default_id
+from metaembed_rag.store import records
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.places import replace_file
+
+_FORMAT = 1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BlankPages:
+    """Which pages of a file have nothing to read.
+
+    Attributes:
+        page_count: Pages of the file.
+        numbers: Of those with nothing to read, from 1.
+    """
+
+    page_count: int
+    numbers: Sequence[int]
+
+
+class Readings:
+    """What OCR read of pictures, by their hashes, and which pages of files are blank.
+
+    What another version of rapidocr read does not count. Its owner holds the writer's lock.
+
+    Args:
+        path: A file with one JSON object a line, made when there is something to keep; None keeps
+            everything in memory.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._texts: dict[str, str] = {}
+        self._files: dict[tuple[str, str], BlankPages] = {}
+        self._seen: tuple[int, int] | None = None
+
+    def refresh(self) -> None:
+        """Read the file if another process has changed it."""
+        state = self._state()
+        if self._path is None or state == self._seen:
+            return
+        self._texts, self._files, self._seen = {}, {}, state
+        try:
+            lines = self._path.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            return
+        entries = [entry for line in lines if (entry := _entry(line)) is not None]
+        if not entries or entries[0] != _about():
+            self._seen = None
+            return
+        for entry in entries[1:]:
+            self._take(entry)
+
+    def text(self, picture: str) -> str | None:
+        """What was read of the picture with this hash: ``""`` for nothing, None if unknown."""
+        return self._texts.get(picture)
+
+    def blank_pages(self, digest: str, way: str) -> BlankPages | None:
+        """The blank pages of the file with this digest, read that way: see :func:`way_of`."""
+        return self._files.get((digest, way))
+
+    def note_texts(self, texts: Mapping[str, str]) -> None:
+        """Keep what was read of pictures, by their hashes."""
+        new = {picture: text for picture, text in texts.items() if picture not in self._texts}
+        self._append([{"picture": picture, "text": text} for picture, text in new.items()])
+
+    def note_blank_pages(self, digest: str, way: str, found: BlankPages) -> None:
+        """Keep which pages of a file are blank."""
+        if self.blank_pages(digest, way) != found:
+            self._append([_file_entry(digest, way, found)])
+
+    def forget_texts(self) -> None:
+        """Keep no text but that of nothing: the rest is in records now, or is to be nowhere."""
+        if any(self._texts.values()):
+            self._texts = {picture: text for picture, text in self._texts.items() if not text}
+            self._rewrite()
+
+    def _take(self, entry: Mapping[str, Any]) -> None:
+        if "picture" in entry:
+            self._texts[entry["picture"]] = entry["text"]
+        elif "digest" in entry:
+            key = entry["digest"], entry["way"]
+            self._files[key] = BlankPages(entry["pages"], tuple(entry["blank"]))
+
+    def _append(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        for entry in entries:
+            self._take(entry)
+        if self._path is None or not entries:
+            return
+        if self._seen is None:
+            self._rewrite()
+            return
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                # The line's end comes first: a line that a killed process left torn ends there.
+                file.write("".join("\n" + json.dumps(entry) for entry in entries))
+        except OSError as error:
+            self._cannot(error)
+        self._seen = self._state()
+
+    def _rewrite(self) -> None:
+        if self._path is None:
+            return
+        entries: list[Mapping[str, Any]] = [_about()]
+        entries += [{"picture": picture, "text": text} for picture, text in self._texts.items()]
+        entries += [_file_entry(*key, found) for key, found in self._files.items()]
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self._path, "\n".join(map(json.dumps, entries)))
+        except OSError as error:
+            self._cannot(error)
+        self._seen = self._state()
+
+    def _cannot(self, error: OSError) -> None:
+        _log.warning("what OCR read cannot be kept, blank pages will be read again: %s", error)
+
+    def _state(self) -> tuple[int, int] | None:
+        """Size and time of change of the file; None where there is none."""
+        try:
+            found = None if self._path is None else self._path.stat()
+        except OSError:
+            return None
+        return None if found is None else (found.st_size, found.st_mtime_ns)
+
+
+class RunReadings:
+    """What OCR read before one run of adding pages, and what it reads in it.
+
+    Args:
+        readings: What is kept.
+        store: Holds the records, whose texts may be of the same pictures.
+    """
+
+    def __init__(self, readings: Readings, store: ChromaStore) -> None:
+        self._readings, self._store = readings, store
+        self._blank: dict[str, BlankPages] = {}
+
+    def texts(self, pages: Iterable[Page], *, look_in_records: bool) -> dict[str, str]:
+        """What was read of these pages' pictures, by page id; ``""`` for nothing.
+
+        Only of pages without a text of their own, and whose ``image_hash`` is filled in.
+        """
+        known = {}
+        for page in pages:
+            if page.image_hash and not page.text.strip():
+                text = self._readings.text(page.image_hash)
+                if text is None and look_in_records:
+                    text = self._text_in_records(page.image_hash)
+                if text is not None:
+                    known[page.id] = text
+        return known
+
+    def note(self, readable: Iterable[Page], blank: Iterable[Page]) -> None:
+        """Keep what was read, before anything else can fail, and which pages are blank."""
+        read = [page for page in readable if page.text_from_ocr and not page.text_layer]
+        texts = {page.image_hash: page.text for page in read}
+        for page in blank:
+            if not page.text.strip():
+                texts[page.image_hash] = ""
+            digest, count = page.source_digest, page.page_count
+            if digest and count is not None and page.id == default_id(page.source, page.number):
+                before = self._blank.get(digest, BlankPages(count, ()))
+                numbers = sorted({*before.numbers, page.number})
+                self._blank[digest] = BlankPages(count, tuple(numbers))
+        self._readings.note_texts({picture: text for picture, text in texts.items() if picture})
+
+    def finish(self, way: str) -> None:
+        """Keep the blank pages of files; the texts are in records now."""
+        for digest, found in self._blank.items():
+            self._readings.note_blank_pages(digest, way, found)
+        self._readings.forget_texts()
+
+    def _text_in_records(self, picture: str) -> str | None:
+        """What was read of a picture for a page that is stored, perhaps of another source."""
+        same = {"$and": [{records.IMAGE_HASH: picture}, {records.OCR: True}]}
+        for record in self._store.get(self._store.ids(same)[:1]).values():
+            return None if record.page.text_layer else record.page.text
+        return None
+
+
+def way_of(mode: str, fingerprint: str) -> str:
+    """How files are read: what is blank in one mode or to one model need not be to another."""
+    return f"{mode} {fingerprint}"
+
+
+def _about() -> dict[str, Any]:
+    """The first line: what the others were written and read by."""
+    try:
+        engine = version("rapidocr")
+    except PackageNotFoundError:
+        engine = ""
+    return {"format": _FORMAT, "rapidocr": engine}
+
+
+def _file_entry(digest: str, way: str, found: BlankPages) -> dict[str, Any]:
+    numbers = list(found.numbers)
+    return {"digest": digest, "way": way, "pages": found.page_count, "blank": numbers}
+
+
+_KINDS = {"picture": str, "text": str, "digest": str, "way": str, "pages": int, "blank": list}
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """The object of a line; None where it is torn or of another kind."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict):
+        return None
+    wrong = any(not isinstance(entry[key], _KINDS[key]) for key in entry.keys() & _KINDS.keys())
+    kinds = ({"picture", "text"}, {"digest", "way", "pages", "blank"}, set(_about()))
+    return None if wrong or entry.keys() not in kinds else entry
