@@ -56,7 +56,11 @@ def show_warnings() -> None:
 
 class _Messages(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"metaembed: {record.getMessage()}")
+        message = f"metaembed: {record.getMessage()}"
+        if "tqdm" in sys.modules:  # a bar is drawn perhaps: write above it
+            sys.modules["tqdm"].tqdm.write(message, file=sys.stderr)
+        else:
+            say(message)
 
 
 def _is_utf8(stream: Any) -> bool:

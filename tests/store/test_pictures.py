@@ -26,7 +26,7 @@ def tamper(index: PageIndex, name: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["absolute", "up", "link", "folder"])
-def test_a_record_neither_shows_nor_deletes_a_file_outside(index, tmp_path, how):
+def test_fault_20_a_record_neither_shows_nor_deletes_a_file_outside(index, tmp_path, how):
     victim = tmp_path / "letter.jpg"
     Image.new("RGB", (5, 5)).save(victim)
     folder = index._pictures.folder
