@@ -23,8 +23,8 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import MissingExtraError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddReport
-from metaembed_rag.model.base import Encoder, warn_of_unread
 from metaembed_rag.model.inputs import Input, read_page
+from metaembed_rag.model.protocol import Encoder, warn_of_unread
 from metaembed_rag.opening import load_encoder
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Ocr, Page

@@ -19,8 +19,8 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import CacheError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode, Query, query_text, read_query
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import IndexModel, Opened, OpenSettings, open_parts
 from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
 from metaembed_rag.pages import Page

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelMismatchError, StoreError, UnnamedModelError
-from metaembed_rag.model.base import Encoder, OrderedEncoder, checked_vectors, dimensions
+from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.inputs import Input, query_input
+from metaembed_rag.model.protocol import Encoder, checked_vectors, dimensions
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.named_models import named_model, remember_model

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelError, PageError
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode, page_input
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import Ocr, ocr_policy
 from metaembed_rag.store.ocr_texts import ocr_text

@@ -16,7 +16,7 @@ from metaembed_rag.ingest.report import AddReport
 from metaembed_rag.ingest.run import AddRun, no_page
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.metadata.filters import normalize_where
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.uploads import is_upload
 from metaembed_rag.progress import page_counter

@@ -18,8 +18,8 @@ from metaembed_rag.errors import BlankPageError, PageError
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.model.base import checked_vectors, unread_tokens
 from metaembed_rag.model.inputs import Input, page_inputs, unread_note, wants_ocr
+from metaembed_rag.model.protocol import checked_vectors, unread_tokens
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.reading import completed, ocr_is_installed

@@ -44,8 +44,8 @@ from metaembed_rag.llama_index.searching import (
     scoring_options,
     search_pages,
 )
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import (
     SCORING_KEYWORDS,
     HybridLike,
