@@ -48,7 +48,7 @@ from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import as_unread
 from metaembed_rag.store.records import check_metadata
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 NOT_FOR_MODELS = [
     *("score", PAGE_ID, "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr"),
@@ -159,7 +159,7 @@ class PageNode(ImageNode):
                 ImageBlock(path=Path(self.image_path), image_mimetype=self.image_mimetype)
             )
         elif self.image_path is not None:
-            logger.warning("%s: its picture %s is gone", self.node_id, self.image_path)
+            _log.warning("%s: its picture %s is gone", self.node_id, self.image_path)
         return blocks
 
     @model_serializer(mode="wrap")

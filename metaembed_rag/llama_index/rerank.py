@@ -26,7 +26,7 @@ from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.search.plan import check_budget
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
 
 _UNREADABLE = -1.0
@@ -148,7 +148,7 @@ class MetaEmbedRerank(PickledWhole, BaseNodePostprocessor):
             given,
             budget=self._chosen(bundle, index),
             batch_size=self.batch_size,
-            on_skip=lambda error: logger.warning("this node comes last: %s", error),
+            on_skip=lambda error: _log.warning("this node comes last: %s", error),
         )
         scores = {hit.page.id: hit.score for hit in hits}
         ranked = [self._scored(one, scores.get(one.node.node_id, _UNREADABLE)) for one in nodes]

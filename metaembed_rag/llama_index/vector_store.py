@@ -55,7 +55,7 @@ from metaembed_rag.options import (
 )
 from metaembed_rag.store.places import MEMORY, is_server
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class StoreSideEmbedding(BaseEmbedding):
@@ -220,7 +220,7 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
             plain_metadata(node)  # of all of them, before anything is written
         report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
         for error in report.unread:
-            logger.warning("this node was not stored: %s", error)
+            _log.warning("this node was not stored: %s", error)
         log_notes(report)
         warn_of_cut(report.cut)
         return [node.node_id for node in nodes]
