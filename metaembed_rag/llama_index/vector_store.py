@@ -21,7 +21,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from metaembed_rag.adapters import ImageLike, SearchFields, in_search_thread, log_notes, warn_of_cut
+from metaembed_rag.adapters import ImageLike, SearchFields, in_search_thread, warn_of_incomplete
 from metaembed_rag.budget import parse_or_auto
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
@@ -221,8 +221,7 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
         report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
         for error in report.unread:
             _log.warning("this node was not stored: %s", error)
-        log_notes(report)
-        warn_of_cut(report.cut)
+        warn_of_incomplete(report)
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:
