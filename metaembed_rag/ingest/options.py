@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
 
-from metaembed_rag.errors import ModelError, StoreError
-from metaembed_rag.model.inputs import Mode
+from metaembed_rag.errors import StoreError
+from metaembed_rag.model.inputs import Mode, check_mode
 from metaembed_rag.pages.reading import Ocr, ocr_policy
 
 
@@ -30,6 +29,5 @@ class AddOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise StoreError(f"batch_size must be at least 1, not {self.batch_size}")
-        if self.mode not in get_args(Mode):
-            raise ModelError(f"mode {self.mode!r} is not one of {', '.join(get_args(Mode))}")
+        check_mode(self.mode)
         object.__setattr__(self, "ocr", ocr_policy(self.ocr))
