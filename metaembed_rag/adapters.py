@@ -8,11 +8,11 @@ import json
 import logging
 import mimetypes
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import MissingExtraError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddReport
-from metaembed_rag.model.base import Encoder, warn_of_unread
 from metaembed_rag.model.inputs import Input, read_page
+from metaembed_rag.model.protocol import Encoder, warn_of_unread
 from metaembed_rag.opening import load_encoder
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Ocr, Page
@@ -179,12 +179,6 @@ def embeddable(texts: Iterable[str]) -> list[str]:
     return [text if text.strip() else _BLANK for text in texts]
 
 
-def warn_of_cut(cut: Mapping[str, int]) -> None:
-    """Log a warning for each document that was stored without its end, as a report counts them."""
-    for id, tokens in cut.items():
-        _log.warning("%s is too long: %s tokens at its end were not read", id, f"{tokens:,}")
-
-
 def open_image(value: ImageLike) -> Image.Image:
     """An image as users give it, as RGB and the right way up.
 
@@ -227,10 +221,20 @@ def _warn_once(message: str) -> None:
     _log.warning(message)
 
 
-def log_notes(report: AddReport) -> None:
-    """Warn of pages that are stored without all that they show: frameworks hand on no report."""
+def warn_of_incomplete(report: AddReport) -> None:
+    """Log a warning for each page that is stored without all that it shows, or without its end.
+
+    Frameworks hand on no report.
+    """
     for note in report.notes:
         _log.warning("%s", note)
+    for id, tokens in report.cut.items():
+        _log.warning("%s is too long: %s tokens at its end were not read", id, f"{tokens:,}")
+
+
+def is_page_number(value: Any) -> TypeGuard[int]:
+    """Whether a framework's metadata mean a page by ``page``: pages count from 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ query -> encode -> all pages coarsely, fewer finely, MaxSim at the budget -> hit
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -15,21 +14,19 @@ from typing import Any, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import CacheError, PageError, StoreError
+from metaembed_rag.budget import BudgetLike
+from metaembed_rag.errors import PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
-from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Mode, Query, query_text, read_query
+from metaembed_rag.model.inputs import Mode, Query
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import IndexModel, Opened, OpenSettings, open_parts
-from metaembed_rag.options import SearchKeywords, SearchOptions, check_k
+from metaembed_rag.options import SearchKeywords, SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.reopening import Reopening, portable
-from metaembed_rag.reranking import encoded_as_stored, split_stored
+from metaembed_rag.retrieval import Retrieval
 from metaembed_rag.search.calibration import Calibration, CalibrationFile, about_vectors
-from metaembed_rag.search.measuring import calibrated, sample_queries
-from metaembed_rag.search.plan import check_budget, plan_query
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.compaction import CompactReport, compact
@@ -54,6 +51,7 @@ class PageIndex:
         self._calibration = CalibrationFile(
             self._store.places.calibration, about_vectors(self._store.about)
         )
+        self._retrieval = Retrieval(self._store, self._model, self._searcher, self._calibration)
         self._ingest = Ingest(
             self._store, self._pictures, self._model.encoder, self._searcher.apply
         )
@@ -322,18 +320,7 @@ class PageIndex:
         self, queries: Sequence[Query], k: int = 5, **keywords: Unpack[SearchKeywords]
     ) -> list[Hits]:
         """:meth:`search` for several queries, encoded and searched together."""
-        options = SearchOptions.of(keywords, k)
-        asked = [read_query(query) for query in queries]
-        self._store.check_open()
-        _ = self.encoder  # loaded here, if it has to be, and not in the time of a search
-        start = time.perf_counter()
-        vectors = self._model.query_vectors(asked)
-        encoding = (time.perf_counter() - start) / max(1, len(asked))
-        found = self._found(vectors, [query_text(query) for query in asked], options)
-        for query, hits in zip(asked, found, strict=True):
-            hits.query = query
-            hits.seconds += encoding
-        return found
+        return self._retrieval.search(queries, SearchOptions.of(keywords, k))
 
     def search_vectors(
         self,
@@ -351,8 +338,7 @@ class PageIndex:
             text: The words that a hybrid search looks for.
             **keywords: As for :meth:`search`.
         """
-        options = SearchOptions.of(keywords, k)
-        return self._found(self._model.cut(query_vectors)[None], [text], options)[0]
+        return self._retrieval.search_vectors(query_vectors, text, SearchOptions.of(keywords, k))
 
     def score(
         self,
@@ -381,18 +367,10 @@ class PageIndex:
         Returns:
             Hits, best first, ties by page id, with scores as those of :meth:`search`.
         """
-        asked = read_query(query)
-        vectors = self._model.query_vectors([asked])[0]
-        most = RetrievalBudget(len(vectors), self.vectors_per_page)
-        chosen = SearchOptions(budget=budget).unchosen(most)
-        check_budget(chosen, most)
-        stored, others = split_stored(self._store, list(ids), mode)
-        readable, encoded = encoded_as_stored(
-            self.encoder, self._store.about, others, mode, batch_size, on_skip
+        options = SearchOptions(budget=budget)
+        return self._retrieval.score(
+            query, ids, options, mode=mode, batch_size=batch_size, on_skip=on_skip
         )
-        hits = self._searcher.score(vectors, stored, chosen, readable, encoded)
-        hits.query = asked
-        return hits
 
     def recall(
         self, queries: Sequence[Query], k: int = 10, **keywords: Unpack[SearchKeywords]
@@ -402,26 +380,7 @@ class PageIndex:
         1.0 means that the approximation lost nothing at this budget; 1.0 also for an empty index.
         With ``budget="auto"``, the exhaustive twin has all vectors.
         """
-        asked = [read_query(query) for query in queries]
-        if not asked:
-            return 1.0
-        texts = [query_text(query) for query in asked]
-        vectors = self._model.query_vectors(asked)
-        quick = SearchOptions.of(keywords, k)
-        every = RetrievalBudget(vectors.shape[1], self.vectors_per_page)
-        exact = SearchOptions(
-            k=k,
-            budget=every if quick.is_auto else quick.resolved(every),
-            where=quick.where,
-            exhaustive=True,
-            hybrid=quick.hybrid,
-        )
-        pairs = zip(
-            self._found(vectors, texts, exact), self._found(vectors, texts, quick), strict=True
-        )
-        sets = [({hit.page.id for hit in a}, {hit.page.id for hit in b}) for a, b in pairs]
-        wanted = sum(len(exact_ids) for exact_ids, _ in sets)
-        return sum(len(a & b) for a, b in sets) / wanted if wanted else 1.0
+        return self._retrieval.recall(queries, SearchOptions.of(keywords, k))
 
     def calibrate(
         self, queries: Sequence[Query] | None = None, *, k: int = 10, recall: float = 0.99
@@ -443,16 +402,7 @@ class PageIndex:
             BudgetError: There are no pages or too few queries, or the recall makes no sense.
             CacheError: No copy of the vectors can be kept here, and so none be calibrated.
         """
-        check_k(k)
-        given = sample_queries(self._store) if queries is None else queries
-        asked = [read_query(query) for query in given]
-        vectors = self._searcher.vectors()
-        if vectors is None:
-            raise CacheError("calibrating needs the vector cache, and none can be kept")
-        encoded = self._model.query_vectors(asked) if asked else np.empty((0, 1, 1), np.float32)
-        found = calibrated(encoded, vectors, self._store, k, recall)
-        self._calibration.save(found)
-        return found
+        return self._retrieval.calibrate(queries, k, recall)
 
     def get(self, ids: Sequence[str]) -> list[Page]:
         """The stored pages of those ids that exist, in the order of ``ids``."""
@@ -474,16 +424,6 @@ class PageIndex:
         if missing:
             raise StoreError(f"no page with the id {missing[0]!r} ({len(missing)} missing)")
         return self._store.about.unpack([found[id] for id in ids]).decode()
-
-    # -- inner -----------------------------------------------------------------------------
-
-    def _found(
-        self, queries: NDArray[np.float32], texts: Sequence[str], options: SearchOptions
-    ) -> list[Hits]:
-        """The hits of each query, shape (queries, R_q, D); each with its share of the time."""
-        most = RetrievalBudget(queries.shape[1], self.vectors_per_page)
-        plan = plan_query(options, most, lambda o: self._calibration.plan_for(o, len(self)))
-        return self._searcher.search(queries, texts, plan)
 
 
 def _opened_again(how: Reopening) -> PageIndex:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelMismatchError, StoreError, UnnamedModelError
-from metaembed_rag.model.base import Encoder, OrderedEncoder, checked_vectors, dimensions
+from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.inputs import Input, query_input
+from metaembed_rag.model.protocol import Encoder, checked_vectors, dimensions
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.named_models import named_model, remember_model
@@ -170,8 +171,7 @@ def open_parts(
         ModelMismatchError: The index was made with another model, or stores its vectors otherwise.
         StoreError: It cannot be opened.
     """
-    for name in settings.keys() - OpenSettings.__annotations__.keys():
-        raise TypeError(f"PageIndex.open() got an unexpected keyword argument {name!r}")
+    _check_settings(settings)
     device = settings.get("device")
     scoring = checked_device(settings.get("scoring_device") or os.environ.get(SCORING, ""))
     made_of = encoder
@@ -181,15 +181,12 @@ def open_parts(
         made_of = encoder or load_encoder(DEFAULT_MODEL, device)
         return _collection_model(made_of, settings)
 
-    timeout = settings.get("timeout")
-    if timeout is not None and not 0 < timeout < math.inf:
-        raise StoreError(f"timeout must be a number of seconds over 0, not {timeout!r}")
     store = ChromaStore.open(
         where,
         new if create else None,
         collection=collection,
         headers=settings.get("headers"),
-        timeout=timeout,
+        timeout=settings.get("timeout"),
     )
     with ExitStack() as undo:
         undo.callback(store.close)
@@ -200,6 +197,15 @@ def open_parts(
         pictures = PictureFolder.of(store.places, settings.get("pictures"))
         undo.pop_all()
     return Opened(store, made_of, pictures, device, scoring)
+
+
+def _check_settings(settings: OpenSettings) -> None:
+    """Refuse what is no setting, and a time that is none."""
+    for name in settings.keys() - OpenSettings.__annotations__.keys():
+        raise TypeError(f"PageIndex.open() got an unexpected keyword argument {name!r}")
+    timeout = settings.get("timeout")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise StoreError(f"timeout must be a number of seconds over 0, not {timeout!r}")
 
 
 def load_encoder(name: str, device: str | None = None, locally: bool = False) -> Encoder:

@@ -222,6 +222,16 @@ class SearchOptions:
         """
         return (replace(self, budget=None) if self.is_auto else self).resolved(most)
 
+    def exact(self, most: RetrievalBudget) -> SearchOptions:
+        """The exhaustive twin of these options, which has all vectors where they are ``"auto"``."""
+        return SearchOptions(
+            k=self.k,
+            budget=most if self.is_auto else self.resolved(most),
+            where=self.where,
+            exhaustive=True,
+            hybrid=self.hybrid,
+        )
+
     def fixed(self, below: RetrievalBudget) -> RetrievalBudget:
         """These options' budget over another one, which stands for ``"auto"`` too."""
         named = below if self.budget is None or self._says_auto else self.budget

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metaembed_rag.errors import ModelMismatchError, StoreError
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import OpenSettings, lasting_name, load_encoder
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.places import MEMORY

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from metaembed_rag.errors import PageError
-from metaembed_rag.model.base import Encoder, checked_vectors, warn_of_unread
 from metaembed_rag.model.inputs import Mode, page_inputs
+from metaembed_rag.model.protocol import Encoder, checked_vectors, warn_of_unread
 from metaembed_rag.pages import Page
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel

@@ -15,10 +15,10 @@ import pytest
 from chromadb.api.models.Collection import Collection
 from PIL import Image
 
-from metaembed_rag import ingest
 from metaembed_rag.errors import MissingExtraError, ModelError, PageError, StoreError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.ingest import AddOptions
+from metaembed_rag.ingest import run as ingest_run
 from metaembed_rag.pages import Page, load_pages
 from metaembed_rag.store import places, records
 from metaembed_rag.store.cache import VectorCache
@@ -146,7 +146,7 @@ def test_in_every_format_what_is_handed_over_is_what_is_stored(tmp_path, format,
 
 
 def test_what_gathers_is_handed_over_in_portions(index, monkeypatch, reads):
-    monkeypatch.setattr(ingest, "_HANDED_OVER_AT", 10_000)  # of 8 x 18 bytes a page, and its id
+    monkeypatch.setattr(ingest_run, "_HANDED_OVER_AT", 10_000)  # of 8 x 18 bytes a page, and its id
     portions: list[int] = []
     apply = VectorCache.apply
 
@@ -163,7 +163,7 @@ def test_what_gathers_is_handed_over_in_portions(index, monkeypatch, reads):
 
 @pytest.mark.parametrize("size", [1, 10**9])
 def test_a_page_that_comes_several_times_has_one_living_row(index, monkeypatch, size):
-    monkeypatch.setattr(ingest, "_HANDED_OVER_AT", size)
+    monkeypatch.setattr(ingest_run, "_HANDED_OVER_AT", size)
     index.add(pages(range(8)) + pages(range(4, 12), "pears") + pages([5], "plums"), batch_size=3)
     assert index.search("plums", k=1)[0].page.id == "book#5"
     assert_copied(index)
@@ -194,7 +194,7 @@ def test_after_a_failure_between_two_batches_the_next_search_reads_what_is_missi
 
 def _add_until_killed(where: str, portions: int) -> None:
     """Add pages; be killed when the last of so many portions is about to be handed over."""
-    ingest._HANDED_OVER_AT = 1
+    ingest_run._HANDED_OVER_AT = 1
     apply, handed = VectorCache.apply, [0]
 
     def killed(self, changes):
@@ -261,7 +261,7 @@ class Interloper:
 @pytest.mark.parametrize("size", [1, 10**9])
 @pytest.mark.parametrize("where", ["folder", SERVER], indirect=True)
 def test_another_writer_in_between_is_noticed(index, tmp_path, monkeypatch, reads, size):
-    monkeypatch.setattr(ingest, "_HANDED_OVER_AT", size)
+    monkeypatch.setattr(ingest_run, "_HANDED_OVER_AT", size)
     interloper = Interloper(index, tmp_path)
     index.add(pages(range(40)), batch_size=8, progress=interloper)
     assert interloper.calls == 5
@@ -275,7 +275,7 @@ def test_another_writer_in_between_is_noticed(index, tmp_path, monkeypatch, read
 
 def test_another_reader_in_between_leaves_one_row_a_page(tmp_path, monkeypatch):
     """Its process brings the same files up to date, with pages that are handed over later."""
-    monkeypatch.setattr(ingest, "_HANDED_OVER_AT", 6_000)
+    monkeypatch.setattr(ingest_run, "_HANDED_OVER_AT", 6_000)
     index = PageIndex.open(tmp_path, encoder())
     reader = PageIndex.open(tmp_path, encoder())
     index.add(
@@ -305,7 +305,7 @@ class FakeOcr:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         self.text, self.installed, self.read = text, True, 0
         monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", self)
-        monkeypatch.setattr("metaembed_rag.ingest.ocr_is_installed", lambda: self.installed)
+        monkeypatch.setattr("metaembed_rag.ingest.run.ocr_is_installed", lambda: self.installed)
 
     def __call__(self, image: object) -> str:
         if not self.installed:
@@ -573,7 +573,7 @@ def test_a_file_that_became_blank_leaves_the_index(tmp_path):
 def test_the_texts_of_an_unfinished_run_go_when_pages_are_deleted(tmp_path, ocr):
     index = PageIndex.open(tmp_path / "i", reader_of_texts())
     index.add(pages([1]))
-    index._ingest.readings.note_texts({"picture": "secret", "empty": ""})
+    index._ingest.target.readings.note_texts({"picture": "secret", "empty": ""})
     index.delete("book#1")
     assert "secret" not in (tmp_path / "i" / "readings" / "pages.jsonl").read_text()
 

@@ -148,3 +148,11 @@ def test_filters_are_joined():
     assert all_of(None, None) is None
     assert all_of({}, {"a": 1}) == {"a": 1}
     assert all_of({"a": 1}, {"b": 2}) == {"$and": [{"a": 1}, {"b": 2}]}
+
+
+def test_the_exact_twin_scores_every_page_at_the_budget_and_with_the_words_that_were_asked_for():
+    asked = SearchOptions(k=3, budget="4,8", where={"a": 1}, candidates=9, hybrid=True)
+    assert asked.exact(MOST) == SearchOptions(
+        k=3, budget=RetrievalBudget(4, 8), where={"a": 1}, exhaustive=True, hybrid=True
+    )
+    assert SearchOptions(budget="auto").exact(MOST) == SearchOptions(budget=MOST, exhaustive=True)

@@ -60,8 +60,8 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.evaluation import exhaustive_scores
 from metaembed_rag.model import pooling
-from metaembed_rag.model.base import Encoder, dimensions
 from metaembed_rag.model.pooling import nested_pooling_batch
+from metaembed_rag.model.protocol import Encoder, dimensions
 from metaembed_rag.options import Fusion
 from metaembed_rag.search import fusion, pairs, words
 from metaembed_rag.search.fusion import fuse

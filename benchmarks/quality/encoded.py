@@ -30,8 +30,8 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import Dataset, measure, ocr_text, read_dataset, top_pages
 from metaembed_rag.evaluation.reading import PageReader
 from metaembed_rag.model import passes
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.vectors import formats, integers, maxsim
 from metaembed_rag.vectors.formats import Encoded
 from metaembed_rag.vectors.integers import maxsim_levels, quantize_queries

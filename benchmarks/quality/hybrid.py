@@ -59,7 +59,7 @@ from metaembed_rag.evaluation import (
 )
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model import passes
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
 from metaembed_rag.search.fusion import fuse

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from benchmarks import results
 from metaembed_rag.index import PageIndex
 from metaembed_rag.ingest import AddReport
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages import Page, load_pages
 
 CLAIM = "Real PDF pages from file to index: pages a second, memory, where the time goes."

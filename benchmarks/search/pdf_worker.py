@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.search.index_speed import index_speed
 from metaembed_rag.errors import PageError
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages import Limits, Page, list_files, load_pages, pdf_client
 
 WAYS = {"here": Limits(separate_process=False), "worker": Limits()}

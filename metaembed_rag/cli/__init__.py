@@ -69,10 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if given.debug:
             raise
-        say(f"metaembed: {error.filename or 'the system'}: {error.strerror or error}")
-        if error.errno == errno.ENOSPC:
-            give_up_output()
-        return 1
+        return _failed(error)
+
+
+def _failed(error: OSError) -> int:
+    """Say what the system refused; the exit code."""
+    say(f"metaembed: {error.filename or 'the system'}: {error.strerror or error}")
+    if error.errno == errno.ENOSPC:
+        give_up_output()
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from metaembed_rag.errors import BudgetError
 
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
-    from metaembed_rag.model.base import Encoder
+    from metaembed_rag.model.protocol import Encoder
     from metaembed_rag.pages.reading import Ocr
 
 

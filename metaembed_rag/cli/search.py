@@ -33,6 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_device(parser)
     options.add_model_of_index(parser)
     parser.add_argument("-k", type=options.positive, default=5, help="hits (default: 5)")
+    _add_budget(parser)
+    parser.add_argument("--image", metavar="FILE", help="an image as query, or with the text")
+    _add_filters(parser)
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--candidates", type=options.positive, metavar="M", help="pages reranked")
+    ways.add_argument("--exhaustive", action="store_true", help="score every page")
+    parser.add_argument(
+        "--hybrid", action="store_true", help="let the words of QUERY count too (BM25)"
+    )
+    parser.add_argument("--html", metavar="FILE", help="also write a page that shows the hits")
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
     options.add_budget(
         parser,
         "vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
@@ -51,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="the fastest budget that finds such a share (0.99) of the best pages, by calibration",
     )
-    parser.add_argument("--image", metavar="FILE", help="an image as query, or with the text")
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--where", action="append", default=[], metavar="KEY=VALUE", help="only matching pages"
     )
@@ -62,13 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="only pages that have these words, as they are written; may be repeated",
     )
-    ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--candidates", type=options.positive, metavar="M", help="pages reranked")
-    ways.add_argument("--exhaustive", action="store_true", help="score every page")
-    parser.add_argument(
-        "--hybrid", action="store_true", help="let the words of QUERY count too (BM25)"
-    )
-    parser.add_argument("--html", metavar="FILE", help="also write a page that shows the hits")
 
 
 def run(given: argparse.Namespace) -> int:

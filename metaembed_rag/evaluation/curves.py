@@ -18,8 +18,8 @@ from metaembed_rag.errors import DatasetError, PageError
 from metaembed_rag.evaluation.datasets import Dataset, Query, read_dataset
 from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measure, top_pages
 from metaembed_rag.evaluation.reading import PageReader, ReadingOptions, chunks, encode_queries
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import Fusion, HybridLike
 from metaembed_rag.progress import tqdm
 from metaembed_rag.search.fusion import fuse

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import islice
 from os import PathLike
-from typing import TypedDict, TypeVar, get_args
+from typing import TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import ModelError, PageError
-from metaembed_rag.model.base import Encoder
-from metaembed_rag.model.inputs import Input, Mode, page_input
+from metaembed_rag.errors import PageError
+from metaembed_rag.model.inputs import Input, Mode, check_mode, page_input
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import Ocr, ocr_policy
 from metaembed_rag.store.ocr_texts import ocr_text
@@ -83,8 +83,7 @@ class PageReader:
     """Why each of the other pages was not."""
 
     def __post_init__(self) -> None:
-        if self.mode not in get_args(Mode):
-            raise ModelError(f"mode {self.mode!r} is not one of {', '.join(get_args(Mode))}")
+        check_mode(self.mode)
         self.ocr = ocr_policy(self.ocr)
 
     def read(self, pages: Iterable[Page]) -> Iterator[Input]:

@@ -12,7 +12,14 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, SCORE, open_image, page_fields
+from metaembed_rag.adapters import (
+    OF_ONE_SEARCH,
+    PAGE_ID,
+    SCORE,
+    is_page_number,
+    open_image,
+    page_fields,
+)
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.metadata import values
 from metaembed_rag.pages import Page, bounded
@@ -134,7 +141,7 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
         source = metadata.pop("source")
     else:
         settings += UNSOURCED
-    if _is_page_number(metadata.get("page")):
+    if is_page_number(metadata.get("page")):
         number = metadata.pop("page")
     else:
         settings += UNPAGED
@@ -205,10 +212,6 @@ def _own_kinds(metadata: Mapping[str, Any]) -> dict[str, Any]:
             if key in found:
                 found[key] = values.plain(found[key])
     return found
-
-
-def _is_page_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _storable(metadata: dict[str, Any], id: str) -> dict[str, Any]:

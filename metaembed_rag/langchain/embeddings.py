@@ -17,8 +17,8 @@ from metaembed_rag.adapters import (
     query_vectors,
 )
 from metaembed_rag.budget import BudgetLike
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, page_input
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
 

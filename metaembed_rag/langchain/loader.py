@@ -35,10 +35,10 @@ class MetaEmbedLoader(BaseLoader):
         max_side: Longest side of a drawn page in pixels.
         pictures: Folder of the drawn pages and of what OCR read; one in the user's cache folder by
             default.
+        limits: Sizes above which a file is refused, and the memory and time that a page may take.
         ocr: ``auto`` (True) gives the text on pictures without text, on scans below a short text
             and of text layers that cannot be read, 1 to 3 seconds each; ``always`` of every
             picture, ``never`` (False) of none. What was not read is ``unread`` in the metadata.
-        limits: Sizes above which a file is refused, and the memory and time that a page may take.
 
     Attributes:
         skipped: What could not be read in the last run.

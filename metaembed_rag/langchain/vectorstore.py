@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
-from metaembed_rag.adapters import in_search_thread, log_notes, warn_of_cut
+from metaembed_rag.adapters import in_search_thread, warn_of_incomplete
 from metaembed_rag.errors import ModelError, PageError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
@@ -134,9 +134,8 @@ class MetaEmbedVectorStore(VectorStore):
         failed: dict[str, PageError] = {}
         pages = self._pages(documents, chosen, failed)
         report = self.index.add(pages, mode=self.mode, batch_size=batch_size, ocr=self.ocr)
-        log_notes(report)
         failed |= {error.source: error for error in report.unread}
-        warn_of_cut(report.cut)
+        warn_of_incomplete(report)
         self._report(list(failed.values()), len(documents))
         return [id for id in chosen if id not in failed]
 

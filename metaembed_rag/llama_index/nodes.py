@@ -39,7 +39,14 @@ from PIL import Image
 from pydantic import AnyUrl
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, open_image, page_fields, plan_fields
+from metaembed_rag.adapters import (
+    OF_ONE_SEARCH,
+    PAGE_ID,
+    is_page_number,
+    open_image,
+    page_fields,
+    plan_fields,
+)
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
@@ -48,7 +55,7 @@ from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import as_unread
 from metaembed_rag.store.records import check_metadata
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 NOT_FOR_MODELS = [
     *("score", PAGE_ID, "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr"),
@@ -159,7 +166,7 @@ class PageNode(ImageNode):
                 ImageBlock(path=Path(self.image_path), image_mimetype=self.image_mimetype)
             )
         elif self.image_path is not None:
-            logger.warning("%s: its picture %s is gone", self.node_id, self.image_path)
+            _log.warning("%s: its picture %s is gone", self.node_id, self.image_path)
         return blocks
 
     @model_serializer(mode="wrap")
@@ -257,11 +264,11 @@ def node_to_page(node: BaseNode) -> Page:
     data = node.model_copy(update={"metadata": metadata}).model_dump(mode="json")
     data.update({"embedding": None, **({"image": None} if "image" in data else {})})
     flat = {key: value for key, value in metadata.items() if _can_be_filtered(key, value)}
-    source = metadata.get("source")
+    source, number = metadata.get("source"), metadata.get("page")
     return Page(
         id=node.node_id,
         source=source if isinstance(source, str) and source else node.ref_doc_id or node.node_id,
-        number=_page_number(metadata.get("page")),
+        number=number if is_page_number(number) else 1,
         text=_text_to_encode(node),
         image=node_picture(node),
         unread=as_unread(node.metadata.get("unread")),
@@ -338,11 +345,6 @@ def _with_kept_picture(metadata: Mapping[str, Any], path: str) -> dict[str, Any]
     """The metadata, with the path of the picture that was indexed where they name a picture."""
     named = {"image_path": path} if "image_path" in metadata else {}
     return {**metadata, **named}
-
-
-def _page_number(value: Any) -> int:
-    counts = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    return value if counts else 1
 
 
 def _text_to_encode(node: BaseNode) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import BaseNode, Document
 
 from metaembed_rag.adapters import OCR_TEXTS, with_text
-from metaembed_rag.errors import ModelError, PageError, UnreadableFileError
+from metaembed_rag.errors import PageError, UnreadableFileError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
 from metaembed_rag.llama_index.pickling import PickledWhole
-from metaembed_rag.model.inputs import Mode
+from metaembed_rag.model.inputs import Mode, check_mode
 from metaembed_rag.pages import Limits, Ocr, Page, load_pages
 from metaembed_rag.pages.reading import ocr_policy
 from metaembed_rag.pages.uploads import Source
@@ -76,8 +76,7 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
         ocr: bool | Ocr = True,
         **options: Any,
     ) -> None:
-        if mode not in get_args(Mode):
-            raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
+        check_mode(mode)
         options |= {
             "mode": mode,
             "pictures": None if pictures is None else str(pictures),

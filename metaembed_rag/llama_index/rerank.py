@@ -20,13 +20,13 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.nodes import marked, node_to_page, page_to_node
 from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.search.plan import check_budget
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
 
 _UNREADABLE = -1.0
@@ -148,7 +148,7 @@ class MetaEmbedRerank(PickledWhole, BaseNodePostprocessor):
             given,
             budget=self._chosen(bundle, index),
             batch_size=self.batch_size,
-            on_skip=lambda error: logger.warning("this node comes last: %s", error),
+            on_skip=lambda error: _log.warning("this node comes last: %s", error),
         )
         scores = {hit.page.id: hit.score for hit in hits}
         ranked = [self._scored(one, scores.get(one.node.node_id, _UNREADABLE)) for one in nodes]

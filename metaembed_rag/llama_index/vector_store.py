@@ -21,7 +21,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from metaembed_rag.adapters import ImageLike, SearchFields, in_search_thread, log_notes, warn_of_cut
+from metaembed_rag.adapters import ImageLike, SearchFields, in_search_thread, warn_of_incomplete
 from metaembed_rag.budget import parse_or_auto
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
@@ -44,8 +44,8 @@ from metaembed_rag.llama_index.searching import (
     scoring_options,
     search_pages,
 )
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import (
     SCORING_KEYWORDS,
     HybridLike,
@@ -55,7 +55,7 @@ from metaembed_rag.options import (
 )
 from metaembed_rag.store.places import MEMORY, is_server
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class StoreSideEmbedding(BaseEmbedding):
@@ -220,9 +220,8 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
             plain_metadata(node)  # of all of them, before anything is written
         report = self._index.add(map(node_to_page, nodes), mode=self.mode, **kwargs)  # type: ignore[arg-type]
         for error in report.unread:
-            logger.warning("this node was not stored: %s", error)
-        log_notes(report)
-        warn_of_cut(report.cut)
+            _log.warning("this node was not stored: %s", error)
+        warn_of_incomplete(report)
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:

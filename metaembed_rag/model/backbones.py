@@ -13,7 +13,6 @@ import functools
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +167,7 @@ class Backbone(InputModule):
     def passes(self, item: Item, most: int) -> Passes:
         """How a candidate is read in at most this many passes of ``max_document_tokens`` each."""
         window = self.settings.max_document_tokens
-        harmless = replace(item, text=self._harmless(item.text))
-        found = split_item(harmless, self.tokenizer, window, most)
-        return found if len(found.items) > 1 else Passes((item,), found.unread)
+        return split_item(item, self.tokenizer, window, most, text=self._harmless(item.text))
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Run the model: adds ``token_embeddings``, the last hidden states (batch, length, D)."""

@@ -1,20 +1,19 @@
-"""What the index needs of a model, and what every encoder of this package shares."""
+"""What every encoder of this package shares: batches and passes, order, checks, pooling."""
 
 from __future__ import annotations
 
 import functools
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModalityError, ModelError
 from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
 from metaembed_rag.model.passes import MAX_PASSES, Passes, checked_passes, interleaved
 from metaembed_rag.model.pooling import Pooling, Vectors, nested_pooling
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.progress import tqdm
 
 if TYPE_CHECKING:
@@ -22,117 +21,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-logger = logging.getLogger(__name__)
-
 _CPU_BATCH = 8
 """Larger batches leave a CPU's cache: 30 pages a second at 4 to 8, 24 at 32 (D = 256)."""
-
-
-class Encoder(Protocol):
-    """What the index needs of a model; :class:`metaembed_rag.MetaEmbedEncoder` is one."""
-
-    @property
-    def name(self) -> str:
-        """What loads it again: a shipped name, a folder, a hub id or an address."""
-
-    @property
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Hex digest that changes when the vectors would."""
-
-    @property
-    @abstractmethod
-    def dimension(self) -> int:
-        """D, the length of a vector."""
-
-    @property
-    @abstractmethod
-    def query_vectors(self) -> int:
-        """R_q, vectors of a query."""
-
-    @property
-    @abstractmethod
-    def document_vectors(self) -> int:
-        """R_c, vectors of a candidate."""
-
-    @property
-    @abstractmethod
-    def modalities(self) -> frozenset[str]:
-        """Of ``"text"``, ``"image"`` and ``"fused"`` (both in one input), what it reads."""
-
-    def encode_query(
-        self, queries: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
-    ) -> NDArray[np.float32]:
-        """Float32 unit vectors, shape (queries, R_q, D)."""
-
-    def encode_document(
-        self, documents: Sequence[Input], *, batch_size: int = 32, show_progress: bool = False
-    ) -> NDArray[np.float32]:
-        """Float32 unit vectors, shape (documents, R_c, D)."""
-
-
-def dimensions(encoder: Encoder) -> tuple[int, ...]:
-    """The numbers of leading values with which an encoder's vectors work, the last one D.
-
-    An encoder that was trained so (Kusupati et al., Matryoshka Representation Learning, NeurIPS
-    2022) says it by an attribute ``dimensions``; one without it has D only.
-    """
-    return tuple(getattr(encoder, "dimensions", ())) or (encoder.dimension,)
-
-
-def checked_vectors(encoder: Encoder, side: str, vectors: Any, count: int) -> Vectors:
-    """What an encoder made of ``count`` inputs, if it is what it announces.
-
-    Args:
-        encoder: The model.
-        side: ``"query"`` or ``"document"``.
-        vectors: What it gave.
-        count: Of how many inputs.
-
-    Returns:
-        float32, shape (count, R_q or R_c, D).
-
-    Raises:
-        ModelError: Another shape, numbers that are not finite, or a vector of zeros. An index with
-            such vectors in it could not be searched.
-    """
-    gave = f"the model {encoder.name!r} gave vectors"
-    try:
-        found = np.asarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{gave} that are no array of numbers ({error})") from error
-    each = encoder.query_vectors if side == "query" else encoder.document_vectors
-    announced = (count, each, encoder.dimension)
-    if found.shape != announced:
-        raise ModelError(
-            f"{gave} of shape {found.shape}, not {announced}: for each {side} it announces {each} "
-            f"vectors of {encoder.dimension} values"
-        )
-    if not np.isfinite(found).all():
-        raise ModelError(f"{gave} of a {side} that are not finite numbers")
-    if not found.any(axis=-1).all():
-        raise ModelError(f"{gave} of a {side} that are zero, which no page is near to")
-    return found
-
-
-def unread_tokens(encoder: Encoder, documents: Sequence[Input]) -> list[int]:
-    """How many tokens at the end of each document an encoder does not read.
-
-    An encoder says it by a method ``unread_tokens``; one without it counts as reading everything.
-    """
-    count: Callable[[Sequence[Input]], list[int]] | None = getattr(encoder, "unread_tokens", None)
-    return [0] * len(documents) if count is None else count(documents)
-
-
-def warn_of_unread(encoder: Encoder, documents: Sequence[Input]) -> None:
-    """Log a warning where texts are longer than what the encoder reads of them."""
-    cut = [tokens for tokens in unread_tokens(encoder, documents) if tokens]
-    if cut:
-        logger.warning(
-            "%d of %d texts are longer than %s reads in max_passes passes: %s tokens at their "
-            "ends were not read; divide them, or raise the encoder's max_passes",
-            *(len(cut), len(documents), encoder.name, f"{sum(cut):,}"),
-        )
 
 
 class OrderedEncoder(Encoder):

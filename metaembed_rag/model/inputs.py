@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from PIL import Image
 
@@ -40,6 +40,16 @@ Reader = Callable[[Page], str]
 
 _KEYS = frozenset({"text", "image"})
 _OCR_HELP = "pip install 'metaembed-rag[ocr]' and index it again"
+
+
+def check_mode(mode: str) -> None:
+    """Refuse a mode that is none.
+
+    Raises:
+        ModelError: It names those that there are.
+    """
+    if mode not in get_args(Mode):
+        raise ModelError(f"mode {mode!r} is not one of {', '.join(get_args(Mode))}")
 
 
 def page_input(

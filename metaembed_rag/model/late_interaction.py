@@ -171,13 +171,12 @@ class LateInteractionEncoder(PooledEncoder):
             window = self._pass_tokens
             if window is None or len(item.text.encode()) <= window:
                 return Passes((item,))
-            read = item
-            if "image" in self.modalities:
-                read = replace(item, text=break_tokens(self._control, item.text))
-            found = split_item(read, self._transformer.tokenizer, window, self.max_passes)
             if self._fits(item):
                 return Passes((item,))
-        return found if len(found.items) > 1 else Passes((item,), found.unread)
+            reads_images = "image" in self.modalities
+            text = break_tokens(self._control, item.text) if reads_images else item.text
+            tokenizer = self._transformer.tokenizer
+            return split_item(item, tokenizer, window, self.max_passes, text=text)
 
     @property
     def _limit(self) -> int | None:

@@ -51,25 +51,31 @@ def checked_passes(number: int) -> int:
     return number
 
 
-def split_item(item: Item, tokenizer: Any, window: int, most: int) -> Passes:
+def split_item(
+    item: Item, tokenizer: Any, window: int, most: int, *, text: str | None = None
+) -> Passes:
     """The passes of a document: itself where it fits, else parts of about equal length.
 
     Args:
-        item: A document, with its text as the tokenizer will be given it.
+        item: A document.
         tokenizer: Of transformers; one that tells no offsets (a slow one) splits nothing.
         window: Tokens of text that a pass reads, without what stands around them.
         most: Passes at most.
+        text: What the tokenizer is given for the document's text, and the parts are of; the text
+            itself by default.
     """
+    read = item if text is None else replace(item, text=text)
     # A token covers at least one byte: shorter texts need no look.
-    if len(item.text.encode()) <= window or not tokenizer.is_fast:
+    if len(read.text.encode()) <= window or not tokenizer.is_fast:
         return Passes((item,))
     told = tokenizer(
-        item.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        read.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
     starts = [start for start, _ in told["offset_mapping"]]
     if len(starts) <= window or most == 1:
         return Passes((item,), max(0, len(starts) - window))
-    return _divided(item, starts, window, most)
+    found = _divided(read, starts, window, most)
+    return found if len(found.items) > 1 else Passes((item,), found.unread)
 
 
 def halves(item: Item) -> tuple[Item, Item] | None:

@@ -38,7 +38,7 @@ from metaembed_rag.web import (
     without_password,
 )
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -251,7 +251,7 @@ class RemoteEncoder(PooledEncoder):
             return tokens
         parts = halves(item) if passes > 1 else None
         if parts is None:
-            logger.warning("%s is longer than %s reads: its end is cut", item.where, self.model)
+            _log.warning("%s is longer than %s reads: its end is cut", item.where, self.model)
             return tokens
         found = [self._sent([part], "document")[0] for part in parts]
         both = zip(parts, found, strict=True)

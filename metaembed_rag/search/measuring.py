@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError
+from metaembed_rag.hits import Hits
 from metaembed_rag.search.calibration import Calibration, about_vectors
 from metaembed_rag.search.cascade import QUERIES_AT_ONCE, allowed_rows, descend, exhaustive, search
 from metaembed_rag.search.plan import Plan, Stage, fresh_vectors, safe_plan
@@ -123,6 +124,16 @@ def calibrated(
     about = about_vectors(store.about)
     fetch_ms = _fetch_ms(store, ids.tolist(), k)
     return replace(found, about=about, fetch_ms=fetch_ms, recall=recall)
+
+
+def share_found(found: Sequence[Hits], wanted: Sequence[Hits]) -> float:
+    """The share of the pages of ``wanted`` that ``found`` has, query by query; 1.0 of none."""
+    pairs = [
+        ({hit.page.id for hit in some}, {hit.page.id for hit in every})
+        for some, every in zip(found, wanted, strict=True)
+    ]
+    total = sum(len(every) for _, every in pairs)
+    return sum(len(some & every) for some, every in pairs) / total if total else 1.0
 
 
 def sample_queries(store: ChromaStore, count: int = _SAMPLE) -> list[str]:

@@ -34,11 +34,10 @@ from metaembed_rag.store.places import MEMORY, Places, is_server
 from metaembed_rag.store.purge import purge
 from metaembed_rag.store.reading import RecordReader
 from metaembed_rag.store.records import Record, StampedText
+from metaembed_rag.store.requests import slices, slices_to_read, slices_to_write
 from metaembed_rag.store.server import UNLIMITED, send_halving
 from metaembed_rag.store.texts import PageTexts
 
-_MAX_BYTES = 16_000_000
-"""Bytes of one request; servers refuse bodies of about 40 MB."""
 _TEXTS_AT_ONCE = 1000
 _IDS_AT_ONCE = 10_000
 _MAX_STAMPS = 20_000
@@ -216,7 +215,7 @@ class ChromaStore:
             stamps.extend([stamp] * count)
 
         with self._writing() as (connection, span):
-            for part in self._batches(connection, metadatas):
+            for part in self._slices_to_write(connection, metadatas):
                 self._most_records = min(self._most_records, send_halving(part, send, ids))
         self._reader.forget(ids)
         return Change(span.before, span.after, (), list(ids), stamps, written)
@@ -229,7 +228,7 @@ class ChromaStore:
             connection.collection.update(ids=list(ids[part]), metadatas=changed)
 
         with self._writing() as (connection, span):
-            for part in self._batches(connection, metadatas):
+            for part in self._slices_to_write(connection, metadatas):
                 self._most_records = min(self._most_records, send_halving(part, send, ids))
         return Change(span.before, span.after)
 
@@ -240,7 +239,7 @@ class ChromaStore:
             connection.collection.delete(ids=list(ids[part]))
 
         with self._writing() as (connection, span):
-            for part in _slices(len(ids), connection.client.get_max_batch_size()):
+            for part in slices(len(ids), connection.client.get_max_batch_size()):
                 send_halving(part, send, ids)
         self._reader.forget(ids)
         return Change(span.before, span.after, list(ids))
@@ -265,7 +264,7 @@ class ChromaStore:
         every = list(dict.fromkeys(ids))  # Chroma refuses repeats
 
         def asked(connection: Connection) -> list[str]:
-            parts = _slices(len(every), connection.client.get_max_batch_size())
+            parts = slices(len(every), connection.client.get_max_batch_size())
             get = connection.collection.get
             return [id for part in parts for id in get(ids=every[part], include=[])["ids"]]
 
@@ -288,14 +287,14 @@ class ChromaStore:
 
     def _read(self, connection: Connection, ids: Sequence[str]) -> dict[str, Record]:
         out: dict[str, Record] = {}
-        limit = connection.client.get_max_batch_size()
-        encoded = self.about.bytes_per_page * 4 // 3
+        most = connection.client.get_max_batch_size()
+        in_base64 = self.about.bytes_per_page * 4 // 3
 
         def send(part: slice) -> None:
             found = connection.collection.get(ids=list(ids[part]), include=["metadatas"])
             out.update(self._reader.read(zip(found["ids"], found["metadatas"], strict=True)))
 
-        for part in _slices(len(ids), max(1, min(limit, _MAX_BYTES // (encoded + 4096)))):
+        for part in slices_to_read(len(ids), most, in_base64):
             send_halving(part, send, ids)
         return out
 
@@ -315,9 +314,7 @@ class ChromaStore:
         parts: list[dict[str, Any]] = [{"where": where}]
         if where is not None and not fits(where):
             ids = self.ids(where)
-            parts = [
-                {"ids": ids[at : at + _IDS_AT_ONCE]} for at in range(0, len(ids), _IDS_AT_ONCE)
-            ]
+            parts = [{"ids": ids[part]} for part in slices(len(ids), _IDS_AT_ONCE)]
         near: dict[str, tuple[float, Any]] = {}
         for part in parts:
             near |= self._nearest(first_vector, count, part)
@@ -355,7 +352,7 @@ class ChromaStore:
         if not stamps:
             return self._but_unreadable(self.ids())
         every = sorted(stamps)
-        parts = [every[at : at + _MAX_STAMPS] for at in range(0, len(every), _MAX_STAMPS)]
+        parts = [every[part] for part in slices(len(every), _MAX_STAMPS)]
         later = {} if after is None else {records.WRITTEN: {"$gt": after}}
         found = [set(self.ids({**later, records.STAMP: {"$nin": part}})) for part in parts]
         return self._but_unreadable(sorted(set.intersection(*found)))
@@ -374,8 +371,8 @@ class ChromaStore:
     def texts(self) -> Iterator[StampedText]:
         """The text of every page, some pages in memory at a time."""
         ids = self.ids()
-        for start in range(0, len(ids), _TEXTS_AT_ONCE):
-            for id, record in self.get(ids[start : start + _TEXTS_AT_ONCE]).items():
+        for part in slices(len(ids), _TEXTS_AT_ONCE):
+            for id, record in self.get(ids[part]).items():
                 count = records.request_size(record.stamp) if record.stamp else 1
                 yield StampedText(id, record.page.text, record.stamp, count)
 
@@ -423,24 +420,10 @@ class ChromaStore:
         with self._writes.write(connection.seen):
             pass
 
-    def _batches(
+    def _slices_to_write(
         self, connection: Connection, metadatas: Sequence[Mapping[str, Any]]
     ) -> Iterator[slice]:
-        """Slices under both of Chroma's limits, records and bytes."""
         limit = connection.client.get_max_batch_size()
-        start, size = 0, 0
-        for end, metadata in enumerate(metadatas):
-            bytes_ = self.about.dimension * 8 + sum(
-                len(v) if isinstance(v, str) else 16 for v in metadata.values()
-            )
-            full = size + bytes_ > _MAX_BYTES or end - start >= min(limit, self._most_records)
-            if end > start and full:
-                yield slice(start, end)
-                start, size = end, 0
-            size += bytes_
-        if start < len(metadatas):
-            yield slice(start, len(metadatas))
-
-
-def _slices(count: int, size: int) -> list[slice]:
-    return [slice(at, min(at + size, count)) for at in range(0, count, size)]
+        return slices_to_write(
+            metadatas, lambda: min(limit, self._most_records), self.about.dimension
+        )

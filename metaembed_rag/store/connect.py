@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -132,15 +132,14 @@ def connect(
     return folder_client(folder.resolve())
 
 
-@contextmanager
-def one_maker(where: str, *, create: bool) -> Iterator[bool]:
+def one_maker(where: str, *, create: bool) -> AbstractContextManager[bool]:
     """Let one process or thread at a time make the index of a folder; others wait until it is.
 
     Two that make Chroma's database at once fail. An index that is there keeps nobody waiting, but
     one from before there were marks is locked for a moment.
 
     Returns:
-        Whether the folder's writer lock is held.
+        A context that says whether it holds the folder's writer lock.
 
     Raises:
         IndexNotFoundError: There is no such folder, and none is to be made.
@@ -148,8 +147,12 @@ def one_maker(where: str, *, create: bool) -> Iterator[bool]:
     """
     folder = Path(where)
     if where == MEMORY or is_server(where) or not is_new(folder):
-        yield False
-        return
+        return nullcontext(False)
+    return _alone_in(folder, create)
+
+
+@contextmanager
+def _alone_in(folder: Path, create: bool) -> Iterator[bool]:
     if not (folder / DATABASE).exists():
         _check_new_folder(folder, create)
     locked = False

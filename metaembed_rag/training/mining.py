@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import DatasetError, ModalityError
 from metaembed_rag.evaluation.curves import exhaustive_scores
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.progress import tqdm
 from metaembed_rag.training.examples import (
     Example,

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from metaembed_rag.errors import ModalityError, ModelError
-from metaembed_rag.model.base import OrderedEncoder, PooledEncoder, dimensions
+from metaembed_rag.model.base import OrderedEncoder, PooledEncoder
 from metaembed_rag.model.pooling import Pooling
+from metaembed_rag.model.protocol import dimensions
 from metaembed_rag.testing import FakeEncoder
 
 SMALL, LARGE = Image.new("RGB", (28, 28)), Image.new("RGB", (280, 280))

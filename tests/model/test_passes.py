@@ -16,10 +16,11 @@ from PIL import Image
 from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
 from metaembed_rag.adapters import document_vectors
 from metaembed_rag.errors import CheckpointError, ModalityError
-from metaembed_rag.model.base import PooledEncoder, unread_tokens
+from metaembed_rag.model.base import PooledEncoder
 from metaembed_rag.model.inputs import Item
 from metaembed_rag.model.passes import Passes, interleaved, split_item
 from metaembed_rag.model.pooling import Pooling
+from metaembed_rag.model.protocol import unread_tokens
 from metaembed_rag.testing import FakeEncoder
 from tests.support import tiny_backbones
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from metaembed_rag.errors import IndexLockedError, IndexNotFoundError, MetadataError, StoreError
 from metaembed_rag.pages import Page
-from metaembed_rag.store import chroma, collection, records
+from metaembed_rag.store import collection, records, requests
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.pictures import PictureFolder
@@ -121,7 +121,7 @@ def test_upsert_replaces_and_none_removes_a_key(store):
 
 
 def test_batches_stay_under_both_limits(store, monkeypatch):
-    monkeypatch.setattr(chroma, "_MAX_BYTES", 100_000)
+    monkeypatch.setattr(requests, "MAX_BYTES", 100_000)
     pages = [Page(source=str(i), text="x" * 30_000) for i in range(7)]
     sizes = []
     upsert = store._collection.upsert

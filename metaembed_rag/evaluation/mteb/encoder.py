@@ -24,8 +24,8 @@ from metaembed_rag.evaluation.mteb.inputs import (
 )
 from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
 from metaembed_rag.evaluation.reading import PageReader, chunks, encode_queries
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Mode
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.progress import tqdm

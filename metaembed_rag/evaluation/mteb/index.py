@@ -31,8 +31,8 @@ from metaembed_rag.evaluation.mteb.meta import choose_budget, model_meta
 from metaembed_rag.evaluation.reading import chunks
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, Mode
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import OpenSettings
 from metaembed_rag.options import HybridLike
 from metaembed_rag.pages.reading import Ocr

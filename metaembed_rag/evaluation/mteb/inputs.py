@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from metaembed_rag.errors import ModalityError, ModelError, PageError
-from metaembed_rag.model.base import Encoder
 from metaembed_rag.model.inputs import Input, check_query, query_input
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages import Page
 
 

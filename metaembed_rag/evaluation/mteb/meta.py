@@ -10,7 +10,7 @@ from typing import Any
 from mteb.models.model_meta import ModelMeta
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.model.base import Encoder
+from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages.reading import ocr_policy
 
 

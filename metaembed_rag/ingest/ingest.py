@@ -1,0 +1,135 @@
+"""The three ways to write to an index: pages, files that it follows, and what is to go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from contextlib import closing
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from metaembed_rag.errors import StoreError
+from metaembed_rag.ingest.following import Followed
+from metaembed_rag.ingest.options import AddOptions
+from metaembed_rag.ingest.report import AddReport
+from metaembed_rag.ingest.run import AddRun, no_page
+from metaembed_rag.ingest.target import Target
+from metaembed_rag.metadata.filters import normalize_where
+from metaembed_rag.model.protocol import Encoder
+from metaembed_rag.pages import Page
+from metaembed_rag.pages.uploads import is_upload
+from metaembed_rag.progress import page_counter
+from metaembed_rag.store import records
+from metaembed_rag.store.changes import Change
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.readings import Readings
+
+
+class Ingest:
+    """Writes pages into one index, and takes them out again.
+
+    Args:
+        store: Holds the records.
+        pictures: Holds the pages' pictures.
+        encoder: Gives the model; called only when there is something to encode.
+        hand_over: Given what was changed, in order; says whether more is of use.
+    """
+
+    def __init__(
+        self,
+        store: ChromaStore,
+        pictures: PictureFolder,
+        encoder: Callable[[], Encoder],
+        hand_over: Callable[[Sequence[Change]], bool],
+    ) -> None:
+        readings = Readings(store.places.readings)
+        self.target = Target(store, pictures, readings, encoder, hand_over)
+
+    def add(self, pages: Iterable[Page], options: AddOptions) -> AddReport:
+        """See :meth:`metaembed_rag.PageIndex.add`."""
+        if isinstance(pages, str | PathLike | Page) or is_upload(pages):
+            raise no_page(pages)
+        if isinstance(pages, list | tuple):  # what cannot be stored is found before all else
+            for page in (page for page in pages if isinstance(page, Page)):
+                records.stored_metadata(page.metadata, page.id)
+        length = len(pages) if isinstance(pages, Sized) else None
+        bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
+        with (
+            self.target.store.writing(options.lock_timeout),
+            bar as count,
+            closing(AddRun(self.target, options, count)) as run,
+        ):
+            self.target.readings.refresh()
+            for batch in run.batches(pages):
+                run.batch(batch)
+            run.finish()
+        return run.report
+
+    def sync(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        options: AddOptions,
+        load_options: Mapping[str, Any],
+    ) -> AddReport:
+        """See :meth:`metaembed_rag.PageIndex.sync`."""
+        followed = Followed(self.target, _followable(paths), options.mode)
+        pages = followed.pages(load_options)
+        bar = page_counter(
+            options.progress, shown=options.show_progress, total=followed.count_pages
+        )
+        with self.target.store.writing(options.lock_timeout), bar as count:
+            self.target.readings.refresh()
+            followed.progress = count
+            within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
+            report = self.add(pages, within)
+            report.removed += followed.remove_gone()
+        return followed.whole(report)
+
+    def delete(
+        self,
+        ids: Sequence[str] | str | None,
+        source: str | Path | None,
+        where: Mapping[str, Any] | None,
+        lock_timeout: float,
+    ) -> int:
+        """See :meth:`metaembed_rag.PageIndex.delete`."""
+        if where is not None and normalize_where(where) is None:
+            raise StoreError("this filter would delete every page; name the pages to delete")
+        if sum(value is not None for value in (ids, source, where)) != 1:
+            raise StoreError("name the pages to delete by exactly one of ids, source and where")
+        store, readings = self.target.store, self.target.readings
+        with store.writing(lock_timeout):
+            if ids is not None:
+                found = store.there([ids] if isinstance(ids, str) else list(ids))
+            elif source is not None:
+                found = _ids_of_source(store, source)
+            else:
+                found = store.ids(where)
+            self.target.remove(found)
+            readings.refresh()
+            readings.forget_texts()  # a deleted page's would stay
+        return len(found)
+
+
+def _followable(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    """Paths that an index can follow.
+
+    Raises:
+        StoreError: One is something else.
+    """
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    for path in named:
+        if not isinstance(path, str | PathLike):
+            raise StoreError(
+                f"sync follows files and folders, and cannot follow a {type(path).__name__}; "
+                f"use add(load_pages(…)) for bytes and open files"
+            )
+    return named
+
+
+def _ids_of_source(store: ChromaStore, source: str | Path) -> list[str]:
+    """Ids of the pages of a file, or of any other source."""
+    found = store.ids({records.SOURCE: str(source)})
+    return found or store.ids({records.SOURCE: Path(source).expanduser().resolve().as_posix()})

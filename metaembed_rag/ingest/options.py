@@ -1,0 +1,33 @@
+"""What is asked when pages are added, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from metaembed_rag.errors import StoreError
+from metaembed_rag.model.inputs import Mode, check_mode
+from metaembed_rag.pages.reading import Ocr, ocr_policy
+
+
+@dataclass(frozen=True)
+class AddOptions:
+    """How pages are added; :meth:`metaembed_rag.PageIndex.add` explains each.
+
+    Raises:
+        StoreError: ``batch_size`` is under 1.
+        ModelError: There is no such mode, or no such policy of OCR.
+    """
+
+    mode: Mode = "fused"
+    batch_size: int = 64
+    ocr: bool | Ocr = True
+    progress: Callable[[int], None] | None = None
+    show_progress: bool = False
+    lock_timeout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise StoreError(f"batch_size must be at least 1, not {self.batch_size}")
+        check_mode(self.mode)
+        object.__setattr__(self, "ocr", ocr_policy(self.ocr))

@@ -1,0 +1,68 @@
+"""What adding pages did, and what it left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metaembed_rag.errors import BlankPageError, PageError
+
+
+@dataclass
+class AddReport:
+    """What :meth:`PageIndex.add` and :meth:`PageIndex.sync` did.
+
+    Attributes:
+        added: Pages that were not in the index.
+        updated: Pages whose content or metadata had changed.
+        unchanged: Pages that were there already and were not encoded again.
+        removed: Pages that their source no longer has.
+        skipped: What could not be read, with the reason.
+        notes: What is missing of pages that are in the index, and why: OCR was to complete their
+            text and is off or not installed. They are tried again by the next run.
+        blank: Pages with nothing to read, which are not in the index and no failure: blank ones,
+            and pictures without letters where the model reads text only. They are remembered, and
+            not read again while they are unchanged.
+        ignored: Files inside folders that are of a kind that is not read.
+        cut: Ids of added or updated pages whose text is longer than what the encoder reads in its
+            ``max_passes`` passes, each with the number of tokens at its end that no vector has
+            seen. Hybrid search still reads their words.
+        seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``, ``ocr``,
+            ``encode``, ``store``.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: list[PageError] = field(default_factory=list)
+    notes: list[PageError] = field(default_factory=list)
+    blank: list[BlankPageError] = field(default_factory=list)
+    ignored: list[Path] = field(default_factory=list)
+    cut: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("load", "hash", "ocr", "encode", "store"), 0.0)
+    )
+
+    def __str__(self) -> str:
+        parts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged"
+        blank = f", {len(self.blank)} blank" if self.blank else ""
+        cut = f", {len(self.cut)} cut" if self.cut else ""
+        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped{blank}{cut}"
+
+    @property
+    def unread(self) -> list[PageError]:
+        """What is not in the index, with the reason: ``skipped``, then ``blank``."""
+        return [*self.skipped, *self.blank]
+
+    def leave_out(self, error: PageError) -> None:
+        """Note what was not read: a blank page, or a failure."""
+        if isinstance(error, BlankPageError):
+            self.blank.append(error)
+        else:
+            self.skipped.append(error)
+
+
+def still_blank(id: str) -> BlankPageError:
+    """A page that is left out unread, because nothing was on it before."""
+    return BlankPageError(id, "there was nothing to read on the page, and it is unchanged")

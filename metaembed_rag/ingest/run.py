@@ -1,0 +1,278 @@
+"""One run of adding pages, a batch at a time: what is new or changed, its vectors, its records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import BlankPageError, PageError
+from metaembed_rag.ingest.options import AddOptions
+from metaembed_rag.ingest.report import AddReport, still_blank
+from metaembed_rag.ingest.target import Target
+from metaembed_rag.model.inputs import Input, page_inputs, unread_note, wants_ocr
+from metaembed_rag.model.protocol import checked_vectors, unread_tokens
+from metaembed_rag.pages import Page
+from metaembed_rag.pages.page import default_id
+from metaembed_rag.pages.reading import completed, ocr_is_installed
+from metaembed_rag.store import records
+from metaembed_rag.store.changes import Change
+from metaembed_rag.store.readings import RunReadings, way_of
+from metaembed_rag.store.records import Record
+
+_HANDED_OVER_AT = 64_000_000
+"""Bytes of changes that are gathered before they are handed over, so that memory stays bounded."""
+
+_Batch = dict[str, tuple[Page, "Future[str]"]]
+"""Pages by id, each with the hash of its picture on the way."""
+
+
+class AddRun:
+    """One run of :meth:`metaembed_rag.ingest.Ingest.add`, under the writer lock.
+
+    A batch is written in the background while the next one is being loaded, and is acknowledged
+    when it has been written. The next batch is compared with the index only then. Pictures are
+    hashed beside the loading, too.
+    """
+
+    def __init__(
+        self, target: Target, options: AddOptions, progress: Callable[[int], None] | None
+    ) -> None:
+        self.target, self.store, self.pictures = target, target.store, target.pictures
+        self.options, self.report, self.progress = options, AddReport(), progress
+        self.page_counts: dict[str, int] = {}
+        self.read = RunReadings(target.readings, target.store)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
+        self._writing: Future[None] | None = None
+        self._unacknowledged = 0
+        self._changes: list[Change] = []
+        self._bytes = 0
+        self._of_use = True
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._writer.shutdown(wait=True)
+        self._hasher.shutdown(wait=True, cancel_futures=True)
+
+    def batches(self, pages: Iterable[Page]) -> Iterator[_Batch]:
+        """At most ``batch_size`` pages at a time; of several with one id the last counts."""
+        iterator = iter(pages)
+        while True:
+            batch: _Batch = {}
+            with self._timed("load"):
+                for page in islice(iterator, self.options.batch_size):
+                    if not isinstance(page, Page):
+                        raise no_page(page)
+                    batch[page.id] = page, self._hasher.submit(page.picture_hash)
+            if not batch:
+                return
+            yield batch
+
+    def batch(self, loaded: _Batch) -> None:
+        """Store one batch of pages."""
+        with self._timed("hash"):
+            pages = [
+                replace(
+                    page,
+                    image_hash=made.result(),
+                    metadata=records.stored_metadata(page.metadata, page.id),
+                )
+                for page, made in loaded.values()
+            ]
+            hashes = {page.id: page.content_hash(page.image_hash) for page in pages}
+        self._acknowledge()
+        with self._timed("store"):
+            stored = self.store.get([page.id for page in pages])
+        changed = []
+        for page in pages:
+            if page.page_count is not None and page.id == default_id(page.source, page.number):
+                self.page_counts[page.source] = page.page_count
+            old = stored.get(page.id)
+            same = old and (old.content_hash, old.mode) == (hashes[page.id], self.options.mode)
+            if old is None or not same or self._can_be_completed(page, old):
+                changed.append(page)
+            else:
+                self._keep(page, old)
+        self._write(changed, hashes, stored)
+        self._unacknowledged = len(pages)
+
+    def finish(self) -> None:
+        """Wait for the last batch; remove pages beyond the ends of sources that were shortened.
+
+        Only pages whose ids :func:`metaembed_rag.load_pages` gave are its to remove: the same file
+        may be there under other ids, as another tenant's.
+        """
+        self._acknowledge()
+        for source, count in self.page_counts.items():
+            beyond = {records.SOURCE: source, records.PAGE: {"$gt": count}}
+            found = self.store.get(self.store.ids(beyond)).values()
+            lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
+            self._remove(lost)
+        self._hand_over()  # also of nothing: the copy is made then, too
+        self.read.finish(way_of(self.options.mode, self.store.about.fingerprint))
+
+    def _acknowledge(self) -> None:
+        """Wait until the batch before is in the index, and say so."""
+        with self._timed("store"):
+            if self._writing is not None:
+                self._writing.result()
+                self._writing = None
+        if self._bytes >= _HANDED_OVER_AT:
+            self._hand_over()
+        if self._unacknowledged and self.progress is not None:
+            self.progress(self._unacknowledged)
+        self._unacknowledged = 0
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.report.seconds[what] += time.perf_counter() - start
+
+    def _is_incomplete(self, page: Page) -> bool:
+        """Whether a loaded page shows more than its text, and OCR is to read it."""
+        mode = self.options.mode
+        return page.unread != "" and wants_ocr(page, mode, self.target.encoder().modalities)
+
+    def _can_be_completed(self, page: Page, old: Record) -> bool:
+        """Whether a stored page was left unread, and can be read by OCR now."""
+        possible = self.options.ocr != "never" and ocr_is_installed()
+        return possible and old.may_be_unread and self._is_incomplete(page)
+
+    def _keep(self, page: Page, old: Record) -> None:
+        """Leave the vectors; bring the rest up to date where it differs or is lost."""
+        name = old.page.image_path
+        if name is not None and page.image is not None and not self.pictures.path(name).exists():
+            self.pictures.save(page.image, page.id, old.content_hash)
+        incomplete = old.may_be_unread and self._is_incomplete(page)
+        if incomplete:
+            self.report.notes.append(unread_note(page, self.options.ocr))
+        same = records.same_metadata(page.metadata, old.page.metadata)
+        if same:
+            self.report.unchanged += 1
+        else:
+            self.report.updated += 1
+        new = replace(
+            old.page,
+            metadata=old.page.metadata if same else page.metadata,
+            page_count=page.page_count,
+            source_digest="" if incomplete else page.source_digest,
+        )
+        if new == old.page:
+            return
+        before, after = (records.to_metadata(one) for one in (old, replace(old, page=new)))
+        changed = {key: value for key, value in after.items() if before.get(key) != value}
+        changed |= records.keys_gone(old, after)
+        with self._timed("store"):
+            self._note(self.store.update_metadata([page.id], [changed]))
+
+    def _write(
+        self, pages: Sequence[Page], hashes: Mapping[str, str], stored: Mapping[str, Record]
+    ) -> None:
+        """Encode pages, and begin to write them; those that cannot be read are reported."""
+        if not pages:
+            return
+        encoder = self.target.encoder()
+        with self._timed("ocr"):
+            readable, inputs = self._read(pages, encoder.modalities)
+        # A file that gave an incomplete page is not taken for unchanged by the next run.
+        given = [(self._is_incomplete(page), page) for page in readable]
+        readable = [replace(page, source_digest="") if more else page for more, page in given]
+        replaced = {page.id: stored[page.id] for page in pages if page.id in stored}
+        unreadable = replaced.keys() - {page.id for page in readable}
+        self._remove([id for id in replaced if id in unreadable])
+        if not readable:
+            return
+        with self._timed("encode"):
+            made = checked_vectors(
+                encoder, "document", encoder.encode_document(inputs), len(inputs)
+            )
+            vectors = self.store.about.cut(made)
+            unread = unread_tokens(encoder, inputs)
+        self.report.cut |= {p.id: count for p, count in zip(readable, unread, strict=True) if count}
+        self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
+        updated = len(replaced) - len(unreadable)
+        self.report.updated += updated
+        self.report.added += len(readable) - updated
+
+    def _read(
+        self, pages: Sequence[Page], modalities: frozenset[str]
+    ) -> tuple[list[Page], list[Input]]:
+        """Those pages that can be read and what is encoded of them; the rest is reported.
+
+        A picture that was read by OCR before, and perhaps for nothing, is not read again.
+        """
+        by_ocr = self.options.mode == "text" or "image" not in modalities
+        known = (
+            self.read.texts(pages, look_in_records=self.options.ocr != "never") if by_ocr else {}
+        )
+        others = [page for page in pages if page.id not in known]
+        left_out: list[PageError] = []
+        notes = {"on_skip": left_out.append, "on_note": self.report.notes.append}
+        readable, inputs = page_inputs(
+            others, self.options.mode, modalities, ocr=self.options.ocr, **notes
+        )
+        for page in pages:
+            if text := known.get(page.id):
+                readable.append(completed(page, text))
+                inputs.append(text)
+            elif page.id in known:
+                left_out.append(still_blank(page.id))
+        blank = {error.source for error in left_out if isinstance(error, BlankPageError)}
+        self.read.note(readable, [page for page in pages if page.id in blank])
+        for error in left_out:
+            self.report.leave_out(error)
+        return readable, inputs
+
+    def _put(
+        self,
+        pages: Sequence[Page],
+        vectors: NDArray[np.float32],
+        hashes: Mapping[str, str],
+        replaced: Mapping[str, Record],
+    ) -> None:
+        """Write pages, in the background."""
+        self._note(self.target.put(pages, self.options.mode, vectors, hashes, replaced))
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        """Delete pages that are no more."""
+        if ids:  # else a write would be recorded, and everybody look for it
+            self._note(self.target.take_out(ids))
+            self.report.removed += len(ids)
+
+    def _note(self, change: Change) -> None:
+        """Gather a change; it is handed over later."""
+        if self._of_use:
+            self._changes.append(change)
+            self._bytes += change.bytes
+
+    def _hand_over(self) -> None:
+        """Hand over what has gathered; no write may be under way.
+
+        Until then it is in the index but not in the mapped copy: after a kill, the next search
+        notices what is missing, and reads it from Chroma.
+        """
+        changes, self._changes, self._bytes = self._changes, [], 0
+        self._of_use = self._of_use and self.target.hand_over(changes)
+
+
+def no_page(given: Any) -> PageError:
+    """What is wrong with what was given in place of pages."""
+    if isinstance(given, Page):
+        return PageError(given.id, "is one page: give a list of pages, add([page])")
+    if isinstance(given, str | PathLike):
+        advice = "read the file by add(load_pages(path)), or follow it by sync(path)"
+        return PageError(str(given), f"is a path and no page: {advice}")
+    what = f"a {type(given).__name__}"
+    return PageError(what, "is no page: make pages of files, bytes and uploads by load_pages")

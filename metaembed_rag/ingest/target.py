@@ -1,0 +1,91 @@
+"""The index that pages are written to: records, pictures and what OCR read, kept in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.model.protocol import Encoder
+from metaembed_rag.pages import Page
+from metaembed_rag.store import records
+from metaembed_rag.store.changes import Change
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.readings import Readings
+from metaembed_rag.store.records import Record
+from metaembed_rag.vectors.formats import pack, vector_format
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where pages go. The writer lock is held by whoever calls a method.
+
+    Attributes:
+        store: Holds the records.
+        pictures: Holds the pages' pictures.
+        readings: Holds what OCR read and no record says.
+        encoder: Gives the model; called only when there is something to encode.
+        hand_over: Given what was changed, in order; says whether more is of use.
+    """
+
+    store: ChromaStore
+    pictures: PictureFolder
+    readings: Readings
+    encoder: Callable[[], Encoder]
+    hand_over: Callable[[Sequence[Change]], bool]
+
+    def put(
+        self,
+        pages: Sequence[Page],
+        mode: str,
+        vectors: NDArray[np.float32],
+        hashes: Mapping[str, str],
+        replaced: Mapping[str, Record],
+    ) -> Change:
+        """Write pictures, then records, then remove pictures that no record names any more.
+
+        Args:
+            pages: Without repeats, each with its hash of what was encoded.
+            mode: What of them was encoded.
+            vectors: float32, shape (pages, R, dimension).
+            hashes: Of what was encoded of each page, by id.
+            replaced: The records that pages of the same ids have now, by id.
+        """
+        self.store.origin()  # pictures must not bring back the folder of an index that has gone
+        metadatas: list[dict[str, Any]] = []
+        old: set[str | None] = set()
+        encoded = vector_format(self.store.about.format).encode(vectors)
+        for page, payload in zip(pages, pack(encoded), strict=True):
+            image, digest = page.load_image(), hashes[page.id]
+            if image is not None:  # kept as a file; the page goes on without its pixels
+                name = self.pictures.save(image, page.id, digest)
+                page = replace(page, image=None, image_path=name)
+            metadata = records.to_metadata(Record(page, payload, digest, mode))
+            if page.id in replaced:
+                metadata |= records.keys_gone(replaced[page.id], metadata)
+                old.add(replaced[page.id].page.image_path)
+            elif damaged := self.store.unreadable.get(page.id):
+                metadata |= dict.fromkeys(damaged.keys() - metadata.keys())
+                old.add(records.picture_name(damaged))
+            metadatas.append(metadata)
+        change = self.store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
+        self.pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
+        return replace(change, vectors=encoded)
+
+    def take_out(self, ids: Sequence[str]) -> Change:
+        """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
+        names = {record.page.image_path for record in self.store.get(ids).values()}
+        damaged = self.store.unreadable
+        names |= {records.picture_name(damaged[id]) for id in ids if id in damaged}
+        change = self.store.delete(ids)
+        self.pictures.remove(names)
+        return change
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take pages out, and hand that over."""
+        if ids:  # else a write would be recorded, and everybody look for it
+            self.hand_over([self.take_out(ids)])

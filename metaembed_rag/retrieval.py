@@ -1,0 +1,129 @@
+"""Queries into hits: encoded by the index's model, searched or ranked at a budget, measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.errors import CacheError, PageError
+from metaembed_rag.hits import Hits
+from metaembed_rag.model.inputs import Input, Mode, Query, query_text, read_query
+from metaembed_rag.opening import IndexModel
+from metaembed_rag.options import SearchOptions, check_k
+from metaembed_rag.pages import Page
+from metaembed_rag.reranking import encoded_as_stored, split_stored
+from metaembed_rag.search.calibration import Calibration, CalibrationFile
+from metaembed_rag.search.measuring import calibrated, sample_queries, share_found
+from metaembed_rag.search.plan import check_budget, plan_query
+from metaembed_rag.search.searcher import PageSearcher
+from metaembed_rag.store.chroma import ChromaStore
+
+
+class Retrieval:
+    """Answers queries from one index.
+
+    Args:
+        store: Holds the records.
+        model: Makes the queries' vectors.
+        searcher: Finds and ranks pages.
+        calibration: Where the plans for the budget ``"auto"`` are kept.
+    """
+
+    def __init__(
+        self,
+        store: ChromaStore,
+        model: IndexModel,
+        searcher: PageSearcher,
+        calibration: CalibrationFile,
+    ) -> None:
+        self._store, self._model = store, model
+        self._searcher, self._calibration = searcher, calibration
+
+    def search(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
+        """See :meth:`metaembed_rag.PageIndex.search_batch`."""
+        asked = [read_query(query) for query in queries]
+        self._store.check_open()
+        self._model.encoder()  # loaded here, if it has to be, and not in the time of a search
+        start = time.perf_counter()
+        vectors = self._model.query_vectors(asked)
+        encoding = (time.perf_counter() - start) / max(1, len(asked))
+        found = self._found(vectors, _texts(asked), options)
+        for query, hits in zip(asked, found, strict=True):
+            hits.query = query
+            hits.seconds += encoding
+        return found
+
+    def search_vectors(
+        self, query_vectors: NDArray[np.float32], text: str, options: SearchOptions
+    ) -> Hits:
+        """See :meth:`metaembed_rag.PageIndex.search_vectors`."""
+        return self._found(self._model.cut(query_vectors)[None], [text], options)[0]
+
+    def score(
+        self,
+        query: Query,
+        given: Iterable[str | Page],
+        options: SearchOptions,
+        *,
+        mode: Mode,
+        batch_size: int,
+        on_skip: Callable[[PageError], None] | None,
+    ) -> Hits:
+        """See :meth:`metaembed_rag.PageIndex.score`."""
+        asked = read_query(query)
+        vectors = self._model.query_vectors([asked])
+        most = self._most(vectors)
+        budget = options.unchosen(most)
+        check_budget(budget, most)
+        stored, others = split_stored(self._store, list(given), mode)
+        readable, encoded = encoded_as_stored(
+            self._model.encoder(), self._store.about, others, mode, batch_size, on_skip
+        )
+        hits = self._searcher.score(vectors[0], stored, budget, readable, encoded)
+        hits.query = asked
+        return hits
+
+    def recall(self, queries: Sequence[Query], options: SearchOptions) -> float:
+        """See :meth:`metaembed_rag.PageIndex.recall`."""
+        asked = [read_query(query) for query in queries]
+        if not asked:
+            return 1.0
+        vectors = self._model.query_vectors(asked)
+        exact = options.exact(self._most(vectors))
+        wanted, found = (self._found(vectors, _texts(asked), one) for one in (exact, options))
+        return share_found(found, wanted)
+
+    def calibrate(self, queries: Sequence[Query] | None, k: int, recall: float) -> Calibration:
+        """See :meth:`metaembed_rag.PageIndex.calibrate`."""
+        check_k(k)
+        given = sample_queries(self._store) if queries is None else queries
+        asked = [read_query(query) for query in given]
+        vectors = self._searcher.vectors()
+        if vectors is None:
+            raise CacheError("calibrating needs the vector cache, and none can be kept")
+        encoded = self._model.query_vectors(asked) if asked else np.empty((0, 1, 1), np.float32)
+        found = calibrated(encoded, vectors, self._store, k, recall)
+        self._calibration.save(found)
+        return found
+
+    def _found(
+        self, queries: NDArray[np.float32], texts: Sequence[str], options: SearchOptions
+    ) -> list[Hits]:
+        """The hits of each query, shape (queries, R_q, D); each with its share of the time."""
+        count = self._store.count
+        plan = plan_query(
+            options, self._most(queries), lambda o: self._calibration.plan_for(o, count())
+        )
+        return self._searcher.search(queries, texts, plan)
+
+    def _most(self, queries: NDArray[np.float32]) -> RetrievalBudget:
+        """The largest budget of queries with these vectors, shape (queries, R_q, D)."""
+        return RetrievalBudget(queries.shape[1], self._store.about.vectors)
+
+
+def _texts(queries: Sequence[Input]) -> list[str]:
+    return [query_text(query) for query in queries]
