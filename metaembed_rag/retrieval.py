@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import CacheError, PageError
+from metaembed_rag.errors import CacheError, PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.inputs import Input, Mode, Query, query_text, read_query
 from metaembed_rag.opening import IndexModel
@@ -61,7 +61,8 @@ class Retrieval:
         self, query_vectors: NDArray[np.float32], text: str, options: SearchOptions
     ) -> Hits:
         """See :meth:`metaembed_rag.PageIndex.search_vectors`."""
-        return self._found(self._model.cut(query_vectors)[None], [text], options)[0]
+        vectors = self._model.cut(_checked_query(query_vectors))
+        return self._found(vectors[None], [text], options)[0]
 
     def score(
         self,
@@ -123,6 +124,23 @@ class Retrieval:
     def _most(self, queries: NDArray[np.float32]) -> RetrievalBudget:
         """The largest budget of queries with these vectors, shape (queries, R_q, D)."""
         return RetrievalBudget(queries.shape[1], self._store.about.vectors)
+
+
+def _checked_query(given: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors of a query, float32 of shape (R_q, D).
+
+    Raises:
+        StoreError: They are of another shape, or hold numbers that are not finite.
+    """
+    try:
+        vectors = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"the query's vectors are no array of numbers ({error})") from error
+    if vectors.ndim != 2 or not vectors.size:
+        raise StoreError(f"a query's vectors have the shape (R_q, D), not {vectors.shape}")
+    if not np.isfinite(vectors).all() or not vectors.any(axis=-1).all():
+        raise StoreError("the query's vectors hold numbers that are not finite, or only zeros")
+    return vectors
 
 
 def _texts(queries: Sequence[Input]) -> list[str]:

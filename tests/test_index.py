@@ -995,3 +995,22 @@ def test_fault_10_pages_can_be_deleted_by_their_text(index):
     assert index.delete(where={"#document": {"$contains": "whales"}}) == 2
     assert index.delete(where={"page": {"$in": []}}) == 0
     assert index.ids() == ["book#1", "book#3"]
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        np.full((2, 16), np.nan),
+        np.zeros((2, 16)),
+        np.ones(16),
+        np.ones((1, 2, 16)),
+        [["a"]],
+        np.empty((0, 16)),
+    ],
+)
+def test_fault_23_vectors_that_are_none_of_a_query_are_refused(vectors):
+    index = PageIndex.open(":memory:", FakeEncoder(dimension=16))
+    index.add([Page(source="a", text="red apples")])
+    with pytest.raises(StoreError, match="query's vectors"):
+        index.search_vectors(vectors)
+    assert index.search_vectors([[1.0] * 16])

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Compact, and say how many bytes lay on the disk before and lie there now."""
-    report = open_index(given).compact()
+    with open_index(given) as index:
+        report = index.compact()
     before, after = report.before, report.after
     found = {
         "index": given.index,

@@ -36,7 +36,7 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from PIL import Image
-from pydantic import AnyUrl
+from pydantic import AnyUrl, BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from metaembed_rag.adapters import (
@@ -286,8 +286,8 @@ def node_to_page(node: BaseNode) -> Page:
 def plain_metadata(node: BaseNode) -> dict[str, Any]:
     """A node's metadata in types that JSON knows, converted as those of every page.
 
-    What :mod:`metaembed_rag.metadata.values` does not know, but pydantic does (a model, bytes that
-    are text), is left to pydantic.
+    Nothing, dictionaries, models of pydantic and lists that hold them come back, and cannot be
+    filtered by; all else that :mod:`metaembed_rag.metadata.values` refuses is refused here too.
 
     Raises:
         MetadataError: It names the node and the key.
@@ -295,15 +295,19 @@ def plain_metadata(node: BaseNode) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in node.metadata.items():
         try:
-            found[key] = values.plain(value)
-        except ValueError as error:
-            try:
-                found[key] = to_jsonable_python(value)
-            except PydanticSerializationError:
-                raise MetadataError(
-                    f"node {node.node_id!r}: metadata key {key!r} {error}"
-                ) from error
+            found[key] = _plain(value)
+        except (ValueError, PydanticSerializationError) as error:
+            raise MetadataError(f"node {node.node_id!r}: metadata key {key!r} {error}") from error
     return found
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, Mapping | BaseModel):
+        return to_jsonable_python(value)
+    plain = values.plain(value)
+    if isinstance(plain, float):
+        values.scalar(plain)  # a number that is none cannot be found again
+    return plain
 
 
 def _fields(page: Page, score: float | None) -> dict[str, Any]:

@@ -175,11 +175,19 @@ def _field_type(annotation: Any, page: pdfium.PdfPage) -> int | None:
 
 
 def _shows_words(annotation: Any, page: pdfium.PdfPage) -> bool:
-    """Not ticks, characters of a font of symbols that would read "4" or "l", nor passwords."""
+    """Whether it is drawn for its words.
+
+    Ticks are characters of a font of symbols, which would read "4" or "l". Values of fields are
+    known; drawn one by one they would be read as one word ("12", "34" as "1234").
+    """
     kind = _field_type(annotation, page)
     if kind in _TICKED:
         return False
-    return kind != raw.FPDF_FORMFIELD_TEXTFIELD or not _is_password(page.formenv, annotation)
+    if kind != raw.FPDF_FORMFIELD_TEXTFIELD and kind not in _CHOICES:
+        return True
+    if kind == raw.FPDF_FORMFIELD_TEXTFIELD and _is_password(page.formenv, annotation):
+        return False
+    return not any(_field_texts(annotation, page))
 
 
 def _is_password(form: Any, annotation: Any) -> bool:

@@ -7,7 +7,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -156,14 +156,6 @@ class ChromaStore:
     def close(self) -> None:
         """Release files and threads, after the questions under way; again is no error."""
         self._close()
-
-    def released(self) -> AbstractContextManager[None]:
-        """The folder is let go meanwhile, so that its files can be worked on.
-
-        Raises:
-            StoreError: Another index object of this process has it open.
-        """
-        return self._link.released()
 
     def reconnect(self) -> None:
         """Connect anew to what lies at the place, having seen everything that is stored."""

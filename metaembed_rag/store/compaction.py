@@ -13,6 +13,7 @@ from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import BESIDE_DATABASE
 from metaembed_rag.store.purge import blank_unused
+from metaembed_rag.store.readings import Readings
 
 _NAMES_AT_ONCE = 512
 
@@ -23,7 +24,7 @@ class DiskUse:
 
     Attributes:
         database: Chroma's database and nearest-neighbour graphs, of all collections in the folder.
-        copies: What is derived from it for speed: mapped vectors and word indexes.
+        copies: What is derived for speed: mapped vectors, word indexes, and what OCR read.
         pictures: The pages' pictures.
     """
 
@@ -81,16 +82,20 @@ def compact(
         before = _disk_use(store, pictures, folder)
         store.purge()
         strays = _remove_strays(store, pictures)
+        readings = Readings(store.places.readings)
+        readings.refresh()
+        readings.forget_texts()  # of a run that did not end
         if words := store.places.words:  # derived from texts, so it holds words of deleted pages
             shutil.rmtree(words, ignore_errors=True)
         renew_vectors()
-        blank_unused(folder)
+        blank_unused(folder, store.places.collection)
         return CompactReport(before, _disk_use(store, pictures, folder), strays)
 
 
 def _disk_use(store: ChromaStore, pictures: PictureFolder, folder: Path) -> DiskUse:
     places = store.places
-    copies = sum(_bytes(place) for place in (places.vectors, places.words) if place)
+    derived = (places.vectors, places.words, places.readings)
+    copies = sum(_bytes(place) for place in derived if place)
     theirs = [path for path in folder.iterdir() if path.name not in BESIDE_DATABASE]
     database = sum(map(_bytes, theirs))
     return DiskUse(database, copies, _bytes(pictures.folder))

@@ -21,7 +21,7 @@ from metaembed_rag import forks
 from metaembed_rag.errors import IndexClosedError, IndexNotFoundError, StoreError
 from metaembed_rag.store.connect import chroma_errors, disconnect, one_maker
 from metaembed_rag.store.places import Places
-from metaembed_rag.store.systems import database_identity, is_running
+from metaembed_rag.store.systems import database_identity
 
 _About = TypeVar("_About")
 _Answer = TypeVar("_Answer")
@@ -59,12 +59,6 @@ class Connection:
             self._holders -= 1
             if not self._holders:
                 disconnect(self.client)
-            self._changed.notify_all()
-
-    def wait_for_answers(self) -> None:
-        """Wait until nobody holds it any more."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._holders)
 
 
 class Link(Generic[_About]):
@@ -151,31 +145,6 @@ class Link(Generic[_About]):
         self.check_open()
         with self._lock, chroma_errors(self._places.where):
             self._replace(self._connected())
-
-    @contextmanager
-    def released(self) -> Iterator[None]:
-        """Let the folder go while its files are worked on, and connect anew at the end.
-
-        Questions of other threads wait meanwhile; those under way are answered first.
-
-        Raises:
-            StoreError: As for :meth:`asking`; or another index object of this process has the
-                folder open.
-        """
-        self.check_open()
-        folder = self._places.folder
-        with self._lock, chroma_errors(self._places.where):
-            self._connection.let_go()
-            self._connection.wait_for_answers()
-            try:
-                if folder is not None and is_running(folder):
-                    raise StoreError(
-                        f"the index at {folder} is open elsewhere in this process too; close that "
-                        f"first, with index.close()"
-                    )
-                yield
-            finally:
-                self._connection = self._connected()
 
     def find_again(self) -> None:
         """Look whether the collection was deleted and made again, which only a question tells."""

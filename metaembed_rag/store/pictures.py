@@ -34,6 +34,7 @@ class PictureFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._refused: set[str] = set()
 
     @classmethod
     def of(cls, places: Places, given: str | Path | None = None) -> PictureFolder:
@@ -70,7 +71,9 @@ class PictureFolder:
         path = self.folder / name
         if self.folder.resolve() in path.resolve().parents:
             return path
-        _log.warning("the picture %r lies outside %s and is left alone", name, self.folder)
+        if name not in self._refused:  # told once, not for every hit
+            self._refused.add(name)
+            _log.warning("the picture %r lies outside %s and is left alone", name, self.folder)
         return self.folder / _REFUSED
 
     def files(self) -> list[Path]:

@@ -31,6 +31,10 @@ _GRAPH, _GRAPH_HEADER = "data_level0.bin", "header.bin"
 _HEADER = struct.Struct("<i6QiI3QdQ")
 """hnswlib's: version, offset, places, those in use, bytes a place, and what is not of use."""
 _ORPHANS = "DELETE FROM embedding_metadata_array WHERE id NOT IN (SELECT id FROM embeddings)"
+_SEGMENTS = (
+    "SELECT segments.id FROM segments JOIN collections ON segments.collection = collections.id "
+    "WHERE collections.name = ? AND segments.scope = 'VECTOR'"
+)
 _PATIENCE = 60.0
 """Seconds to wait until no reader of the database is in the way."""
 
@@ -48,31 +52,37 @@ def purge(folder: Path, collection: str, dimension: int) -> None:
     Raises:
         StoreError: It failed, for example for want of room.
     """
-    for step in (["log", str(folder), collection, str(dimension)], ["file", str(folder)]):
-        done = subprocess.run(
-            [sys.executable, "-m", __name__, *step],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise StoreError(
-                f"the index at {folder} could not be compacted: {reason}; nothing is lost: make "
-                f"room for a second copy of {DATABASE}, stop other readers, and run it again"
-            )
+    _run(folder, "log", collection, str(dimension))
+    _run(folder, "file")
 
 
-def blank_unused(folder: Path) -> None:
-    """Overwrite the places of each graph's file in which there is no node yet.
+def blank_unused(folder: Path, collection: str) -> None:
+    """Overwrite the places of a collection's graph file in which there is no node yet.
 
     They hold scraps of the memory of the process that made or saved the graph, texts among them.
     Chroma makes an empty graph again whenever it opens it, so this is the last thing to do.
+
+    Raises:
+        StoreError: It failed.
     """
-    for graph in folder.glob(f"*/{_GRAPH}"):
-        _blank_unused(graph)
+    _run(folder, "graph", collection)
+
+
+def _run(folder: Path, step: str, *more: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, step, str(folder), *more],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise StoreError(
+            f"the index at {folder} could not be compacted: {reason}; nothing is lost: make "
+            f"room for a second copy of {DATABASE}, stop other readers, and run it again"
+        )
 
 
 def _empty_log(folder: str, collection: str, dimension: str) -> None:
@@ -107,6 +117,15 @@ def _shrink_file(folder: str) -> None:
         database.execute("VACUUM")
 
 
+def _blank_graph(folder: str, collection: str) -> None:
+    with closing(sqlite3.connect(Path(folder, DATABASE), timeout=_PATIENCE)) as database:
+        segments = database.execute(_SEGMENTS, [collection]).fetchall()
+    for (segment,) in segments:  # of this collection only: others may be written to meanwhile
+        graph = Path(folder, segment, _GRAPH)
+        if graph.exists():
+            _blank_unused(graph)
+
+
 def _blank_unused(graph: Path) -> None:
     header = graph.with_name(_GRAPH_HEADER).read_bytes()
     if len(header) != _HEADER.size:
@@ -120,7 +139,7 @@ def _blank_unused(graph: Path) -> None:
             file.write(bytes(size))
 
 
-_STEPS: Mapping[str, Any] = {"log": _empty_log, "file": _shrink_file}
+_STEPS: Mapping[str, Any] = {"log": _empty_log, "file": _shrink_file, "graph": _blank_graph}
 
 if __name__ == "__main__":
     _STEPS[sys.argv[1]](*sys.argv[2:])

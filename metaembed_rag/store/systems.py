@@ -156,11 +156,6 @@ def memory_client() -> LocalClient:
     return LocalClient(system, database)
 
 
-def is_running(folder: Path) -> bool:
-    """Whether anything of this package has a folder's database open in this process."""
-    return any(system.folder == folder for system in list(_running))
-
-
 class _System:
     """Chroma's machinery on one database, and how many clients hold it."""
 

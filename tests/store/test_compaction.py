@@ -194,3 +194,17 @@ def test_lists_of_a_deleted_collection_are_given_to_no_later_page(tmp_path: Path
         index.compact()
         index.add([Page(source="b.pdf", text="b")])
         assert index.get(index.ids())[0].metadata == {}
+
+
+def test_what_ocr_read_in_a_run_that_failed_leaves_the_files_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "secret of the scan")
+    encoder = FakeEncoder(modalities=["text"])
+    index = PageIndex.open(tmp_path, encoder)
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr(encoder, "encode_document", lambda inputs: 1 / 0)
+        index.add([Page(source="a.png", image=Image.new("RGB", (9, 9), "red"))])
+    assert _holders(tmp_path, "secret of the scan") == ["pages.jsonl"]
+    index.compact()
+    assert _holders(tmp_path, "secret of the scan") == []

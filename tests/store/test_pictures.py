@@ -48,3 +48,10 @@ def test_fault_20_a_record_neither_shows_nor_deletes_a_file_outside(index, tmp_p
     assert index.delete("a.pdf#1") == 1
     assert victim.exists()
     assert folder.exists()
+
+
+def test_fault_20_a_picture_outside_is_told_once(index, caplog):
+    tamper(index, "/etc/passwd")
+    for _ in range(3):
+        index.search("apples")
+    assert caplog.text.count("lies outside") == 1
