@@ -86,6 +86,16 @@ def test_fault_02_every_kind_of_field_says_what_it_shows(tmp_path: Path) -> None
         assert words not in found
 
 
+def test_fault_02_values_of_several_fields_are_no_single_word(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    pdf = canvas.Canvas(buffer, pagesize=(300, 400), invariant=True)
+    pdf.drawString(30, 350, "Application")
+    for at, value in enumerate(("12", "34", "56")):
+        pdf.acroForm.textfield(name=f"f{at}", value=value, x=30, y=300 - 40 * at)
+    pdf.save()
+    assert text(tmp_path, buffer.getvalue()).split() == ["Application", "12", "34", "56"]
+
+
 @pytest.mark.parametrize("flag", [HIDDEN, NO_VIEW])
 def test_fault_02_what_is_hidden_stays_out_with_its_appearance(tmp_path: Path, flag: int) -> None:
     data = with_annotations(
