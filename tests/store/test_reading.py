@@ -205,9 +205,15 @@ CHANGES = {
     "other values": lambda found: found[..., :-1],
     "fewer inputs": lambda found: found[:-1],
     "a list of different lengths": lambda found: [found[0], found[0][1:]],
-    "nan": nan,
-    "zeros": lambda found: found * (np.arange(found.shape[1])[:, None] > 0),
     "words": lambda found: "vectors",
+}
+UNUSABLE = {
+    "nan": nan,
+    "zeros": lambda found: np.nan_to_num(nan(found)),
+    "one vector of zeros": lambda found: (
+        found
+        * ((np.arange(len(found)) > 0)[:, None, None] | (np.arange(found.shape[1]) > 0)[:, None])
+    ),
 }
 
 
@@ -228,6 +234,30 @@ def test_fault_23_an_encoder_that_does_not_give_what_it_announces_writes_nothing
     assert len(index) == 4
     assert_all_ways_find(index, {"s#1", "s#2", "s#3", "s#4"})
     assert index.add(new).added == 2
+
+
+@pytest.mark.parametrize("change", UNUSABLE.values(), ids=UNUSABLE)
+def test_fault_23_a_page_without_usable_vectors_costs_itself_only(change):
+    encoder = Odd(dimension=16, query_vectors=4, document_vectors=8)
+    index = PageIndex.open(":memory:", encoder)
+    index.add(pages())
+    encoder.change = change
+    new = [Page("new", n, "new whales") for n in (1, 2, 3)]
+    for added, unchanged in ((2, 0), (0, 2)):
+        report = index.add(new)
+        assert (report.added, report.unchanged, report.blank) == (added, unchanged, [])
+        [error] = report.skipped
+        assert error.source == "new#1"
+        assert "the model 'fake' gave vectors of a document that are" in error.reason
+    assert index.add([Page("s", 1, "other apples")]).skipped[0].source == "s#1"
+    with pytest.raises(ModelError, match="the model 'fake' gave vectors of a query"):
+        index.search("apples")
+    with pytest.raises(ModelError, match="the model 'fake' gave vectors of a"):
+        index.score("apples", new)
+    encoder.change = None
+    assert len(index) == 6
+    assert index.get(["s#1"])[0].text == "red apples"  # it keeps what it had
+    assert index.add(new).added == 1
 
 
 @pytest.mark.integration
