@@ -192,8 +192,9 @@ class AddRun:
         given = [(self._is_incomplete(page), page) for page in readable]
         readable = [replace(page, source_digest="") if more else page for more, page in given]
         replaced = {page.id: stored[page.id] for page in pages if page.id in stored}
-        unreadable = replaced.keys() - {page.id for page in readable}
-        self._remove([id for id in replaced if id in unreadable])
+        there = replaced.keys() | self.store.unreadable.keys()
+        unreadable = {page.id for page in pages} - {page.id for page in readable}
+        self._remove(sorted(unreadable & there))
         if not readable:
             return
         with self._timed("encode"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,55 @@ def test_fault_23_a_folder_with_damaged_pages_is_synced(tmp_path):
     assert index.sync(files).added == 1
     assert index.sync(files).unchanged == 2
     assert {hit.page.text for hit in index.search("apples")} == {"red apples", "blue whales"}
+
+
+def texts_of_a_folder(index: PageIndex) -> set[str]:
+    return {hit.page.text for hit in index.search("apples", 9, exhaustive=True)}
+
+
+@pytest.mark.parametrize("copy", ["kept", "made again"])
+def test_fault_23_a_record_that_another_process_could_not_read_is_mended_by_sync(
+    tmp_path, caplog, copy
+):
+    long = "\n\n".join(f"whales and apples {n} " * 60 for n in range(3))
+    (tmp_path / "a.txt").write_text(long)
+    place = tmp_path / "index"
+    assert opened(place).sync(tmp_path / "a.txt").added == 3
+    whole = texts_of_a_folder(opened(place))
+    last = opened(place).ids()[-1]
+    collection(place).update(ids=[last], metadatas=[{records.VECTORS: "AAAA"}])
+    if copy == "made again":
+        shutil.rmtree(place / "cache")
+    for _ in range(3):  # each of which stands for a process of its own
+        caplog.clear()
+        assert len(texts_of_a_folder(opened(place))) == 2
+        assert caplog.text.count("cannot be read") == 1
+        assert repr(last) in caplog.text
+    report = opened(place).sync(tmp_path / "a.txt")
+    assert (report.added, report.unchanged) == (1, 2)
+    assert opened(place).sync(tmp_path / "a.txt").unchanged == 3
+    caplog.clear()
+    assert texts_of_a_folder(opened(place)) == whole
+    assert (caplog.text, list((place / "cache").rglob("unreadable.json"))) == ("", [])
+
+
+def test_fault_23_a_damaged_record_whose_page_became_blank_leaves_the_index(tmp_path):
+    path, place = tmp_path / "a.txt", tmp_path / "index"
+    path.write_text("red apples")
+    index = opened(place)
+    index.sync(path)
+    damage(index, index.ids()[0], {records.VECTORS: "AAAA"})
+    path.write_text(" ")
+    assert (opened(place).sync(path).removed, opened(place).ids()) == (1, [])
+
+
+@pytest.mark.parametrize("kept", ["[1, null]", "{}", "[", '["gone#1", "s#1"]'])
+def test_fault_23_what_is_kept_of_unreadable_records_is_a_hint(tmp_path, kept, caplog):
+    opened(tmp_path).add(pages())
+    file = tmp_path / "cache" / "pages" / "unreadable.json"
+    file.write_text(kept)
+    assert_all_ways_find(opened(tmp_path), {"s#1", "s#2", "s#3", "s#4"})
+    assert (caplog.text, "s#1" in (file.read_text() if file.exists() else "")) == ("", False)
 
 
 class Odd(FakeEncoder):
