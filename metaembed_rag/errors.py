@@ -6,13 +6,11 @@
     ├── BudgetError            a budget that makes no sense, or asks for more than is stored
     ├── PageError              a page or file that cannot be read
     │   ├── UnreadableFileError    damaged, of an unknown kind, empty or missing
-    │   │   └── BlankFileError         a text of nothing but blank space: that is no failure
     │   ├── EncryptedFileError     a PDF that needs a password
     │   ├── FileTooLargeError      over the limit of pixels, pages or bytes
     │   ├── ResourceLimitError     needs more memory or time than it may have, or crashes its reader
     │   └── NothingToReadError     a page with neither text nor a readable image
     │       └── BlankPageError         it is blank: that is no failure
-    │           └── BlankFileError         a text file of nothing but blank space
     ├── ModelError             a checkpoint or backbone that cannot be used
     │   ├── CheckpointError        a folder or hub id that holds no usable checkpoint
     │   ├── UnnamedModelError      a model that an index names and the user has not named
@@ -80,10 +78,6 @@ class NothingToReadError(PageError):
 
 class BlankPageError(NothingToReadError):
     """A page on which there is nothing, or a picture on which OCR finds no text; no failure."""
-
-
-class BlankFileError(UnreadableFileError, BlankPageError):
-    """A text file that holds nothing but blank space."""
 
 
 class ModelError(MetaEmbedError):

@@ -570,6 +570,46 @@ def test_a_file_that_became_blank_leaves_the_index(tmp_path):
     assert (report.removed, len(report.blank), report.skipped, len(index)) == (1, 1, [], 0)
 
 
+def test_fault_19_a_file_whose_new_content_is_known_to_be_blank_leaves_the_index(tmp_path, ocr):
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    files = tmp_path / "f"
+    files.mkdir()
+    blank = scan(files / "blank.tif", "white")
+    index.sync(files)
+    index.sync(scan(files / "scan.tif", "red", "blue"))
+    shutil.copy(blank, files / "scan.tif")
+    report = index.sync(files)
+    assert (report.removed, len(report.blank), len(index)) == (2, 2, 0)
+    assert index.sync(files).seconds["ocr"] == 0
+
+
+def test_fault_19_a_page_of_another_mode_goes_when_it_is_known_to_be_blank(tmp_path, ocr):
+    index = PageIndex.open(tmp_path / "i", encoder())
+    path = scan(tmp_path / "a.tif", "white")
+    for _ in range(2):  # the second time, text mode remembers that it is blank
+        assert index.sync(path, mode="fused").added == 1
+        assert index.sync(path, mode="text").removed == 1
+        assert len(index) == 0
+
+
+def test_fault_19_a_tenants_copy_of_a_blank_file_is_no_page_of_its(tmp_path, ocr):
+    index = PageIndex.open(tmp_path / "i", encoder())
+    path = scan(tmp_path / "a.tif", "white")
+    index.add([replace(page, id=f"acme/{page.id}") for page in load_pages(path)])
+    for _ in range(2):
+        assert len(index.sync(path, mode="text").blank) == 1
+    assert (ocr.pictures, len(index)) == (1, 1)
+
+
+def test_fault_19_a_folder_with_a_blank_text_is_added_without_an_error(tmp_path):
+    (tmp_path / "a.txt").write_text("whales")
+    (tmp_path / "b.txt").write_text(" \n")
+    index = PageIndex.open(places.MEMORY, encoder())
+    for changed in ((1, 0, 0, 1, 0), (0, 0, 1, 1, 0)):
+        assert numbers(index.add(load_pages(tmp_path))) == changed
+    assert numbers(index.sync(tmp_path)) == (0, 0, 1, 1, 0)
+
+
 def test_the_texts_of_an_unfinished_run_go_when_pages_are_deleted(tmp_path, ocr):
     index = PageIndex.open(tmp_path / "i", reader_of_texts())
     index.add(pages([1]))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metaembed_rag.errors import BlankFileError
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.pages import Page, list_files, load_pages
@@ -49,11 +48,11 @@ class Followed:
         return count_pages(list_files(self._paths))
 
     def remove_gone(self) -> int:
-        """Remove pages of files that have gone or are blank by now, and count them.
+        """Remove pages of files that have gone, and count them.
 
         All pages have to be loaded before.
         """
-        gone = sorted({*self._vanished(), *self._blanked()})
+        gone = self._vanished()
         self._target.remove(gone)
         return len(gone)
 
@@ -82,12 +81,15 @@ class Followed:
     def _pages_of_unchanged(self, source: str, digest: str) -> tuple[int, Sequence[int]] | None:
         """How many pages of a source are stored, and the numbers of those that are blank.
 
-        None where these are not all, or not from these very bytes, so that it has to be read.
+        None where these are not all, or not from these very bytes, or where pages of other bytes
+        or another mode are left, so that it has to be read.
         """
         store, mode = self._target.store, self._mode
         found = store.ids({records.SOURCE: source, records.DIGEST: digest, records.MODE: mode})
         way = way_of(mode, store.about.fingerprint)
         known = self._target.readings.blank_pages(digest, way) or BlankPages(0, ())
+        if known.numbers and self._has_more(source, found):
+            return None  # in the place of a page that is blank by now
         count: int | None = known.page_count
         if found:
             first = store.get(found[:1]).get(found[0])
@@ -100,19 +102,18 @@ class Followed:
         whole = len(found) + len(known.numbers) == count
         return (len(found), known.numbers) if whole and count else None
 
+    def _has_more(self, source: str, found: Sequence[str]) -> bool:
+        """Whether pages of a source are stored, under ids of :func:`load_pages`, beside these."""
+        more = set(self._target.store.ids({records.SOURCE: source})).difference(found)
+        numbers = [id.removeprefix(f"{source}#") for id in more]
+        return any(number.isdecimal() for number in numbers)  # a tenant's have ids of their own
+
     def _vanished(self) -> list[str]:
         """Ids of pages of files that have gone from the named folders."""
         named = [Path(path).expanduser().resolve() for path in self._paths]
         folders = [folder for folder in named if folder.is_dir() and list_files(folder)]
         every = self._target.store.ids() if folders else []
         return [id for id in every if any(_has_vanished(id, folder) for folder in folders)]
-
-    def _blanked(self) -> list[str]:
-        """Ids of the pages that files had which are blank as a whole now."""
-        blank = self.report.blank
-        sources = [error.source for error in blank if isinstance(error, BlankFileError)]
-        every = self._target.store.ids({records.SOURCE: {"$in": sources}}) if sources else []
-        return [id for id in every if id.rpartition("#")[0] in sources]
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

@@ -81,6 +81,7 @@ class Ingest:
         )
         with self.target.store.writing(options.lock_timeout), bar as count:
             self.target.readings.refresh()
+            self.target.store.look_at_doubtful()
             followed.progress = count
             within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
             report = self.add(pages, within)

@@ -17,7 +17,7 @@ class AddReport:
         updated: Pages whose content or metadata had changed.
         unchanged: Pages that were there already and were not encoded again.
         removed: Pages that their source no longer has.
-        skipped: What could not be read, with the reason.
+        skipped: What could not be read, or made vectors of, with the reason.
         notes: What is missing of pages that are in the index, and why: OCR was to complete their
             text and is off or not installed. They are tried again by the next run.
         blank: Pages with nothing to read, which are not in the index and no failure: blank ones,

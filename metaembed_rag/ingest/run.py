@@ -19,7 +19,7 @@ from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import Input, page_inputs, unread_note, wants_ocr
-from metaembed_rag.model.protocol import checked_vectors, unread_tokens
+from metaembed_rag.model.protocol import Encoder, judged_vectors, unread_tokens
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.reading import completed, ocr_is_installed
@@ -154,7 +154,8 @@ class AddRun:
         """Leave the vectors; bring the rest up to date where it differs or is lost."""
         name = old.page.image_path
         if name is not None and page.image is not None and not self.pictures.path(name).exists():
-            self.pictures.save(page.image, page.id, old.content_hash)
+            # Another name than before where that one led outside.
+            name = self.pictures.save(page.image, page.id, old.content_hash)
         incomplete = old.may_be_unread and self._is_incomplete(page)
         if incomplete:
             self.report.notes.append(unread_note(page, self.options.ocr))
@@ -167,6 +168,7 @@ class AddRun:
             old.page,
             metadata=old.page.metadata if same else page.metadata,
             page_count=page.page_count,
+            image_path=name,
             source_digest="" if incomplete else page.source_digest,
         )
         if new == old.page:
@@ -190,21 +192,36 @@ class AddRun:
         given = [(self._is_incomplete(page), page) for page in readable]
         readable = [replace(page, source_digest="") if more else page for more, page in given]
         replaced = {page.id: stored[page.id] for page in pages if page.id in stored}
-        unreadable = replaced.keys() - {page.id for page in readable}
-        self._remove([id for id in replaced if id in unreadable])
+        there = replaced.keys() | self.store.unreadable.keys()
+        unreadable = {page.id for page in pages} - {page.id for page in readable}
+        self._remove(sorted(unreadable & there))
         if not readable:
             return
         with self._timed("encode"):
-            made = checked_vectors(
-                encoder, "document", encoder.encode_document(inputs), len(inputs)
-            )
-            vectors = self.store.about.cut(made)
-            unread = unread_tokens(encoder, inputs)
-        self.report.cut |= {p.id: count for p, count in zip(readable, unread, strict=True) if count}
+            readable, vectors = self._encode(encoder, readable, inputs)
+        if not readable:
+            return
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
-        updated = len(replaced) - len(unreadable)
+        updated = sum(page.id in replaced for page in readable)
         self.report.updated += updated
         self.report.added += len(readable) - updated
+
+    def _encode(
+        self, encoder: Encoder, pages: Sequence[Page], inputs: Sequence[Input]
+    ) -> tuple[list[Page], NDArray[np.float32]]:
+        """Those pages of which the encoder makes vectors, and these; the rest is reported.
+
+        A page of which it makes none keeps the vectors that it had, as a damaged file does.
+        """
+        made = encoder.encode_document(inputs)
+        found, unusable = judged_vectors(encoder, "document", made, len(inputs))
+        for number, why in sorted(unusable.items()):
+            help = "change the page, or take another model"
+            self.report.skipped.append(PageError(pages[number].id, f"{why}; {help}"))
+        kept = [number for number in range(len(pages)) if number not in unusable]
+        unread = unread_tokens(encoder, inputs)
+        self.report.cut |= {pages[number].id: unread[number] for number in kept if unread[number]}
+        return [pages[number] for number in kept], self.store.about.cut(found[kept])
 
     def _read(
         self, pages: Sequence[Page], modalities: frozenset[str]

@@ -85,6 +85,24 @@ def checked_vectors(encoder: Encoder, side: str, vectors: Any, count: int) -> Ve
         ModelError: Another shape, numbers that are not finite, or a vector of zeros. An index with
             such vectors in it could not be searched.
     """
+    found, unusable = judged_vectors(encoder, side, vectors, count)
+    for why in unusable.values():
+        raise ModelError(why)
+    return found
+
+
+def judged_vectors(
+    encoder: Encoder, side: str, vectors: Any, count: int
+) -> tuple[Vectors, dict[int, str]]:
+    """As :func:`checked_vectors`, for whoever goes on without those inputs that gave none.
+
+    Returns:
+        float32, shape (count, R_q or R_c, D); and for each input whose vectors are not finite
+        or zero its number, from 0, with the reason.
+
+    Raises:
+        ModelError: Another shape.
+    """
     gave = f"the model {encoder.name!r} gave vectors"
     try:
         found = np.asarray(vectors, dtype=np.float32)
@@ -97,11 +115,15 @@ def checked_vectors(encoder: Encoder, side: str, vectors: Any, count: int) -> Ve
             f"{gave} of shape {found.shape}, not {announced}: for each {side} it announces {each} "
             f"vectors of {encoder.dimension} values"
         )
-    if not np.isfinite(found).all():
-        raise ModelError(f"{gave} of a {side} that are not finite numbers")
-    if not found.any(axis=-1).all():
-        raise ModelError(f"{gave} of a {side} that are zero, which no page is near to")
-    return found
+    infinite = ~np.isfinite(found).all(axis=(1, 2))
+    zero = ~found.any(axis=-1).all(axis=-1)
+    unusable = dict.fromkeys(
+        np.flatnonzero(zero).tolist(), f"{gave} of a {side} that are zero, which no page is near to"
+    )
+    unusable |= dict.fromkeys(
+        np.flatnonzero(infinite).tolist(), f"{gave} of a {side} that are not finite numbers"
+    )
+    return found, unusable
 
 
 def unread_tokens(encoder: Encoder, documents: Sequence[Input]) -> list[int]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from metaembed_rag.errors import BlankFileError, FileTooLargeError
+from metaembed_rag.errors import FileTooLargeError
 from metaembed_rag.pages.decoding import decode
 from metaembed_rag.pages.page import Page
 
@@ -26,18 +26,15 @@ class _Block:
 
 
 def read_text_file(data: bytes, source: str, max_pages: int) -> Iterator[Page]:
-    """Yield the chunks of a text or Markdown file.
+    """Yield the chunks of a text or Markdown file; one of blank space only gives a blank page.
 
     Raises:
-        BlankFileError: It holds nothing but blank space.
         UnreadableFileError: It is not a text.
         FileTooLargeError: It makes more than ``max_pages`` chunks.
     """
     text = decode(data, source)
     markdown = source.lower().endswith((".md", ".markdown"))
-    chunks = list(chunk(text, markdown=markdown))
-    if not chunks:
-        raise BlankFileError(source, "holds nothing but blank space; delete it or fill it")
+    chunks = list(chunk(text, markdown=markdown)) or [("", "")]
     if len(chunks) > max_pages:
         raise FileTooLargeError(
             source,

@@ -141,6 +141,7 @@ class VectorCache:
         """Trust nothing that was mapped of another database: its stamps may be of a later time."""
         if origin != self._origin:
             self._vectors, self._revision, self._mark, self._look_at_all = None, None, None, 0.0
+            self._store.look_at_doubtful()
         self._origin = origin
 
     def _is_current(self, found: CachedVectors) -> bool:

@@ -32,7 +32,7 @@ from metaembed_rag.store.lock import WriterLock
 from metaembed_rag.store.matching import Matching, fits
 from metaembed_rag.store.places import MEMORY, Places, is_server
 from metaembed_rag.store.purge import purge
-from metaembed_rag.store.reading import RecordReader
+from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.store.requests import slices, slices_to_read, slices_to_write
 from metaembed_rag.store.server import UNLIMITED, send_halving
@@ -64,7 +64,7 @@ class ChromaStore:
         self._writes = WriteLog(self.places.folder, counted=where == MEMORY)
         self._most_records = UNLIMITED
         self._texts = PageTexts(weakref.proxy(self))
-        self._reader = RecordReader(where, self.about.unpack)
+        self._reader = RecordReader(where, self.about.unpack, DoubtfulIds(self.places.doubtful))
 
     @classmethod
     def open(
@@ -128,6 +128,12 @@ class ChromaStore:
     def unreadable(self) -> Mapping[str, Mapping[str, Any]]:
         """What Chroma holds of records that could not be read; see :class:`RecordReader`."""
         return self._reader.unreadable
+
+    def look_at_doubtful(self) -> None:
+        """Look at the records that another process could not read: they are ``unreadable``, too."""
+        if doubtful := self._reader.doubtful.read() - self.unreadable.keys():
+            self.get(sorted(doubtful))
+            self._reader.forget(doubtful - self.unreadable.keys())
 
     @property
     def _collection(self) -> Any:

@@ -43,7 +43,7 @@ MEMORY = ":memory:"
 DATABASE = "chroma.sqlite3"
 LOCK, MARK, WRITING = ".metaembed.lock", ".metaembed.mark", ".metaembed.writing"
 _PICTURES, _LEXICAL, _CACHE, _CALIBRATION = "pictures", "lexical", "cache", "calibration"
-_READINGS = "readings"
+_READINGS, _DOUBTFUL = "readings", "unreadable.json"
 OURS = frozenset({LOCK, MARK, WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS})
 """What a folder may hold where Chroma's database has been deleted."""
 BESIDE_DATABASE = frozenset({_PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS})
@@ -120,6 +120,11 @@ class Places:
         place = f"{self.where} {self.collection}"
         digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
         return user_folder("vectors", f"{_as_name(place)}_{digest}")
+
+    @property
+    def doubtful(self) -> Path | None:
+        """The file of the ids of records that could not be read; None for memory."""
+        return None if self.vectors is None else self.vectors / _DOUBTFUL
 
     def _place(self, what: str, inside: str, of_user: str) -> Path | None:
         """``inside`` an index's folder, or what is ``of_user`` for a server; None for memory."""

@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metaembed_rag.store import records
+from metaembed_rag.store.places import replace_file
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import Encoded
 
 _NAMED = 5
 """Ids that a warning names."""
 
+_KEPT = 1000
+"""Ids that are kept for the next process, which looks at each."""
+
 _log = logging.getLogger(__name__)
+
+
+class DoubtfulIds:
+    """Ids of records that some process could not read, so that the next one looks at them again.
+
+    Without it only who meets such a record would know: a search, and not the run that could mend
+    it. The file is derived, and a hint: it is lost where two processes write it at once.
+
+    Args:
+        path: Of the file, in a folder that may not be there; None keeps nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def read(self) -> set[str]:
+        """The ids; none where there is no file, or a damaged one."""
+        if self._path is None:
+            return set()
+        try:
+            found = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return set()
+        return {id for id in found if isinstance(id, str)} if isinstance(found, list) else set()
+
+    def change(self, add: Set[str] = frozenset(), drop: Set[str] = frozenset()) -> None:
+        """Keep some ids, and others no longer; where that is impossible nothing changes."""
+        before = self.read()
+        after = sorted((before | add) - drop)[:_KEPT]
+        if self._path is None or set(after) == before:
+            return
+        try:
+            if after:
+                replace_file(self._path, json.dumps(after))
+            else:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.info("the ids of unreadable records are not kept: %s", error)
 
 
 class RecordReader:
@@ -24,13 +68,17 @@ class RecordReader:
     Args:
         where: How messages call the index.
         unpack: The vectors of records; raises a ValueError where they are too few or damaged.
+        doubtful: What is kept of those that cannot be read.
 
     Attributes:
         unreadable: What Chroma holds of those records that this process came across and could not
             read, by id.
     """
 
-    def __init__(self, where: str, unpack: Callable[[list[Record]], Encoded]) -> None:
+    def __init__(
+        self, where: str, unpack: Callable[[list[Record]], Encoded], doubtful: DoubtfulIds
+    ) -> None:
+        self.doubtful = doubtful
         self.unreadable: dict[str, Mapping[str, Any]] = {}
         self._where = where
         self._unpack = unpack
@@ -48,13 +96,16 @@ class RecordReader:
                     problems[id] = str(error)
                 self.unreadable[id] = metadata or {}
         if problems:
+            self.doubtful.change(add=problems.keys())
             self._warn(problems)
         return out
 
     def forget(self, ids: Iterable[str]) -> None:
         """Records that are written anew, or gone: what was wrong with them matters no more."""
-        for id in list(ids):
+        gone = set(ids)
+        for id in gone:
             self.unreadable.pop(id, None)
+        self.doubtful.change(drop=gone)
 
     def _record(self, id: str, metadata: Mapping[str, Any]) -> Record:
         record = records.from_metadata(id, metadata)

@@ -218,7 +218,7 @@ def test_fault_19_blank_pages_are_named_and_the_exit_code_is_zero(tmp_path, file
     for _ in range(2):
         out, err = run("index", files, "--index", tmp_path / "i", "--json")
         report = json.loads(out)
-        assert (report["blank"], report["skipped"]) == ([blank.resolve().as_posix()], [])
+        assert (report["blank"], report["skipped"]) == ([f"{blank.resolve().as_posix()}#1"], [])
         assert "1 have nothing to read" in err
         assert str(blank.resolve()) in err
     out, _ = run("index", files, "--index", tmp_path / "i")

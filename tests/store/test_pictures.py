@@ -55,3 +55,14 @@ def test_fault_20_a_picture_outside_is_told_once(index, caplog):
     for _ in range(3):
         index.search("apples")
     assert caplog.text.count("lies outside") == 1
+
+
+@pytest.mark.parametrize("how", ["absolute", "missing"])
+def test_fault_20_a_picture_whose_name_leads_outside_is_mended_by_adding_again(
+    index, tmp_path, how
+):
+    before = index.search("apples")[0].page.image_path
+    tamper(index, {"absolute": str(tmp_path / "letter.jpg"), "missing": "no/picture.jpg"}[how])
+    again = Page(source="a.pdf", text="red apples", image=Image.new("RGB", (30, 20), "red"))
+    index.add([again])
+    assert index.search("apples")[0].page.image_path == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,55 @@ def test_fault_23_a_folder_with_damaged_pages_is_synced(tmp_path):
     assert {hit.page.text for hit in index.search("apples")} == {"red apples", "blue whales"}
 
 
+def texts_of_a_folder(index: PageIndex) -> set[str]:
+    return {hit.page.text for hit in index.search("apples", 9, exhaustive=True)}
+
+
+@pytest.mark.parametrize("copy", ["kept", "made again"])
+def test_fault_23_a_record_that_another_process_could_not_read_is_mended_by_sync(
+    tmp_path, caplog, copy
+):
+    long = "\n\n".join(f"whales and apples {n} " * 60 for n in range(3))
+    (tmp_path / "a.txt").write_text(long)
+    place = tmp_path / "index"
+    assert opened(place).sync(tmp_path / "a.txt").added == 3
+    whole = texts_of_a_folder(opened(place))
+    last = opened(place).ids()[-1]
+    collection(place).update(ids=[last], metadatas=[{records.VECTORS: "AAAA"}])
+    if copy == "made again":
+        shutil.rmtree(place / "cache")
+    for _ in range(3):  # each of which stands for a process of its own
+        caplog.clear()
+        assert len(texts_of_a_folder(opened(place))) == 2
+        assert caplog.text.count("cannot be read") == 1
+        assert repr(last) in caplog.text
+    report = opened(place).sync(tmp_path / "a.txt")
+    assert (report.added, report.unchanged) == (1, 2)
+    assert opened(place).sync(tmp_path / "a.txt").unchanged == 3
+    caplog.clear()
+    assert texts_of_a_folder(opened(place)) == whole
+    assert (caplog.text, list((place / "cache").rglob("unreadable.json"))) == ("", [])
+
+
+def test_fault_23_a_damaged_record_whose_page_became_blank_leaves_the_index(tmp_path):
+    path, place = tmp_path / "a.txt", tmp_path / "index"
+    path.write_text("red apples")
+    index = opened(place)
+    index.sync(path)
+    damage(index, index.ids()[0], {records.VECTORS: "AAAA"})
+    path.write_text(" ")
+    assert (opened(place).sync(path).removed, opened(place).ids()) == (1, [])
+
+
+@pytest.mark.parametrize("kept", ["[1, null]", "{}", "[", '["gone#1", "s#1"]'])
+def test_fault_23_what_is_kept_of_unreadable_records_is_a_hint(tmp_path, kept, caplog):
+    opened(tmp_path).add(pages())
+    file = tmp_path / "cache" / "pages" / "unreadable.json"
+    file.write_text(kept)
+    assert_all_ways_find(opened(tmp_path), {"s#1", "s#2", "s#3", "s#4"})
+    assert (caplog.text, "s#1" in (file.read_text() if file.exists() else "")) == ("", False)
+
+
 class Odd(FakeEncoder):
     """Gives what ``change`` makes of the right vectors."""
 
@@ -205,9 +255,15 @@ CHANGES = {
     "other values": lambda found: found[..., :-1],
     "fewer inputs": lambda found: found[:-1],
     "a list of different lengths": lambda found: [found[0], found[0][1:]],
-    "nan": nan,
-    "zeros": lambda found: found * (np.arange(found.shape[1])[:, None] > 0),
     "words": lambda found: "vectors",
+}
+UNUSABLE = {
+    "nan": nan,
+    "zeros": lambda found: np.nan_to_num(nan(found)),
+    "one vector of zeros": lambda found: (
+        found
+        * ((np.arange(len(found)) > 0)[:, None, None] | (np.arange(found.shape[1]) > 0)[:, None])
+    ),
 }
 
 
@@ -228,6 +284,30 @@ def test_fault_23_an_encoder_that_does_not_give_what_it_announces_writes_nothing
     assert len(index) == 4
     assert_all_ways_find(index, {"s#1", "s#2", "s#3", "s#4"})
     assert index.add(new).added == 2
+
+
+@pytest.mark.parametrize("change", UNUSABLE.values(), ids=UNUSABLE)
+def test_fault_23_a_page_without_usable_vectors_costs_itself_only(change):
+    encoder = Odd(dimension=16, query_vectors=4, document_vectors=8)
+    index = PageIndex.open(":memory:", encoder)
+    index.add(pages())
+    encoder.change = change
+    new = [Page("new", n, "new whales") for n in (1, 2, 3)]
+    for added, unchanged in ((2, 0), (0, 2)):
+        report = index.add(new)
+        assert (report.added, report.unchanged, report.blank) == (added, unchanged, [])
+        [error] = report.skipped
+        assert error.source == "new#1"
+        assert "the model 'fake' gave vectors of a document that are" in error.reason
+    assert index.add([Page("s", 1, "other apples")]).skipped[0].source == "s#1"
+    with pytest.raises(ModelError, match="the model 'fake' gave vectors of a query"):
+        index.search("apples")
+    with pytest.raises(ModelError, match="the model 'fake' gave vectors of a"):
+        index.score("apples", new)
+    encoder.change = None
+    assert len(index) == 6
+    assert index.get(["s#1"])[0].text == "red apples"  # it keeps what it had
+    assert index.add(new).added == 1
 
 
 @pytest.mark.integration
