@@ -426,7 +426,7 @@ def test_fault_04_without_ocr_rubbish_is_not_stored_in_silence(text_index, lette
     letter.installed = False
     report = text_index.sync(odd_files(tmp_path / "f", "cipher_shifted.pdf", "cipher_no_map.pdf"))
     assert [Path(e.source).name for e in report.skipped] == ["cipher_no_map.pdf#1"]
-    assert "stands for no characters" in report.skipped[0].reason
+    assert "stands for no characters, and is left out; " in report.skipped[0].reason
     assert [Path(e.source).name for e in report.notes] == ["cipher_shifted.pdf#1"]
     assert "may be a cipher" in report.notes[0].reason
 
