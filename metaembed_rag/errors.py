@@ -39,6 +39,14 @@ class MetaEmbedError(Exception):
     """The root: catch this to catch everything that this package raises on purpose."""
 
 
+def kind_of_value(value: object) -> str:
+    """What a value is, for a sentence: ``a list``, ``an int``, ``bytes``, ``None``."""
+    name = type(value).__name__
+    if value is None or isinstance(value, bytes):
+        return "None" if value is None else name
+    return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
+
+
 class BudgetError(MetaEmbedError, ValueError):
     """A retrieval budget that makes no sense, or asks for more vectors than there are."""
 

@@ -426,7 +426,7 @@ def test_fault_04_without_ocr_rubbish_is_not_stored_in_silence(text_index, lette
     letter.installed = False
     report = text_index.sync(odd_files(tmp_path / "f", "cipher_shifted.pdf", "cipher_no_map.pdf"))
     assert [Path(e.source).name for e in report.skipped] == ["cipher_no_map.pdf#1"]
-    assert "stands for no characters" in report.skipped[0].reason
+    assert "stands for no characters, and is left out; " in report.skipped[0].reason
     assert [Path(e.source).name for e in report.notes] == ["cipher_shifted.pdf#1"]
     assert "may be a cipher" in report.notes[0].reason
 
@@ -627,7 +627,7 @@ def test_the_texts_of_an_unfinished_run_go_when_pages_are_deleted(tmp_path, ocr)
         ("report.pdf", r"report\.pdf: is a path and no page: .*add\(load_pages\(path\)\)"),
         (Path("report.pdf"), r"report\.pdf: is a path and no page"),
         (["report.pdf"], r"report\.pdf: is a path and no page"),
-        (b"%PDF-1.7", "a bytes: is no page: make pages .* by load_pages"),
+        (b"%PDF-1.7", "bytes: is no page: make pages .* by load_pages"),
         ([{"text": "whales"}], "a dict: is no page"),
         (Page("book", text="whales"), r"book#1: is one page: give a list"),
     ],
@@ -640,8 +640,38 @@ def test_fault_17_what_is_no_page_is_refused_with_what_to_do(given, reason):
 
 def test_fault_17_a_sync_of_bytes_is_refused_with_what_to_do():
     index = PageIndex.open(places.MEMORY, encoder())
-    with pytest.raises(StoreError, match="cannot follow a bytes; use add"):
-        index.sync([b"whales"])
+    for given in ([b"whales"], b"whales"):
+        with pytest.raises(StoreError, match="cannot follow bytes; use add"):
+            index.sync(given)
+
+
+@pytest.mark.parametrize(("given", "what"), [(5, "an int"), ([5], "an int"), (None, "None")])
+def test_fault_17_a_sync_of_what_is_no_path_says_what_it_is(given, what):
+    index = PageIndex.open(places.MEMORY, encoder())
+    with pytest.raises(StoreError, match=f"cannot follow {what}; use add"):
+        index.sync(given)
+
+
+def test_fault_17_an_empty_name_is_not_the_folder_worked_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("whales swim")
+    index = PageIndex.open(places.MEMORY, encoder())
+    with pytest.raises(StoreError, match="'' names none; write '.' for here"):
+        index.sync("")
+    with pytest.raises(PageError, match="names no file and no folder"):
+        list(load_pages(""))
+    assert len(index) == 0
+
+
+def test_fault_17_an_index_does_not_follow_its_own_files(tmp_path):
+    (tmp_path / "a.txt").write_text("whales swim")
+    index = PageIndex.open(tmp_path / "i", encoder())
+    index.sync(tmp_path / "a.txt")
+    index.search("whales")
+    assert list((tmp_path / "i" / "cache").rglob("*.text"))
+    (tmp_path / "i" / "notes.txt").write_text("apples grow")
+    report = index.sync(tmp_path / "i")
+    assert (report.added, len(index)) == (1, 2)
 
 
 def test_fault_17_uploads_are_indexed_and_found():

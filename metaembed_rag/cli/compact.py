@@ -11,6 +11,10 @@ from metaembed_rag.cli.output import answer
 SUMMARY = "take what was deleted off the disk"
 
 
+_CALLED = {"copies": "cache and words"}
+"""What kinds of files are called where their own name says too little."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed compact``."""
     add_place(parser)
@@ -27,9 +31,10 @@ def run(given: argparse.Namespace) -> int:
         "after": asdict(after) | {"total": after.total},
         "stray_pictures": report.stray_pictures,
     }
+    sizes = asdict(after)
     lines = [
-        f"{name:9} {asdict(before)[name] / 1e6:10.1f} MB -> {asdict(after)[name] / 1e6:10.1f} MB"
-        for name in asdict(before)
+        f"{_CALLED.get(name, name):15} {size / 1e6:10.1f} MB -> {sizes[name] / 1e6:10.1f} MB"
+        for name, size in asdict(before).items()
     ]
     total = f"{before.total / 1e6:.1f} MB -> {after.total / 1e6:.1f} MB on disk"
     answer(given, found, "\n".join([*lines, f"{given.index}: {total}"]))

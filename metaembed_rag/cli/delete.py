@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from metaembed_rag.cli.options import add_place, open_index
-from metaembed_rag.cli.output import answer, say
+from metaembed_rag.cli.output import answer, counted, say
 
 SUMMARY = "delete pages by id or source"
 
@@ -26,7 +26,9 @@ def run(given: argparse.Namespace) -> int:
         pages = len(index)
     total = sum(removed.values())
     found = {"index": given.index, "deleted": total, "pages": pages}
-    answer(given, found, f"{total} pages deleted: {pages} pages in {given.index}")
+    answer(
+        given, found, f"{counted(total, 'page')} deleted: {counted(pages, 'page')} in {given.index}"
+    )
     unknown = [name for name, count in removed.items() if not count]
     if unknown:
         say(f"metaembed: nothing in the index matches {', '.join(unknown)}")

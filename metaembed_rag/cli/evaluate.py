@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from metaembed_rag.cli.options import add_budget, add_encoding, load_encoder, ocr_of, positive
-from metaembed_rag.cli.output import answer, say, table
+from metaembed_rag.cli.output import answer, counted, say, table
 
 SUMMARY = "measure a model on a BEIR set"
 
@@ -42,7 +42,8 @@ def run(given: argparse.Namespace) -> int:
     )
     answer(given, report.to_dict(), _table(report.to_dict()))
     if report.skipped:
-        say(f"{len(report.skipped)} pages have nothing to read and cannot be found:")
+        pages = counted(len(report.skipped), "page has", "pages have")
+        say(f"{pages} nothing to read and cannot be found:")
         for error in report.skipped[:_LISTED]:
             say(f"  {error}")
     return 0

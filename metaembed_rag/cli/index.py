@@ -17,7 +17,7 @@ from metaembed_rag.cli.options import (
     ocr_of,
     positive,
 )
-from metaembed_rag.cli.output import answer, say
+from metaembed_rag.cli.output import answer, counted, say, wrong_usage
 from metaembed_rag.errors import PageError
 
 if TYPE_CHECKING:
@@ -51,16 +51,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--password", help="for those PDFs that need one")
     parser.add_argument(
         "--max-page-seconds",
-        type=limit,
+        type=_seconds,
         metavar="S",
         help="seconds of computing that reading a page of a PDF may take (default: 60)",
     )
     parser.add_argument(
         "--max-memory",
-        type=positive,
+        type=_mebibytes,
         metavar="MIB",
         help="memory that reading a PDF may take, in MiB (default: 2048)",
     )
+
+
+def _seconds(text: str) -> float:
+    """Seconds that a page may take."""
+    from metaembed_rag.pages.load import MOST_SECONDS
+
+    found = limit(text)
+    if found > MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is over {MOST_SECONDS:,} seconds")
+    return found
+
+
+def _mebibytes(text: str) -> int:
+    """Memory that reading may take, in MiB."""
+    from metaembed_rag.pages.load import MOST_MEMORY
+
+    found = positive(text)
+    if found > MOST_MEMORY // 1024**2:
+        raise argparse.ArgumentTypeError(f"{text!r} is over {MOST_MEMORY // 1024**2:,} MiB")
+    return found
 
 
 def run(given: argparse.Namespace) -> int:
@@ -92,7 +112,7 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
             password=given.password,
             limits=_limits(given),
         )
-    text = f"{report}: {len(index)} pages in {given.index}"
+    text = f"{report}: {counted(len(index), 'page')} in {given.index}"
     answer(given, _as_dict(index, report), text)
     _list_skipped(report)
     _list_cut(report)
@@ -108,7 +128,12 @@ def _limits(given: argparse.Namespace) -> Limits:
 
 
 def _check_paths(paths: Sequence[str]) -> None:
-    """Refuse at once when nothing that was named exists, before a model is loaded."""
+    """Refuse at once when nothing that was named exists, before a model is loaded.
+
+    An empty name, as an unset variable of a shell leaves it, would be the folder worked in.
+    """
+    if not all(paths):
+        raise wrong_usage("an empty PATH names no file and no folder; write . for this folder")
     if not any(Path(path).expanduser().exists() for path in paths):
         raise PageError(", ".join(paths), "there is no such file or folder; check the path")
 
@@ -150,20 +175,26 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
 def _list_skipped(report: AddReport) -> None:
     if report.ignored:
         kinds = sorted({path.suffix.lower() or "(no suffix)" for path in report.ignored})
-        say(f"{len(report.ignored)} files of other kinds were left out: {', '.join(kinds)}")
+        files = counted(
+            len(report.ignored), "file of another kind was", "files of other kinds were"
+        )
+        say(f"{files} left out: {', '.join(kinds)}")
     if report.notes:
-        say(f"{len(report.notes)} are in the index, but not with all that they show:")
+        pages = counted(len(report.notes), "page is", "pages are")
+        shows = "it shows" if len(report.notes) == 1 else "they show"
+        say(f"{pages} in the index, but not with all that {shows}:")
         for note in report.notes:
             say(f"  {note}")
     if report.blank:
         some = ", ".join(error.source for error in report.blank[:_LISTED])
         more = ", …" if len(report.blank) > _LISTED else ""
+        pages = counted(len(report.blank), "page has", "pages have")
         say(
-            f"{len(report.blank)} have nothing to read (blank, or a picture without letters for a "
-            f"model that reads text) and are not in the index: {some}{more}"
+            f"{pages} nothing to read (blank, or a picture without letters for a model that reads "
+            f"text), left out of the index: {some}{more}"
         )
     if report.skipped:
-        say(f"{len(report.skipped)} could not be read (a damaged file keeps the pages it had):")
+        say(f"{len(report.skipped)} could not be read:")
         for error in report.skipped:
             say(f"  {error}")
 
@@ -171,9 +202,10 @@ def _list_skipped(report: AddReport) -> None:
 def _list_cut(report: AddReport) -> None:
     if not report.cut:
         return
+    pages = counted(len(report.cut), "page is", "pages are")
     say(
-        f"{len(report.cut)} longer than what the model reads; the words at the end are found by "
+        f"{pages} longer than what the model reads; the words at the end are found by "
         f"hybrid search only (--max-passes in a new index reads more):"
     )
     for id, count in report.cut.items():
-        say(f"  {id}: {count:,} tokens were not read")
+        say(f"  {id}: {counted(count, 'token was', 'tokens were')} not read")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from contextlib import suppress
@@ -114,6 +115,9 @@ def number_or_text(text: str) -> Any:
 
 def limit(text: str) -> float:
     """A finite number over 0."""
+    with suppress(ValueError):
+        if math.isinf(float(text)):
+            raise argparse.ArgumentTypeError(f"{text!r} is too large; it must be a finite number")
     return _over_0(text, sys.float_info.max, "a number over 0")
 
 

@@ -56,7 +56,8 @@ def show_warnings() -> None:
 
 class _Messages(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        message = f"metaembed: {record.getMessage()}"
+        # A filter, for one, is not as it was typed; then the record has other words for us.
+        message = f"metaembed: {getattr(record, 'in_short', '') or record.getMessage()}"
         if "tqdm" in sys.modules:  # a bar is drawn perhaps: write above it
             sys.modules["tqdm"].tqdm.write(message, file=sys.stderr)
         else:
@@ -73,6 +74,11 @@ def table(rows: Iterable[Sequence[str]], *formats: str) -> str:
     return "\n".join(
         "  ".join(map(format, row, chain(formats, repeat(formats[-1])))) for row in rows
     )
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number and what it counts: ``1 page``, ``2 pages``."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def say(message: str) -> None:

@@ -68,7 +68,11 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE", help="only matching pages"
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only pages with this value; equality only; may be repeated",
     )
     parser.add_argument(
         "--where-text",
@@ -161,6 +165,11 @@ def _where(pairs: Sequence[str], texts: Sequence[str]) -> dict[str, Any] | None:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise wrong_usage(f"--where takes KEY=VALUE, not {pair!r}")
+        if key[-1] in "<>!":
+            raise wrong_usage(
+                f"--where asks for equality only, not {pair!r}; in Python: "
+                f"index.search(…, where={{'page': {{'$gte': 1}}}})"
+            )
         meanings = _meanings(value)
         if key == "source" and _exists(value):
             meanings = [value, Path(value).expanduser().resolve().as_posix()]

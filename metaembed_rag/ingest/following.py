@@ -66,8 +66,9 @@ class Followed:
 
     def _skip(self, source: str, digest: str) -> bool:
         """Whether a file need not be read; its pages are counted."""
-        if Path(source).is_relative_to(self._target.pictures.folder.resolve()):
-            return True  # our own pictures are no pages, even where their folder is named
+        own = self._target.store.places.is_ours(Path(source))
+        if own or Path(source).is_relative_to(self._target.pictures.folder.resolve()):
+            return True  # our own files are no pages, even where their folder is named
         unchanged = self._pages_of_unchanged(source, digest)
         if unchanged is None:
             return False

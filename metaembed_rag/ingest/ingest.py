@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from metaembed_rag.errors import StoreError
+from metaembed_rag.errors import StoreError, kind_of_value
 from metaembed_rag.ingest.following import Followed
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import AddReport
@@ -114,18 +114,23 @@ class Ingest:
         return len(found)
 
 
-def _followable(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
+def _followable(paths: Any) -> list[str | Path]:
     """Paths that an index can follow.
 
     Raises:
         StoreError: One is something else.
     """
-    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    several = isinstance(paths, Iterable) and not isinstance(paths, str | PathLike)
+    named = list(paths) if several and not is_upload(paths) else [paths]
     for path in named:
         if not isinstance(path, str | PathLike):
             raise StoreError(
-                f"sync follows files and folders, and cannot follow a {type(path).__name__}; "
+                f"sync follows files and folders, and cannot follow {kind_of_value(path)}; "
                 f"use add(load_pages(…)) for bytes and open files"
+            )
+        if path == "":
+            raise StoreError(
+                "sync follows files and folders, and '' names none; write '.' for here"
             )
     return named
 

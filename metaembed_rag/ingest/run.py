@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import BlankPageError, PageError
+from metaembed_rag.errors import BlankPageError, PageError, kind_of_value
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
@@ -291,5 +291,6 @@ def no_page(given: Any) -> PageError:
     if isinstance(given, str | PathLike):
         advice = "read the file by add(load_pages(path)), or follow it by sync(path)"
         return PageError(str(given), f"is a path and no page: {advice}")
-    what = f"a {type(given).__name__}"
-    return PageError(what, "is no page: make pages of files, bytes and uploads by load_pages")
+    return PageError(
+        kind_of_value(given), "is no page: make pages of files, bytes and uploads by load_pages"
+    )

@@ -18,6 +18,8 @@ from uuid import UUID
 
 import numpy as np
 
+from metaembed_rag.errors import kind_of_value
+
 LONGEST_LIST = 1_000
 """Chroma 1.5.9 accepts lists of 6,000 and more values and then cannot read its collection."""
 _INT64 = 2**63
@@ -91,7 +93,7 @@ def scalar(value: Any) -> Any:
         except UnicodeEncodeError:
             raise ValueError("is text that is not valid Unicode (a lone surrogate)") from None
     else:
-        raise ValueError(f"is a {type(value).__name__}; {_ALL_ELSE}")
+        raise ValueError(f"is {kind_of_value(value)}; {_ALL_ELSE}")
     return value
 
 
@@ -116,7 +118,7 @@ def _plain_scalar(value: Any) -> Any:
         return str(value)
     if isinstance(value, Decimal):
         return _plain_decimal(value)
-    raise ValueError(f"is a {type(value).__name__}; {_ALL_ELSE}")
+    raise ValueError(f"is {kind_of_value(value)}; {_ALL_ELSE}")
 
 
 def _plain_decimal(value: Decimal) -> float:

@@ -195,7 +195,9 @@ def query_input(query: Input, modalities: frozenset[str]) -> Input:
     except NothingToReadError as error:
         if text.strip():
             return str(text)
-        raise ModalityError(f"the model reads text only: {error}") from error
+        blank = isinstance(error, BlankPageError)
+        why = "no text was found on it" if blank else str(error.__cause__)
+        raise ModalityError(f"the model reads text only, the query is a picture: {why}") from error
     return f"{text}\n{read}".strip()
 
 
@@ -285,14 +287,14 @@ class _Look:
         """
         what = UNREAD.get(page.unread, "the page is a picture without text")
         if self.policy == "never":
-            raise NothingToReadError(page.id, f"{what}, and OCR is off")
+            raise NothingToReadError(page.id, f"{what}; OCR is off")
         try:
             text = self._once(page)
         except MissingExtraError as error:
             if self.reader is not None:
                 raise
             raise NothingToReadError(
-                page.id, f"the model reads text only and {what}; {error}"
+                page.id, f"the model reads text only: {what}; {error}"
             ) from error
         if not text.strip():
             raise BlankPageError(page.id, "no text was found on the picture (blank page?)")

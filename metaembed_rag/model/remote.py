@@ -337,7 +337,12 @@ def _split(address: str) -> tuple[str, str, dict[str, str]]:
         named = parts.hostname and (parts.port or True)  # a port is read when it is asked for
     except ValueError:
         named = None
-    if not named or has_password(address):
+    if has_password(address):
+        raise CheckpointError(
+            f"{without_password(address)} has a user or a password in it, which would be shown "
+            f"wherever the address is; put a key into the environment variable {KEY_VARIABLE}"
+        )
+    if not named:
         raise CheckpointError(
             f"{without_password(address)} is no address of a model; write http://host:port#model, "
             f"and a key into the environment variable {KEY_VARIABLE}"

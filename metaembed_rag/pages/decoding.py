@@ -26,8 +26,13 @@ _MOST_BAD = 0.5
 """Invalid bytes for each valid sequence of several bytes, up to which a text counts as UTF-8."""
 _MOST_CONTROL = 0.02
 """Share of control characters from which bytes are UTF-16 or no text."""
-_WESTERN, _CLOSE = "Windows-1252", 0.9
-"""Where this is nearly as likely as the best guess, it is by far the more common of the two."""
+_WESTERN = "Windows-1252"
+"""By far the most common: a text is in this unless another encoding is much more likely."""
+_SURE, _TIMES = 0.08, 2.5
+"""How likely another has to be, and how many times as likely as the Western one."""
+_RARE, _SURE_OF_RARE = re.compile("mac|ibm|hp-|cp1006|cp720|cp[478]..$"), 0.25
+"""Encodings of DOS and of old Macintoshes, which few signs of a Western text pass for."""
+_FEWEST_LETTERS = 3
 _NOT_PLAIN = frozenset({"Cc", "Cn", "Co", "Cs"})
 _MARK = "\N{REPLACEMENT CHARACTER}"
 _SAMPLE = 65_536
@@ -43,10 +48,10 @@ def decode(data: bytes, source: str) -> str:
     """Bytes -> text, with line ends ``\\n``.
 
     In this order: by the byte order mark; UTF-8; UTF-16 without a mark; UTF-8 with U+FFFD for
-    single bad bytes where nearly all is valid; else the encoding that the library chardet finds
-    most likely. Replaced bytes and a guessed encoding are a warning of the logger
-    ``metaembed_rag.pages.decoding`` that names the source, which Python prints to standard error
-    unless logging was configured otherwise.
+    single bad bytes where nearly all is valid; else Windows-1252, unless the library chardet finds
+    another encoding much more likely. Replaced bytes and a guessed encoding are a warning of the
+    logger ``metaembed_rag.pages.decoding`` that names the source, which Python prints to standard
+    error unless logging was configured otherwise.
 
     Raises:
         UnreadableFileError: The bytes are not a text.
@@ -125,14 +130,17 @@ def _as_damaged_utf8(data: bytes, source: str) -> str | None:
     if bad > _MOST_BAD * valid:
         return None
     if bad:
-        _log.warning("%s: %d bytes that are not valid UTF-8 were replaced by U+FFFD", source, bad)
+        what = "1 byte that is" if bad == 1 else f"{bad} bytes that are"
+        replaced = "was" if bad == 1 else "were"
+        _log.warning("%s: %s not valid UTF-8 %s replaced by U+FFFD", source, what, replaced)
     return text
 
 
 def _as_guessed(data: bytes, source: str) -> str:
     encoding = _likely_encoding(data)
     _log.warning(
-        "%s: is not UTF-8; it was read as %s, which is a guess: save it as UTF-8 if it is wrong",
+        "%s: is not UTF-8; it was read as %s; that is a guess; if it is wrong, save the file as "
+        "UTF-8",
         source,
         encoding,
     )
@@ -142,16 +150,39 @@ def _as_guessed(data: bytes, source: str) -> str:
 def _likely_encoding(data: bytes) -> str:
     first = _HIGH.search(data)
     start = max(0, first.start() - _BEFORE) if first else 0
-    era = chardet.EncodingEra.ALL & ~chardet.EncodingEra.MAINFRAME
-    found = chardet.detect_all(data[start : start + _SAMPLE], encoding_era=era)
-    likely = {one["encoding"]: one["confidence"] for one in reversed(found) if one["encoding"]}
-    best = max(likely, key=likely.__getitem__, default=_WESTERN)
-    if likely.get(_WESTERN, 0.0) >= _CLOSE * likely.get(best, 0.0):
-        best = _WESTERN
+    sample = data[start : start + _SAMPLE]
+    best = _most_likely(sample)
     try:
+        if best != _WESTERN and not _has_letters(sample.decode(best, "replace")):
+            best = _WESTERN
         data.decode(best)
     except UnicodeDecodeError:
         return "latin-1" if best == _WESTERN else best  # cp1252 leaves five bytes undefined
     except LookupError:
         return "latin-1"
     return best
+
+
+def _most_likely(sample: bytes) -> str:
+    era = chardet.EncodingEra.ALL & ~chardet.EncodingEra.MAINFRAME
+    found = reversed(chardet.detect_all(sample, encoding_era=era))
+    likely = {one["encoding"]: one["confidence"] for one in found if one["encoding"]}
+    western = likely.get(_WESTERN, 0.0)
+    likely = {
+        name: share
+        for name, share in likely.items()
+        if share >= max(_SURE, _TIMES * western)
+        and (share >= _SURE_OF_RARE or not _RARE.match(name.lower()))
+    }
+    return max(likely, key=likely.__getitem__, default=_WESTERN)
+
+
+def _has_letters(text: str) -> bool:
+    """Whether several letters beyond ASCII speak for an encoding, not two signs in a Western text.
+
+    Letters of other scripts stand together, as words.
+    """
+    letters = [c for c in text if not c.isascii() and c.isalpha()]
+    if all(unicodedata.name(c, "").startswith("LATIN") for c in letters):
+        return len(letters) >= _FEWEST_LETTERS
+    return re.search(rf"[^\x00-\x7f]{{{_FEWEST_LETTERS}}}", text) is not None

@@ -55,6 +55,11 @@ def find_files(
     seen = set() if seen is None else seen
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     for name in given:
+        if name == "":  # which would be the folder worked in
+            yield UnreadableFileError(
+                "''", "names no file and no folder; write '.' for this folder"
+            )
+            continue
         for found in _find(Path(name).expanduser(), on_ignore, seen):
             if isinstance(found, PageError):
                 yield found

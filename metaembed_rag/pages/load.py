@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
-from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
+from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError, kind_of_value
 from metaembed_rag.pages.folders import find_files, kind_of, kind_of_suffix, show
 from metaembed_rag.pages.images import read_image
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
@@ -28,8 +31,22 @@ from metaembed_rag.pages.workers import WorkLimits
 READER_VERSION = 2
 """Part of every file digest: raise it when a reader changes what it makes of the same bytes."""
 
-_MOST_SECONDS = 1_000_000
-_MOST_MEMORY = 2**50
+MOST_SECONDS = 1_000_000
+MOST_MEMORY = 2**50
+
+
+def _number(name: str, value: Any) -> Any:
+    """A number as Python's own, which can be sent to a worker; numpy's are no JSON.
+
+    Raises:
+        PageError: It is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        if isinstance(value, Real):
+            return float(value)
+        raise PageError(name, f"must be a number, not {kind_of_value(value)}") from None
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,7 @@ class Limits:
             crash can end; without it they are read in this one, and these limits do not hold.
 
     Raises:
-        PageError: A limit of time or memory that makes no sense.
+        PageError: A limit that is no number, or of time or memory and makes no sense.
     """
 
     max_file_bytes: int = 512 * 1024**2
@@ -59,12 +76,14 @@ class Limits:
     separate_process: bool = field(default=True, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_page_seconds <= _MOST_SECONDS:
+        for name in ("max_file_bytes", "max_pages", "max_pixels", "max_page_seconds", "max_memory"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if not 0 < self.max_page_seconds <= MOST_SECONDS:
             name = f"max_page_seconds={self.max_page_seconds}"
-            raise PageError(name, f"must be over 0 and at most {_MOST_SECONDS:,}")
-        if not 0 < self.max_memory <= _MOST_MEMORY:
+            raise PageError(name, f"must be over 0 and at most {MOST_SECONDS:,}")
+        if not 0 < self.max_memory <= MOST_MEMORY:
             name = f"max_memory={self.max_memory}"
-            raise PageError(name, f"must be over 0 and at most {_MOST_MEMORY:,} bytes")
+            raise PageError(name, f"must be over 0 and at most {MOST_MEMORY:,} bytes")
 
     def of_work(self) -> WorkLimits | None:
         """What a worker process may take for a page; None where there is to be no such process."""
@@ -116,12 +135,15 @@ def load_pages(
         PageError: Something cannot be read and ``on_skip`` is None; the classes below
             `PageError` say why.
     """
-    if max_side < 32:
-        raise PageError(f"max_side={max_side}", "must be at least 32 pixels")
+    max_side = _number("max_side", max_side)
+    if not max_side >= 32 or max_side % 1:
+        raise PageError(f"max_side={max_side}", "must be a whole number of at least 32 pixels")
+    if password is not None and not isinstance(password, str):
+        raise PageError("password", f"must be text, not {kind_of_value(password)}; decode it")
     given = listed(paths)
     check_source(source, given)
     for found in _found(given, on_ignore):
-        for item in _load_one(found, skip, password, max_side, limits, source):
+        for item in _load_one(found, skip, password, int(max_side), limits, source):
             if isinstance(item, Page):
                 yield item
             elif on_skip is None:
@@ -193,7 +215,7 @@ def _found(
         elif is_upload(one):
             yield one
         else:
-            what = f"a {type(one).__name__}"
+            what = kind_of_value(one)
             yield PageError(what, "is no file: give a path, bytes or a file open for reading bytes")
 
 

@@ -160,8 +160,9 @@ def _document(data: bytes, source: str, password: str | None) -> Iterator[pdfium
     except _FAILURES as error:
         if getattr(error, "err_code", None) == _PASSWORD_ERROR:
             state = "the password given is wrong" if password else "it is encrypted"
+            how = "--password, or password= in Python"
             raise EncryptedFileError(
-                source, f"{state}: give its password, or save a copy without one"
+                source, f"{state}: give its password ({how}), or save a copy without one"
             ) from None
         raise UnreadableFileError(
             source, "is damaged, has no pages, or is no PDF; open it in a PDF viewer to check"

@@ -221,12 +221,14 @@ def _beyond(lost: WorkerLostError, limits: WorkLimits, name: str, what: str) -> 
     if lost.cause == "time":
         why = (
             f"{what} took more than {limits.seconds:g} seconds; look whether it is what you think,"
-            " or raise max_page_seconds"
+            " or raise max_page_seconds (--max-page-seconds)"
         )
     elif lost.cause == "memory":
+        mebibytes = limits.memory / 1024**2
+        most = f"{mebibytes:,.0f} MiB" if mebibytes >= 1 else f"{limits.memory:,} bytes"
         why = (
-            f"{what} needs more than {limits.memory / 1024**2:,.0f} MiB of memory, or breaks the"
-            " PDF library; look whether it is what you think, or raise max_memory"
+            f"{what} needs more than {most} of memory, or breaks the PDF library; look whether it"
+            " is what you think, or raise max_memory (--max-memory)"
         )
     elif lost.cause == "start":
         why = f"{what} needs a process, and none can be started now ({lost.how}); run again"

@@ -67,7 +67,8 @@ def listed(given: Source | Iterable[Source]) -> list[Source]:
     """One source or several, as a list."""
     if isinstance(given, str | os.PathLike) or is_upload(given):
         return [given]  # type: ignore[list-item]
-    return list(given)  # type: ignore[arg-type]
+    # What is no file at all is told by whoever reads it.
+    return list(given) if isinstance(given, Iterable) else [given]  # type: ignore[arg-type]
 
 
 def read_upload(value: Any, source: str | None, max_bytes: int) -> Upload:

@@ -254,7 +254,7 @@ class PageSearcher:
         if self._store.ids(asked):
             return ""
         note = "no page passes the filter" + self._unknown_keys(fields(asked))
-        _log.warning("%s: %s", note, reprlib.repr(where))
+        _log.warning("%s: %s", note, reprlib.repr(where), extra={"in_short": note})
         return note
 
     def _unknown_keys(self, asked: set[str]) -> str:

@@ -104,7 +104,7 @@ class ChromaStore:
             elif new is None:
                 raise IndexNotFoundError(
                     f"no index named {collection!r} at {where}; make one with "
-                    f"`metaembed index PATH --index {where}` or PageIndex.open(…).add(…)"
+                    f"{Places.of(where, collection).how_to_make} or PageIndex.open(…).add(…)"
                 )
             else:
                 made = Connection(client, create(client, collection, about or new()))

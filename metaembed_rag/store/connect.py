@@ -17,7 +17,7 @@ from chromadb.config import Settings
 from chromadb.errors import ChromaError
 from filelock import FileLock, Timeout
 
-from metaembed_rag.errors import IndexNotFoundError, StoreError
+from metaembed_rag.errors import IndexNotFoundError, StoreError, kind_of_value
 from metaembed_rag.store.places import DATABASE, LOCK, MARK, MEMORY, OURS, is_new, is_server
 from metaembed_rag.store.server import TIMEOUT, ServerClient
 from metaembed_rag.store.systems import folder_client, memory_client
@@ -72,12 +72,14 @@ def _checked_address(where: str) -> str:
         raise StoreError(f"{shown} cannot be read; write http://host:8000") from None
     if "?" in where or "#" in where:
         raise StoreError(
-            f"{shown}: what follows ? or # would be ignored; name the collection by collection=, "
-            f"keys by headers=; other tenants and databases than Chroma's default are not opened"
+            f"{shown}: what follows ? or # would be ignored; name the collection by --collection "
+            f"(collection= in Python), keys by headers= in Python; other tenants and databases "
+            f"than Chroma's default are not opened"
         )
     if url.path.strip("/"):
         raise StoreError(
-            f"{where} has a path; write http://host:8000 and name the collection by collection="
+            f"{where} has a path; write http://host:8000 and name the collection by --collection "
+            f"(collection= in Python)"
         )
     return where
 
@@ -86,7 +88,7 @@ def _instead_of(given: object) -> str:
     """What to write instead of something that names no place, such as a client of Chroma."""
     settings = given.get_settings() if isinstance(given, ClientAPI) else None
     if settings is None:
-        return f"not by {type(given).__name__}; write 'my_index', 'http://host:8000' or {MEMORY!r}"
+        return f"not by {kind_of_value(given)}; write 'my_index', 'http://host:8000' or {MEMORY!r}"
     if settings.chroma_server_host:
         secure, port = settings.chroma_server_ssl_enabled, settings.chroma_server_http_port
         scheme = "https" if secure else "http"

@@ -230,7 +230,7 @@ class Link(Generic[_About]):
         except NotFoundError:
             raise IndexNotFoundError(
                 f"there is no collection {name!r} at {where} any more: it was deleted; make it "
-                f"again with `metaembed index PATH --index {where}`"
+                f"again with {self._places.how_to_make}"
             ) from None
         about = self._read(found, where)
         self._check_same(self.about, about, where)

@@ -126,6 +126,18 @@ class Places:
         """The file of the ids of records that could not be read; None for memory."""
         return None if self.vectors is None else self.vectors / _DOUBTFUL
 
+    def is_ours(self, path: Path) -> bool:
+        """Whether an absolute path lies in a folder that the index made inside its own."""
+        if self.folder is None or not path.is_relative_to(self.folder):
+            return False
+        return not BESIDE_DATABASE.isdisjoint(path.relative_to(self.folder).parts[:1])
+
+    @property
+    def how_to_make(self) -> str:
+        """The command that makes this index."""
+        named = "" if self.collection == "pages" else f" --collection {self.collection}"
+        return f"`metaembed index PATH --index {self.where}{named}`"
+
     def _place(self, what: str, inside: str, of_user: str) -> Path | None:
         """``inside`` an index's folder, or what is ``of_user`` for a server; None for memory."""
         if self.folder is not None:

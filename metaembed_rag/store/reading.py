@@ -118,10 +118,19 @@ class RecordReader:
     def _warn(self, problems: Mapping[str, str]) -> None:
         named = [f"{id!r}: {why}" for id, why in list(problems.items())[:_NAMED]]
         more = ["…"] if len(problems) > _NAMED else []
+        what, verb, of, them, id = (
+            ("1 record", "is", "its page", "it", "its id")
+            if len(problems) == 1
+            else (f"{len(problems)} records", "are", "their pages", "them", "their ids")
+        )
         _log.warning(
-            "%d records of the index at %s cannot be read and are left out: add their pages again, "
-            "or delete them by their ids (%s)",
-            len(problems),
+            "%s of the index at %s cannot be read and %s left out: add %s again, or delete %s by "
+            "%s (%s)",
+            what,
             self._where,
+            verb,
+            of,
+            them,
+            id,
             "; ".join(named + more),
         )

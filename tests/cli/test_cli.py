@@ -174,7 +174,7 @@ def test_delete_by_source_and_id(index, files, run):
     out, _ = run("delete", "--index", index, "--source", files / "a.txt", "--json")
     assert json.loads(out)["deleted"] == 1
     id = (files / "b.txt").resolve().as_posix() + "#1"
-    assert "1 pages in" in run("delete", "--index", index, "--id", id)[0]
+    assert "1 page deleted: 1 page in" in run("delete", "--index", index, "--id", id)[0]
     _, err = run("delete", "--index", index, "--id", id, code=1)
     assert "nothing in the index matches" in err
 
@@ -186,7 +186,9 @@ def test_fault_16_compact_says_what_lay_on_the_disk_and_what_lies_there_now(inde
     assert set(found) == {"index", "before", "after", "stray_pictures"}
     assert found["after"]["total"] < found["before"]["total"]
     assert found["after"]["total"] == sum(p.stat().st_size for p in index.rglob("*") if p.is_file())
-    assert "on disk" in run("compact", "--index", index)[0]
+    out, _ = run("compact", "--index", index)
+    assert "on disk" in out
+    assert "cache and words" in out
     assert not [p for p in index.rglob("*") if p.is_file() and b"red apples" in p.read_bytes()]
 
 
@@ -209,7 +211,7 @@ def test_unreadable_files_are_listed_and_the_exit_code_is_one(tmp_path, files, r
     assert report["added"] == 3
     assert {Path(one["source"]).name for one in report["skipped"]} == {"broken.pdf", "empty.txt"}
     assert "2 could not be read" in err
-    assert "1 files of other kinds were left out: .bin" in err
+    assert "1 file of another kind was left out: .bin" in err
 
 
 def test_fault_19_blank_pages_are_named_and_the_exit_code_is_zero(tmp_path, files, run):
@@ -219,7 +221,7 @@ def test_fault_19_blank_pages_are_named_and_the_exit_code_is_zero(tmp_path, file
         out, err = run("index", files, "--index", tmp_path / "i", "--json")
         report = json.loads(out)
         assert (report["blank"], report["skipped"]) == ([f"{blank.resolve().as_posix()}#1"], [])
-        assert "1 have nothing to read" in err
+        assert "1 page has nothing to read" in err
         assert str(blank.resolve()) in err
     out, _ = run("index", files, "--index", tmp_path / "i")
     assert "3 unchanged, 0 removed, 0 skipped, 1 blank" in out
@@ -273,6 +275,44 @@ def test_wrong_usage_is_exit_code_two(arguments, run):
 def test_wrong_usage_that_only_the_command_sees(index, run, arguments, sentence):
     _, err = run("search", *arguments, "--index", index, code=2)
     assert sentence in err
+
+
+@pytest.mark.parametrize("condition", ["page>=1", "page<=1", "page!=1"])
+def test_fault_17_where_refuses_comparisons_instead_of_finding_nothing(index, run, condition):
+    _, err = run("search", "x", "--where", condition, "--index", index, code=2)
+    assert "equality only" in err
+
+
+def test_fault_17_the_note_of_a_filter_shows_no_filter_that_nobody_typed(index, run):
+    _, err = run("search", "x", "--where", "page=99", "--index", index)
+    assert "metaembed: no page passes the filter\n" in err
+
+
+def test_fault_17_an_empty_path_is_refused(tmp_path, monkeypatch, files, run):
+    monkeypatch.chdir(files)
+    _, err = run("index", "", "--index", tmp_path / "i", code=2)
+    assert "an empty PATH names no file and no folder" in err
+    assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--max-memory", "99999999999999", "is over 1,073,741,824 MiB"),
+        ("--max-page-seconds", "1e9", "is over 1,000,000 seconds"),
+        ("--timeout", "1e400", "is too large"),
+    ],
+)
+def test_fault_17_a_value_beyond_reason_is_refused_by_its_options_name(
+    tmp_path, files, run, option, value, sentence
+):
+    _, err = run("index", files, "--index", tmp_path / "i", option, value, code=2)
+    assert f"argument {option}: '{value}' {sentence}" in err
+
+
+def test_fault_17_the_hint_of_a_missing_collection_makes_that_collection(index, run):
+    _, err = run("search", "x", "--index", index, "--collection", "nothere", code=1)
+    assert f"`metaembed index PATH --index {index} --collection nothere`" in err
 
 
 def test_a_budget_beyond_the_index_is_refused(tmp_path, files, run):
@@ -397,7 +437,7 @@ def test_fault_03_a_scan_that_is_not_read_is_listed_and_is_no_failure(
     (note,) = json.loads(out)["notes"]
     assert Path(note["source"]).name == "scan_under_digital_header.pdf#1"
     assert "OCR is off" in note["reason"]
-    assert "1 are in the index, but not with all that they show" in err
+    assert "1 page is in the index, but not with all that it shows" in err
 
 
 @pytest.mark.parametrize("options", [[], ["--ocr", "auto"], ["--ocr", "always"]])
@@ -536,7 +576,7 @@ def test_fault_01_index_says_which_pages_are_longer_than_the_model_reads(
     monkeypatch.setattr(FakeEncoder, "unread_tokens", unread_tokens)
     output, said = run("index", files, "--index", tmp_path / "i", "--max-passes", 2)
     assert "0 skipped, 1 cut" in output
-    assert "1 longer than what the model reads" in said
+    assert "1 page is longer than what the model reads" in said
     assert "b.txt#1: 3,500 tokens were not read" in said
     output, _ = run("index", files, "--index", tmp_path / "j", "--model", "large", "--json")
     (cut,) = json.loads(output)["cut"]

@@ -75,7 +75,7 @@ def test_fault_03_a_store_without_ocr_says_what_is_missing(no_ocr, tmp_path, cap
     assert (stored.page_content, stored.metadata["unread"]) == (LINE, "scan")
 
 
-def test_fault_03_a_store_takes_the_policy(ocr, tmp_path):
+def test_fault_03_a_store_takes_the_ocr_policy(ocr, tmp_path):
     store = text_store(ocr="never")
     store.add_documents([load(SCANNED, tmp_path, ocr=False)])
     assert store.similarity_search("ACME", k=1)[0].page_content == LINE

@@ -647,9 +647,9 @@ def test_fault_09_one_odd_document_of_a_hundred_stores_none(store):
     documents = [Document(f"text {n}", metadata={"n": n}) for n in range(100)]
     documents[99].metadata["bad"] = object()
     documents[99].id = "z"
-    with pytest.raises(MetadataError, match="document 'z': .* key 'bad' is a object"):
+    with pytest.raises(MetadataError, match="document 'z': .* key 'bad' is an object"):
         store.add_documents(documents)
-    with pytest.raises(MetadataError, match="key 'bad' is a object"):
+    with pytest.raises(MetadataError, match="key 'bad' is an object"):
         store.add_texts([d.page_content for d in documents], [d.metadata for d in documents])
     assert len(store.index) == 0
 

@@ -818,7 +818,7 @@ def test_fault_09_metadata_of_other_types_come_back_as_what_they_mean(store):
 def test_fault_09_one_odd_node_of_a_hundred_stores_none(store):
     nodes = [TextNode(id_=str(n), text=f"text {n}", metadata={"n": n}) for n in range(100)]
     nodes[99].metadata["bad"] = object()
-    with pytest.raises(MetadataError, match="node '99': metadata key 'bad' is a object"):
+    with pytest.raises(MetadataError, match="node '99': metadata key 'bad' is an object"):
         store.add(nodes)
     assert len(store.index) == 0
 

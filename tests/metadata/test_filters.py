@@ -67,7 +67,7 @@ def test_fault_10_a_filter_means_what_logic_says(given, meant):
         ({"a": 2**64}, "beyond 64 bits"),
         ({"a": float("nan")}, "only finite"),
         ({"a": {"$not_contains": ""}}, "an empty text"),
-        ({"a": object()}, "is a object"),
+        ({"a": object()}, "is an object"),
         ({TEXT_FIELD: "words"}, "takes \\$contains"),
         ({TEXT_FIELD: {"$contains": ""}}, "needs a text"),
         ({TEXT_FIELD: {"$regex": "("}}, "no regular expression"),

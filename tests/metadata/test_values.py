@@ -58,9 +58,9 @@ def test_fault_09_a_value_of_one_meaning_is_stored_as_that(value, meant):
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (object(), "is a object"),
+        (object(), "is an object"),
         ({"a"}, "is a set"),
-        (b"x", "is a bytes"),
+        (b"x", "is bytes"),
         (1j, "is a complex"),
         (datetime.timedelta(1), "is a timedelta"),
         (np.datetime64("NaT"), "is no date"),

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from metaembed_rag.errors import CheckpointError, ModalityError
-from metaembed_rag.model.inputs import as_inputs, bound_pixels, read_input
+from metaembed_rag.model.inputs import as_inputs, bound_pixels, query_input, read_input
 from metaembed_rag.model.template import Template, break_tokens, token_pattern
 
 ALL = frozenset({"text", "image", "fused"})
@@ -76,3 +76,14 @@ def test_control_tokens_are_broken_longest_first() -> None:
     pattern = token_pattern(["[SEP]", "<a>", "<a><b>", "x"])
     assert break_tokens(pattern, "1 [SEP] <a><b> <a> x") == "1 [ SEP] < a><b> < a> x"
     assert break_tokens(token_pattern([]), "anything") == "anything"
+
+
+def test_fault_17_a_query_picture_without_letters_is_told_as_a_query(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "")
+    with pytest.raises(ModalityError) as caught:
+        query_input(IMAGE, frozenset({"text"}))
+    assert str(caught.value) == (
+        "the model reads text only, the query is a picture: no text was found on it"
+    )

@@ -275,8 +275,12 @@ def test_fault_15_a_redirect_is_not_followed_but_named(server, connect, monkeypa
     ],
 )
 def test_fault_15_an_address_with_a_password_is_refused_without_showing_it(address):
-    with pytest.raises(CheckpointError, match="no address of a model|no checkpoint") as caught:
+    with pytest.raises(
+        CheckpointError, match="a user or a password|no address|no checkpoint"
+    ) as caught:
         MetaEmbedEncoder.from_pretrained(address)
+    told = "has a user or a password" in str(caught.value)
+    assert told == address.lower().startswith(("http://me", "https://me"))
     assert "secret" not in str(caught.value) and "ret@" not in str(caught.value)
 
 

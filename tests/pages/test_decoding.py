@@ -35,6 +35,37 @@ LEGACY = [
     ("cp949", "보일러 펌프는 5월에 교체되었습니다. 보고서를 참조하십시오.\n"),
     ("cp874", "ปั๊มหม้อไอน้ำถูกเปลี่ยนในเดือนพฤษภาคม\n"),
 ]
+SNIPPETS = [
+    "Größe: 5 m²",
+    "Name;Größe\nMüller;5\nWeiß;6\n",
+    "20 °C",
+    "Länge 5 m, Breite 3 m, Höhe 2 m, Fläche 15 m²",
+    "Ø 12 mm ± 0,1",
+    "§ 5 Abs. 2 BGB",
+    "Größe über alles äöü naïve café",
+    "Überprüfung",
+    "Prüfbericht Nr. 12\nPrüfer: Schäfer\nErgebnis: ungenügend",
+    "¿Qué?",
+    "São Paulo",
+    "Señor",
+    "£5.00",
+    "copyright © 2024 ACME",
+    "naïve",
+    "Zürich, Genève, Köln",
+    "µm",
+    "½ cup",
+    "Straße",
+    "Fußgänger grüßen",
+    "Maße und Gewichte: 5×3 cm",
+    "élève",
+    "Ångström",
+    "Übergröße: 44 ½",
+    "“smart quotes” – dash",
+    "price: €5",
+    "• item one\n• item two",
+    "Café Müller — 20 °C",
+    "Ø 12 mm ± 0,1 °C\nØ 14 mm ± 0,2 °C\nØ 16 mm ± 0,3 °C",
+]
 SCRIPTS = [RUSSIAN, *(text for _, text in LEGACY[6:])]
 
 
@@ -50,7 +81,7 @@ def test_fault_06_one_bad_byte_costs_one_character(
     assert page.text.count("Grüße.") == 20
     assert page.text.count("\N{REPLACEMENT CHARACTER}") == 1
     assert warnings(caplog) == [
-        f"{page.source}: 1 bytes that are not valid UTF-8 were replaced by U+FFFD"
+        f"{page.source}: 1 byte that is not valid UTF-8 was replaced by U+FFFD"
     ]
 
 
@@ -60,7 +91,7 @@ def test_fault_06_a_legacy_encoding_is_guessed_and_the_guess_is_told(
     (page,) = load_pages(ODD / "koi8-r.txt")
     assert page.text.startswith("Насос котла заменён в мае")
     (warning,) = warnings(caplog)
-    assert re.search(r"koi8-r\.txt: is not UTF-8; it was read as KOI8-R, which is a guess", warning)
+    assert re.search(r"koi8-r\.txt: is not UTF-8; it was read as KOI8-R; that is a guess", warning)
 
 
 @pytest.mark.parametrize(("encoding", "text"), LEGACY)
@@ -70,6 +101,33 @@ def test_fault_06_short_and_long_texts_of_many_languages_are_read(
 ) -> None:
     assert decode((text * times).encode(encoding), "a.txt") == text * times
     assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize("text", SNIPPETS)
+def test_fault_06_a_short_western_text_is_windows_1252(text: str) -> None:
+    assert decode(text.encode("cp1252"), "a.txt") == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("koi8-r", "Замените клапан давления котла номер девятнадцать в мае."),
+        ("cp1251", "Привет, мир"),
+        ("cp1251", "Москва"),
+        ("cp866", "Замените клапан давления котла номер девятнадцать в мае."),
+        ("cp1250", "Zażółć gęślą jaźń. Proszę o przesłanie faktury na adres spółki."),
+        ("iso8859-2", "Zażółć gęślą jaźń. Proszę o przesłanie faktury na adres spółki."),
+        ("iso8859-7", "Αντικαταστήστε τη βαλβίδα πίεσης του λέβητα"),
+        ("cp1254", "Kazan basınç valfını mayıs ayında değiştirin, şöyle"),
+        ("shift_jis", "ボイラー十九号機の圧力弁を五月に交換する"),
+        ("gb18030", "五月更换十九号锅炉的压力阀"),
+        ("cp1255", "החלף את שסתום הלחץ"),
+    ],
+)
+def test_fault_06_one_line_of_another_script_is_not_taken_for_western(
+    encoding: str, text: str
+) -> None:
+    assert decode(text.encode(encoding), "a.txt") == text
 
 
 @pytest.mark.parametrize("text", SCRIPTS)

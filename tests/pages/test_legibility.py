@@ -78,7 +78,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.mark.parametrize("char", ["\x05", "\x93", "\ufffd", "\uf0b7"])
-def test_fault_04_characters_that_are_none_make_a_text_undecodable(char: str) -> None:
+def test_fault_04_characters_that_mean_nothing_make_a_text_undecodable(char: str) -> None:
     assert is_undecodable(f"a word and {char * 9}")
     assert not is_undecodable(f"{char} a point of a list with enough words beside it")
     assert decodable_lines(f"Heading\n{char}{char} body\nfooter") == "Heading\nfooter"

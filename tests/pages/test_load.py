@@ -7,7 +7,9 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
@@ -279,6 +281,38 @@ def test_a_name_that_is_not_unicode_is_reported_printably(tmp_path: Path) -> Non
 def test_a_useless_max_side_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PageError, match="at least 32 pixels"):
         list(load_pages(tmp_path, max_side=0))
+
+
+def test_fault_18_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    path = make_pdf(tmp_path / "a.pdf", ["one"])
+    limits = Limits(
+        max_pages=np.int64(9),  # type: ignore[arg-type]
+        max_page_seconds=np.float32(60),  # type: ignore[arg-type]
+        max_memory=np.int64(2**31),  # type: ignore[arg-type]
+    )
+    given: Any = np.int32(448)
+    (page,) = load_pages(path, max_side=given, limits=limits)
+    assert page == next(load_pages(path, max_side=448))
+
+
+@pytest.mark.parametrize("value", ["896", None, 40.5])
+def test_fault_18_a_max_side_that_is_no_whole_number_is_refused(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(PageError, match="max_side.*must be a (whole )?number"):
+        list(load_pages(tmp_path, max_side=value))
+
+
+def test_fault_18_a_limit_that_is_no_number_is_refused() -> None:
+    wrong: Any = "9"
+    with pytest.raises(PageError, match="max_pages: must be a number, not a str"):
+        Limits(max_pages=wrong)
+
+
+@pytest.mark.parametrize(("value", "what"), [(b"sesame", "bytes"), (5, "an int")])
+def test_fault_18_a_password_that_is_no_text_is_refused(
+    tmp_path: Path, value: Any, what: str
+) -> None:
+    with pytest.raises(PageError, match=f"password: must be text, not {what}"):
+        list(load_pages(tmp_path, password=value))
 
 
 # --------------------------------------------------------------------------------- whole files

@@ -103,7 +103,11 @@ def test_the_password_opens_an_encrypted_pdf(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("password", "reason"), [(None, "it is encrypted: give"), ("barley", "the password given is")]
+    ("password", "reason"),
+    [
+        (None, "it is encrypted: give its password .--password, or password= in Python"),
+        ("barley", "the password given is wrong"),
+    ],
 )
 def test_an_encrypted_pdf_without_the_password_is_reported(
     tmp_path: Path, password: str | None, reason: str

@@ -112,7 +112,7 @@ def test_fault_02_a_value_without_appearance_is_read(tmp_path: Path) -> None:
     assert text(tmp_path, data) == "x\nnever drawn"
 
 
-def test_fault_02_a_value_of_a_parent_field_is_its_kids(tmp_path: Path) -> None:
+def test_fault_02_a_child_field_has_its_parents_value(tmp_path: Path) -> None:
     data = with_annotations(pdf_bytes(["x"]), field("/Tx", "inherited"))
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(data)))
     kid = writer.pages[0]["/Annots"][0]

@@ -141,9 +141,9 @@ def test_batches_stay_under_both_limits(store, monkeypatch):
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
-        ({"a": None}, "is a NoneType"),
+        ({"a": None}, "is None"),
         ({"a": {"b": 1}}, "is a dict"),
-        ({"a": b"x"}, "is a bytes"),
+        ({"a": b"x"}, "is bytes"),
         ({"a": []}, "holds 0 values"),
         ({"a": [0.0] * 6000}, "holds 6000 values"),
         ({"a": [1, "x"]}, "several types"),
