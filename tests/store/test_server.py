@@ -280,9 +280,9 @@ def test_fault_15_what_tls_refuses_is_named(certificate, monkeypatch, pauses):
         ("", "names no folder"),
         ("  ", "names no folder"),
         ("a\0b", "names no folder"),
-        (None, "not by NoneType"),
+        (None, "not by None"),
         (b"index", "not by bytes"),
-        (7, "not by int"),
+        (7, "not by an int"),
     ],
 )
 def test_fault_15_what_names_no_place_is_refused_and_shows_no_password(
