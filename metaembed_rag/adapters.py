@@ -28,7 +28,6 @@ from metaembed_rag.model.protocol import Encoder, warn_of_unread
 from metaembed_rag.opening import load_encoder
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Ocr, Page
-from metaembed_rag.pages.pictures import picture_of
 from metaembed_rag.pages.uploads import Source
 from metaembed_rag.reopening import NamedModel, portable
 from metaembed_rag.store.ocr_texts import ocr_text
@@ -177,15 +176,6 @@ def embeddable(texts: Iterable[str]) -> list[str]:
     Frameworks embed whole batches, and one blank page would otherwise refuse all of its batch.
     """
     return [text if text.strip() else _BLANK for text in texts]
-
-
-def open_image(value: ImageLike) -> Image.Image:
-    """An image as users give it, as RGB and the right way up.
-
-    Raises:
-        UnreadableFileError: It is missing, damaged or of another format.
-    """
-    return picture_of(value)
 
 
 OCR_TEXTS = "ocr"

@@ -18,7 +18,7 @@ from metaembed_rag.ingest.target import Target
 from metaembed_rag.metadata.filters import normalize_where
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.uploads import is_upload
+from metaembed_rag.pages.uploads import is_upload, listed
 from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
@@ -120,8 +120,7 @@ def _followable(paths: Any) -> list[str | Path]:
     Raises:
         StoreError: One is something else.
     """
-    several = isinstance(paths, Iterable) and not isinstance(paths, str | PathLike)
-    named = list(paths) if several and not is_upload(paths) else [paths]
+    named: list[Any] = listed(paths)
     for path in named:
         if not isinstance(path, str | PathLike):
             raise StoreError(

@@ -12,8 +12,8 @@ from typing import Any
 from langchain_core.documents import Document
 from PIL import Image
 
-from metaembed_rag.adapters import open_image
 from metaembed_rag.pages import bounded
+from metaembed_rag.pages.pictures import picture_of
 
 _SENT_AS_THEY_ARE = ("image/jpeg", "image/png", "image/webp")
 """What the models of all large providers read."""
@@ -74,7 +74,7 @@ def _text(document: Document) -> str:
 
 
 def _picture(path: Path, limit: int, max_side: int | None) -> dict[str, Any] | None:
-    image = open_image(path)
+    image = picture_of(path)
     mime_type = mimetypes.guess_type(path)[0]
     data = path.read_bytes()
     fits = _base64_length(len(data)) <= limit and max(image.size) <= (max_side or max(image.size))

@@ -12,17 +12,11 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from metaembed_rag.adapters import (
-    OF_ONE_SEARCH,
-    PAGE_ID,
-    SCORE,
-    is_page_number,
-    open_image,
-    page_fields,
-)
+from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, SCORE, is_page_number, page_fields
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.metadata import values
 from metaembed_rag.pages import Page, bounded
+from metaembed_rag.pages.pictures import picture_of
 from metaembed_rag.pages.reading import as_unread
 from metaembed_rag.store import records
 
@@ -129,7 +123,7 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
         MetadataError: The metadata have no form that can be stored.
     """
     metadata = _own_kinds(document.metadata)
-    picture = metadata.get("image_path") and open_image(metadata.pop("image_path"))
+    picture = metadata.get("image_path") and picture_of(metadata.pop("image_path"))
     if picture:
         metadata.pop("mime_type", None)  # of the file that it was; kept pictures are JPEG
     from_ocr = bool(picture) and metadata.pop("text_from_ocr", False) is True
@@ -221,9 +215,12 @@ def _storable(metadata: dict[str, Any], id: str) -> dict[str, Any]:
     for key, value in metadata.items():
         name = OWN_PAGE if key == "page" else key
         try:
-            records.check_metadata({name: value}, id)
-            stored |= records.stored_metadata({name: value}, id)
+            found = records.stored_metadata({name: value}, id)
         except MetadataError:
+            found = {}
+        if found:
+            stored |= found
+        else:  # None too, which is left out there
             rest[key] = value
     return stored | {_REST: _json(rest, id)} if rest else stored
 

@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
-from metaembed_rag.adapters import (
-    LazyEncoder,
-    document_vectors,
-    embeddable,
-    open_image,
-    query_vectors,
-)
+from metaembed_rag.adapters import LazyEncoder, document_vectors, embeddable, query_vectors
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.model.inputs import Input, page_input
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.pictures import picture_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +63,7 @@ class MetaEmbedEmbeddings(Embeddings):
         Raises:
             PageError: A file cannot be read, or the model needs text and none is on the picture.
         """
-        pages = [Page(source=str(uri), image=open_image(uri)) for uri in uris]
+        pages = [Page(source=str(uri), image=picture_of(uri)) for uri in uris]
         modalities = self.encoder.modalities
         return self._first_vectors([page_input(page, "image", modalities)[1] for page in pages])
 

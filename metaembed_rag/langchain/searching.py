@@ -15,7 +15,7 @@ import numpy as np
 from langchain_core.documents import Document
 from numpy.typing import NDArray
 
-from metaembed_rag.adapters import open_image, plan_fields
+from metaembed_rag.adapters import plan_fields
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain.documents import page_to_document
@@ -23,6 +23,7 @@ from metaembed_rag.langchain.filters import index_filter
 from metaembed_rag.metadata.filters import all_of, of_text
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, check_keywords
+from metaembed_rag.pages.pictures import picture_of
 from metaembed_rag.vectors.maxsim import maxsim_batch
 
 _FILTERS = ("filter", "where_document")
@@ -115,5 +116,5 @@ def diverse_documents(index: PageIndex, hits: Hits, k: int, lambda_mult: float) 
 def open_query(query: Input) -> Input:
     """The query with an image given as a path or bytes opened."""
     if isinstance(query, dict) and query.get("image") is not None:
-        return {**query, "image": open_image(query["image"])}
+        return {**query, "image": picture_of(query["image"])}
     return query

@@ -22,7 +22,6 @@ from metaembed_rag.adapters import (
     document_vectors,
     embeddable,
     in_search_thread,
-    open_image,
     query_vectors,
 )
 from metaembed_rag.budget import BudgetLike
@@ -33,6 +32,7 @@ from metaembed_rag.model.inputs import Input, page_input
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.pictures import picture_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,7 +154,7 @@ class MetaEmbedEmbedding(PickledWhole, MultiModalEmbedding):
         names = [_name(image) for image in img_file_paths]
         with self._instrumented(names) as embeddings:
             pages = [
-                Page(source=name, image=open_image(image))
+                Page(source=name, image=picture_of(image))
                 for name, image in zip(names, img_file_paths, strict=True)
             ]
             embeddings += self._first_vectors(self._inputs(pages))

@@ -39,19 +39,13 @@ from PIL import Image
 from pydantic import AnyUrl, BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from metaembed_rag.adapters import (
-    OF_ONE_SEARCH,
-    PAGE_ID,
-    is_page_number,
-    open_image,
-    page_fields,
-    plan_fields,
-)
+from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, is_page_number, page_fields, plan_fields
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
 from metaembed_rag.metadata import values
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.pictures import picture_of
 from metaembed_rag.pages.reading import as_unread
 from metaembed_rag.store.records import check_metadata
 
@@ -388,7 +382,7 @@ def node_picture(node: BaseNode) -> Image.Image | None:
         UnreadableFileError: It is missing or damaged.
     """
     source = _picture_source(node)
-    return None if source is None else open_image(_downloaded(source))
+    return None if source is None else picture_of(_downloaded(source))
 
 
 def _picture_source(node: BaseNode) -> bytes | str | AnyUrl | None:

@@ -9,13 +9,13 @@ from typing import Any, get_type_hints
 from llama_index.core.schema import QueryBundle
 from llama_index.core.vector_stores import MetadataFilters
 
-from metaembed_rag.adapters import open_image
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, all_of
+from metaembed_rag.pages.pictures import picture_of
 
 _HINTS = get_type_hints(SearchOptions)
 _ScoringFields = make_dataclass(
@@ -120,7 +120,7 @@ def bundle_query(bundle: QueryBundle) -> Input:
     image = bundle.image_path if image is None else image
     if image is None:
         return text
-    return {"text": text, "image": open_image(image)} if text.strip() else open_image(image)
+    return {"text": text, "image": picture_of(image)} if text.strip() else picture_of(image)
 
 
 IS_NODE = "llama_index:is_node"

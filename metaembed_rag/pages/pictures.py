@@ -7,6 +7,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -48,8 +49,7 @@ def open_picture(path: Path) -> Image.Image:
         UnreadableFileError: It is missing or damaged.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
+        return _upright(path)
     except DAMAGE as error:
         raise UnreadableFileError(
             path.as_posix(), f"this picture cannot be opened ({error}); index its page again"
@@ -70,11 +70,15 @@ def picture_of(value: Source | Image.Image) -> Image.Image:
     is_path = isinstance(value, str | os.PathLike)
     file = value if is_path else io.BytesIO(read_bytes(value))
     try:
-        with Image.open(file, formats=FORMATS) as image:  # type: ignore[arg-type]
-            return to_rgb(ImageOps.exif_transpose(image))
+        return _upright(file)
     except (*DAMAGE, Image.DecompressionBombError) as error:
         name = str(value) if is_path else "an image given as bytes"
         raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
+
+
+def _upright(file: Any) -> Image.Image:
+    with Image.open(file, formats=FORMATS) as image:
+        return to_rgb(ImageOps.exif_transpose(image))
 
 
 def bounded(image: Image.Image, max_side: int) -> Image.Image:

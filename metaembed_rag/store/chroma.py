@@ -22,7 +22,6 @@ from metaembed_rag.store.collection import CollectionModel, check_same, create, 
 from metaembed_rag.store.connect import (
     chroma_errors,
     connect,
-    disconnect,
     is_new_folder,
     one_maker,
     one_spelling,
@@ -97,7 +96,7 @@ class ChromaStore:
         again = partial(connect, create=False, headers=headers, timeout=timeout)
         with chroma_errors(where), one_maker(where, create=may_make) as alone, ExitStack() as undo:
             client = connect(where, create=may_make, headers=headers, timeout=timeout)
-            undo.callback(disconnect, client)
+            undo.callback(client.close)
             found = existing(client, collection)
             if found is not None:
                 store = cls(where, Connection(client, found), again)

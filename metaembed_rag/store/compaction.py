@@ -14,6 +14,7 @@ from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import BESIDE_DATABASE
 from metaembed_rag.store.purge import blank_unused
 from metaembed_rag.store.readings import Readings
+from metaembed_rag.store.requests import slices
 
 _NAMES_AT_ONCE = 512
 
@@ -117,8 +118,8 @@ def _remove_strays(store: ChromaStore, pictures: PictureFolder) -> int:
     names = sorted(path.relative_to(pictures.folder).as_posix() for path in pictures.files())
     strays = [
         stray
-        for start in range(0, len(names), _NAMES_AT_ONCE)
-        for stray in _unnamed(store, names[start : start + _NAMES_AT_ONCE])
+        for part in slices(len(names), _NAMES_AT_ONCE)
+        for stray in _unnamed(store, names[part])
     ]
     pictures.remove(set(strays))
     return len(strays)

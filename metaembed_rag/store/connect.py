@@ -167,11 +167,6 @@ def _alone_in(folder: Path, create: bool) -> Iterator[bool]:
         yield locked
 
 
-def disconnect(client: Any) -> None:
-    """Close a client that :func:`connect` gave."""
-    client.close()
-
-
 def _check_new_folder(folder: Path, create: bool) -> None:
     """Make the folder of a new index, but never in the middle of somebody's files."""
     if not create:

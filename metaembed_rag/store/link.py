@@ -19,7 +19,7 @@ from chromadb.errors import NotFoundError
 
 from metaembed_rag import forks
 from metaembed_rag.errors import IndexClosedError, IndexNotFoundError, StoreError
-from metaembed_rag.store.connect import chroma_errors, disconnect, one_maker
+from metaembed_rag.store.connect import chroma_errors, one_maker
 from metaembed_rag.store.places import Places
 from metaembed_rag.store.systems import database_identity
 
@@ -40,7 +40,7 @@ class Connection:
         self.client, self.collection = client, collection
         self.seen: MutableSequence[str] = getattr(client, "seen", deque(maxlen=1))
         self._holders = 1
-        self._changed = threading.Condition()
+        self._counting = threading.RLock()  # the collector may let go in the middle of it
 
     @property
     def origin(self) -> Hashable:
@@ -49,16 +49,16 @@ class Connection:
 
     def hold(self) -> Connection:
         """Keep it open until it is let go once more."""
-        with self._changed:
+        with self._counting:
             self._holders += 1
         return self
 
     def let_go(self) -> None:
         """Close the client with the last holder."""
-        with self._changed:
+        with self._counting:
             self._holders -= 1
             if not self._holders:
-                disconnect(self.client)
+                self.client.close()
 
 
 class Link(Generic[_About]):
@@ -207,7 +207,7 @@ class Link(Generic[_About]):
         try:
             return Connection(client, self._collection(client))
         except (NotFoundError, StoreError):
-            disconnect(client)
+            client.close()
             raise
 
     def _replace(self, connection: Connection) -> None:

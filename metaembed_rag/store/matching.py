@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metaembed_rag.metadata.filters import NOTHING, TEXT_FIELD
+from metaembed_rag.store.requests import slices
 
 _VALUES = 25_000
 """In one question; SQLite takes 32,766, and Chroma asks for a number in two columns."""
@@ -71,10 +72,7 @@ class Matching:
         if key == TEXT_FIELD:
             return self._texts(asked, among)
         [(operator, values)] = asked.items()
-        pieces = [
-            {key: {operator: values[at : at + _VALUES // 2]}}
-            for at in range(0, len(values), _VALUES // 2)
-        ]
+        pieces = [{key: {operator: values[part]}} for part in slices(len(values), _VALUES // 2)]
         return self._all(pieces, among) if operator == "$nin" else self._any(pieces)
 
     def _any(self, parts: Sequence[Where]) -> set[str]:

@@ -49,9 +49,11 @@ class DoubtfulIds:
 
     def change(self, add: Set[str] = frozenset(), drop: Set[str] = frozenset()) -> None:
         """Keep some ids, and others no longer; where that is impossible nothing changes."""
+        if self._path is None or not (add or drop):
+            return
         before = self.read()
         after = sorted((before | add) - drop)[:_KEPT]
-        if self._path is None or set(after) == before:
+        if set(after) == before:
             return
         try:
             if after:

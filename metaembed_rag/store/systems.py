@@ -26,6 +26,7 @@ from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings, System
 from metaembed_rag import forks
 from metaembed_rag.errors import IndexClosedError, IndexNotFoundError, StoreError
 from metaembed_rag.store.places import DATABASE, read_mark
+from metaembed_rag.store.requests import slices
 
 CHROMA = "chroma"
 """The name of Chroma's threads in :mod:`metaembed_rag.forks`."""
@@ -125,8 +126,8 @@ class LocalClient:
         for model in self._system.api.list_collections(**place):
             collection, size = self._collection(model), self.get_max_batch_size()
             ids = collection.get(include=[])["ids"]
-            for start in range(0, len(ids), size):
-                collection.delete(ids=ids[start : start + size])
+            for part in slices(len(ids), size):
+                collection.delete(ids=ids[part])
 
     def _collection(self, model: Any) -> Collection:
         return Collection(self._system.api, model, embedding_function=None, data_loader=None)

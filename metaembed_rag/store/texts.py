@@ -15,6 +15,7 @@ from typing import Protocol
 from metaembed_rag.metadata.filters import text_test
 from metaembed_rag.store import records
 from metaembed_rag.store.records import Record
+from metaembed_rag.store.requests import slices
 
 _READ_AT_ONCE = 1000
 
@@ -87,8 +88,8 @@ class PageTexts:
     def _read(self, ids: Sequence[str]) -> list[str]:
         """Read texts; those to be read again, because somebody wrote meanwhile."""
         known = {stamp for _, stamp in self._kept.values()}
-        for start in range(0, len(ids), _READ_AT_ONCE):
-            found = self._store.get(ids[start : start + _READ_AT_ONCE])
+        for part in slices(len(ids), _READ_AT_ONCE):
+            found = self._store.get(ids[part])
             self._kept |= {id: (one.page.text, one.stamp) for id, one in found.items()}
         return self._outdated({stamp for _, stamp in self._kept.values()} - known - {""})
 
