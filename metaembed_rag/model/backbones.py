@@ -32,6 +32,7 @@ from transformers import (
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from metaembed_rag.errors import CheckpointError, ModalityError
+from metaembed_rag.model import readout
 from metaembed_rag.model.inputs import Item, read_input
 from metaembed_rag.model.meta_tokens import SIDES, meta_token_ids
 from metaembed_rag.model.passes import Passes, split_item
@@ -41,6 +42,7 @@ from metaembed_rag.model.template import break_tokens, token_pattern
 _CAUSAL = frozenset(
     {"gemma2", "idefics3", "llama", "llava", "llava_next", "llava_onevision", "mistral", "mllama"}
     | {"qwen2", "qwen2_5_vl", "qwen2_vl", "qwen3", "qwen3_vl", "smollm3", "smolvlm"}
+    | {readout.MODEL_TYPE}
 )
 """Model types in which a Meta Token never sees a later one."""
 

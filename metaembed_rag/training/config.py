@@ -141,6 +141,12 @@ class TrainConfig:
     weight_decay: float = _key(0.0, "of AdamW", least=0)
     clip: float = _key(1.0, "largest norm of the gradient; 0 does not clip", least=0)
     precision: str = _key("fp32", "of the computation", choices=("fp32", "bf16"))
+    trained: str = _key(
+        "all",
+        "what is trained: all, or of a checkpoint with a readout that alone (its backbone's states "
+        "are computed once and kept in memory)",
+        choices=("all", "readout"),
+    )
     gradient_checkpointing: bool = _key(False, "less memory, a third more time")
     negatives: int = _key(1, "at most so many explicit negatives a query", least=0)
     seed: int = _key(0, "of the order of the data, new rows and dropout", least=0)

@@ -330,6 +330,9 @@ def _weights(config: RunConfig, encoder: MetaEmbedEncoder) -> Weights:
         meta = rate * (starting.TRAINED_SHARE if trained else 1.0)
     if config.lora is not None:
         return Adapters(encoder, config.lora, meta_rate=meta, seed=config.train.seed)
+    if config.train.trained == "readout":
+        starting.freeze_text(encoder)
+        return AllWeights(encoder, meta_share=1.0)
     return AllWeights(encoder, meta_share=meta / rate)
 
 

@@ -189,6 +189,21 @@ def save_memory(encoder: MetaEmbedEncoder) -> None:
     model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
+def freeze_text(encoder: MetaEmbedEncoder) -> None:
+    """Train a readout alone.
+
+    Raises:
+        TrainingError: The model has none.
+    """
+    freeze = getattr(encoder.backbone.model, "freeze_text", None)
+    if freeze is None:
+        raise TrainingError(
+            f'train.trained is "readout", but {encoder.name} has none: its Meta Tokens go through '
+            f'the whole backbone; set it to "all"'
+        )
+    freeze()
+
+
 def train_device(name: str | None) -> str:
     """``cpu``, ``cuda`` or ``mps``; None takes the best there is.
 
