@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import (
+    add_describe,
     add_encoding,
     add_place,
     limit,
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, texts, folders")
     add_place(parser)
     add_encoding(parser)
+    add_describe(parser)
     parser.add_argument("--vectors", type=positive, help="vectors stored a page (default: 64)")
     parser.add_argument(
         "--format",
@@ -108,6 +110,7 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
             mode=given.mode,
             batch_size=given.batch_size,
             ocr=ocr_of(given),
+            describe=given.describe,
             progress=bar.update,
             password=given.password,
             limits=_limits(given),

@@ -39,6 +39,7 @@ from metaembed_rag.langchain.searching import (
     search,
     search_vectors,
 )
+from metaembed_rag.model.describing import DescribeLike, Describer
 from metaembed_rag.model.inputs import Input, Mode
 from metaembed_rag.options import check_keywords
 from metaembed_rag.pages import Ocr, Page
@@ -68,6 +69,7 @@ class MetaEmbedVectorStore(VectorStore):
         index: The pages; also one that was filled by other means.
         mode: What of a document is encoded; see :meth:`metaembed_rag.PageIndex.add`.
         ocr: When pictures are read by OCR; see there. What stays unread is logged as a warning.
+        describe: Who describes pictures in words; see there.
         max_side: Longest side of a picture in pixels; larger ones are scaled down.
         on_skip: Called with the error of each document that has nothing to encode or whose
             picture cannot be opened, and the rest goes on; without it, the rest is stored and the
@@ -84,9 +86,11 @@ class MetaEmbedVectorStore(VectorStore):
         ocr: bool | Ocr = True,
         max_side: int = MAX_SIDE,
         on_skip: Callable[[PageError], None] | None = None,
+        describe: DescribeLike | None = None,
         **options: Any,
     ) -> None:
         self.index = index
+        self.describe = Describer.of(describe)
         self.mode: Mode = mode
         self.ocr: Ocr = ocr_policy(ocr)
         self.max_side = max_side
@@ -133,7 +137,9 @@ class MetaEmbedVectorStore(VectorStore):
             check_metadata(document, id)  # of all of them, before anything is written
         failed: dict[str, PageError] = {}
         pages = self._pages(documents, chosen, failed)
-        report = self.index.add(pages, mode=self.mode, batch_size=batch_size, ocr=self.ocr)
+        report = self.index.add(
+            pages, mode=self.mode, batch_size=batch_size, ocr=self.ocr, describe=self.describe
+        )
         failed |= {error.source: error for error in report.unread}
         warn_of_incomplete(report)
         self._report(list(failed.values()), len(documents))

@@ -206,7 +206,8 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
 
         Args:
             nodes: Of any class, in any iterable; their embeddings are not used.
-            **kwargs: For :meth:`metaembed_rag.PageIndex.add`: ``batch_size``, ``ocr``, …
+            **kwargs: For :meth:`metaembed_rag.PageIndex.add`: ``batch_size``, ``ocr``,
+                ``describe``, …
 
         Returns:
             The ids of all nodes, in order.

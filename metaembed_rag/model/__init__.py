@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from metaembed_rag.model.backbones import Backbone as Backbone
     from metaembed_rag.model.base import OrderedEncoder as OrderedEncoder
     from metaembed_rag.model.checkpoints import shipped_checkpoints as shipped_checkpoints
+    from metaembed_rag.model.describing import Describer as Describer
     from metaembed_rag.model.encoder import MetaEmbedEncoder as MetaEmbedEncoder
     from metaembed_rag.model.inputs import Input as Input
     from metaembed_rag.model.late_interaction import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Backbone": "backbones",
+    "Describer": "describing",
     "Input": "inputs",
     "LateInteractionEncoder": "late_interaction",
     "MetaEmbedEncoder": "encoder",

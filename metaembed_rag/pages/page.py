@@ -59,6 +59,8 @@ class Page:
         unread: Why the text is not all that the page shows: ``"scan"``, ``"undecodable"`` or
             ``"cipher"``; ``""`` when nothing is known to be missing, and once OCR has read it.
         doubtful: Characters at the start of the text that may be a cipher; 0 for all of them.
+        described_by: Who has looked at the page to describe its picture (``Describer.way`` of
+            :mod:`metaembed_rag.model.describing`); ``""`` for nobody.
         parts: What the text of a picture was made from, in its order, where that is more than one
             thing or not written on the picture; see :func:`metaembed_rag.pages.reading.with_part`.
 
@@ -81,6 +83,7 @@ class Page:
     text_layer: str = ""
     unread: str = ""
     doubtful: int = 0
+    described_by: str = field(default="", repr=False)
     parts: tuple[PicturePart, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

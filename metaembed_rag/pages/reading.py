@@ -15,6 +15,9 @@ Ocr = Literal["always", "auto", "never"]
 """When OCR reads a page's picture: ``always``, beside a text too; ``auto``, where the model needs
 its text and the page has none, or less than it shows (`Page.unread`); ``never``."""
 
+DESCRIPTION = "description"
+"""The origin of what somebody wrote about the picture."""
+
 _LONG = 500  # letters and digits
 
 UNREAD = {
@@ -91,6 +94,11 @@ def with_part(page: Page, origin: str, text: str) -> Page:
     more = whole != own
     layer = own if more else ""
     return replace(page, text=whole, parts=ordered, text_from_ocr=more, text_layer=layer)
+
+
+def description_of(page: Page) -> str:
+    """What a page's picture was described as; ``""`` where it was not."""
+    return next((part.text for part in page.parts if part.origin == DESCRIPTION), "")
 
 
 def parts_of(page: Page) -> tuple[PicturePart, ...]:

@@ -26,7 +26,7 @@ SETTINGS, COUNT, OCR = _OURS + "settings", _OURS + "page_count", _OURS + "ocr"
 STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
 IMAGE_HASH = _OURS + "image_hash"
 TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
-PARTS = _OURS + "parts"
+PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
 
 _NUMBER = int | float  # Chroma keeps which of them a page's number was
 _KINDS: Mapping[str, type | UnionType] = {
@@ -48,6 +48,7 @@ _OPTIONAL: Mapping[str, type | UnionType] = {
     STAMP: str,
     WRITTEN: int,
     PARTS: str,
+    DESCRIBED: str,
 }
 _STAMP = re.compile(r"[0-9]+-.+")
 
@@ -118,6 +119,7 @@ def to_metadata(record: Record) -> dict[str, Any]:
         TEXT_LAYER: page.text_layer or None,
         UNREAD: page.unread if record.looked_at else None,
         PARTS: _packed_parts(page),
+        DESCRIBED: page.described_by or None,
         VECTORS: record.payload,
         IMAGE: page.image_path,
         COUNT: page.page_count,
@@ -153,6 +155,7 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
         text_layer=metadata.get(TEXT_LAYER, ""),
         unread=metadata.get(UNREAD, ""),
         parts=_parts(metadata.get(PARTS)),
+        described_by=metadata.get(DESCRIBED, ""),
     )
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata
