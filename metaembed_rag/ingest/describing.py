@@ -29,6 +29,8 @@ class RunDescriptions:
     def __init__(self, describer: Describer | None, read: RunReadings) -> None:
         self.describer, self.read = describer, read
         self.failed: dict[str, str] = {}
+        self._found: dict[str, tuple[str, str]] = {}
+        """Descriptions of the pages that were looked at last, and who wrote them, by page id."""
         self._asked: Descriptions | None = None
 
     @property
@@ -51,10 +53,10 @@ class RunDescriptions:
         """A stored page that is left as it is, looked at by this run's describer."""
         return replace(page, described_by=self.way) if self.describer else page
 
-    def described(
+    def look(
         self, pages: Sequence[Page], hashes: Mapping[str, str], stored: Mapping[str, Record]
-    ) -> list[Page]:
-        """The pages, those that are to be described with what was written about their pictures.
+    ) -> None:
+        """Have those pages described that are to be; :meth:`completed` adds the descriptions.
 
         Args:
             pages: New and changed ones, ``image_hash`` filled in.
@@ -64,8 +66,30 @@ class RunDescriptions:
         Raises:
             ModelError: Nobody describes anything; see :meth:`Descriptions.of`.
         """
-        texts = dict(self._texts(pages))
-        return [self._with_text(page, texts, stored.get(page.id), hashes) for page in pages]
+        self._found = {id: (text, self.way) for id, text in self._texts(pages)}
+        for page in pages:
+            old = stored.get(page.id)
+            if old is not None and old.content_hash == hashes[page.id]:
+                before = description_of(old.page), old.page.described_by
+                if before[0]:
+                    self._found.setdefault(page.id, before)
+
+    def has(self, id: str) -> bool:
+        """Whether there is a description of the page with this id."""
+        return id in self._found
+
+    def explains(self, error: PageError) -> bool:
+        """Whether a page without any other text has a description."""
+        return self.has(error.source) and isinstance(error, NothingToReadError)
+
+    def completed(self, page: Page) -> Page:
+        """A page with the description of its picture, where there is one."""
+        if page.id not in self._found:
+            return page if page.id in self.failed else replace(page, described_by=self.way)
+        text, way = self._found[page.id]
+        unread = page.unread
+        described = with_part(page, DESCRIPTION, text)
+        return replace(described, described_by=way, unread=unread)
 
     def note_of(self, page: Page) -> PageError:
         """What is missing of a page that is stored without a description."""
@@ -77,17 +101,6 @@ class RunDescriptions:
             return error
         reason = "there is no text on the picture, and describing it failed: "
         return NothingToReadError(error.source, reason + self.failed[error.source])
-
-    def _with_text(
-        self, page: Page, texts: Mapping[str, str], old: Record | None, hashes: Mapping[str, str]
-    ) -> Page:
-        if page.id in texts:
-            return replace(with_part(page, DESCRIPTION, texts[page.id]), described_by=self.way)
-        is_same = old is not None and old.content_hash == hashes[page.id]
-        before = description_of(old.page) if old is not None and is_same else ""
-        if old is not None and before:
-            return replace(with_part(page, DESCRIPTION, before), described_by=old.page.described_by)
-        return page if page.id in self.failed else replace(page, described_by=self.way)
 
     def _texts(self, pages: Sequence[Page]) -> Iterator[tuple[str, str]]:
         """Ids of described pages, with the descriptions."""

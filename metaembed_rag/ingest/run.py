@@ -19,7 +19,7 @@ from metaembed_rag.ingest.describing import RunDescriptions
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.model.inputs import Input, page_inputs, unread_note, wants_ocr
+from metaembed_rag.model.inputs import Input, page_input, page_inputs, unread_note, wants_ocr
 from metaembed_rag.model.protocol import Encoder, judged_vectors, unread_tokens
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
@@ -194,7 +194,7 @@ class AddRun:
             return
         encoder = self.target.encoder()
         with self._timed("describe"):
-            pages = self.described.described(pages, hashes, stored)
+            self.described.look(pages, hashes, stored)
         with self._timed("ocr"):
             readable, inputs = self._read(pages, encoder.modalities)
         # A file that gave an incomplete page is not taken for unchanged by the next run.
@@ -259,12 +259,39 @@ class AddRun:
                 inputs.append(text)
             elif page.id in known:
                 left_out.append(still_blank(page.id))
-        left_out = [self.described.explained(error) for error in left_out]
         blank = {error.source for error in left_out if isinstance(error, BlankPageError)}
-        self.read.note(readable, [page for page in pages if page.id in blank])
+        self.read.note(readable, [self._as_blank(page) for page in pages if page.id in blank])
         for error in left_out:
-            self.report.leave_out(error)
-        return readable, inputs
+            if not self.described.explains(error):
+                self.report.leave_out(self.described.explained(error))
+        return self._described(pages, readable, inputs, left_out, modalities)
+
+    def _as_blank(self, page: Page) -> Page:
+        """A page on which OCR found nothing, as no page of its file where that is not all."""
+        more = self.described.has(page.id) or page.id in self.described.failed
+        return replace(page, source_digest="") if more else page
+
+    def _described(
+        self,
+        pages: Sequence[Page],
+        readable: Sequence[Page],
+        inputs: Sequence[Input],
+        left_out: Sequence[PageError],
+        modalities: frozenset[str],
+    ) -> tuple[list[Page], list[Input]]:
+        """Pages that can be read, and those that just their description makes readable."""
+        made = dict(zip((page.id for page in readable), inputs, strict=True))
+        found = {page.id: page for page in readable}
+        for error in left_out:
+            if self.described.explains(error):
+                (page,) = (page for page in pages if page.id == error.source)
+                found[page.id] = replace(page, unread="")
+        for id, page in found.items():
+            found[id] = self.described.completed(page)
+            if self.described.has(id):
+                mode = self.options.mode if "image" in modalities else "text"
+                made[id] = page_input(found[id], mode, modalities, ocr=False)[1]
+        return list(found.values()), [made[id] for id in found]
 
     def _put(
         self,

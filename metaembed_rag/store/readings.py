@@ -237,6 +237,8 @@ class RunReadings:
         """What was read of a picture for a page that is stored, perhaps of another source."""
         same = {"$and": [{records.IMAGE_HASH: picture}, {records.OCR: True}]}
         for record in self._store.get(self._store.ids(same)[:1]).values():
+            if record.page.parts:
+                return next((p.text for p in record.page.parts if p.origin == "ocr"), None)
             return None if record.page.text_layer else record.page.text
         return None
 
