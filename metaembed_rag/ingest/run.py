@@ -241,10 +241,13 @@ class AddRun:
             others, self.options.mode, modalities, ocr=self.options.ocr, **notes
         )
         for page in pages:
-            if text := known.get(page.id):
-                readable.append(completed(page, text))
-                inputs.append(text)
-            elif page.id in known:
+            if page.id not in known:
+                continue
+            page = completed(page, known[page.id])
+            if page.text.strip():
+                readable.append(page)
+                inputs.append(page.text)
+            else:
                 left_out.append(still_blank(page.id))
         blank = {error.source for error in left_out if isinstance(error, BlankPageError)}
         self.read.note(readable, [page for page in pages if page.id in blank])
