@@ -87,9 +87,7 @@ class RunDescriptions:
         if page.id not in self._found:
             return page if page.id in self.failed else replace(page, described_by=self.way)
         text, way = self._found[page.id]
-        unread = page.unread
-        described = with_part(page, DESCRIPTION, text)
-        return replace(described, described_by=way, unread=unread)
+        return replace(with_part(page, DESCRIPTION, text), described_by=way)
 
     def note_of(self, page: Page) -> PageError:
         """What is missing of a page that is stored without a description."""

@@ -254,10 +254,13 @@ class AddRun:
             others, self.options.mode, modalities, ocr=self.options.ocr, **notes
         )
         for page in pages:
-            if text := known.get(page.id):
-                readable.append(completed(page, text))
-                inputs.append(text)
-            elif page.id in known:
+            if page.id not in known:
+                continue
+            page = completed(page, known[page.id])
+            if page.text.strip():
+                readable.append(page)
+                inputs.append(page.text)
+            else:
                 left_out.append(still_blank(page.id))
         blank = {error.source for error in left_out if isinstance(error, BlankPageError)}
         self.read.note(readable, [self._as_blank(page) for page in pages if page.id in blank])
@@ -282,14 +285,16 @@ class AddRun:
         """Pages that can be read, and those that just their description makes readable."""
         made = dict(zip((page.id for page in readable), inputs, strict=True))
         found = {page.id: page for page in readable}
-        for error in left_out:
-            if self.described.explains(error):
-                (page,) = (page for page in pages if page.id == error.source)
-                found[page.id] = replace(page, unread="")
+        rescued = {error.source: error for error in left_out if self.described.explains(error)}
+        found |= {page.id: page for page in pages if page.id in rescued}
+        mode = self.options.mode if "image" in modalities else "text"
         for id, page in found.items():
             found[id] = self.described.completed(page)
+            if isinstance(rescued.get(id), BlankPageError):
+                found[id] = replace(found[id], unread="")  # OCR has read it, and found nothing
+            elif id in rescued:
+                self.report.notes.append(unread_note(found[id], self.options.ocr))
             if self.described.has(id):
-                mode = self.options.mode if "image" in modalities else "text"
                 made[id] = page_input(found[id], mode, modalities, ocr=False)[1]
         return list(found.values()), [made[id] for id in found]
 

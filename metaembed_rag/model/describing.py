@@ -33,8 +33,6 @@ DescribedPages = Literal["auto", "all"]
 """Which pages are described: ``auto``, picture files, pages without text and those whose text is
 not all that they show (`Page.unread`); ``all``, every page with a picture."""
 
-_PLAIN_IMAGE = "image:"  # how the settings of a page of a picture file begin
-
 
 @dataclass(frozen=True)
 class Describer:
@@ -133,8 +131,7 @@ class Describer:
         """Whether a page is to be described: it has a picture with something on it."""
         if page.image is None and page.image_path is None:
             return False
-        is_picture = page.settings.startswith(_PLAIN_IMAGE)
-        if self.pages == "auto" and page.text.strip() and not (page.unread or is_picture):
+        if self.pages == "auto" and page.text.strip() and not (page.unread or page.is_picture_file):
             return False
         return page.image is None or not _is_one_colour(page.image)
 

@@ -24,6 +24,7 @@ from metaembed_rag.errors import (
 )
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import SCAN
+from metaembed_rag.pages.parts import joined
 from metaembed_rag.pages.pictures import picture_of, to_rgb
 from metaembed_rag.pages.reading import UNREAD, Ocr, completed, ocr_policy
 from metaembed_rag.pages.uploads import OpenFile, is_upload
@@ -39,6 +40,10 @@ Reader = Callable[[Page], str]
 """What reads the text of a page's picture."""
 
 _KEYS = frozenset({"text", "image"})
+_PICTURE_HELP = (
+    "its name says nothing, and no caption is in it: a file name that says what it shows would"
+    " help, or describe= (--describe), or a model that reads pictures"
+)
 _OCR_HELP = "pip install 'metaembed-rag[ocr]' and index it again"
 
 
@@ -69,6 +74,8 @@ def page_input(
     asked of a page that has none, the picture is read by OCR. In ``image`` mode the text layer is
     never encoded while there is a picture. A page whose text is not all that it shows
     (``page.unread``) is read by OCR first, where that is wanted (:func:`wants_ocr`) and possible.
+    What is written beside the pixels of a picture, or was said of it (``page.parts``), is text in
+    every mode: a picture that has some is no blank page.
 
     Args:
         page: Any page.
@@ -102,6 +109,8 @@ def page_input(
         return page, page.text
     if mode != "text" and "image" in modalities:
         return page, image
+    if about := joined(part for part in page.parts if part.origin != "text"):
+        return page, about
     read = look.text(page)
     return (page, read) if text else (completed(page, read), read)
 
@@ -297,7 +306,8 @@ class _Look:
                 page.id, f"the model reads text only: {what}; {error}"
             ) from error
         if not text.strip():
-            raise BlankPageError(page.id, "no text was found on the picture (blank page?)")
+            more = f"; {_PICTURE_HELP}" if page.is_picture_file else ""
+            raise BlankPageError(page.id, f"no text was found on the picture (blank page?){more}")
         return text
 
     def _once(self, page: Page) -> str:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.reading import description_of
+from metaembed_rag.pages.page import SCAN, default_id
+from metaembed_rag.pages.reading import description_of, ocr_text_of
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.places import replace_file
@@ -195,11 +195,13 @@ class RunReadings:
     def texts(self, pages: Iterable[Page], *, look_in_records: bool) -> dict[str, str]:
         """What was read of these pages' pictures, by page id; ``""`` for nothing.
 
-        Only of pages without a text of their own, and whose ``image_hash`` is filled in.
+        Only of pages without a text of their own, or with one beside the pixels of a picture, and
+        whose ``image_hash`` is filled in.
         """
         known = {}
         for page in pages:
-            if page.image_hash and not page.text.strip():
+            is_to_be_read = not page.text.strip() or (page.parts and page.unread == SCAN)
+            if page.image_hash and is_to_be_read:
                 text = self._readings.text(page.image_hash)
                 if text is None and look_in_records:
                     text = self._text_in_records(page.image_hash)
@@ -209,8 +211,8 @@ class RunReadings:
 
     def note(self, readable: Iterable[Page], blank: Iterable[Page]) -> None:
         """Keep what was read, before anything else can fail, and which pages are blank."""
-        read = [page for page in readable if page.text_from_ocr and not page.text_layer]
-        texts = {page.image_hash: page.text for page in read}
+        found = {page.image_hash: ocr_text_of(page) for page in readable}
+        texts = {picture: text for picture, text in found.items() if text is not None}
         for page in blank:
             if not page.text.strip():
                 texts[page.image_hash] = ""
@@ -237,9 +239,7 @@ class RunReadings:
         """What was read of a picture for a page that is stored, perhaps of another source."""
         same = {"$and": [{records.IMAGE_HASH: picture}, {records.OCR: True}]}
         for record in self._store.get(self._store.ids(same)[:1]).values():
-            if record.page.parts:
-                return next((p.text for p in record.page.parts if p.origin == "ocr"), None)
-            return None if record.page.text_layer else record.page.text
+            return ocr_text_of(record.page)
         return None
 
 
