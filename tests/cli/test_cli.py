@@ -18,6 +18,7 @@ from metaembed_rag import cli
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.index import PageIndex
 from metaembed_rag.testing import FakeEncoder
+from tests.support.servers import ChatServer
 
 
 class FakeLoader:
@@ -258,6 +259,10 @@ def test_a_failure_is_one_sentence_and_exit_code_one(
         ["search", "x", "--index", "i", "--exhaustive", "--candidates", "5"],
         ["index", "--index", "i"],
         ["index", "x", "--index", "i", "--mode", "video"],
+        ["index", "x", "--index", "i", "--describe", "llava"],
+        ["index", "x", "--index", "i", "--describe", "http://host:1"],
+        ["index", "x", "--index", "i", "--describe", "http://me:secret@host:1#llava"],
+        ["index", "x", "--index", "i", "--describe", "http://host:1#llava?max_tokens=0"],
         ["delete", "--index", "i"],
         ["delete", "--index", "i", "--id", "a", "--source", "b"],
         ["nonsense"],
@@ -267,6 +272,7 @@ def test_wrong_usage_is_exit_code_two(arguments, run):
     out, err = run(*arguments, code=2)
     assert out == ""
     assert "usage:" in err
+    assert "secret" not in err
 
 
 @pytest.mark.parametrize(
@@ -329,8 +335,35 @@ def test_environment_variables_are_defaults(index, run, monkeypatch):
     assert json.loads(run("search", "whales", "--json")[0])["budget"] == [1, 1]
 
 
+@pytest.fixture
+def llava():
+    server = ChatServer()
+    yield server
+    server.close()
+
+
+def test_pictures_are_described_in_words(tmp_path, run, llava, monkeypatch):
+    photo = Image.new("RGB", (60, 40), "blue")
+    photo.paste("gray", (20, 20, 40, 30))
+    photo.save(tmp_path / "1.png")
+    address = f"{llava.address}#llava?tries=1"
+    given = ("index", tmp_path / "1.png", "--index", tmp_path / "i", "--json")
+    out, _ = run(*given, "--describe", address)
+    report = json.loads(out)
+    assert (report["added"], report["notes"]) == (1, [])
+    assert report["seconds"]["describe"] > 0
+    out, _ = run("search", "blue kite", "--index", tmp_path / "i", "--json")
+    assert "A blue kite above a hill." in json.loads(out)["hits"][0]["text"]
+    monkeypatch.setenv("METAEMBED_DESCRIBE", address.replace("llava", "moondream"))
+    run(*given)
+    assert [request["model"] for request in llava.requests] == ["llava", "moondream"]
+    llava.refuses = {"blue": (401, {}, "")}
+    out, err = run(*given, "--describe", f"{llava.address}#other", code=1)
+    assert (out, "put its key in METAEMBED_DESCRIBE_KEY" in err) == ("", True)
+
+
 def test_an_empty_environment_variable_is_none(index, run, monkeypatch):
-    for name in ("METAEMBED_INDEX", "METAEMBED_BUDGET", "METAEMBED_MODEL"):
+    for name in ("METAEMBED_INDEX", "METAEMBED_BUDGET", "METAEMBED_MODEL", "METAEMBED_DESCRIBE"):
         monkeypatch.setenv(name, "")
     out, _ = run("search", "whales", "--index", index, "--json")
     assert json.loads(out)["budget"] == [16, 64]
