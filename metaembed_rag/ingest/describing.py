@@ -66,6 +66,8 @@ class RunDescriptions:
         Raises:
             ModelError: Nobody describes anything; see :meth:`Descriptions.of`.
         """
+        for page in pages:
+            self.failed.pop(page.id, None)  # of a batch before, that had a page of the same id
         self._found = {id: (text, self.way) for id, text in self._texts(pages)}
         for page in pages:
             old = stored.get(page.id)
