@@ -247,8 +247,8 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
 
     The page's own metadata, then ``page_id``, ``source``, ``page`` (counts from 1),
     ``content_hash`` and, where known, ``page_count``, ``image_path``, ``mime_type`` of the picture,
-    ``text_from_ocr``, ``text_from``, ``unread`` and ``score``. One of the page's own that has such a
-    name is renamed to ``user_<name>``.
+    ``text_from_ocr``, ``text_from``, ``unread`` and ``score``. One of the page's own that has such
+    a name is renamed to ``user_<name>``.
     """
     path = page.image_path
     ours: dict[str, Any] = {
