@@ -74,7 +74,7 @@ def _is_of_one_color(picture: Image.Image) -> bool:
 def _open(data: bytes, source: str, max_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            # Pillow only warns from 89 million pixels, where the check below refuses; it also warns of
+            # Pillow only warns from 89 million pixels, the check below refuses; and it warns of
             # damaged EXIF data, without which the picture can be read.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
