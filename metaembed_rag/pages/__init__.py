@@ -3,6 +3,7 @@
 ::
 
     page.py     Page, the value that travels through the package
+    parts.py    what the text of a page of a picture is made from
     folders.py  which files there are below the given paths
     uploads.py  bytes and open files in place of paths
     load.py     load_pages: files -> pages, lazily, with every failure reported
