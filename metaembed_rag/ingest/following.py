@@ -8,6 +8,7 @@ from typing import Any
 
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
+from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
@@ -87,7 +88,7 @@ class Followed:
         """
         store, mode = self._target.store, self._mode
         found = store.ids({records.SOURCE: source, records.DIGEST: digest, records.MODE: mode})
-        way = way_of(mode, store.about.fingerprint)
+        way = way_of(mode, store.about.fingerprint, sight())
         known = self._target.readings.blank_pages(digest, way) or BlankPages(0, ())
         if known.numbers and self._has_more(source, found):
             return None  # in the place of a page that is blank by now

@@ -18,11 +18,11 @@ from metaembed_rag.errors import BlankPageError, PageError, kind_of_value
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.model.inputs import Input, page_inputs, unread_note, wants_ocr
+from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note, wants_ocr
 from metaembed_rag.model.protocol import Encoder, judged_vectors, unread_tokens
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.reading import completed, ocr_is_installed
+from metaembed_rag.pages.reading import ocr_is_installed
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.readings import RunReadings, way_of
@@ -118,7 +118,7 @@ class AddRun:
             lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
             self._remove(lost)
         self._hand_over()  # also of nothing: the copy is made then, too
-        self.read.finish(way_of(self.options.mode, self.store.about.fingerprint))
+        self.read.finish(way_of(self.options.mode, self.store.about.fingerprint, sight()))
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -240,17 +240,23 @@ class AddRun:
         readable, inputs = page_inputs(
             others, self.options.mode, modalities, ocr=self.options.ocr, **notes
         )
-        for page in pages:
-            if text := known.get(page.id):
-                readable.append(completed(page, text))
-                inputs.append(text)
-            elif page.id in known:
+        for page in [page for page in pages if page.id in known]:
+            try:
+                page, value = self._read_again(page, modalities, known[page.id])
+            except BlankPageError:
                 left_out.append(still_blank(page.id))
+            else:
+                readable.append(page)
+                inputs.append(value)
         blank = {error.source for error in left_out if isinstance(error, BlankPageError)}
         self.read.note(readable, [page for page in pages if page.id in blank])
         for error in left_out:
             self.report.leave_out(error)
         return readable, inputs
+
+    def _read_again(self, page: Page, modalities: frozenset[str], text: str) -> tuple[Page, Input]:
+        """As :func:`page_input`, of a picture of which OCR has read this before."""
+        return page_input(page, self.options.mode, modalities, ocr=lambda _: text)
 
     def _put(
         self,

@@ -17,6 +17,8 @@ from typing import Any
 
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
+from metaembed_rag.pages.parts import joined
+from metaembed_rag.pages.reading import parts_of
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.places import replace_file
@@ -173,7 +175,7 @@ class RunReadings:
     def note(self, readable: Iterable[Page], blank: Iterable[Page]) -> None:
         """Keep what was read, before anything else can fail, and which pages are blank."""
         read = [page for page in readable if page.text_from_ocr and not page.text_layer]
-        texts = {page.image_hash: page.text for page in read}
+        texts = {page.image_hash: _by_ocr(page) for page in read if not page.unread}
         for page in blank:
             if not page.text.strip():
                 texts[page.image_hash] = ""
@@ -194,13 +196,22 @@ class RunReadings:
         """What was read of a picture for a page that is stored, perhaps of another source."""
         same = {"$and": [{records.IMAGE_HASH: picture}, {records.OCR: True}]}
         for record in self._store.get(self._store.ids(same)[:1]).values():
-            return None if record.page.text_layer else record.page.text
+            page = record.page
+            return None if page.text_layer or page.unread else _by_ocr(page)
         return None
 
 
-def way_of(mode: str, fingerprint: str) -> str:
-    """How files are read: what is blank in one mode or to one model need not be to another."""
-    return f"{mode} {fingerprint}"
+def _by_ocr(page: Page) -> str:
+    """What OCR read of a page, without what else was made of its picture."""
+    return joined(part for part in parts_of(page) if part.origin == "ocr")
+
+
+def way_of(mode: str, fingerprint: str, *others: str) -> str:
+    """How files are read: what is blank in one mode or to one model need not be to another.
+
+    ``others`` name what else makes text of pictures; nothing where they are empty.
+    """
+    return " ".join([mode, fingerprint, *filter(None, others)])
 
 
 def _about() -> dict[str, Any]:
