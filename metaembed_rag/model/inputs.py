@@ -316,8 +316,11 @@ class _Look:
     def describe(self, page: Page) -> Page:
         """The page with what its picture shows in words, where it says little itself.
 
-        Not where somebody has described the picture already.
+        Not where somebody has described the picture already, and not of a page of a PDF that OCR
+        has not read: its picture may be one of text.
         """
+        if page.unread and page.settings.startswith("pdf"):
+            return page
         parts = {part.origin: part.text for part in parts_of(page)}
         said = squeezed(parts.get("text", "") + parts.get("ocr", ""))
         if "description" in parts or len(said) >= _FEW or not visual_words_are_on():

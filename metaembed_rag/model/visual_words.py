@@ -112,7 +112,7 @@ def describe(image: Image.Image) -> str:
     image = to_rgb(image)
     if _is_of_one_colour(image):
         return ""
-    return _vocabulary().describe(probabilities([image])[0])
+    return vocabulary().describe(probabilities([image])[0])
 
 
 def probabilities(images: Sequence[Image.Image]) -> NDArray[np.float32]:
@@ -148,6 +148,11 @@ def _network() -> efficientnet.EfficientNetLite2:
 
 
 @cache
-def _vocabulary() -> Vocabulary:
+def vocabulary() -> Vocabulary:
+    """The words that come with the package, read once.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
     with explained(VISUAL_WORDS):
         return Vocabulary.read(VISUAL_WORDS / WORDS)

@@ -12,14 +12,13 @@ from metaembed_rag.errors import DatasetError
 MOST_NAMES = 3
 """Names of a class that are kept: WordNet lists Latin ones last."""
 
-TOO_WIDE = frozenset(
-    (
-        "abstraction, act, activity, artifact, attribute, causal agent, commodity, conveyance, "
-        "consumer goods, container, covering, device, entity, event, group, instrumentality, "
-        "living thing, matter, measure, natural object, object, organism, part, physical entity, "
-        "relation, solid, substance, thing, vertebrate, whole"
-    ).split(", ")
+_TOO_WIDE = (
+    "abstraction, act, activity, artifact, attribute, causal agent, commodity, consumer goods, "
+    "container, conveyance, covering, device, entity, event, group, instrumentality, living thing, "
+    "matter, measure, natural object, object, organism, part, physical entity, relation, solid, "
+    "substance, thing, vertebrate, whole"
 )
+TOO_WIDE = frozenset(_TOO_WIDE.split(", "))
 """Terms that say nothing of what a photo shows."""
 
 
