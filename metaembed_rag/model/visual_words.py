@@ -91,7 +91,9 @@ class Vocabulary:
         order = np.argsort(-together.round(1), kind="stable")
         broader = [self.broader[k] for k in order if together[k] >= _LEAST_BROADER]
         names = [name for k in likely for name in self.labels[k]]
-        return "a photo of a " + ", ".join(dict.fromkeys(names + broader[:_MOST_BROADER]))
+        article = "an" if names[0][0] in "AEIOUaeiou" else "a"
+        terms = dict.fromkeys(names + broader[:_MOST_BROADER])
+        return f"a photo of {article} {', '.join(terms)}"
 
 
 def describe(image: Image.Image) -> str:

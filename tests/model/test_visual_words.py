@@ -68,7 +68,7 @@ def test_a_broader_term_counts_where_no_label_is_likely() -> None:
     text = WORDS.describe(chances(0.07, 0.07, 0.07))
     assert text == ""
     many = Vocabulary((("a",),) * 20, ("thing",), np.ones((20, 1), dtype=np.float32))
-    assert many.describe(np.full(20, 0.05, dtype=np.float32)) == "a photo of a a, thing"
+    assert many.describe(np.full(20, 0.05, dtype=np.float32)) == "a photo of an a, thing"
 
 
 @pytest.mark.parametrize(
