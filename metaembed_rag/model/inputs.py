@@ -316,12 +316,13 @@ class _Look:
     def describe(self, page: Page) -> Page:
         """The page with what its picture shows in words, where it says little itself.
 
-        Not where somebody has described the picture already, and not of a page of a PDF that OCR
-        has not read: its picture may be one of text.
+        Not where somebody has described the picture already, and not of a page of a document that
+        OCR has not read: its picture is likely one of text.
         """
-        if page.unread and page.settings.startswith("pdf"):
-            return page
         parts = {part.origin: part.text for part in parts_of(page)}
+        is_document = "text" in parts or page.unread != SCAN or page.settings.startswith("pdf")
+        if page.unread and is_document:
+            return page
         said = squeezed(parts.get("text", "") + parts.get("ocr", ""))
         if "description" in parts or len(said) >= _FEW or not visual_words_are_on():
             return page
