@@ -106,6 +106,7 @@ class Hits(list[Hit]):
 
         A hybrid search adds ``"scoring"``, and to each hit ``"maxsim"`` and ``"bm25"``; a search
         with the budget ``"auto"`` adds ``"plan"``, one whose filter lets no page pass ``"note"``.
+        A hit whose text was read from a picture, or beside it, has ``"text_from"``.
         """
         chosen = self.plan if self.plan is not None and self.plan.way == "auto" else None
         return {
@@ -133,6 +134,7 @@ def _hit_dict(hit: Hit) -> dict[str, Any]:
         "page": hit.page.number,
         "text": hit.page.text,
         "image": hit.page.image_path,
+        **({"text_from": hit.page.text_from} if hit.page.text_from else {}),
     } | {name: round(value, 6) for name, value in parts.items() if value is not None}
 
 

@@ -193,10 +193,23 @@ def _list_skipped(report: AddReport) -> None:
             f"{pages} nothing to read (blank, or a picture without letters for a model that reads "
             f"text), left out of the index: {some}{more}"
         )
+        if any(map(_is_of_picture_file, report.blank)):
+            say(
+                "  a picture is found by a file name or a caption that says what it shows, or "
+                "where it is described (--describe)"
+            )
     if report.skipped:
         say(f"{len(report.skipped)} could not be read:")
         for error in report.skipped:
             say(f"  {error}")
+
+
+def _is_of_picture_file(error: PageError) -> bool:
+    """Whether a page that was left out is a picture."""
+    from metaembed_rag.pages import KINDS
+
+    path = Path(error.source.rpartition("#")[0])
+    return KINDS.get(path.suffix.lower()) == "image"
 
 
 def _list_cut(report: AddReport) -> None:

@@ -21,8 +21,8 @@ class AddReport:
         notes: What is missing of pages that are in the index, and why: OCR was to complete their
             text and is off or not installed. They are tried again by the next run.
         blank: Pages with nothing to read, which are not in the index and no failure: blank ones,
-            and pictures without letters where the model reads text only. They are remembered, and
-            not read again while they are unchanged.
+            and pictures without letters, caption or telling name where the model reads text only.
+            They are remembered, and not read again while they are unchanged.
         ignored: Files inside folders that are of a kind that is not read.
         cut: Ids of added or updated pages whose text is longer than what the encoder reads in its
             ``max_passes`` passes, each with the number of tokens at its end that no vector has

@@ -26,7 +26,7 @@ from metaembed_rag.model.checkpoints import visual_words_are_on
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.legibility import squeezed
 from metaembed_rag.pages.page import SCAN
-from metaembed_rag.pages.parts import VISUAL_WORDS
+from metaembed_rag.pages.parts import VISUAL_WORDS, joined
 from metaembed_rag.pages.pictures import picture_of, to_rgb
 from metaembed_rag.pages.reading import UNREAD, Ocr, completed, ocr_policy, parts_of, with_part
 from metaembed_rag.pages.uploads import OpenFile, is_upload
@@ -44,6 +44,10 @@ Reader = Callable[[Page], str]
 _KEYS = frozenset({"text", "image"})
 _FEW = 32
 """Letters and digits below which a picture's own text leaves open what the picture shows."""
+_PICTURE_HELP = (
+    "its name says nothing, and no caption is in it: a file name that says what it shows would"
+    " help, or describe= (--describe), or a model that reads pictures"
+)
 _OCR_HELP = "pip install 'metaembed-rag[ocr]' and index it again"
 
 
@@ -75,6 +79,8 @@ def page_input(
     where OCR finds little (:mod:`metaembed_rag.model.visual_words`). In ``image`` mode the text
     layer is never encoded while there is a picture. A page whose text is not all that it shows
     (``page.unread``) is read by OCR first, where that is wanted (:func:`wants_ocr`) and possible.
+    What is written beside the pixels of a picture, or was said of it (``page.parts``), is text in
+    every mode: a picture that has some is no blank page.
 
     Args:
         page: Any page.
@@ -112,6 +118,8 @@ def page_input(
         return page, page.text
     if is_seen:
         return page, image
+    if about := joined(part for part in page.parts if part.origin != "text"):
+        return page, about
     read = look.page(page)
     return (page if text else read), read.text
 
@@ -331,7 +339,8 @@ class _Look:
             return page
         from metaembed_rag.model.visual_words import describe
 
-        return with_part(page, VISUAL_WORDS, describe(image))
+        seen = with_part(page, VISUAL_WORDS, describe(image))
+        return replace(seen, unread=page.unread)  # whether OCR has read it is known here
 
     def text(self, page: Page) -> str:
         """What OCR reads of the picture.
@@ -352,7 +361,8 @@ class _Look:
                 page.id, f"the model reads text only: {what}; {error}"
             ) from error
         if not text.strip():
-            raise BlankPageError(page.id, "no text was found on the picture (blank page?)")
+            more = f"; {_PICTURE_HELP}" if page.is_picture_file else ""
+            raise BlankPageError(page.id, f"no text was found on the picture (blank page?){more}")
         return text
 
     def _once(self, page: Page) -> str:

@@ -92,9 +92,15 @@ class Page:
         if not isinstance(self.number, int | float) or self.number < 1:
             raise PageError(self.source, f"page numbers count from 1, not {self.number!r}")
         object.__setattr__(self, "metadata", dict(self.metadata))
+        object.__setattr__(self, "parts", tuple(self.parts))
         object.__setattr__(self, "id", self.id or default_id(self.source, self.number))
         if self.image is not None and self.image.mode != "RGB":
             object.__setattr__(self, "image", to_rgb(self.image))
+
+    @property
+    def is_picture_file(self) -> bool:
+        """Whether it was loaded from a file of a picture."""
+        return self.settings.startswith("image:")
 
     @property
     def text_from(self) -> str:

@@ -81,6 +81,9 @@ def with_part(page: Page, origin: str, text: str) -> Page:
         origin: One of :data:`metaembed_rag.pages.parts.ORIGINS`. What is from the pixels leaves the
             content hash as it is.
         text: ``""`` for none.
+
+    Returns:
+        The page; ``unread`` where it had no text before, so that OCR still reads its picture.
     """
     parts = [part for part in parts_of(page) if part.origin != origin]
     if text.strip():
@@ -90,7 +93,12 @@ def with_part(page: Page, origin: str, text: str) -> Page:
     whole = joined(ordered)
     more = whole != own
     layer = own if more else ""
-    return replace(page, text=whole, parts=ordered, text_from_ocr=more, text_layer=layer)
+    unread = page.unread if whole else ""
+    if whole and not page.text.strip() and origin != "ocr":
+        unread = SCAN
+    return replace(
+        page, text=whole, parts=ordered, text_from_ocr=more, text_layer=layer, unread=unread
+    )
 
 
 def parts_of(page: Page) -> tuple[PicturePart, ...]:
@@ -103,6 +111,16 @@ def parts_of(page: Page) -> tuple[PicturePart, ...]:
     if not layer or not page.text.startswith(layer):
         return (PicturePart("ocr", page.text),)
     return PicturePart("text", layer), PicturePart("ocr", page.text[len(layer) :].lstrip("\n"))
+
+
+def ocr_text_of(page: Page) -> str | None:
+    """What OCR read of a page's picture, alone; ``""`` for nothing, None if unknown."""
+    read = [part.text for part in page.parts if part.origin == "ocr"]
+    if read or not page.parts:
+        from_ocr = page.text if page.text_from_ocr and not page.text_layer else None
+        return read[0] if read else from_ocr
+    had_text = any(part.origin == "text" for part in page.parts)
+    return None if had_text or page.unread else ""
 
 
 def merged(text: str, read: str) -> str:

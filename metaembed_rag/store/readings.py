@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.parts import joined
-from metaembed_rag.pages.reading import parts_of
+from metaembed_rag.pages.page import SCAN, default_id
+from metaembed_rag.pages.reading import ocr_text_of
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.places import replace_file
@@ -160,11 +159,13 @@ class RunReadings:
     def texts(self, pages: Iterable[Page], *, look_in_records: bool) -> dict[str, str]:
         """What was read of these pages' pictures, by page id; ``""`` for nothing.
 
-        Only of pages without a text of their own, and whose ``image_hash`` is filled in.
+        Only of pages without a text of their own, or with one beside the pixels of a picture, and
+        whose ``image_hash`` is filled in.
         """
         known = {}
         for page in pages:
-            if page.image_hash and not page.text.strip():
+            is_to_be_read = not page.text.strip() or (page.parts and page.unread == SCAN)
+            if page.image_hash and is_to_be_read:
                 text = self._readings.text(page.image_hash)
                 if text is None and look_in_records:
                     text = self._text_in_records(page.image_hash)
@@ -174,8 +175,8 @@ class RunReadings:
 
     def note(self, readable: Iterable[Page], blank: Iterable[Page]) -> None:
         """Keep what was read, before anything else can fail, and which pages are blank."""
-        read = [page for page in readable if page.text_from_ocr and not page.text_layer]
-        texts = {page.image_hash: _by_ocr(page) for page in read if not page.unread}
+        found = {page.image_hash: ocr_text_of(page) for page in readable}
+        texts = {picture: text for picture, text in found.items() if text is not None}
         for page in blank:
             if not page.text.strip():
                 texts[page.image_hash] = ""
@@ -196,14 +197,8 @@ class RunReadings:
         """What was read of a picture for a page that is stored, perhaps of another source."""
         same = {"$and": [{records.IMAGE_HASH: picture}, {records.OCR: True}]}
         for record in self._store.get(self._store.ids(same)[:1]).values():
-            page = record.page
-            return None if page.text_layer or page.unread else _by_ocr(page)
+            return ocr_text_of(record.page)
         return None
-
-
-def _by_ocr(page: Page) -> str:
-    """What OCR read of a page, without what else was made of its picture."""
-    return joined(part for part in parts_of(page) if part.origin == "ocr")
 
 
 def way_of(mode: str, fingerprint: str, *others: str) -> str:

@@ -18,6 +18,7 @@ from metaembed_rag import cli
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.index import PageIndex
 from metaembed_rag.testing import FakeEncoder
+from tests.support.photos import save_photo
 
 
 class FakeLoader:
@@ -582,3 +583,24 @@ def test_fault_01_index_says_which_pages_are_longer_than_the_model_reads(
     (cut,) = json.loads(output)["cut"]
     assert cut["id"].endswith("b.txt#1")
     assert cut["unread_tokens"] == 437
+
+
+def test_photos_without_letters_are_found_by_their_names_and_others_are_listed_with_what_would_help(
+    tmp_path, run, loader, monkeypatch
+):
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "")
+    texts_only = FakeEncoder(modalities=["text"])
+    texts_only.name = "mini"
+    monkeypatch.setattr(loader, "from_pretrained", lambda name, *, device=None: texts_only)
+    folder = tmp_path / "photos"
+    save_photo(folder / "Corsica" / "red_kite.jpg")
+    nameless = save_photo(folder / "IMG_2041.jpg", 1)
+    out, err = run("index", folder, "--index", tmp_path / "i", "--json")
+    report = json.loads(out)
+    assert (report["added"], report["skipped"]) == (1, [])
+    assert report["blank"] == [f"{nameless.resolve().as_posix()}#1"]
+    assert "a picture is found by a file name or a caption that says what it shows" in err
+    out, _ = run("search", "red kite", "--index", tmp_path / "i", "--json")
+    (hit,) = json.loads(out)["hits"]
+    assert Path(hit["source"]).name == "red_kite.jpg"
+    assert (hit["text"], hit["text_from"]) == ("red kite\nCorsica", "file name, folder")
