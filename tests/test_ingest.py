@@ -66,6 +66,12 @@ class Reads:
         return read
 
 
+@pytest.fixture(autouse=True)
+def no_visual_words(monkeypatch):
+    """Here pictures are drawn at random; what photos show is told in ``test_visual_words.py``."""
+    monkeypatch.setenv("METAEMBED_VISUAL_WORDS", "never")
+
+
 @pytest.fixture
 def reads(monkeypatch) -> Reads:
     seen = Reads()

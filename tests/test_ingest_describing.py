@@ -51,6 +51,12 @@ def ocr(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return read
 
 
+@pytest.fixture(autouse=True)
+def no_visual_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptions alone; one test has both."""
+    monkeypatch.setenv("METAEMBED_VISUAL_WORDS", "never")
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     folder = tmp_path / "files"
@@ -210,6 +216,25 @@ def test_a_page_without_any_other_text_is_skipped_when_its_description_fails(
     assert "500 out of memory" in error.reason
     server.refuses = {}
     assert index.add(pages, describe=llava).added == 1
+
+
+def test_a_description_stands_in_place_of_visual_words_which_stay_where_it_fails(
+    index: PageIndex, files: Path, llava: str, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METAEMBED_VISUAL_WORDS", "auto")
+    monkeypatch.setattr("metaembed_rag.model.visual_words.describe", lambda _: "a photo of a toy")
+    server.refuses = {"red": (500, {}, "out of memory")}
+    photo(files / "1.png", "red")
+    photo(files / "2.png", "blue")
+    report = index.sync(files, describe=llava)
+    assert (report.added, [note.source[-7:] for note in report.notes]) == (2, ["1.png#1"])
+    assert page_of(index, "1.png").text_from == "visual words"
+    assert page_of(index, "2.png").text_from == "description"
+    server.refuses = {}
+    assert counts(index.sync(files, describe=llava)) == (0, 1, 1, 0)
+    page = page_of(index, "1.png")
+    assert (page.text_from, page.text) == ("description", "A red kite above a hill.")
+    assert counts(index.sync(files)) == (0, 0, 2, 0)
 
 
 def test_when_another_describer_fails_the_description_before_stays(

@@ -9,6 +9,7 @@ from metaembed_rag.errors import MetaEmbedError, NothingToReadError, PageError
 from metaembed_rag.model.chat import Descriptions
 from metaembed_rag.model.describing import Describer
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.parts import VISUAL_WORDS
 from metaembed_rag.pages.reading import DESCRIPTION, description_of, with_part
 from metaembed_rag.store.readings import RunReadings
 from metaembed_rag.store.records import Record
@@ -85,11 +86,12 @@ class RunDescriptions:
         return self.has(error.source) and isinstance(error, NothingToReadError)
 
     def completed(self, page: Page) -> Page:
-        """A page with the description of its picture, where there is one."""
+        """A page with the description of its picture, in place of visual words."""
         if page.id not in self._found:
             return page if page.id in self.failed else replace(page, described_by=self.way)
         text, way = self._found[page.id]
-        return replace(with_part(page, DESCRIPTION, text), described_by=way)
+        described = with_part(with_part(page, DESCRIPTION, text), VISUAL_WORDS, "")
+        return replace(described, described_by=way)
 
     def note_of(self, page: Page) -> PageError:
         """What is missing of a page that is stored without a description."""

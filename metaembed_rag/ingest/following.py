@@ -8,6 +8,7 @@ from typing import Any
 
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
+from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
@@ -95,7 +96,7 @@ class Followed:
         if self._described:
             same[records.DESCRIBED] = self._described
         found = store.ids(same)
-        way = way_of(mode, store.about.fingerprint, self._described)
+        way = way_of(mode, store.about.fingerprint, self._described, sight())
         known = self._target.readings.blank_pages(digest, way) or BlankPages(0, ())
         if known.numbers and self._has_more(source, found):
             return None  # in the place of a page that is blank by now

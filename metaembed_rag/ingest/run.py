@@ -19,11 +19,11 @@ from metaembed_rag.ingest.describing import RunDescriptions
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.model.inputs import Input, page_input, page_inputs, unread_note, wants_ocr
+from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note, wants_ocr
 from metaembed_rag.model.protocol import Encoder, judged_vectors, unread_tokens
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.reading import completed, ocr_is_installed
+from metaembed_rag.pages.reading import ocr_is_installed
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.readings import RunReadings, way_of
@@ -122,7 +122,7 @@ class AddRun:
             self._remove(lost)
         self._hand_over()  # also of nothing: the copy is made then, too
         fingerprint = self.store.about.fingerprint
-        self.read.finish(way_of(self.options.mode, fingerprint, self.described.way))
+        self.read.finish(way_of(self.options.mode, fingerprint, self.described.way, sight()))
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -253,15 +253,14 @@ class AddRun:
         readable, inputs = page_inputs(
             others, self.options.mode, modalities, ocr=self.options.ocr, **notes
         )
-        for page in pages:
-            if page.id not in known:
-                continue
-            page = completed(page, known[page.id])
-            if page.text.strip():
-                readable.append(page)
-                inputs.append(page.text)
-            else:
+        for page in [page for page in pages if page.id in known]:
+            try:
+                page, value = self._read_again(page, modalities, known[page.id])
+            except BlankPageError:
                 left_out.append(still_blank(page.id))
+            else:
+                readable.append(page)
+                inputs.append(value)
         blank = {error.source for error in left_out if isinstance(error, BlankPageError)}
         self.read.note(readable, [self._as_blank(page) for page in pages if page.id in blank])
         for error in left_out:
@@ -287,7 +286,6 @@ class AddRun:
         found = {page.id: page for page in readable}
         rescued = {error.source: error for error in left_out if self.described.explains(error)}
         found |= {page.id: page for page in pages if page.id in rescued}
-        mode = self.options.mode if "image" in modalities else "text"
         for id, page in found.items():
             found[id] = self.described.completed(page)
             if isinstance(rescued.get(id), BlankPageError):
@@ -295,8 +293,12 @@ class AddRun:
             elif id in rescued:
                 self.report.notes.append(unread_note(found[id], self.options.ocr))
             if self.described.has(id):
-                made[id] = page_input(found[id], mode, modalities, ocr=False)[1]
+                made[id] = page_input(found[id], self.options.mode, modalities, ocr=False)[1]
         return list(found.values()), [made[id] for id in found]
+
+    def _read_again(self, page: Page, modalities: frozenset[str], text: str) -> tuple[Page, Input]:
+        """As :func:`page_input`, of a picture of which OCR has read this before."""
+        return page_input(page, self.options.mode, modalities, ocr=lambda _: text)
 
     def _put(
         self,

@@ -16,6 +16,9 @@ from metaembed_rag.web import without_password
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 """The checkpoints that come with the package."""
 
+VISUAL_WORDS = SHIPPED / "visual_words"
+"""The network that tells what a photo shows, with its words."""
+
 CONFIG = "metaembed.json"
 _LATE = "config_sentence_transformers.json"
 _MODULES = "modules.json"
@@ -29,6 +32,15 @@ def shipped_checkpoints() -> list[str]:
     The environment variable names one more folder whose sub-folders are checkpoints.
     """
     return sorted({path.parent.name for root in _roots() for path in root.glob(f"*/{CONFIG}")})
+
+
+def visual_words_are_on() -> bool:
+    """Whether text is made of what pictures show: the network is there and not switched off.
+
+    The environment variable ``METAEMBED_VISUAL_WORDS`` switches it off: ``never``.
+    """
+    wanted = os.environ.get("METAEMBED_VISUAL_WORDS", "") != "never"
+    return wanted and (VISUAL_WORDS / "model.safetensors").is_file()
 
 
 def is_address(name: str | os.PathLike[str]) -> bool:

@@ -21,6 +21,9 @@ ORIGINS = (
 )
 """Where text can be from, in the order in which a page's text has it; others come last."""
 
+VISUAL_WORDS = "visual words"
+"""What a network sees on a picture; see :mod:`metaembed_rag.model.visual_words`."""
+
 FROM_PIXELS = frozenset({"description", "visual words", "ocr"})
 """Origins of what was read from the picture itself: it follows from the pixels, so it is no content
 of its own and the content hash leaves it out."""

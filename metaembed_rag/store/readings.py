@@ -243,15 +243,16 @@ class RunReadings:
         return None
 
 
-def way_of(mode: str, fingerprint: str, described: str = "") -> str:
+def way_of(mode: str, fingerprint: str, *others: str) -> str:
     """How files are read: what is blank in one mode or to one model need not be to another.
 
     Args:
         mode: What of a page is encoded.
         fingerprint: Of the model.
-        described: Who describes pictures, as ``Describer.way``; ``""`` for nobody.
+        others: What else makes text of pictures, where it does: who describes them, as
+            ``Describer.way``, and what tells in words what they show; ``""`` for nobody.
     """
-    return f"{mode} {fingerprint} {described}".rstrip()
+    return " ".join([mode, fingerprint, *filter(None, others)])
 
 
 def _about() -> dict[str, Any]:

@@ -621,6 +621,7 @@ def test_fault_01_index_says_which_pages_are_longer_than_the_model_reads(
 def test_photos_without_letters_are_found_by_their_names_and_others_are_listed_with_what_would_help(
     tmp_path, run, loader, monkeypatch
 ):
+    monkeypatch.setenv("METAEMBED_VISUAL_WORDS", "never")  # by names alone
     monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "")
     texts_only = FakeEncoder(modalities=["text"])
     texts_only.name = "mini"
