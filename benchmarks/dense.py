@@ -65,7 +65,13 @@ def measured(data: Dataset, encoder: OrderedEncoder, cache: Path) -> dict[str, A
         best = dict(zip(names, top_pages(found, reader.read_ids), strict=True))
         quality = float(measure(data.qrels, best)["ndcg@5"].mean())
         stored = budget.r_c * (encoder.dimension + 2)
-        rows.append({"budget": [*budget], "bytes_per_page": stored, "ndcg@5": round(quality, 4)})
+        rows.append(
+            {
+                "budget": [budget.r_q, budget.r_c],
+                "bytes_per_page": stored,
+                "ndcg@5": round(quality, 4),
+            }
+        )
     return {"set": data.name, "pages": len(inputs), "queries": len(names), "rows": rows}
 
 
@@ -76,10 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=results.DATA, help="the folder of the sets")
     parser.add_argument("--sets", nargs="+", default=SETS, metavar="NAME", help="of these sets")
     parser.add_argument("--called", help="the model's name in the record; its folder's by default")
+    parser.add_argument("--dtype", default="float32", help="of the weights: bfloat16 is faster")
     parser.add_argument("--json", type=Path, help="write the record here")
     parser.add_argument("--cache", type=Path, help="keep encoded pages here")
     given = parser.parse_args(arguments)
-    encoder = MetaEmbedEncoder.from_pretrained(given.model, device="cpu")
+    encoder = MetaEmbedEncoder.from_pretrained(given.model, device="cpu", dtype=given.dtype)
     with tempfile.TemporaryDirectory() as passing:
         cache = given.cache or Path(passing)
         found = []
@@ -89,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(name, row["budget"], f"{100 * row['ndcg@5']:.1f}", flush=True)
     called = given.called or Path(given.model).name
     model = {"name": called, "fingerprint": encoder.fingerprint, "dimension": encoder.dimension}
+    model["dtype"] = given.dtype
     if given.json:
         results.write(given.json, CLAIM, {"model": model, "sets": found})
     return 0
