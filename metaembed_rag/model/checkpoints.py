@@ -122,12 +122,28 @@ def _checked(folder: Path) -> Path:
         check_backbone_folder(folder)
     else:
         _refuse_half_late_interaction(folder)
-        raise CheckpointError(
-            f"{folder} has no {CONFIG}, so it holds no MetaEmbed checkpoint, and no {_MODULES}, so "
-            f"it holds no embedding model of sentence-transformers either; to put Meta Tokens "
-            f"on a plain backbone use MetaEmbedEncoder.from_backbone, then train it"
-        )
+        raise _no_checkpoint(folder)
     return folder
+
+
+def _no_checkpoint(folder: Path) -> CheckpointError:
+    kind = read_json(folder / _LATE).get("model_type")
+    if kind in _NOT_DENSE:
+        return CheckpointError(
+            f"{folder} holds a {kind} of sentence-transformers, which gives no vectors that could "
+            f"be stored in an order; take a SentenceTransformer or a MultiVectorEncoder"
+        )
+    other = (
+        ""
+        if (folder / _MODULES).is_file()
+        else (
+            f", and no {_MODULES}, so it holds no embedding model of sentence-transformers either"
+        )
+    )
+    return CheckpointError(
+        f"{folder} has no {CONFIG}, so it holds no MetaEmbed checkpoint{other}; to put Meta Tokens "
+        f"on a plain backbone use MetaEmbedEncoder.from_backbone, then train it"
+    )
 
 
 def _lacking(folder: Path, what: str) -> CheckpointError:

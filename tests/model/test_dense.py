@@ -288,9 +288,17 @@ def test_a_model_without_token_outputs_is_refused(tmp_path):
     module = StaticEmbedding(tokenizer, embedding_dim=8)
     SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(tmp_path))
     with pytest.raises(
-        CheckpointError, match=r"StaticEmbedding, which gives no token outputs|no c"
+        CheckpointError, match=r"no (config|tokenizer)|StaticEmbedding, which gives no"
     ):
         MetaEmbedEncoder.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "CrossEncoder"])
+def test_models_of_other_kinds_are_called_by_their_name(copied, kind):
+    folder = copied("bert")
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(CheckpointError, match=f"holds a {kind} of sentence-transformers"):
+        MetaEmbedEncoder.from_pretrained(folder)
 
 
 def test_a_plain_backbone_is_no_embedding_model_and_takes_no_options(tmp_path):
