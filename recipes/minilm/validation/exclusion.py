@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from functools import cache
+from pathlib import PurePosixPath
 from typing import Any
 
 from metaembed_rag.evaluation import Dataset
@@ -23,19 +24,27 @@ def validation_documents() -> frozenset[str]:
     are searched (``"gdebi"``).
     """
     documents = read_documents()
-    tex = {tex_package(one.path) for one in documents if one.package.startswith("texlive-")}
+    tex = {tex_package(one.path) for one in documents if "/texlive-doc/" in one.path}
     return frozenset({one.path for one in documents} | tex)
 
 
 def is_validation(path: str) -> bool:
-    """Whether a document is one of the task, belongs to a TeX package of it, or is a description.
+    """Whether training must not read a document: of the task, or of a TeX package of its name.
 
     Args:
         path: Of a TeX document or a handbook as the extracted rows have it; or the ``id`` of a row
             of Debian descriptions.
     """
-    excluded = validation_documents()
-    return path in excluded or tex_package(path) in excluded
+    if path in validation_documents():
+        return True
+    return "/texlive-doc/" in path and PurePosixPath(tex_package(path)).name in _tex_names()
+
+
+@cache
+def _tex_names() -> frozenset[str]:
+    """Names of the TeX packages, without their folder: ``latex-dev`` repeats what ``latex`` has."""
+    tex = {one.path for one in read_documents() if "/texlive-doc/" in one.path}
+    return frozenset(PurePosixPath(tex_package(path)).name for path in tex)
 
 
 def without_validation(sources: TextSources, dataset: Dataset) -> TextSources:

@@ -24,6 +24,7 @@ def test_every_document_of_the_task_is_excluded():
 def test_the_rest_of_a_tex_package_is_excluded_too():
     assert is_validation(WRAPFIG + "wrapfig-doc.pdf")
     assert is_validation(WRAPFIG + "another.pdf")
+    assert is_validation(WRAPFIG.replace("/latex/", "/latex-dev/") + "wrapfig-doc.pdf")
     assert not is_validation("/usr/share/doc/texlive-doc/latex/booktabs/booktabs.pdf")
 
 
@@ -31,6 +32,12 @@ def test_a_handbook_beside_one_of_the_task_stays():
     faq = "/usr/share/doc/nut-doc/html/FAQ/ar01s01.html"
     assert is_validation(faq)
     assert not is_validation(faq.replace("ar01s01", "ar01s02"))
+    assert not is_validation("/usr/share/doc/wrapfig/index.html")
+
+
+def test_a_description_of_the_task_is_excluded_by_the_name_of_its_package():
+    assert is_validation("gdebi")
+    assert not is_validation("0ad")
 
 
 def test_sources_lose_documents_near_duplicates_and_questions():
