@@ -1,0 +1,1 @@
+"""How a checkpoint is trained from all-MiniLM-L6-v2."""
