@@ -1,0 +1,1 @@
+"""A checkpoint trained from all-MiniLM-L6-v2: data, stages, export."""
