@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -250,6 +251,7 @@ def _bounded(example: Example) -> Example:
     return Example(example.query, Side(positive), negatives)
 
 
+@lru_cache(maxsize=20_000)  # pages are positives of some examples and negatives of others
 def bounded(text: str) -> str:
     """The start of a text, at most 4,000 characters and about 1,000 word pieces."""
     text = text[:MAX_CHARACTERS]

@@ -13,17 +13,20 @@ from collections.abc import Iterator
 from recipes.minilm.data.wordnet import Words
 
 _FUNCTION_WORDS = (
-    "a an the this that these those is are was were be been being to of in on at by for with from"
-    " as and or but if then than so such it its they them their there here which who whom whose what"
-    " will would shall should can could may might must do does did has have had not no also very"
-    " just only even both either each any some all more most other into onto over under about"
-    " you your we our i my me he she his her when where how why"
+    "a an the this that these those is are was were be been being to of in on at by for with "
+    "from as and or but if then than so such it its they them their there here which who whom "
+    "whose what will would shall should can could may might must do does did has have had not "
+    "no also very just only even both either each any some all more most other into onto over "
+    "under about you your we our i my me he she his her when where how why"
 )
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that a query can do without."""
 
 _MOST_WORDS = 16
 _REPLACED, _DROPPED, _FUNCTION_DROPPED = 0.4, 0.15, 0.6
+
+_HELPING = frozenset(["be", "do", "have", "need", "want", "see", "note", "get", "go"])
+"""Verbs that make no question: what you need to do is no way to need it."""
 
 _PERSONS = {"you": "I", "your": "my", "yours": "mine", "yourself": "myself", "we": "I", "our": "my"}
 _MODAL = r"is|are|was|were|can|cannot|must|should|will|may"
@@ -75,7 +78,7 @@ def _questions(sentence: str, words: Words) -> Iterator[str]:
     )
     for pattern, templates in forms:
         found = pattern.search(sentence)
-        if found and words.is_verb(found["verb"]):
+        if found and words.is_verb(found["verb"]) and found["verb"] not in _HELPING:
             yield from (template.format(_mine(found["act"])) for template in templates)
     if found := _WHEN.search(sentence):
         clause = _mine(found["clause"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from recipes.mini.data.debian import deb_files
@@ -52,7 +52,8 @@ def read_words(deb: Path) -> Words:
     """The synonyms and verbs of the package ``wordnet-base``.
 
     A word that several parts of speech share is replaced only where one of them has most of its
-    senses; otherwise a verb's synonyms would replace a noun.
+    senses; otherwise a verb's synonyms would replace a noun. Words that nobody uses (no sense
+    of them stands in WordNet's concordance) replace none.
     """
     files = {
         path.rpartition("/")[2]: content.decode("latin-1")
@@ -60,17 +61,21 @@ def read_words(deb: Path) -> Words:
         if re.search(r"/wordnet/(data|index)\.(noun|verb|adj|adv)$", path)
     }
     senses: dict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
-    verbs = []
+    verbs, used = [], set()
     for part in _PARTS:
         words_of = _words_of_senses(files.get(f"data.{part}", ""))
         for line in files.get(f"index.{part}", "").splitlines():
-            fields = line.split()
-            if line.startswith(" ") or "_" in fields[0]:
+            if line.startswith(" "):
                 continue
-            first = fields[-int(fields[2])]
-            senses[fields[0]].append((int(fields[2]), words_of.get(first, ())))
-            verbs += [fields[0]] if part == "verb" else []
-    return Words({word: found for word in senses if (found := _clear(word, senses[word]))}, verbs)
+            word, _, count, *rest = line.split()
+            number = int(count)
+            if int(rest[-number - 1]):  # senses that were found in a body of text
+                used.add(word)
+            if "_" not in word:
+                senses[word].append((number, words_of.get(rest[-number], ())))
+                verbs += [word] if part == "verb" else []
+    found = {word: _clear(word, senses[word], used) for word in senses}
+    return Words({word: others for word, others in found.items() if others}, verbs)
 
 
 def _words_of_senses(data: str) -> dict[str, tuple[str, ...]]:
@@ -83,10 +88,13 @@ def _words_of_senses(data: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _clear(word: str, senses: list[tuple[int, tuple[str, ...]]]) -> tuple[str, ...]:
+def _clear(
+    word: str, senses: list[tuple[int, tuple[str, ...]]], used: Container[str]
+) -> tuple[str, ...]:
     """Synonyms of the part of speech that has at least three quarters of the word's senses."""
     count, words = max(senses)
     if 4 * count < 3 * sum(number for number, _ in senses):
         return ()
-    others = (one.replace("_", " ") for one in words)
+    known = (one for one in words if one.lower() in used and one.count("_") < 2)
+    others = (one.replace("_", " ") for one in known)
     return tuple(one for one in others if one.lower() != word and one.islower())

@@ -10,13 +10,21 @@ WORDS = Words(
     ["install", "print", "remove", "run", "use", "write", "set", "open", "copy", "change"],
 )
 
-_NOUNS = "00000001 06 n 02 folder 0 directory 0 000 | where files are  \n"
-_VERBS = "00000002 30 v 02 remove 0 take_away 0 000 | take something away  \n"
+_SENSES = {
+    "noun": "00000001 06 n 03 folder 0 directory 0 binder 0 000 | where files are  \n",
+    "verb": "00000002 30 v 02 remove 0 take_away 0 000 | take something away  \n",
+}
+_NOUNS = ("folder n 1 0 1 1 00000001", "directory n 1 0 1 1 00000001", "file n 1 0 1 1 00000001")
+_VERBS = (
+    "remove v 1 0 1 1 00000002",
+    "take_away v 1 0 1 1 00000002",
+    "file v 3 0 3 1 00000002 00000002 00000002",
+)
 _FILES = {
-    "data.noun": "  1 a licence\n" + _NOUNS,
-    "index.noun": "  1 a licence\nfolder n 1 0 1 1 00000001\nfile n 1 0 1 1 00000001\n",
-    "data.verb": _VERBS,
-    "index.verb": "remove v 1 0 1 1 00000002\nfile v 3 0 3 1 00000002 00000002 00000002\n",
+    "data.noun": "  1 a licence\n" + _SENSES["noun"],
+    "data.verb": _SENSES["verb"],
+    "index.noun": "\n".join(("  1 a licence", *_NOUNS, "")),
+    "index.verb": "\n".join((*_VERBS, "")),
 }
 
 
