@@ -51,6 +51,9 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _ASKS = re.compile(r"\?.{0,200}?</(h\d|dt|b|strong|td|tr)\s*>", re.IGNORECASE | re.DOTALL)
+_ASKS_WITHOUT_MARK = re.compile(
+    r"(how (do|can|to|does|is)|why (do|does|is|are)|what (is|are|does)) ", re.IGNORECASE
+)
 _MIN_ANSWER = 60
 _QUESTION_WORDS = (3, 40)
 
@@ -146,17 +149,11 @@ def clean_question(heading: str) -> str | None:
     """A heading as a question, without number or mark; None where it is none."""
     question = _NUMBER.sub("", " ".join(heading.split()), count=1).strip(" \"'*")
     fewest, most = _QUESTION_WORDS
-    asks = question.endswith("?") and bool(_START.match(question) or len(question) > 25)
-    asks = asks or bool(
-        re.match(
-            r"(how (do|can|to|does|is)|why (do|does|is|are)|what (is|are|does)) ", question, re.I
-        )
-    )
-    return (
-        question
-        if asks and fewest <= len(question.split()) <= most and question.isascii()
-        else None
-    )
+    asks = question.endswith("?") and (_START.match(question) or len(question) > 25)
+    asks = asks or _ASKS_WITHOUT_MARK.match(question)
+    if not asks or " ? " in question or not question.isascii():
+        return None
+    return question if fewest <= len(question.split()) <= most else None
 
 
 def _decode(content: bytes) -> str:

@@ -22,7 +22,7 @@ PACKAGES = ("dict-gcide", "dict-foldoc", "dict-jargon", "dict-vera", "dict-eleme
 
 MAX_CHARACTERS = 3000
 _MIN_CHARACTERS = {"gcide": 160, "vera": 25}
-_SHORTEST = 80
+_SHORTEST, _LEAST_LEFT, _FEWEST_WORDS = 80, 60, 5
 
 _ASKED = ("what is {}", "what does {} mean", "{} meaning", "define {}", "explain {}", "{}")
 _ABBREVIATION = ("what does {} stand for", "{} abbreviation", "meaning of {}", "{}")
@@ -90,22 +90,18 @@ def _asked(entry: Entry, words: Words, rng: random.Random) -> tuple[str, str]:
     article = f"{entry.word}: {entry.text}"
     if entry.source == "vera":
         return rng.choice(_ABBREVIATION).format(entry.word), article
-    said = sentences(entry.text)
+    said = [one for one in sentences(entry.text) if len(one.split()) >= _FEWEST_WORDS]
     kind = rng.random()
     if kind < 0.25 or not said:
         return rng.choice(_ASKED).format(entry.word), article
-    if kind < 0.6 or len(said) < 3:
-        hidden = re.sub(rf"\b{re.escape(entry.word)}\w*", "", said[0], flags=re.IGNORECASE)
-        asked = paraphrase(hidden, words, rng)
-        return (
-            asked,
-            article
-            if rng.random() < 0.5
-            else f"{entry.word}: {entry.text.replace(said[0], '').strip()}",
-        )
-    chosen = rng.choice(said[:3])
-    rest = entry.text.replace(chosen, " ")
-    return paraphrase(chosen, words, rng), " ".join(f"{entry.word}: {rest}".split())
+    described = kind < 0.6 or len(said) < 3
+    chosen = said[0] if described else rng.choice(said[:3])
+    kept = described and rng.random() < 0.5
+    left = "" if kept else " ".join(entry.text.replace(chosen, " ").split())
+    if described:
+        chosen = re.sub(rf"\b{re.escape(entry.word)}\w*", "", chosen, flags=re.IGNORECASE)
+    text = f"{entry.word}: {left}" if len(left) >= _LEAST_LEFT else article
+    return paraphrase(chosen, words, rng), text
 
 
 def _decode(content: bytes) -> str:
