@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from metaembed_rag.training.data import Example, Side, write_training_set
+from metaembed_rag.training.examples import normalise
 from recipes.mini.data import corpora
 from recipes.mini.data.corpora import TexPage, TextSources
 from recipes.mini.data.debian import download
@@ -208,9 +210,28 @@ def training_sets(sources: Sources, counts: Counts, *, seed: int = 0) -> dict[st
         ),
         "opencqa": stored_pairs(text.opencqa, f"{seed} opencqa"),
     }
-    return {
-        name: [_bounded(one) for one in examples] for name, examples in drawn.items() if examples
-    }
+    return {name: consistent(examples) for name, examples in drawn.items() if examples}
+
+
+def consistent(examples: Iterable[Example]) -> list[Example]:
+    """Bounded examples without those that lack a side, and without negatives that answer."""
+    bound = [
+        _bounded(one) for one in examples if one.query.text.strip() and one.positive.text.strip()
+    ]
+    answers: dict[str, set[str]] = defaultdict(set)
+    for one in bound:
+        answers[normalise(one.query.text)].add(normalise(one.positive.text))
+    return [
+        replace(
+            one,
+            negatives=tuple(
+                side
+                for side in one.negatives
+                if normalise(side.text) not in answers[normalise(one.query.text)]
+            ),
+        )
+        for one in bound
+    ]
 
 
 def _dictionary(sources: Sources, count: int, seed: int) -> list[Example]:

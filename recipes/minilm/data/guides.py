@@ -68,7 +68,7 @@ def mallard_rows(deb: Path, leaks: LeakCheck) -> Iterator[dict[str, Any]]:
         title, body = mallard_text(content.decode("utf-8", "replace"))
         for number, piece in enumerate(split_text(body), 1):
             if len(piece) >= _MIN_CHARACTERS and is_prose(piece) and not leaks.text(piece):
-                titles = [title] if number == 1 and not leaks.query(title) else []
+                titles = [title] if title and number == 1 and not leaks.query(title) else []
                 yield {"path": path, "page": number, "titles": titles, "text": piece}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metaembed_rag.training.data import read_training_set
+from metaembed_rag.training.data import Example, Side, read_training_set
 from recipes.mini.data.corpora import TexPage, TextSources
 from recipes.mini.data.leaks import LeakCheck
 from recipes.minilm.data import assemble
@@ -99,3 +99,14 @@ def test_sources_are_read_from_one_folder_or_two(tmp_path, monkeypatch, mini):
     check = LeakCheck({}, {})
     found = assemble._texts(tmp_path, tmp_path, other, check)
     assert found.handbooks == ([PAGE, OTHER] if mini else [PAGE])
+
+
+def test_a_set_holds_no_empty_side_and_no_negative_that_answers():
+    rows = [
+        Example(Side("where?"), Side("Here."), (Side("There."), Side("Nowhere."))),
+        Example(Side("Where"), Side("there")),
+        Example(Side(" "), Side("Here.")),
+    ]
+    kept = assemble.consistent(rows)
+    assert [one.query.text for one in kept] == ["where?", "Where"]
+    assert kept[0].negatives == (Side("Nowhere."),)
