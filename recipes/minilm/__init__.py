@@ -1,1 +1,1 @@
-"""How a checkpoint is trained from all-MiniLM-L6-v2."""
+"""A checkpoint trained from all-MiniLM-L6-v2: data, stages, export."""
