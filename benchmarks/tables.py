@@ -323,6 +323,28 @@ def dense_door(record: Record) -> Lines:
     return grid(["nDCG@5", "r_q", *(f"r_c = {r_c}" for r_c in counts[1])], [*rows, last])
 
 
+def photos(record: Record) -> Lines:
+    """What a page holds, down; who searches, across: half for reporting (half for choosing)."""
+    numbers = record["numbers"]
+    told = {
+        "labels": "five labels",
+        "visual words": "visual words: with synonyms and broader terms",
+        "vectors": "no text: mean of the vectors of 30 labels",
+        "vectors, with synonyms": "the same, with synonyms",
+    }
+    rows = []
+    for held, name in told.items():
+        sizes = numbers["checkpoint"].get(held, {})
+        some = [numbers["bm25"].get(held), sizes.get("1,1"), sizes.get("16,64")]
+        rows.append([name, *map(_halves, [*some, numbers["sentences"].get(held)])])
+    head = ["nDCG@5 of what the page holds", "BM25", "`mini` (1,1)", "`mini` (16,64)"]
+    return grid([*head, "all-MiniLM-L6-v2"], rows)
+
+
+def _halves(row: Row | None) -> str:
+    return NONE if row is None else f"{percent(row['reporting'])} ({percent(row['choosing'])})"
+
+
 def manpages(record: Record) -> Lines:
     """Before and after a small training."""
     names = ("ndcg@5", "recall@10", "precision@1", "after")
@@ -579,6 +601,12 @@ def _of_dense_door(record: Record) -> str:
     return f"{record['numbers']['model']['name']} at (1,1), (1,64), (16,64): {'; '.join(told)}"
 
 
+def _of_photos(record: Record) -> str:
+    words = record["numbers"]["checkpoint"]["visual words"]
+    told = [f"({size}) {percent(words[size]['reporting'])}" for size in ("1,1", "16,64")]
+    return f"visual words: {', '.join(told)}"
+
+
 def _of_long_pages(record: Record) -> str:
     rows = [one["rows"] for one in record["numbers"]["sets"]]
     told = []
@@ -594,6 +622,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "beside": _of_beside,
     "long_pages": _of_long_pages,
     "dense_door": _of_dense_door,
+    "photos": _of_photos,
     "formats": _of_formats,
     "hybrid": _of_hybrid,
     "hybrid_development": _of_choices,
@@ -683,6 +712,7 @@ TABLES: dict[str, Table] = {
     "training_curve": Table(training_curve, ("training_curve",)),
     "long_pages": Table(long_pages, ("long_pages",)),
     "dense_door": Table(dense_door, ("dense_door",)),
+    "photos": Table(photos, ("photos",)),
     "manpages": Table(manpages, ("manpages",)),
     "latency": Table(latency, ("latency",)),
     "search_long_pages": Table(search_ways, ("search_long_pages",)),

@@ -1,1 +1,1 @@
-"""A checkpoint trained from all-MiniLM-L6-v2: data, stages, export."""
+"""The recipe of the shipped checkpoint that starts from all-MiniLM-L6-v2."""
