@@ -36,6 +36,13 @@ def fuse(fusion: Fusion, maxsim: Scores, bm25: Scores) -> NDArray[np.float64]:
     return (1 - fusion.weight) * meaning + fusion.weight * words
 
 
+def described(fusion: Fusion) -> str:
+    """The fusion in a few words, for :attr:`metaembed_rag.hits.SearchPlan.words`."""
+    if fusion.name == "rrf":
+        return "vectors and words (BM25) by reciprocal rank"
+    return f"vectors and words (BM25, which counts {fusion.weight:g})"
+
+
 def _share(scores: Scores, low: float) -> NDArray[np.float64]:
     """Scores between ``low`` (0) and the highest (1); all 0 where they do not differ."""
     exact = np.asarray(scores, dtype=np.float64)

@@ -243,6 +243,7 @@ class LexicalCache:
         Raises:
             MissingExtraError: The extra ``hybrid`` is not installed.
         """
+        _bm25s(), _stemmer(self._stemmer)  # before all texts are read in vain
         origin = self._store.origin()  # before the lock, which a fork may have left locked
         with self._lock:
             if origin != self._origin:  # stamps of another database say nothing
