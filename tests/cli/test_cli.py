@@ -97,7 +97,7 @@ def test_search_json_is_the_contract(index, files, run):
 def test_search_prints_for_people(index, run):
     out, _ = run("search", "whales", "--index", index)
     assert "budget (16,64), with BM25, 3 of 3 pages" in out
-    assert re.search(r"1\. 1\.000  .*b\.txt  page 1  \(vectors 0\.\d{3}, words \d\.\d\d\)", out)
+    assert re.search(r"1\. 1\.000  .*b\.txt  page 1  \(vectors \d\.\d{3}, words \d\.\d\d\)", out)
     assert "blue whales swim" in out
     alone, _ = run("search", "whales", "--index", index, "--no-hybrid")
     assert "budget (16,64), 3 of 3 pages" in alone
