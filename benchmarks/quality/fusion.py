@@ -44,7 +44,8 @@ from benchmarks.quality.hybrid import (
     validation_datasets,
 )
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.evaluation import exhaustive_scores
+from metaembed_rag.evaluation import Dataset, exhaustive_scores
+from metaembed_rag.search.words import LexicalIndex
 
 Row = NDArray[np.float64]
 
@@ -123,6 +124,7 @@ def methods() -> dict[str, Method]:
     for weight in (0.3, 0.4, 0.5, 0.6):
         found[f"z {weight}"] = partial(z_scores, weight=weight)
         found[f"peak {weight}"] = partial(peaked, weight=weight)
+    for weight in (0.4, 0.5, 0.6, 0.7, 0.8):
         for power in (0.5, 1.0):
             found[f"bound {weight} {power}"] = partial(bounded, weight=weight, power=power)
     for weight in (0.03, 0.05, 0.1, 0.2):
@@ -150,9 +152,7 @@ class Trial:
     @classmethod
     def of(cls, encoded: Encoded) -> Trial:
         """Score a set by its words."""
-        words = Words.of(encoded.dataset)
-        best = words.stemmed.max(axis=1)
-        return cls(encoded, words, _bounds(encoded, best))
+        return cls(encoded, Words.of(encoded.dataset), _bounds(encoded.dataset))
 
     def quality(self, method: Method, maxsim: NDArray[np.float64]) -> float:
         """Mean nDCG@5 of a method, for MaxSim of shape (queries, pages)."""
@@ -184,18 +184,11 @@ class Trial:
         }
 
 
-def _bounds(encoded: Encoded, best: Row) -> Row:
-    """Σ idf of each query's words, which Lucene's BM25 cannot reach; at least its best page's."""
-    pages = [set(page.text.lower().split()) for page in encoded.dataset.pages]
-    count: dict[str, int] = {}
-    for words in pages:
-        for word in words:
-            count[word] = count.get(word, 0) + 1
-    sums = []
-    for query in encoded.dataset.queries:
-        found = [count.get(word, 0) for word in query.text.lower().split()]
-        sums.append(sum(np.log(1 + (len(pages) - n + 0.5) / (n + 0.5)) for n in found))
-    return np.maximum(np.array(sums), best)
+def _bounds(dataset: Dataset) -> Row:
+    """What the words of each query could give at most, shape (queries,)."""
+    pages = dataset.pages
+    index = LexicalIndex.build([page.id for page in pages], [page.text for page in pages])
+    return np.array([index.most(query.text) for query in dataset.queries])
 
 
 def summary(kinds: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

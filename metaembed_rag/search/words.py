@@ -138,6 +138,19 @@ class LexicalIndex:
         scores: NDArray[np.float32] = self._scorer.get_scores_from_ids(known)
         return scores, self._pairs.scores(found)
 
+    def most(self, query: str) -> float:
+        """Σ idf of the query's words, which BM25 of the words stays under; 0 without a word.
+
+        A word that no page has counts as the rarest.
+        """
+        [words] = _words([query], self.stemmer)
+        if self._scorer is None or not words:
+            return 0.0
+        starts, numbers = self._scorer.scores["indptr"], self._scorer.vocab_dict
+        found = [numbers.get(word) for word in words]
+        pages = np.array([0 if n is None else starts[n + 1] - starts[n] for n in found])
+        return float(np.log1p((len(self.ids) - pages + 0.5) / (pages + 0.5)).sum())
+
     def search(self, query: str) -> WordScores:
         """:meth:`scores` by page id."""
         return WordScores(self.places, self.ids, self.scores(query))
