@@ -49,7 +49,8 @@ class Fusion:
     def parse(cls, hybrid: HybridLike) -> Fusion | None:
         """Read the option ``hybrid``: off, on, a name, or BM25's weight.
 
-        ``"auto"`` gives the same as True; whether words can count is for the search to find out.
+        ``"auto"`` gives the same as True; whether words can count in a query, and how much, is for
+        its search to find out.
 
         Raises:
             StoreError: It is none of these.
@@ -125,9 +126,9 @@ class SearchOptions:
         exhaustive: Score every page at the budget, which is the exact twin of every other way.
         hybrid: Let the words of the query count too: True, a weight of the words over 0 and under
             1, ``"minmax"`` or ``"rrf"``; see :class:`Fusion`. As many pages are taken by their
-            words (BM25) as by their vectors. Needs the extra ``hybrid``. ``"auto"`` is True where
-            the extra is installed and a page has a word of the query, and False otherwise; the
-            plan of the hits says which, and why. Without a value the index decides: ``"auto"``,
+            words (BM25) as by their vectors. Needs the extra ``hybrid``. ``"auto"`` lets them
+            count where the extra is installed and a page has a word of the query, with a weight
+            for each query; the plan of the hits says whether they did, and why not. Without a value the index decides: ``"auto"``,
             or False where an earlier version made it.
         max_ms: The best of what takes at most so many milliseconds beyond encoding the query. It
             asks for ``"auto"``, and so does ``min_recall``.

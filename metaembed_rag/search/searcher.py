@@ -27,7 +27,7 @@ from metaembed_rag.hits import Hit, Hits, SearchPlan
 from metaembed_rag.metadata.filters import TEXT_FIELD, fields, normalize_where
 from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
-from metaembed_rag.search.fusion import described, fuse
+from metaembed_rag.search.fusion import described, fuse, weighed
 from metaembed_rag.search.plan import QueryPlan
 from metaembed_rag.search.sources import (
     CachedPages,
@@ -220,6 +220,8 @@ class PageSearcher:
     ) -> Scored:
         """The pages that are near, and those that have the words, by both."""
         fusion = plan.fusion or Fusion()
+        if plan.words_optional:
+            fusion = weighed(fusion, words.highest(), words.most)
         [near] = source.best(query[None], plan, plan.pool)
         wanted = [] if plan.pool is None else words.best(plan.pool)
         hidden = self._store.unreadable
@@ -246,7 +248,7 @@ class PageSearcher:
             found = self._bm25(text, plan.options.where)
         except MissingExtraError as error:
             return f"vectors alone: {error}"
-        return found if found.best(1) else NO_WORD
+        return found if found.highest() > 0 else NO_WORD
 
     def _bm25(self, text: str, where: Mapping[str, Any] | None) -> WordScores:
         words = self._lexical.current().search(text)

@@ -153,7 +153,7 @@ class LexicalIndex:
 
     def search(self, query: str) -> WordScores:
         """:meth:`scores` by page id."""
-        return WordScores(self.places, self.ids, self.scores(query))
+        return WordScores(self.places, self.ids, self.scores(query), self.most(query))
 
     def save(self, folder: Path) -> None:
         """Write it as ``folder``, which appears whole or not at all.
@@ -197,11 +197,17 @@ class WordScores:
         places: Place of each page in ``scores``, by id.
         ids: Ids by place.
         scores: float32 of shape (pages,), at least 0.
+        most: What the query's words could give, as :meth:`LexicalIndex.most` says.
     """
 
     def __init__(
-        self, places: Mapping[str, int], ids: Sequence[str], scores: NDArray[np.float32]
+        self,
+        places: Mapping[str, int],
+        ids: Sequence[str],
+        scores: NDArray[np.float32],
+        most: float,
     ) -> None:
+        self.most = most
         self._places = places
         self._ids = ids
         self._scores = scores
@@ -211,7 +217,11 @@ class WordScores:
         places = [self._places[id] for id in ids if id in self._places]
         scores = np.zeros_like(self._scores)
         scores[places] = self._scores[places]
-        return WordScores(self._places, self._ids, scores)
+        return WordScores(self._places, self._ids, scores, self.most)
+
+    def highest(self) -> float:
+        """The score of the best page; 0 without pages."""
+        return float(self._scores.max(initial=0.0))
 
     def best(self, count: int) -> list[str]:
         """At most ``count`` pages that have a word of the query, best first, ties in order."""

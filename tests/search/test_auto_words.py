@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 
@@ -13,6 +14,7 @@ from metaembed_rag import PageIndex
 from metaembed_rag.errors import MissingExtraError
 from metaembed_rag.options import Fusion, SearchOptions
 from metaembed_rag.pages import Page
+from metaembed_rag.search.fusion import weighed
 from metaembed_rag.search.words import LexicalIndex
 from metaembed_rag.testing import FakeEncoder
 from tests.support.indexes import index_of
@@ -39,19 +41,29 @@ def test_words_count_without_being_asked_for(index):
     assert hits.scoring == "hybrid"
     assert hits[0].page.source == "a"
     assert hits[0].bm25 > 0
-    assert hits.plan.words == "vectors and words (BM25, which counts 0.6)"
+    assert re.fullmatch(r"vectors and words \(BM25, which counts 0\.\d+\)", hits.plan.words)
     alone = index.search("common zebra", hybrid=False, **asked)
     assert (alone.scoring, alone.plan.words) == ("maxsim", "")
     assert alone[0].page.source != "a"
 
 
 @pytest.mark.parametrize("way", [{}, {"exhaustive": True}, {"candidates": 9}, {"budget": "fast"}])
-def test_auto_is_what_true_is_where_words_can_count(index, way):
+def test_auto_has_both_scores_of_true_and_a_weight_for_the_query(index, way):
     auto, on, unsaid = (
         index.search("common zebra", 9, hybrid=value, **way) for value in ("auto", True, None)
     )
-    assert list(auto) == list(on) == list(unsaid)
-    assert auto.plan == on.plan
+    assert list(auto) == list(unsaid)
+    both = {hit.page.id: (hit.maxsim, hit.bm25) for hit in on}
+    assert all(
+        both.get(hit.page.id, (hit.maxsim, hit.bm25)) == (hit.maxsim, hit.bm25) for hit in auto
+    )
+    assert auto.plan.stages == on.plan.stages
+
+
+def test_words_count_less_where_no_page_has_much_of_the_query():
+    # The best page has 2 of 6: the odds 3/2 of 0.6 become 3/2 · 3/2 · 2/6 = 3/4, a weight of 3/7.
+    assert weighed(Fusion(), 2.0, 6.0).weight == pytest.approx(3 / 7)
+    assert weighed(Fusion(), 6.0, 6.0).weight > weighed(Fusion(), 4.0, 6.0).weight
 
 
 def test_without_the_extra_it_is_a_search_by_vectors_and_says_so(index, monkeypatch, caplog):
