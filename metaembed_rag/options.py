@@ -128,8 +128,8 @@ class SearchOptions:
             1, ``"minmax"`` or ``"rrf"``; see :class:`Fusion`. As many pages are taken by their
             words (BM25) as by their vectors. Needs the extra ``hybrid``. ``"auto"`` lets them
             count where the extra is installed and a page has a word of the query, with a weight
-            for each query; the plan of the hits says whether they did, and why not. Without a value the index decides: ``"auto"``,
-            or False where an earlier version made it.
+            for each query; the plan of the hits says whether they did, and why not. Without a
+            value the index decides: ``"auto"``, or False where an earlier version made it.
         max_ms: The best of what takes at most so many milliseconds beyond encoding the query. It
             asks for ``"auto"``, and so does ``min_recall``.
         min_recall: The fastest of what finds at least this share of the full budget's exact top k.
