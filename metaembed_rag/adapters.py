@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import MissingExtraError
-from metaembed_rag.hits import Hits
+from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.ingest import AddReport
 from metaembed_rag.model.inputs import Input, read_page
 from metaembed_rag.model.protocol import Encoder, warn_of_unread
@@ -95,8 +95,16 @@ TEXT_FROM = "text_from"
 """
 PLAN = "retrieval_plan"
 """In the metadata of what ``budget="auto"`` found: the plan that was chosen, as JSON."""
-OF_ONE_SEARCH = frozenset({SCORE, PLAN, "relevance_score", "retrieval_score"})
+MAXSIM, BM25 = "maxsim_score", "bm25_score"
+"""In the metadata of what a hybrid search found: MaxSim / r_q and BM25, which were fused."""
+OF_ONE_SEARCH = frozenset({SCORE, MAXSIM, BM25, PLAN, "relevance_score", "retrieval_score"})
 """Metadata that differ from search to search, and so do not tell one page from another."""
+
+
+def search_fields(hits: Hits, hit: Hit) -> dict[str, Any]:
+    """What a search says of a hit in its metadata: both scores of a hybrid one, and the plan."""
+    both = {MAXSIM: hit.maxsim, BM25: hit.bm25}
+    return {name: one for name, one in both.items() if one is not None} | plan_fields(hits)
 
 
 def plan_fields(hits: Hits) -> dict[str, str]:

@@ -161,6 +161,7 @@ class PageIndex:
             "dimension": about.dimension,
             "vector_format": about.format,
             "bytes_per_page": about.bytes_per_page,
+            "hybrid": about.hybrid or "off",
             "pictures": str(self._pictures.folder),
         }
 
@@ -314,15 +315,17 @@ class PageIndex:
                 :class:`metaembed_rag.options.SearchOptions` explains them.
 
         Returns:
-            Hits, best first, ties by page id; a score is MaxSim / r_q in [-1, 1], and in a hybrid
-            search the fused score in [0, 1]. Their ``plan`` says how they were found, and their
-            ``note`` that the filter lets no page pass. A page whose record is damaged is left out,
-            and a warning names it.
+            Hits, best first, ties by page id. Where words took part (``scoring`` is ``"hybrid"``,
+            what an index of this version does by itself where it can) a score is the fused one in
+            [0, 1], beside ``maxsim`` and ``bm25``; else it is MaxSim / r_q in [-1, 1]. Their
+            ``plan`` says how they were found, and their ``note`` that the filter lets no page
+            pass. A page whose record is damaged is left out, and a warning names it.
 
         Raises:
             BudgetError: The budget asks for more vectors than there are, or ``"auto"`` for a
                 calibration that there is not, or for more than it can give.
-            MissingExtraError: The extra ``hybrid`` is needed and not installed.
+            MissingExtraError: A hybrid search was asked for, other than by ``"auto"``, and the
+                extra ``hybrid`` is not installed.
             TypeError: Another keyword.
         """
         return self.search_batch([query], k, **keywords)[0]

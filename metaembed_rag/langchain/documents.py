@@ -48,7 +48,7 @@ class PageMetadata(dict[str, Any]):
     """Metadata of a document, equal to others where they tell of the same page.
 
     LangChain drops doubles by the equality of whole documents, and would take a page that two
-    queries found for two. So ``score``, ``retrieval_plan`` and ``relevance_score`` do not count
+    queries found for two. So ``score``, the other scores and ``retrieval_plan`` do not count
     between two of this class. Beside a plain dictionary they and ``page_id`` count where it names
     them: the document of another retriever that has none of them is the same document.
 

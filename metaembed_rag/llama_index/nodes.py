@@ -45,7 +45,7 @@ from metaembed_rag.adapters import (
     TEXT_FROM,
     is_page_number,
     page_fields,
-    plan_fields,
+    search_fields,
     text_from_of,
 )
 from metaembed_rag.errors import MetadataError
@@ -210,17 +210,17 @@ def page_to_node(page: Page, score: float | None = None) -> BaseNode:
 
 
 def hit_to_node(hits: Hits, hit: Hit, *, scored: bool = False) -> BaseNode:
-    """A hit as a node, with the plan of its search where the calibration chose one.
+    """A hit as a node, with what :func:`metaembed_rag.adapters.search_fields` adds.
 
-    The plan is not shown to models.
+    That is not shown to models.
 
     Args:
         hits: What a search found.
         hit: One of them.
         scored: Whether the score goes into the metadata too, as by :func:`page_to_node`.
     """
-    node, plan = page_to_node(hit.page, hit.score if scored else None), plan_fields(hits)
-    return marked(node, plan) if plan else node
+    node, said = page_to_node(hit.page, hit.score if scored else None), search_fields(hits, hit)
+    return marked(node, said) if said else node
 
 
 def marked(node: BaseNode, marks: Mapping[str, Any]) -> BaseNode:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -79,7 +80,12 @@ def test_index_prints_what_it_did_as_json(tmp_path, files, run):
 def test_search_json_is_the_contract(index, files, run):
     out, err = run("search", "whales swim", "--index", index, "--json", "--budget", "4,8", "-k", 2)
     answer = json.loads(out)
-    assert list(answer) == ["query", "budget", "seconds", "hits"]
+    alone, _ = run("search", "whales swim", "--index", index, "--json", "--no-hybrid")
+    assert list(json.loads(alone)) == ["query", "budget", "seconds", "hits"]
+    assert list(answer) == ["query", "budget", "seconds", "scoring", "words", "hits"]
+    assert list(answer["hits"][0])[-2:] == ["maxsim", "bm25"]
+    for hit in answer["hits"]:
+        del hit["maxsim"], hit["bm25"]
     assert (answer["query"], answer["budget"]) == ("whales swim", [4, 8])
     assert list(answer["hits"][0]) == ["rank", "score", "id", "source", "page", "text", "image"]
     first = answer["hits"][0]
@@ -92,9 +98,24 @@ def test_search_json_is_the_contract(index, files, run):
 
 def test_search_prints_for_people(index, run):
     out, _ = run("search", "whales", "--index", index)
-    assert "budget (16,64), 3 of 3 pages" in out
-    assert "1. " in out
+    assert "budget (16,64), with BM25, 3 of 3 pages" in out
+    assert re.search(r"1\. 1\.000  .*b\.txt  page 1  \(vectors \d\.\d{3}, words \d\.\d\d\)", out)
     assert "blue whales swim" in out
+    alone, _ = run("search", "whales", "--index", index, "--no-hybrid")
+    assert "budget (16,64), 3 of 3 pages" in alone
+    assert "(vectors" not in alone
+
+
+def test_search_says_why_words_do_not_count(index, run, monkeypatch):
+    zebra, _ = run("search", "zebra", "--index", index)
+    assert "budget (16,64), vectors alone: no page that may be found has a word of" in zebra
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    out, _ = run("search", "whales", "--index", index)
+    assert "vectors alone: this needs the optional package 'bm25s': pip install" in out
+    answer = json.loads(run("search", "whales", "--index", index, "--json")[0])
+    assert list(answer) == ["query", "budget", "seconds", "words", "hits"]
+    assert "metaembed-rag[hybrid]" in run("search", "x", "--index", index, "--hybrid", code=1)[1]
+    run("search", "x", "--index", index, "--hybrid", "--no-hybrid", code=2)
 
 
 @pytest.mark.parametrize("budget", ["fast", "balanced", "full", "1,1", "2,4", "16,64"])
@@ -114,15 +135,15 @@ def test_every_option_of_a_search_reaches_the_index(index, run, monkeypatch):
     monkeypatch.setattr(PageIndex, "search", watched)
     options = ["-k", 2, "--budget", "2,4", "--candidates", 3, "--hybrid", "--where", "page=1"]
     run("search", "whales", "--index", index, *options)
-    run("search", "whales", "--index", index, "--exhaustive")
+    run("search", "whales", "--index", index, "--exhaustive", "--no-hybrid")
     run("search", "x", "--index", index, "--max-ms", 9, "--min-recall", 0.5, code=1)
     nothing = {"budget": None, "candidates": None, "where": None, "exhaustive": False}
-    nothing |= {"hybrid": False, "max_ms": None, "min_recall": None}
+    nothing |= {"hybrid": None, "max_ms": None, "min_recall": None}
     page = {"$or": [{"page": "1"}, {"page": 1}]}
     named = {"budget": RetrievalBudget(2, 4), "candidates": 3, "hybrid": True, "where": page}
     assert seen == [
         ("whales", 2, {**nothing, **named}),
-        ("whales", 5, {**nothing, "exhaustive": True}),
+        ("whales", 5, {**nothing, "exhaustive": True, "hybrid": False}),
         ("x", 5, {**nothing, "max_ms": 9.0, "min_recall": 0.5}),
     ]
 
@@ -443,7 +464,7 @@ def test_evaluate_json_is_the_contract(tmp_path, run):
 
 def test_hybrid_search_shows_both_scores(index, run):
     answer = json.loads(run("search", "whales", "--index", index, "--json", "--hybrid")[0])
-    assert list(answer) == ["query", "budget", "seconds", "scoring", "hits"]
+    assert list(answer) == ["query", "budget", "seconds", "scoring", "words", "hits"]
     first = answer["hits"][0]
     assert list(first)[-2:] == ["maxsim", "bm25"]
     assert (first["text"], first["score"], answer["scoring"]) == ("blue whales swim", 1.0, "hybrid")
