@@ -45,8 +45,8 @@ _KEYS = frozenset({"text", "image"})
 _FEW = 32
 """Letters and digits below which a picture's own text leaves open what the picture shows."""
 _PICTURE_HELP = (
-    "its name says nothing, and no caption is in it: a file name that says what it shows would"
-    " help, or describe= (--describe), or a model that reads pictures"
+    "its name says nothing, no caption is in it, and no visual words are made of it: a file name"
+    " that says what it shows would help, or describe= (--describe), or a model that reads pictures"
 )
 _OCR_HELP = "pip install 'metaembed-rag[ocr]' and index it again"
 
