@@ -4,6 +4,7 @@
 - ``search``: kernels, searches, indexing, disk.
 - ``peers``: beside other libraries (``make bench``).
 - ``pooling``: token vectors of other models into ordered ones.
+- ``dense``: windows of a model of one vector a text.
 - ``comparison``: Meta Tokens against one vector and pooling, trained alike.
 - ``data``: sets and vectors that the others read.
 

@@ -43,6 +43,8 @@ TIMED = (
     *("search_long_pages", "search_short_texts"),
 )
 """Records whose tables name the machine."""
+OTHERS = ("dense_door",)
+"""Records of the quality of another model, which they name."""
 NONE = "–"
 _MARK = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
@@ -306,6 +308,43 @@ def _long_row(read: str, system: str, rows: Sequence[Row]) -> Row:
     return next(one for one in rows if (one["read"], one["system"]) == (read, system))
 
 
+def dense_door(record: Record) -> Lines:
+    """A set's row at one and at all query vectors; whole coverings of a page as columns."""
+    sets = record["numbers"]["sets"]
+    of = {(one["set"], *row["budget"]): row for one in sets for row in one["rows"]}
+    counts = sorted({r_q for _, r_q, _ in of}), sorted({r_c for _, _, r_c in of})
+    rows = [
+        [one["set"], str(r_q), *(percent(of[one["set"], r_q, r_c]["ndcg@5"]) for r_c in counts[1])]
+        for one in sets
+        for r_q in counts[0]
+    ]
+    stored = {r_c: row["bytes_per_page"] for (_, _, r_c), row in of.items()}
+    last = ["bytes a page", "", *(whole(stored[r_c]) for r_c in counts[1])]
+    return grid(["nDCG@5", "r_q", *(f"r_c = {r_c}" for r_c in counts[1])], [*rows, last])
+
+
+def photos(record: Record) -> Lines:
+    """What a page holds, down; who searches, across: half for reporting (half for choosing)."""
+    numbers = record["numbers"]
+    told = {
+        "labels": "five labels",
+        "visual words": "visual words: with synonyms and broader terms",
+        "vectors": "no text: mean of the vectors of 30 labels",
+        "vectors, with synonyms": "the same, with synonyms",
+    }
+    rows = []
+    for held, name in told.items():
+        sizes = numbers["checkpoint"].get(held, {})
+        some = [numbers["bm25"].get(held), sizes.get("1,1"), sizes.get("16,64")]
+        rows.append([name, *map(_halves, [*some, numbers["sentences"].get(held)])])
+    head = ["nDCG@5 of what the page holds", "BM25", "`mini` (1,1)", "`mini` (16,64)"]
+    return grid([*head, "all-MiniLM-L6-v2"], rows)
+
+
+def _halves(row: Row | None) -> str:
+    return NONE if row is None else f"{percent(row['reporting'])} ({percent(row['choosing'])})"
+
+
 def manpages(record: Record) -> Lines:
     """Before and after a small training."""
     names = ("ndcg@5", "recall@10", "precision@1", "after")
@@ -554,6 +593,20 @@ def _of_manpages(record: Record) -> str:
     return f"nDCG@5 at (16,64) from {percent(last['ndcg@5'])} to {percent(last['after'])}"
 
 
+def _of_dense_door(record: Record) -> str:
+    told = []
+    for one in record["numbers"]["sets"]:
+        of = {tuple(row["budget"]): percent(row["ndcg@5"]) for row in one["rows"]}
+        told.append(f"{one['set']} {of[1, 1]}, {of[1, 64]}, {of[16, 64]}")
+    return f"{record['numbers']['model']['name']} at (1,1), (1,64), (16,64): {'; '.join(told)}"
+
+
+def _of_photos(record: Record) -> str:
+    words = record["numbers"]["checkpoint"]["visual words"]
+    told = [f"({size}) {percent(words[size]['reporting'])}" for size in ("1,1", "16,64")]
+    return f"visual words: {', '.join(told)}"
+
+
 def _of_long_pages(record: Record) -> str:
     rows = [one["rows"] for one in record["numbers"]["sets"]]
     told = []
@@ -568,6 +621,8 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "quality_ocr": _of_ocr,
     "beside": _of_beside,
     "long_pages": _of_long_pages,
+    "dense_door": _of_dense_door,
+    "photos": _of_photos,
     "formats": _of_formats,
     "hybrid": _of_hybrid,
     "hybrid_development": _of_choices,
@@ -629,6 +684,9 @@ class Table:
 def _origin(name: str, record: Record, page: Path) -> str:
     link = Path(os.path.relpath(FOLDER / f"{name}.json", page.parent)).as_posix()
     which = f"`mini` `{record['fingerprint'][:8]}`, " if "fingerprint" in record else ""
+    if name in OTHERS:
+        model = record["numbers"]["model"]
+        which = f"`{model['name']}` `{model['fingerprint'][:8]}`, "
     where = f" on {_machine(record['machine'])}" if name in TIMED else ""
     return f"{which}{record['measured']}, `{record['commit']}`{where}: [{name}.json]({link})"
 
@@ -653,6 +711,8 @@ TABLES: dict[str, Table] = {
     "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
     "training_curve": Table(training_curve, ("training_curve",)),
     "long_pages": Table(long_pages, ("long_pages",)),
+    "dense_door": Table(dense_door, ("dense_door",)),
+    "photos": Table(photos, ("photos",)),
     "manpages": Table(manpages, ("manpages",)),
     "latency": Table(latency, ("latency",)),
     "search_long_pages": Table(search_ways, ("search_long_pages",)),

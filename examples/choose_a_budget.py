@@ -43,7 +43,7 @@ def main() -> None:
 
     print("budget   right page first   in the first 3   ms a search   bytes read a page")
     for budget in RetrievalBudget.paper():
-        searches = [index.search(question, k=3, budget=budget) for question in QUESTIONS]
+        searches = [index.search(one, k=3, budget=budget, hybrid=False) for one in QUESTIONS]
         ranks = list(map(rank_of, QUESTIONS.values(), searches))
         milliseconds = 1000 * sum(hits.seconds for hits in searches) / len(searches)
         size = budget.r_c * (encoder.dimension + 2)  # int8 values and a scale of 2 bytes a vector

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import MissingExtraError
-from metaembed_rag.hits import Hits
+from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.ingest import AddReport
 from metaembed_rag.model.inputs import Input, read_page
 from metaembed_rag.model.protocol import Encoder, warn_of_unread
@@ -90,10 +90,21 @@ PAGE_ID = "page_id"
 """In the metadata of what is found and loaded: names a page, the same in every search. Frameworks
 that join the results of several retrievers compare metadata and seldom ids."""
 SCORE = "score"
+TEXT_FROM = "text_from"
+"""In the metadata of a page of a picture: what its text was made from, ``"file name, exif, ocr"``.
+"""
 PLAN = "retrieval_plan"
 """In the metadata of what ``budget="auto"`` found: the plan that was chosen, as JSON."""
-OF_ONE_SEARCH = frozenset({SCORE, PLAN, "relevance_score", "retrieval_score"})
+MAXSIM, BM25 = "maxsim_score", "bm25_score"
+"""In the metadata of what a hybrid search found: MaxSim / r_q and BM25, which were fused."""
+OF_ONE_SEARCH = frozenset({SCORE, MAXSIM, BM25, PLAN, "relevance_score", "retrieval_score"})
 """Metadata that differ from search to search, and so do not tell one page from another."""
+
+
+def search_fields(hits: Hits, hit: Hit) -> dict[str, Any]:
+    """What a search says of a hit in its metadata: both scores of a hybrid one, and the plan."""
+    both = {MAXSIM: hit.maxsim, BM25: hit.bm25}
+    return {name: one for name, one in both.items() if one is not None} | plan_fields(hits)
 
 
 def plan_fields(hits: Hits) -> dict[str, str]:
@@ -227,13 +238,25 @@ def is_page_number(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def text_from_of(page: Page, given: Any) -> Any:
+    """:data:`TEXT_FROM` of a page that was made of a framework's document, now that OCR read it.
+
+    Args:
+        page: As the index has it.
+        given: What the document said.
+    """
+    if not page.text_from_ocr or not isinstance(given, str) or not given:
+        return given if given is not None else page.text_from or None
+    return given if "ocr" in given.split(", ") else f"{given}, ocr"
+
+
 def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
     """A page as the flat metadata of a framework's document.
 
     The page's own metadata, then ``page_id``, ``source``, ``page`` (counts from 1),
     ``content_hash`` and, where known, ``page_count``, ``image_path``, ``mime_type`` of the picture,
-    ``text_from_ocr``, ``unread`` and ``score``. One of the page's own that has such a name is
-    renamed to ``user_<name>``.
+    ``text_from_ocr``, ``text_from``, ``unread`` and ``score``. One of the page's own that has such
+    a name is renamed to ``user_<name>``.
     """
     path = page.image_path
     ours: dict[str, Any] = {
@@ -245,6 +268,7 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
         "image_path": path,
         "mime_type": None if path is None else mimetypes.guess_type(path)[0],
         "text_from_ocr": page.text_from_ocr or None,
+        TEXT_FROM: page.text_from or None,
         "unread": page.unread or None,
         SCORE: score,
     }

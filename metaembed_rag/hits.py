@@ -50,6 +50,8 @@ class SearchPlan:
             when it was calibrated.
         ms: With ``"auto"``, the milliseconds expected, encoding the query aside.
         note: What is doubtful about the calibration; ``""`` for nothing.
+        words: How the words of the query counted, or why they did not where they were to count
+            if they can (``hybrid="auto"``); ``""`` where they were not asked for.
     """
 
     way: str
@@ -58,6 +60,7 @@ class SearchPlan:
     recall: float | None = None
     ms: float | None = None
     note: str = ""
+    words: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -68,6 +71,7 @@ class SearchPlan:
             "recall": self.recall,
             "ms": None if self.ms is None else round(self.ms, 3),
             **({"note": self.note} if self.note else {}),
+            **({"words": self.words} if self.words else {}),
         }
 
 
@@ -104,15 +108,19 @@ class Hits(list[Hit]):
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``metaembed search --json``; ``page`` counts from 1.
 
-        A hybrid search adds ``"scoring"``, and to each hit ``"maxsim"`` and ``"bm25"``; a search
-        with the budget ``"auto"`` adds ``"plan"``, one whose filter lets no page pass ``"note"``.
+        A hybrid search adds ``"scoring"``, and to each hit ``"maxsim"`` and ``"bm25"``; one by
+        ``hybrid="auto"``, too, ``"words"``: how they counted or why not. A search with the budget
+        ``"auto"`` adds ``"plan"``, one whose filter lets no page pass ``"note"``.
+        A hit whose text was read from a picture, or beside it, has ``"text_from"``.
         """
         chosen = self.plan if self.plan is not None and self.plan.way == "auto" else None
+        words = "" if self.plan is None else self.plan.words
         return {
             "query": describe_query(self.query),
             "budget": [self.budget.r_q, self.budget.r_c],
             "seconds": round(self.seconds, 6),
             **({} if self.scoring == "maxsim" else {"scoring": self.scoring}),
+            **({"words": words} if words else {}),
             **({} if chosen is None else {"plan": chosen.to_dict()}),
             **({"note": self.note} if self.note else {}),
             "hits": [_hit_dict(hit) for hit in self],
@@ -133,6 +141,7 @@ def _hit_dict(hit: Hit) -> dict[str, Any]:
         "page": hit.page.number,
         "text": hit.page.text,
         "image": hit.page.image_path,
+        **({"text_from": hit.page.text_from} if hit.page.text_from else {}),
     } | {name: round(value, 6) for name, value in parts.items() if value is not None}
 
 

@@ -18,6 +18,7 @@ from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
+from metaembed_rag.model.describing import DescribeLike
 from metaembed_rag.model.inputs import Mode, Query
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import IndexModel, Opened, OpenSettings, open_parts
@@ -160,6 +161,7 @@ class PageIndex:
             "dimension": about.dimension,
             "vector_format": about.format,
             "bytes_per_page": about.bytes_per_page,
+            "hybrid": about.hybrid or "off",
             "pictures": str(self._pictures.folder),
         }
 
@@ -175,6 +177,7 @@ class PageIndex:
         progress: Callable[[int], None] | None = None,
         show_progress: bool = False,
         lock_timeout: float = 0.0,
+        describe: DescribeLike | None = None,
     ) -> AddReport:
         """Encode and store pages; those that are stored unchanged are not encoded again.
 
@@ -197,16 +200,23 @@ class PageIndex:
             progress: Called with the number of pages done after each batch.
             show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.
+            describe: Who writes in words what is on a picture: a vision model behind an address
+                with OpenAI's API (``"http://localhost:11434#llava"``), a function of a PIL image,
+                or a :class:`metaembed_rag.model.Describer`. The words become part of the page's
+                text and are encoded with it. Described are pictures, pages without text and those
+                that show more than their text, each picture once. Where that fails, the page is
+                in the report's ``notes``, or ``skipped`` without any other text.
 
         Raises:
             IndexLockedError: Another process is writing.
             MetadataError: A page's metadata cannot be stored (see ``docs/filters.md``). Nothing is
                 written then where ``pages`` is a list, of an iterator the batches before.
-            ModelError: The model does not give what it announces.
+            ModelError: The model does not give what it announces; or ``describe`` names nobody
+                who answers, which is found at the first picture, before its batch is written.
             PageError: Something else than pages was given.
             MetaEmbedError: The model or the store failed.
         """
-        options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout)
+        options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout, describe)
         return self._ingest.add(pages, options)
 
     def sync(
@@ -219,6 +229,7 @@ class PageIndex:
         progress: Callable[[int], None] | None = None,
         show_progress: bool = False,
         lock_timeout: float = 0.0,
+        describe: DescribeLike | None = None,
         **load_options: Any,
     ) -> AddReport:
         """Bring the index in line with files and folders.
@@ -231,10 +242,11 @@ class PageIndex:
         Args:
             paths: Files and folders.
             mode: As for :meth:`add`, and so are ``batch_size``, ``ocr``, ``progress``,
-                ``show_progress`` and ``lock_timeout``.
+                ``show_progress``, ``lock_timeout`` and ``describe``; what is stored is described
+                too, when ``describe`` names somebody for the first time.
             **load_options: Passed to :func:`metaembed_rag.load_pages`.
         """
-        options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout)
+        options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout, describe)
         return self._ingest.sync(paths, options, load_options)
 
     def delete(
@@ -303,15 +315,17 @@ class PageIndex:
                 :class:`metaembed_rag.options.SearchOptions` explains them.
 
         Returns:
-            Hits, best first, ties by page id; a score is MaxSim / r_q in [-1, 1], and in a hybrid
-            search the fused score in [0, 1]. Their ``plan`` says how they were found, and their
-            ``note`` that the filter lets no page pass. A page whose record is damaged is left out,
-            and a warning names it.
+            Hits, best first, ties by page id. Where words took part (``scoring`` is ``"hybrid"``,
+            what an index of this version does by itself where it can) a score is the fused one in
+            [0, 1], beside ``maxsim`` and ``bm25``; else it is MaxSim / r_q in [-1, 1]. Their
+            ``plan`` says how they were found, and their ``note`` that the filter lets no page
+            pass. A page whose record is damaged is left out, and a warning names it.
 
         Raises:
             BudgetError: The budget asks for more vectors than there are, or ``"auto"`` for a
                 calibration that there is not, or for more than it can give.
-            MissingExtraError: The extra ``hybrid`` is needed and not installed.
+            MissingExtraError: A hybrid search was asked for, other than by ``"auto"``, and the
+                extra ``hybrid`` is not installed.
             TypeError: Another keyword.
         """
         return self.search_batch([query], k, **keywords)[0]

@@ -17,6 +17,7 @@ from metaembed_rag.errors import ModelMismatchError, StoreError, UnnamedModelErr
 from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.inputs import Input, query_input
 from metaembed_rag.model.protocol import Encoder, checked_vectors, dimensions
+from metaembed_rag.options import HYBRID_AUTO
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.named_models import named_model, remember_model
@@ -275,7 +276,9 @@ def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionMod
         )
     lasting = lasting_name(encoder.name)
     pooling = str(getattr(encoder, "pooling", ""))
-    return CollectionModel(lasting, encoder.fingerprint, width, count, name, pooling)
+    return CollectionModel(
+        lasting, encoder.fingerprint, width, count, name, pooling, hybrid=HYBRID_AUTO
+    )
 
 
 def _check_storage(store: ChromaStore, settings: OpenSettings) -> None:

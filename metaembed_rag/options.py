@@ -49,12 +49,15 @@ class Fusion:
     def parse(cls, hybrid: HybridLike) -> Fusion | None:
         """Read the option ``hybrid``: off, on, a name, or BM25's weight.
 
+        ``"auto"`` gives the same as True; whether words can count in a query, and how much, is for
+        its search to find out.
+
         Raises:
             StoreError: It is none of these.
         """
         if hybrid is None or hybrid is False:
             return None
-        if hybrid is True:
+        if hybrid is True or is_optional(hybrid):
             return cls()
         if isinstance(hybrid, Fusion):
             return hybrid
@@ -68,7 +71,17 @@ class Fusion:
 HybridLike = bool | float | str | Fusion | None
 """What :meth:`Fusion.parse` takes."""
 
-_HYBRID = 'hybrid is True, "minmax", "rrf", or the weight of words as a number over 0 and under 1'
+HYBRID_AUTO = "auto"
+"""The value of ``hybrid`` that lets words count wherever they can."""
+
+_HYBRID = (
+    'hybrid is "auto", True, "minmax", "rrf", or the weight of words as a number over 0 and under 1'
+)
+
+
+def is_optional(hybrid: HybridLike) -> bool:
+    """Whether words are to count only where they can: ``hybrid="auto"``."""
+    return isinstance(hybrid, str) and hybrid == HYBRID_AUTO
 
 
 class ScoringKeywords(TypedDict, total=False):
@@ -113,7 +126,10 @@ class SearchOptions:
         exhaustive: Score every page at the budget, which is the exact twin of every other way.
         hybrid: Let the words of the query count too: True, a weight of the words over 0 and under
             1, ``"minmax"`` or ``"rrf"``; see :class:`Fusion`. As many pages are taken by their
-            words (BM25) as by their vectors. Needs the extra ``hybrid``.
+            words (BM25) as by their vectors. Needs the extra ``hybrid``. ``"auto"`` lets them
+            count where the extra is installed and a page has a word of the query, with a weight
+            for each query; the plan of the hits says whether they did, and why not. Without a
+            value the index decides: ``"auto"``, or False where an earlier version made it.
         max_ms: The best of what takes at most so many milliseconds beyond encoding the query. It
             asks for ``"auto"``, and so does ``min_recall``.
         min_recall: The fastest of what finds at least this share of the full budget's exact top k.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +117,8 @@ class Retrieval:
     ) -> list[Hits]:
         """The hits of each query, shape (queries, R_q, D); each with its share of the time."""
         count = self._store.count
+        if options.hybrid is None:
+            options = replace(options, hybrid=self._store.about.hybrid or False)
         plan = plan_query(
             options, self._most(queries), lambda o: self._calibration.plan_for(o, count())
         )

@@ -103,6 +103,14 @@ def index(encoder) -> PageIndex:
 
 
 @pytest.fixture
+def vectors_alone(monkeypatch) -> None:
+    """New indexes say of themselves that words count only where they are asked for."""
+    from metaembed_rag import opening
+
+    monkeypatch.setattr(opening, "HYBRID_AUTO", "")
+
+
+@pytest.fixture
 def loaded(monkeypatch, encoder) -> None:
     """Any checkpoint's name loads the encoder without weights."""
     loader = SimpleNamespace(from_pretrained=lambda name, *, device=None: encoder)

@@ -67,7 +67,7 @@ def test_scores_are_maxsim_over_r_q_of_the_stored_vectors(index, encoder, budget
     ids = index.ids()
     raw = maxsim(query, index.vectors(ids), budget)
     expected = dict(zip(ids, raw / budget.r_q, strict=True))
-    hits = index.search("apples", k=9, budget=budget)
+    hits = index.search("apples", k=9, budget=budget, hybrid=False)
     assert len(hits) == 4
     assert {hit.page.id: hit.score for hit in hits} == pytest.approx(expected, abs=0.01)
     assert all(-1 <= hit.score <= 1 for hit in hits)
@@ -751,14 +751,14 @@ def test_hybrid_adds_the_candidates_that_have_the_words():
     index = PageIndex.open(":memory:", FakeEncoder(dimension=8))
     texts = [f"word{i} word{i + 1} common" for i in range(40)]
     index.add(pages([*texts, "many other things and one zebra"]))
-    assert index.search("common zebra", k=1, candidates=1)[0].page.number != 41
+    assert index.search("common zebra", k=1, candidates=1, hybrid=False)[0].page.number != 41
     assert index.search("common zebra", k=1, candidates=1, hybrid=True)[0].page.number == 41
 
 
 @pytest.mark.parametrize("hybrid", [True, "minmax", "rrf", 0.3])
 @pytest.mark.parametrize("exhaustive", [False, True])
 def test_hybrid_hits_say_both_scores_and_the_fused_one(index, hybrid, exhaustive):
-    alone = {hit.page.id: hit.score for hit in index.search("apples swim", k=9)}
+    alone = {hit.page.id: hit.score for hit in index.search("apples swim", k=9, hybrid=False)}
     hits = index.search("apples swim", k=9, hybrid=hybrid, exhaustive=exhaustive)
     assert {hit.page.id: hit.maxsim for hit in hits} == pytest.approx(alone, abs=1e-5)
     assert {hit.page.id for hit in hits if hit.bm25 > 0} == {"book#1", "book#2", "book#4"}

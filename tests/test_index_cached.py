@@ -22,6 +22,8 @@ from metaembed_rag.vectors.maxsim import maxsim
 from tests.support.calibrations import EXACT, FAST, GOOD, calibrated
 from tests.support.indexes import index_of
 
+pytestmark = pytest.mark.usefixtures("vectors_alone")
+
 SUBJECTS = ["whales", "apples", "grass", "stars", "rivers", "engines", "violins", "bread"]
 VERBS = ["swim", "grow", "shine", "turn", "sing", "rise", "fall"]
 

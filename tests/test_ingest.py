@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from chromadb.api.models.Collection import Collection
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from metaembed_rag.errors import MissingExtraError, ModelError, PageError, StoreError
 from metaembed_rag.index import PageIndex
@@ -26,6 +27,7 @@ from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
+from tests.support.photos import photo, save_photo
 
 
 def pages(numbers: Iterable[int], text: str = "whales", **metadata: int) -> list[Page]:
@@ -62,6 +64,12 @@ class Reads:
     def take(self) -> list[str]:
         read, self.records, self.requests = sorted(self.records), [], 0
         return read
+
+
+@pytest.fixture(autouse=True)
+def no_visual_words(monkeypatch):
+    """Here pictures are drawn at random; what photos show is told in ``test_visual_words.py``."""
+    monkeypatch.setenv("METAEMBED_VISUAL_WORDS", "never")
 
 
 @pytest.fixture
@@ -696,3 +704,104 @@ def test_fault_17_the_picture_of_a_query_may_be_bytes_an_open_file_or_a_path(tmp
     for nothing in (tmp_path / "gone.png", b"no picture", {"image": "gone.png"}):
         with pytest.raises(ModelError, match="the picture of the query: .* cannot be opened"):
             index.search(nothing)
+
+
+# -- photos without letters ---------------------------------------------------------------------
+
+
+class NoLetters(Ocr):
+    """Finds no letters on any picture, and counts."""
+
+    def __call__(self, image: Image.Image) -> str:
+        self.pictures += 1
+        return ""
+
+
+@pytest.fixture
+def no_letters(monkeypatch) -> NoLetters:
+    counting = NoLetters()
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", counting)
+    return counting
+
+
+def test_a_photo_without_letters_is_found_by_its_name_and_one_without_words_is_listed(
+    tmp_path, no_letters
+):
+    folder = tmp_path / "photos"
+    save_photo(folder / "red kite.jpg")
+    save_photo(folder / "IMG_2041.jpg", 1)
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    report = index.sync(folder)
+    assert numbers(report) == (1, 0, 0, 1, 0)
+    assert "a file name that says what it shows would help, or describe=" in str(report.blank[0])
+    (hit,) = index.search("red kite", k=5)
+    assert (hit.page.text, hit.page.text_from, hit.page.unread) == ("red kite", "file name", "")
+    assert index.search("red kite", k=1).to_dict()["hits"][0]["text_from"] == "file name"
+    assert numbers(index.sync(folder)) == (0, 0, 1, 1, 0)
+    assert no_letters.pictures == 2
+
+
+def test_a_photo_that_was_blank_is_picked_up_under_a_telling_name_and_not_read_again(
+    tmp_path, no_letters
+):
+    folder = tmp_path / "photos"
+    path = save_photo(folder / "IMG_2041.jpg")
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    assert len(index.sync(folder).blank) == 1
+    path = path.rename(folder / "red kite.jpg")
+    assert numbers(index.sync(folder)) == (1, 0, 0, 0, 0)
+    path.rename(folder / "barn owl.jpg")
+    report = index.sync(folder)
+    assert (report.added, report.removed) == (1, 1)
+    assert [hit.page.text for hit in index.search("owl", k=5)] == ["barn owl"]
+    assert no_letters.pictures == 1
+
+
+def test_a_new_caption_of_the_same_pixels_is_encoded_and_the_picture_not_read_again(tmp_path, ocr):
+    folder = tmp_path / "photos"
+    path = save_photo(folder / "a.png")
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    index.sync(folder)
+    texts = PngInfo()
+    texts.add_text("Title", "red kite")
+    save_photo(path, pnginfo=texts)
+    assert index.sync(folder).updated == 1
+    (hit,) = index.search("red kite", k=5)
+    assert (hit.page.text, hit.page.text_from) == ("red kite\nread by ocr", "comment, ocr")
+    path.rename(folder / "hill.png")
+    assert index.sync(folder).added == 1
+    (hit,) = index.search("red kite", k=5)
+    assert hit.page.text == "hill\nred kite\nread by ocr"
+    assert numbers(index.sync(folder)) == (0, 0, 1, 0, 0)
+    assert ocr.pictures == 1
+
+
+def test_a_caption_does_not_keep_ocr_from_reading_and_is_there_without_it(tmp_path, monkeypatch):
+    path = save_photo(tmp_path / "red kite.png")
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    report = index.sync(path, ocr="never")
+    assert numbers(report) == (1, 0, 0, 0, 0)
+    assert "only the short text beside it is in the index; OCR is off" in str(report.notes[0])
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "EXIT")
+    assert index.sync(path).updated == 1
+    (hit,) = index.search("exit", k=5)
+    assert (hit.page.text, hit.page.text_from) == ("red kite\nEXIT", "file name, ocr")
+
+
+@pytest.mark.parametrize("mode", ["fused", "image", "text"])
+def test_a_model_that_reads_texts_finds_a_photo_by_its_name_in_every_mode(
+    tmp_path, no_letters, mode
+):
+    index = PageIndex.open(tmp_path / "i", reader_of_texts())
+    assert index.sync(save_photo(tmp_path / "red kite.jpg"), mode=mode).added == 1
+
+
+def test_a_model_that_reads_pictures_still_encodes_the_picture_and_shows_the_words(
+    tmp_path, no_letters
+):
+    encoder = FakeEncoder(16, 4, 8, modalities=["text", "image"])
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.sync(save_photo(tmp_path / "red kite.png"))
+    (hit,) = index.search({"image": photo()}, k=5)
+    assert hit.score == pytest.approx(1.0, abs=0.02)
+    assert (hit.page.text, no_letters.pictures) == ("red kite", 0)

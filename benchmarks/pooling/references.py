@@ -44,5 +44,5 @@ METHODS: dict[str, str | Method] = {
 }
 """Name in tables -> what to pool with, the package's default first."""
 
-NESTED = (*pooling.NESTED, "tree", "first", "random")
-"""Those whose prefixes are the answer for fewer vectors."""
+NESTED = (*(name for name in pooling.NESTED if name in METHODS), "tree", "first", "random")
+"""Those whose prefixes are the answer for fewer vectors; ``windows`` has ``benchmarks.dense``."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import (
+    add_describe,
     add_encoding,
     add_place,
     limit,
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, texts, folders")
     add_place(parser)
     add_encoding(parser)
+    add_describe(parser)
     parser.add_argument("--vectors", type=positive, help="vectors stored a page (default: 64)")
     parser.add_argument(
         "--format",
@@ -108,6 +110,7 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
             mode=given.mode,
             batch_size=given.batch_size,
             ocr=ocr_of(given),
+            describe=given.describe,
             progress=bar.update,
             password=given.password,
             limits=_limits(given),
@@ -193,10 +196,23 @@ def _list_skipped(report: AddReport) -> None:
             f"{pages} nothing to read (blank, or a picture without letters for a model that reads "
             f"text), left out of the index: {some}{more}"
         )
+        if any(map(_is_of_picture_file, report.blank)):
+            say(
+                "  a picture is found by a file name or a caption that says what it shows, or "
+                "where it is described (--describe)"
+            )
     if report.skipped:
         say(f"{len(report.skipped)} could not be read:")
         for error in report.skipped:
             say(f"  {error}")
+
+
+def _is_of_picture_file(error: PageError) -> bool:
+    """Whether a page that was left out is a picture."""
+    from metaembed_rag.pages import KINDS
+
+    path = Path(error.source.rpartition("#")[0])
+    return KINDS.get(path.suffix.lower()) == "image"
 
 
 def _list_cut(report: AddReport) -> None:

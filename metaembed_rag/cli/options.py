@@ -10,10 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
-from metaembed_rag.errors import BudgetError
+from metaembed_rag.errors import BudgetError, ModelError
 
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
+    from metaembed_rag.model.describing import Describer
     from metaembed_rag.model.protocol import Encoder
     from metaembed_rag.pages.reading import Ocr
 
@@ -96,6 +97,31 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="a text longer than the model's window is read in up to N passes (default: 16)",
     )
+
+
+def add_describe(parser: argparse.ArgumentParser) -> None:
+    """Who writes what is on pictures: ``--describe``."""
+    parser.add_argument(
+        "--describe",
+        type=describer,
+        metavar="URL#MODEL",
+        default=os.environ.get("METAEMBED_DESCRIBE") or None,
+        help="have a vision model describe pictures in words, which are then found as text is: the "
+        "address of a server with OpenAI's API, such as http://localhost:11434#llava (its key in "
+        "the environment variable METAEMBED_DESCRIBE_KEY); #llava?pages=all describes every page",
+    )
+
+
+def describer(text: str) -> Describer:
+    """Who describes pictures: the address of a model."""
+    from metaembed_rag.model.describing import Describer
+
+    try:
+        found = Describer.of(text)
+    except ModelError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    assert found is not None
+    return found
 
 
 def positive(text: str) -> int:

@@ -16,11 +16,11 @@ from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
 
 if TYPE_CHECKING:
-    from metaembed_rag.hits import Hits
+    from metaembed_rag.hits import Hit, Hits
 
 SUMMARY = "find pages by text, image or both"
 
-_KEYWORDS = ("budget", "candidates", "exhaustive", "hybrid", "max_ms", "min_recall")
+_KEYWORDS = ("budget", "candidates", "exhaustive", "max_ms", "min_recall")
 """Options that :meth:`metaembed_rag.PageIndex.search` takes by the same names, as they are."""
 _SNIPPET = 200
 """Characters of a page's text that are printed."""
@@ -39,9 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--candidates", type=options.positive, metavar="M", help="pages reranked")
     ways.add_argument("--exhaustive", action="store_true", help="score every page")
-    parser.add_argument(
-        "--hybrid", action="store_true", help="let the words of QUERY count too (BM25)"
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument(
+        "--hybrid",
+        action="store_true",
+        help="let the words of QUERY count too (BM25); default: where the extra hybrid is "
+        "installed and a page has a word of QUERY",
     )
+    words.add_argument("--no-hybrid", action="store_true", help="search by vectors alone")
     parser.add_argument("--html", metavar="FILE", help="also write a page that shows the hits")
 
 
@@ -87,7 +92,7 @@ def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
     query = _query(given)
-    keywords = {name: getattr(given, name) for name in _KEYWORDS}
+    keywords = {name: getattr(given, name) for name in _KEYWORDS} | {"hybrid": _hybrid(given)}
     with options.open_index(given) as index:
         where = _where(given.where, given.where_text)
         hits = index.search(query, given.k, where=where, **keywords)
@@ -101,6 +106,11 @@ def run(given: argparse.Namespace) -> int:
         say(f"wrote {given.html}")
     answer(given, hits.to_dict(), _text(hits, pages))
     return 0
+
+
+def _hybrid(given: argparse.Namespace) -> bool | None:
+    """Whether words count; None leaves it to the index."""
+    return given.hybrid or (False if given.no_hybrid else None)
 
 
 def _check_ways(given: argparse.Namespace) -> None:
@@ -199,9 +209,19 @@ def _meanings(value: str) -> list[Any]:
     return [value, number] if storable else [value]
 
 
+def _line(hit: Hit) -> str:
+    """Rank, score, place, and the two scores of a hybrid hit."""
+    line = f"\n{hit.rank}. {hit.score:.3f}  {hit.page.source}  page {hit.page.number}"
+    if hit.maxsim is None or hit.bm25 is None:
+        return line
+    return f"{line}  (vectors {hit.maxsim:.3f}, words {hit.bm25:.2f})"
+
+
 def _text(hits: Hits, pages: int) -> str:
     about = f"budget ({hits.budget})" + (", with BM25" if hits.scoring == "hybrid" else "")
     plan = hits.plan
+    if hits.scoring != "hybrid" and plan is not None and plan.words:
+        about += f", {plan.words}"
     if plan is not None and plan.way == "auto":
         # What the calibration promised of the plan that it chose.
         promised = f"recall {plan.recall:.3f}, {plan.ms:.1f} ms expected"
@@ -209,7 +229,7 @@ def _text(hits: Hits, pages: int) -> str:
     lines = [f"{about}, {len(hits)} of {pages} pages, {hits.seconds * 1000:.0f} ms"]
     for hit in hits:
         page = hit.page
-        lines.append(f"\n{hit.rank}. {hit.score:.3f}  {page.source}  page {page.number}")
+        lines.append(_line(hit))
         if section := page.metadata.get("section"):
             lines.append(f"   {section}")
         if snippet := textwrap.shorten(page.text, _SNIPPET):

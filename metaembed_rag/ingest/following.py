@@ -8,6 +8,7 @@ from typing import Any
 
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
+from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Page, list_files, load_pages
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
@@ -22,14 +23,18 @@ class Followed:
         target: The index.
         paths: Of files and folders.
         mode: What of a page is encoded.
+        described: Who describes pictures, as ``Describer.way``; ``""`` for nobody.
 
     Attributes:
         report: What is unchanged, and what was not read.
         progress: Called with the number of pages of each file that is left out as unchanged.
     """
 
-    def __init__(self, target: Target, paths: Sequence[str | Path], mode: str) -> None:
+    def __init__(
+        self, target: Target, paths: Sequence[str | Path], mode: str, described: str = ""
+    ) -> None:
         self._target, self._paths, self._mode = target, paths, mode
+        self._described = described
         self.report = AddReport()
         self.progress: Callable[[int], None] | None = None
 
@@ -83,11 +88,15 @@ class Followed:
         """How many pages of a source are stored, and the numbers of those that are blank.
 
         None where these are not all, or not from these very bytes, or where pages of other bytes
-        or another mode are left, so that it has to be read.
+        or another mode are left, or pages that nobody has looked at to describe them, so that it
+        has to be read.
         """
         store, mode = self._target.store, self._mode
-        found = store.ids({records.SOURCE: source, records.DIGEST: digest, records.MODE: mode})
-        way = way_of(mode, store.about.fingerprint)
+        same = {records.SOURCE: source, records.DIGEST: digest, records.MODE: mode}
+        if self._described:
+            same[records.DESCRIBED] = self._described
+        found = store.ids(same)
+        way = way_of(mode, store.about.fingerprint, self._described, sight())
         known = self._target.readings.blank_pages(digest, way) or BlankPages(0, ())
         if known.numbers and self._has_more(source, found):
             return None  # in the place of a page that is blank by now

@@ -74,7 +74,8 @@ class Ingest:
         load_options: Mapping[str, Any],
     ) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.sync`."""
-        followed = Followed(self.target, _followable(paths), options.mode)
+        way = "" if options.describer is None else options.describer.way
+        followed = Followed(self.target, _followable(paths), options.mode, way)
         pages = followed.pages(load_options)
         bar = page_counter(
             options.progress, shown=options.show_progress, total=followed.count_pages

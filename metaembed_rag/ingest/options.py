@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from metaembed_rag.errors import StoreError
+from metaembed_rag.model.describing import DescribeLike, Describer
 from metaembed_rag.model.inputs import Mode, check_mode
 from metaembed_rag.pages.reading import Ocr, ocr_policy
 
@@ -16,7 +17,8 @@ class AddOptions:
 
     Raises:
         StoreError: ``batch_size`` is under 1.
-        ModelError: There is no such mode, or no such policy of OCR.
+        ModelError: There is no such mode, no such policy of OCR, or ``describe`` names nobody who
+            could describe a picture.
     """
 
     mode: Mode = "fused"
@@ -25,9 +27,16 @@ class AddOptions:
     progress: Callable[[int], None] | None = None
     show_progress: bool = False
     lock_timeout: float = 0.0
+    describe: DescribeLike | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise StoreError(f"batch_size must be at least 1, not {self.batch_size}")
         check_mode(self.mode)
         object.__setattr__(self, "ocr", ocr_policy(self.ocr))
+        object.__setattr__(self, "describe", Describer.of(self.describe))
+
+    @property
+    def describer(self) -> Describer | None:
+        """Who describes pictures, None for nobody."""
+        return Describer.of(self.describe)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from metaembed_rag.errors import BlankPageError, PageError
 
+_STEPS = ("load", "hash", "describe", "ocr", "encode", "store")
+
 
 @dataclass
 class AddReport:
@@ -19,16 +21,17 @@ class AddReport:
         removed: Pages that their source no longer has.
         skipped: What could not be read, or made vectors of, with the reason.
         notes: What is missing of pages that are in the index, and why: OCR was to complete their
-            text and is off or not installed. They are tried again by the next run.
+            text and is off or not installed, or describing their picture failed. They are tried
+            again by the next run.
         blank: Pages with nothing to read, which are not in the index and no failure: blank ones,
-            and pictures without letters where the model reads text only. They are remembered, and
-            not read again while they are unchanged.
+            and pictures without letters, caption or telling name where the model reads text only.
+            They are remembered, and not read again while they are unchanged.
         ignored: Files inside folders that are of a kind that is not read.
         cut: Ids of added or updated pages whose text is longer than what the encoder reads in its
             ``max_passes`` passes, each with the number of tokens at its end that no vector has
             seen. Hybrid search still reads their words.
-        seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``, ``ocr``,
-            ``encode``, ``store``.
+        seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``,
+            ``describe``, ``ocr``, ``encode``, ``store``.
     """
 
     added: int = 0
@@ -40,9 +43,7 @@ class AddReport:
     blank: list[BlankPageError] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
     cut: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("load", "hash", "ocr", "encode", "store"), 0.0)
-    )
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STEPS, 0.0))
 
     def __str__(self) -> str:
         parts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged"

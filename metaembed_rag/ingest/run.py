@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.errors import BlankPageError, PageError, kind_of_value
+from metaembed_rag.ingest.describing import RunDescriptions
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import AddReport, still_blank
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.model.inputs import Input, page_inputs, unread_note, wants_ocr
+from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note, wants_ocr
 from metaembed_rag.model.protocol import Encoder, judged_vectors, unread_tokens
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.reading import completed, ocr_is_installed
+from metaembed_rag.pages.reading import ocr_is_installed
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.readings import RunReadings, way_of
@@ -50,6 +51,7 @@ class AddRun:
         self.options, self.report, self.progress = options, AddReport(), progress
         self.page_counts: dict[str, int] = {}
         self.read = RunReadings(target.readings, target.store)
+        self.described = RunDescriptions(options.describer, self.read)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
@@ -62,6 +64,7 @@ class AddRun:
         """Wait for what is being written."""
         self._writer.shutdown(wait=True)
         self._hasher.shutdown(wait=True, cancel_futures=True)
+        self.described.close()
 
     def batches(self, pages: Iterable[Page]) -> Iterator[_Batch]:
         """At most ``batch_size`` pages at a time; of several with one id the last counts."""
@@ -98,10 +101,10 @@ class AddRun:
                 self.page_counts[page.source] = page.page_count
             old = stored.get(page.id)
             same = old and (old.content_hash, old.mode) == (hashes[page.id], self.options.mode)
-            if old is None or not same or self._can_be_completed(page, old):
-                changed.append(page)
-            else:
+            if old and same and not self._can_be_completed(page, old):
                 self._keep(page, old)
+            else:
+                changed.append(page)
         self._write(changed, hashes, stored)
         self._unacknowledged = len(pages)
 
@@ -118,7 +121,8 @@ class AddRun:
             lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
             self._remove(lost)
         self._hand_over()  # also of nothing: the copy is made then, too
-        self.read.finish(way_of(self.options.mode, self.store.about.fingerprint))
+        fingerprint = self.store.about.fingerprint
+        self.read.finish(way_of(self.options.mode, fingerprint, self.described.way, sight()))
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -146,7 +150,9 @@ class AddRun:
         return page.unread != "" and wants_ocr(page, mode, self.target.encoder().modalities)
 
     def _can_be_completed(self, page: Page, old: Record) -> bool:
-        """Whether a stored page was left unread, and can be read by OCR now."""
+        """Whether a stored page was left unread or undescribed, and that can be changed now."""
+        if self.described.is_due(page, old):
+            return True
         possible = self.options.ocr != "never" and ocr_is_installed()
         return possible and old.may_be_unread and self._is_incomplete(page)
 
@@ -171,6 +177,7 @@ class AddRun:
             image_path=name,
             source_digest="" if incomplete else page.source_digest,
         )
+        new = self.described.kept(new)
         if new == old.page:
             return
         before, after = (records.to_metadata(one) for one in (old, replace(old, page=new)))
@@ -186,14 +193,20 @@ class AddRun:
         if not pages:
             return
         encoder = self.target.encoder()
+        with self._timed("describe"):
+            self.described.look(pages, hashes, stored)
         with self._timed("ocr"):
             readable, inputs = self._read(pages, encoder.modalities)
         # A file that gave an incomplete page is not taken for unchanged by the next run.
-        given = [(self._is_incomplete(page), page) for page in readable]
+        failed = self.described.failed.keys()
+        self.report.notes += [
+            self.described.note_of(page) for page in readable if page.id in failed
+        ]
+        given = [(self._is_incomplete(page) or page.id in failed, page) for page in readable]
         readable = [replace(page, source_digest="") if more else page for more, page in given]
         replaced = {page.id: stored[page.id] for page in pages if page.id in stored}
         there = replaced.keys() | self.store.unreadable.keys()
-        unreadable = {page.id for page in pages} - {page.id for page in readable}
+        unreadable = {page.id for page in pages} - {page.id for page in readable} - failed
         self._remove(sorted(unreadable & there))
         if not readable:
             return
@@ -240,17 +253,52 @@ class AddRun:
         readable, inputs = page_inputs(
             others, self.options.mode, modalities, ocr=self.options.ocr, **notes
         )
-        for page in pages:
-            if text := known.get(page.id):
-                readable.append(completed(page, text))
-                inputs.append(text)
-            elif page.id in known:
+        for page in [page for page in pages if page.id in known]:
+            try:
+                page, value = self._read_again(page, modalities, known[page.id])
+            except BlankPageError:
                 left_out.append(still_blank(page.id))
+            else:
+                readable.append(page)
+                inputs.append(value)
         blank = {error.source for error in left_out if isinstance(error, BlankPageError)}
-        self.read.note(readable, [page for page in pages if page.id in blank])
+        self.read.note(readable, [self._as_blank(page) for page in pages if page.id in blank])
         for error in left_out:
-            self.report.leave_out(error)
-        return readable, inputs
+            if not self.described.explains(error):
+                self.report.leave_out(self.described.explained(error))
+        return self._described(pages, readable, inputs, left_out, modalities)
+
+    def _as_blank(self, page: Page) -> Page:
+        """A page on which OCR found nothing, as no page of its file where that is not all."""
+        more = self.described.has(page.id) or page.id in self.described.failed
+        return replace(page, source_digest="") if more else page
+
+    def _described(
+        self,
+        pages: Sequence[Page],
+        readable: Sequence[Page],
+        inputs: Sequence[Input],
+        left_out: Sequence[PageError],
+        modalities: frozenset[str],
+    ) -> tuple[list[Page], list[Input]]:
+        """Pages that can be read, and those that just their description makes readable."""
+        made = dict(zip((page.id for page in readable), inputs, strict=True))
+        found = {page.id: page for page in readable}
+        rescued = {error.source: error for error in left_out if self.described.explains(error)}
+        found |= {page.id: page for page in pages if page.id in rescued}
+        for id, page in found.items():
+            found[id] = self.described.completed(page)
+            if isinstance(rescued.get(id), BlankPageError):
+                found[id] = replace(found[id], unread="")  # OCR has read it, and found nothing
+            elif id in rescued:
+                self.report.notes.append(unread_note(found[id], self.options.ocr))
+            if self.described.has(id):
+                made[id] = page_input(found[id], self.options.mode, modalities, ocr=False)[1]
+        return list(found.values()), [made[id] for id in found]
+
+    def _read_again(self, page: Page, modalities: frozenset[str], text: str) -> tuple[Page, Input]:
+        """As :func:`page_input`, of a picture of which OCR has read this before."""
+        return page_input(page, self.options.mode, modalities, ocr=lambda _: text)
 
     def _put(
         self,

@@ -12,7 +12,15 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, SCORE, is_page_number, page_fields
+from metaembed_rag.adapters import (
+    OF_ONE_SEARCH,
+    PAGE_ID,
+    SCORE,
+    TEXT_FROM,
+    is_page_number,
+    page_fields,
+    text_from_of,
+)
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.metadata import values
 from metaembed_rag.pages import Page, bounded
@@ -40,7 +48,7 @@ class PageMetadata(dict[str, Any]):
     """Metadata of a document, equal to others where they tell of the same page.
 
     LangChain drops doubles by the equality of whole documents, and would take a page that two
-    queries found for two. So ``score``, ``retrieval_plan`` and ``relevance_score`` do not count
+    queries found for two. So ``score``, the other scores and ``retrieval_plan`` do not count
     between two of this class. Beside a plain dictionary they and ``page_id`` count where it names
     them: the document of another retriever that has none of them is the same document.
 
@@ -96,6 +104,8 @@ def _document_fields(page: Page, score: float | None) -> dict[str, Any]:
         metadata.setdefault("content_hash", page.content_hash())
     if page.text_from_ocr:
         metadata["text_from_ocr"] = True
+    if text_from := text_from_of(page, metadata.get(TEXT_FROM)):
+        metadata[TEXT_FROM] = text_from
     if page.unread:
         metadata["unread"] = page.unread
     if score is not None:
@@ -126,7 +136,9 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
     picture = metadata.get("image_path") and picture_of(metadata.pop("image_path"))
     if picture:
         metadata.pop("mime_type", None)  # of the file that it was; kept pictures are JPEG
-    from_ocr = bool(picture) and metadata.pop("text_from_ocr", False) is True
+    # A text that is also from elsewhere counts as content: all of it, as its parts are not known.
+    all_read = bool(picture) and metadata.get(TEXT_FROM) in (None, "ocr")
+    from_ocr = all_read and metadata.pop("text_from_ocr", False) is True
     unread = as_unread(metadata.get("unread")) if picture else ""
     if unread:
         del metadata["unread"]

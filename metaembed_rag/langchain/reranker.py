@@ -129,7 +129,7 @@ class MetaEmbedReranker(BaseDocumentCompressor):
             return None
 
 
-_OF_PAGE = ("image_path", "mime_type", "text_from_ocr", "source", "page")
+_OF_PAGE = ("image_path", "mime_type", "text_from_ocr", "text_from", "source", "page")
 """Metadata that make a page what it is; the rest is not scored, and need not be storable."""
 
 

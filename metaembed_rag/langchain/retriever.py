@@ -23,7 +23,9 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
     """Pages of a :class:`metaembed_rag.PageIndex` as documents, best first.
 
     Few vectors choose pages, MaxSim at the budget ``(r_q, r_c)`` ranks them; the score in a
-    document's metadata is MaxSim / r_q in [-1, 1]. A query is a text, a PIL image, or
+    document's metadata is MaxSim / r_q in [-1, 1], and the fused score in [0, 1] in a hybrid
+    search, which it is by default where words can count; beside it stand ``maxsim_score`` and
+    ``bm25_score`` then. A query is a text, a PIL image, or
     ``{"text": …, "image": …}`` (the image a path, bytes or a PIL image) for both in one query.
 
     Every field can be given to the constructor, by ``ConfigurableField`` and ``with_config``; and

@@ -15,7 +15,7 @@ import numpy as np
 from langchain_core.documents import Document
 from numpy.typing import NDArray
 
-from metaembed_rag.adapters import plan_fields
+from metaembed_rag.adapters import search_fields
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain.documents import page_to_document
@@ -29,6 +29,11 @@ from metaembed_rag.vectors.maxsim import maxsim_batch
 _FILTERS = ("filter", "where_document")
 KEYWORDS = (*_FILTERS, *SCORING_KEYWORDS)
 """The keywords of a search beside the query and k."""
+
+
+COMPARED = SearchOptions(hybrid=False)
+"""What stands below the options where scores are compared with more than each other: a fused score
+says how good a page is among those of its query only."""
 
 
 def options_of(keywords: Mapping[str, Any]) -> SearchOptions:
@@ -83,9 +88,9 @@ def _for_index(options: SearchOptions) -> SearchOptions:
 
 
 def hit_document(hits: Hits, hit: Hit, score: float | None = None) -> Document:
-    """A hit as a document, with the plan of its search where the calibration chose one."""
+    """A hit as a document, with what :func:`metaembed_rag.adapters.search_fields` adds."""
     document = page_to_document(hit.page, score)
-    document.metadata |= plan_fields(hits)
+    document.metadata |= search_fields(hits, hit)
     return document
 
 

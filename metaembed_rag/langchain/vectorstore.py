@@ -31,6 +31,7 @@ from metaembed_rag.langchain.given import (
 )
 from metaembed_rag.langchain.narrowing import NarrowingRetriever
 from metaembed_rag.langchain.searching import (
+    COMPARED,
     KEYWORDS,
     diverse_documents,
     hit_document,
@@ -39,8 +40,9 @@ from metaembed_rag.langchain.searching import (
     search,
     search_vectors,
 )
+from metaembed_rag.model.describing import DescribeLike, Describer
 from metaembed_rag.model.inputs import Input, Mode
-from metaembed_rag.options import check_keywords
+from metaembed_rag.options import SearchOptions, check_keywords
 from metaembed_rag.pages import Ocr, Page
 from metaembed_rag.pages.reading import ocr_policy
 
@@ -60,7 +62,8 @@ class MetaEmbedVectorStore(VectorStore):
     :class:`MetaEmbedRetriever`; any other raises a ``TypeError``. Queries may be pictures, or text
     and picture, as the retriever's; its ``retrieval_plan`` is here too. A score is MaxSim / r_q in
     [-1, 1], a relevance score (MaxSim / r_q + 1) / 2 in [0, 1]; a hybrid search's fused score is in
-    [0, 1] and is both.
+    [0, 1] and is both. Searches by relevance score and by marginal relevance compare what they
+    find with a threshold or with each other, so words count in them only where ``hybrid`` is given.
 
     Every method has its async twin, which runs in a thread and leaves the event loop free.
 
@@ -68,6 +71,7 @@ class MetaEmbedVectorStore(VectorStore):
         index: The pages; also one that was filled by other means.
         mode: What of a document is encoded; see :meth:`metaembed_rag.PageIndex.add`.
         ocr: When pictures are read by OCR; see there. What stays unread is logged as a warning.
+        describe: Who describes pictures in words; see there.
         max_side: Longest side of a picture in pixels; larger ones are scaled down.
         on_skip: Called with the error of each document that has nothing to encode or whose
             picture cannot be opened, and the rest goes on; without it, the rest is stored and the
@@ -84,9 +88,11 @@ class MetaEmbedVectorStore(VectorStore):
         ocr: bool | Ocr = True,
         max_side: int = MAX_SIDE,
         on_skip: Callable[[PageError], None] | None = None,
+        describe: DescribeLike | None = None,
         **options: Any,
     ) -> None:
         self.index = index
+        self.describe = Describer.of(describe)
         self.mode: Mode = mode
         self.ocr: Ocr = ocr_policy(ocr)
         self.max_side = max_side
@@ -133,7 +139,9 @@ class MetaEmbedVectorStore(VectorStore):
             check_metadata(document, id)  # of all of them, before anything is written
         failed: dict[str, PageError] = {}
         pages = self._pages(documents, chosen, failed)
-        report = self.index.add(pages, mode=self.mode, batch_size=batch_size, ocr=self.ocr)
+        report = self.index.add(
+            pages, mode=self.mode, batch_size=batch_size, ocr=self.ocr, describe=self.describe
+        )
         failed |= {error.source: error for error in report.unread}
         warn_of_incomplete(report)
         self._report(list(failed.values()), len(documents))
@@ -270,7 +278,7 @@ class MetaEmbedVectorStore(VectorStore):
             lambda_mult: 1 for relevance alone, 0 for diversity alone.
             **kwargs: As for :meth:`similarity_search`.
         """
-        hits = self._search(query, max(k, fetch_k), kwargs)
+        hits = self._search(query, max(k, fetch_k), kwargs, COMPARED)
         return diverse_documents(self.index, hits, k, lambda_mult)
 
     def max_marginal_relevance_search_by_vector(
@@ -379,8 +387,12 @@ class MetaEmbedVectorStore(VectorStore):
 
     # -- inner -----------------------------------------------------------------------------
 
-    def _search(self, query: Input, k: int, keywords: Mapping[str, Any]) -> Hits:
-        return search(self.index, query, k, options_of(keywords).over(self.options))
+    def _search(
+        self, query: Input, k: int, keywords: Mapping[str, Any], below: SearchOptions | None = None
+    ) -> Hits:
+        """The hits by what the call says, over what the store does, over what stands ``below``."""
+        options = options_of(keywords).over(self.options)
+        return search(self.index, query, k, options if below is None else options.over(below))
 
     def _search_by_vector(self, embedding: Any, k: int, keywords: Mapping[str, Any]) -> Hits:
         vectors = unit_vectors(embedding, self.index.info()["dimension"])
@@ -389,7 +401,7 @@ class MetaEmbedVectorStore(VectorStore):
     def _similarity_search_with_relevance_scores(
         self, query: Input, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        hits = self._search(query, k, kwargs)
+        hits = self._search(query, k, kwargs, COMPARED)
         return [(hit_document(hits, hit), relevance(hit.score, hits)) for hit in hits]
 
     async def _asimilarity_search_with_relevance_scores(

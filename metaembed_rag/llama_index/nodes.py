@@ -39,7 +39,15 @@ from PIL import Image
 from pydantic import AnyUrl, BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from metaembed_rag.adapters import OF_ONE_SEARCH, PAGE_ID, is_page_number, page_fields, plan_fields
+from metaembed_rag.adapters import (
+    OF_ONE_SEARCH,
+    PAGE_ID,
+    TEXT_FROM,
+    is_page_number,
+    page_fields,
+    search_fields,
+    text_from_of,
+)
 from metaembed_rag.errors import MetadataError
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.llama_index.searching import IS_NODE, REF_DOC_ID
@@ -53,7 +61,7 @@ _log = logging.getLogger(__name__)
 
 NOT_FOR_MODELS = [
     *("score", PAGE_ID, "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr"),
-    "unread",
+    *(TEXT_FROM, "unread"),
 ]
 """Metadata that programs need and that would only distract an LLM or an embedding."""
 
@@ -202,17 +210,17 @@ def page_to_node(page: Page, score: float | None = None) -> BaseNode:
 
 
 def hit_to_node(hits: Hits, hit: Hit, *, scored: bool = False) -> BaseNode:
-    """A hit as a node, with the plan of its search where the calibration chose one.
+    """A hit as a node, with what :func:`metaembed_rag.adapters.search_fields` adds.
 
-    The plan is not shown to models.
+    That is not shown to models.
 
     Args:
         hits: What a search found.
         hit: One of them.
         scored: Whether the score goes into the metadata too, as by :func:`page_to_node`.
     """
-    node, plan = page_to_node(hit.page, hit.score if scored else None), plan_fields(hits)
-    return marked(node, plan) if plan else node
+    node, said = page_to_node(hit.page, hit.score if scored else None), search_fields(hits, hit)
+    return marked(node, said) if said else node
 
 
 def marked(node: BaseNode, marks: Mapping[str, Any]) -> BaseNode:
@@ -334,6 +342,8 @@ def _node_again(page: Page) -> BaseNode:
     kept = {key: data[key] for key in PageNode.model_fields if key in data}
     if page.text_from_ocr and as_unread(data["metadata"].get("unread")):
         del data["metadata"]["unread"]
+    if text_from := text_from_of(page, data["metadata"].get(TEXT_FROM)):
+        data["metadata"][TEXT_FROM] = text_from
     metadata = _with_kept_picture(data["metadata"], page.image_path)
     picture_fields = dict.fromkeys(("image", "image_url", "image_mimetype", "text_embedding"))
     return PageNode.from_dict({**kept, **picture_fields, **ours, "metadata": metadata})

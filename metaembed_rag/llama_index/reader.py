@@ -151,6 +151,6 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
         if image is None:
             return page
         if self.mode == "image":
-            page = replace(page, text="")
+            page = replace(page, text="", parts=())
         name = folder.save(image, page.id, page.content_hash())
         return replace(page, image_path=str(folder.path(name)))

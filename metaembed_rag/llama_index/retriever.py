@@ -44,7 +44,9 @@ class MetaEmbedRetriever(MultiModalRetriever):
     """Pages of a :class:`metaembed_rag.PageIndex` as nodes, best first.
 
     Few vectors choose pages, MaxSim at the budget ranks them; a node's score is MaxSim / r_q in
-    [-1, 1], and the fused score in [0, 1] in a hybrid search. Async retrieval runs in a thread, so
+    [-1, 1], and the fused score in [0, 1] in a hybrid search, which it is by default where words
+    can count; then both scores are in the metadata, ``maxsim_score`` and ``bm25_score``.
+    Async retrieval runs in a thread, so
     it does not block the event loop. A plain ``QueryBundle`` works too; its
     ``custom_embedding_strs`` (from a query transform such as HyDE) make one query together, and
     its ``embedding`` is not used, because it is a single vector.

@@ -14,7 +14,7 @@ from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.inputs import Input
-from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, all_of
+from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, all_of, is_optional
 from metaembed_rag.pages.pictures import picture_of
 
 _HINTS = get_type_hints(SearchOptions)
@@ -87,7 +87,7 @@ def search_pages(
     Raises:
         BudgetError: The budget asks for more vectors than there are, or for ``"auto"`` what the
             calibration cannot give.
-        StoreError: ``node_ids`` together with ``hybrid``.
+        StoreError: ``node_ids`` together with ``hybrid``, other than ``"auto"``.
     """
     if any(ids is not None and not ids for ids in (node_ids, doc_ids)):
         return Hits([], query, options.fixed(RetrievalBudget.parse("fast")), 0.0)
@@ -100,7 +100,7 @@ def search_pages(
 def _score_nodes(
     index: PageIndex, query: Input, k: int, options: SearchOptions, node_ids: Sequence[str]
 ) -> Hits:
-    if options.hybrid:
+    if options.hybrid and not is_optional(options.hybrid):
         raise StoreError(
             "node_ids cannot be combined with hybrid; filter by metadata or doc_ids instead"
         )

@@ -52,6 +52,7 @@ from metaembed_rag.options import (
     ScoringKeywords,
     SearchOptions,
     all_of,
+    is_optional,
 )
 from metaembed_rag.store.places import MEMORY, is_server
 
@@ -206,7 +207,8 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
 
         Args:
             nodes: Of any class, in any iterable; their embeddings are not used.
-            **kwargs: For :meth:`metaembed_rag.PageIndex.add`: ``batch_size``, ``ocr``, …
+            **kwargs: For :meth:`metaembed_rag.PageIndex.add`: ``batch_size``, ``ocr``,
+                ``describe``, …
 
         Returns:
             The ids of all nodes, in order.
@@ -391,7 +393,7 @@ def _hybrid(query: VectorStoreQuery, hybrid: HybridLike) -> HybridLike:
             f"the query mode {query.mode.value!r} is not supported; use 'default' or 'hybrid'"
         )
     if query.alpha is None:
-        return hybrid or True
+        return True if not hybrid or is_optional(hybrid) else hybrid
     if not 0 < query.alpha < 1:
         raise StoreError(f"alpha is {query.alpha}: give a number over 0 (words) and under 1")
     return 1 - query.alpha

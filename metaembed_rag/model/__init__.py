@@ -2,8 +2,8 @@
 
 ``MetaEmbedEncoder.encode_query`` and ``MetaEmbedEncoder.encode_document`` turn text, images, or
 both together into ordered unit vectors; ``from_pretrained`` also answers with encoders that pool
-the token vectors of late-interaction checkpoints, loaded here or on a server. Names are resolved on
-first use, so importing this package loads neither torch nor transformers.
+the token vectors of late-interaction checkpoints and of dense models, loaded here or on a server.
+Names are resolved on first use, so importing this package loads neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from metaembed_rag.model.backbones import Backbone as Backbone
     from metaembed_rag.model.base import OrderedEncoder as OrderedEncoder
     from metaembed_rag.model.checkpoints import shipped_checkpoints as shipped_checkpoints
+    from metaembed_rag.model.dense import DenseEncoder as DenseEncoder
+    from metaembed_rag.model.describing import Describer as Describer
     from metaembed_rag.model.encoder import MetaEmbedEncoder as MetaEmbedEncoder
     from metaembed_rag.model.inputs import Input as Input
     from metaembed_rag.model.late_interaction import (
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Backbone": "backbones",
+    "DenseEncoder": "dense",
+    "Describer": "describing",
     "Input": "inputs",
     "LateInteractionEncoder": "late_interaction",
     "MetaEmbedEncoder": "encoder",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -171,12 +171,12 @@ class OrderedEncoder(Encoder):
             result[row] = self._joined(parts, f"{side} {row}", count, most)
         return np.empty((0, count, self.dimension), np.float32) if result is None else result
 
-    def _compute(self, items: Sequence[Item], side: str, count: int) -> Sequence[Vectors]:
+    def _compute(self, items: Sequence[Item], side: str, count: int) -> Sequence[Any]:
         """What a batch of passes gives: of each its first ``count`` vectors, (count, D)."""
         found = self._encode_batch(items, side, count)
         return list(self._checked(found, (len(items), count, self.dimension)))
 
-    def _joined(self, parts: Sequence[Vectors], where: str, count: int, most: int) -> Vectors:
+    def _joined(self, parts: Sequence[Any], where: str, count: int, most: int) -> Vectors:
         """The vectors (count, D) of an input from what :meth:`_compute` gave of its passes."""
         return parts[0] if len(parts) == 1 else interleaved(parts, count, most)
 
@@ -329,13 +329,18 @@ class PooledEncoder(OrderedEncoder):
         """The token vectors of inputs of one modality: of each float32 (tokens, D)."""
 
     @property
+    def _width(self) -> int:
+        """The length of a token vector."""
+        return self.dimension
+
+    @property
     def _trained_dimensions(self) -> Sequence[int]:
         return self.settings.dimensions
 
-    def _compute(self, items: Sequence[Item], side: str, count: int) -> Sequence[Vectors]:
+    def _compute(self, items: Sequence[Item], side: str, count: int) -> Sequence[Any]:
         return self._checked_tokens(items, side)
 
-    def _joined(self, parts: Sequence[Vectors], where: str, count: int, most: int) -> Vectors:
+    def _joined(self, parts: Sequence[Any], where: str, count: int, most: int) -> Vectors:
         """All tokens of all passes pooled together."""
         tokens = self._all_tokens(parts, where)
         return nested_pooling(tokens, most, self.settings.method)[:count]
@@ -352,9 +357,9 @@ class PooledEncoder(OrderedEncoder):
 
     def _checked_tokens(self, items: Sequence[Item], side: str) -> list[Vectors]:
         found = [
-            one.reshape(-1, self.dimension) if not one.size else one
+            one.reshape(-1, self._width) if not one.size else one
             for one in self._tokens(items, side)
         ]
         for tokens in found:
-            self._checked(tokens, (len(tokens), self.dimension))
+            self._checked(tokens, (len(tokens), self._width))
         return found

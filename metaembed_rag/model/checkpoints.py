@@ -16,10 +16,16 @@ from metaembed_rag.web import without_password
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 """The checkpoints that come with the package."""
 
+VISUAL_WORDS = SHIPPED / "visual_words"
+"""The network that tells what a photo shows, with its words."""
+
 CONFIG = "metaembed.json"
 _LATE = "config_sentence_transformers.json"
 _MODULES = "modules.json"
-_WITHOUT_SETTINGS = frozenset({"Normalize"})
+_NOT_DENSE = frozenset({"MultiVectorEncoder", "ColBERT", "SparseEncoder", "CrossEncoder"})
+_TWO_TOWERS = frozenset({"CLIPModel", "SiglipModel", "Siglip2Model"})
+"""Architectures of transformers whose text and picture towers end in one common space."""
+_WITHOUT_SETTINGS = frozenset({"Normalize", "Dropout"})
 """Modules of sentence-transformers whose folder may be empty, which repositories do not keep."""
 
 
@@ -29,6 +35,15 @@ def shipped_checkpoints() -> list[str]:
     The environment variable names one more folder whose sub-folders are checkpoints.
     """
     return sorted({path.parent.name for root in _roots() for path in root.glob(f"*/{CONFIG}")})
+
+
+def visual_words_are_on() -> bool:
+    """Whether text is made of what pictures show: the network is there and not switched off.
+
+    The environment variable ``METAEMBED_VISUAL_WORDS`` switches it off: ``never``.
+    """
+    wanted = os.environ.get("METAEMBED_VISUAL_WORDS", "") != "never"
+    return wanted and (VISUAL_WORDS / "model.safetensors").is_file()
 
 
 def is_address(name: str | os.PathLike[str]) -> bool:
@@ -113,15 +128,34 @@ def _checked(folder: Path) -> Path:
         raise CheckpointError(f"{folder} is empty: it holds no checkpoint")
     if is_late_interaction(folder):
         _check_late_interaction(folder)
+    elif is_dense(folder):
+        _check_modules(folder)
     elif (folder / CONFIG).is_file():
         check_backbone_folder(folder)
     else:
         _refuse_half_late_interaction(folder)
-        raise CheckpointError(
-            f"{folder} has no {CONFIG}, so it holds no MetaEmbed checkpoint; to put Meta Tokens "
-            f"on a plain backbone use MetaEmbedEncoder.from_backbone, then train it"
-        )
+        raise _no_checkpoint(folder)
     return folder
+
+
+def _no_checkpoint(folder: Path) -> CheckpointError:
+    kind = read_json(folder / _LATE).get("model_type")
+    if kind in _NOT_DENSE:
+        return CheckpointError(
+            f"{folder} holds a {kind} of sentence-transformers, which gives no vectors that could "
+            f"be stored in an order; take a SentenceTransformer or a MultiVectorEncoder"
+        )
+    other = (
+        ""
+        if (folder / _MODULES).is_file()
+        else (
+            f", and no {_MODULES}, so it holds no embedding model of sentence-transformers either"
+        )
+    )
+    return CheckpointError(
+        f"{folder} has no {CONFIG}, so it holds no MetaEmbed checkpoint{other}; to put Meta Tokens "
+        f"on a plain backbone use MetaEmbedEncoder.from_backbone, then train it"
+    )
 
 
 def _lacking(folder: Path, what: str) -> CheckpointError:
@@ -160,12 +194,39 @@ def is_late_interaction(folder: Path) -> bool:
     return any("multi_vector_encoder" in kind for kind in kinds) or _is_retriever(folder)
 
 
+def is_dense(folder: Path) -> bool:
+    """Whether a folder holds a model of one vector an input, as sentence-transformers loads it.
+
+    Known are its own layout (``modules.json``), and transformers' two-tower models of pictures and
+    texts (CLIP, SigLIP), which need no modules after them.
+    """
+    kinds = [str(module.get("type", "")) for module in read_json(folder / _MODULES, [])]
+    if not kinds:
+        return any(name in _TWO_TOWERS for name in _architectures(folder))
+    ours = (folder / CONFIG).is_file() or any(kind.startswith("metaembed_rag.") for kind in kinds)
+    other = read_json(folder / _LATE).get("model_type") in _NOT_DENSE
+    return not (ours or other or is_late_interaction(folder))
+
+
+def _check_modules(folder: Path) -> None:
+    """Name what is missing of a dense model."""
+    listed = read_json(folder / _MODULES, [])
+    first = folder / (listed[0].get("path", "") if listed else "")
+    check_backbone_folder(first, adapter=True)
+    _check_settings(folder, listed[1:])
+
+
 def _check_late_interaction(folder: Path) -> None:
     """Name what is missing, before sentence-transformers puts random weights in its place."""
     listed = read_json(folder / _MODULES, [])
     check_backbone_folder(folder / (listed[0].get("path", "") if listed else ""), adapter=True)
     if not listed and not _is_retriever(folder):
         raise _lacking(folder, f"{_MODULES}, which says how its token vectors are projected")
+    _check_settings(folder, listed)
+
+
+def _check_settings(folder: Path, listed: list[dict[str, str]]) -> None:
+    """Name the module of a list whose settings or weights are missing."""
     for module in listed:
         kind, place = module.get("type", "").rpartition(".")[2], folder / module.get("path", "")
         if kind not in _WITHOUT_SETTINGS and not any(place.glob("*.json")):

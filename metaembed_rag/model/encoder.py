@@ -21,6 +21,7 @@ from metaembed_rag.model.checkpoints import (
     check_backbone_folder,
     find_checkpoint,
     is_address,
+    is_dense,
     is_late_interaction,
     join_name,
     split_name,
@@ -124,9 +125,10 @@ class MetaEmbedEncoder(OrderedEncoder):
         Args:
             name_or_path: A shipped name (``"mini"``), a folder that :meth:`save_pretrained` wrote,
                 or a hub id (``"owner/model"``). A folder never touches the network. It may also be
-                a checkpoint of token-level late interaction (ColBERT, ColPali, ...), or the
-                address of a server (``"http://host:8000#model"``, see ``docs/remote.md``); these
-                two take options after a question mark: ``"my-colbert?pooling=kmeans"``.
+                a checkpoint of token-level late interaction (ColBERT, ColPali, ...), a model of
+                one vector an input (bge, e5, CLIP, ...; see ``docs/dense.md``), or the address of
+                a server (``"http://host:8000#model"``, see ``docs/remote.md``); these three take
+                options after a question mark: ``"my-colbert?pooling=kmeans"``.
             device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
             dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
                 elsewhere.
@@ -136,13 +138,15 @@ class MetaEmbedEncoder(OrderedEncoder):
                 token: a method of :mod:`metaembed_rag.model.pooling` or all its settings.
             max_passes: The most passes over the text of one document; what is longer is cut, and
                 counted by :meth:`~metaembed_rag.model.base.OrderedEncoder.unread_tokens`.
-            trust_remote_code: Run Python code that comes with a late-interaction checkpoint.
+            trust_remote_code: Run Python code that comes with a late-interaction or dense
+                checkpoint.
             local_files_only: Use no network: of a hub id what was downloaded before, and no
                 address of a server.
 
         Returns:
             A :class:`MetaEmbedEncoder`, or for other checkpoints a
-            :class:`~metaembed_rag.model.late_interaction.LateInteractionEncoder` or a
+            :class:`~metaembed_rag.model.late_interaction.LateInteractionEncoder`, a
+            :class:`~metaembed_rag.model.dense.DenseEncoder` or a
             :class:`~metaembed_rag.model.remote.RemoteEncoder`: the same verbs and properties.
 
         Raises:
@@ -181,6 +185,13 @@ class MetaEmbedEncoder(OrderedEncoder):
             chosen = Pooling.chosen(pooling, options)
             return LateInteractionEncoder.load(
                 folder, name=join_name(bare, chosen.options()), pooling=chosen, **code, **on
+            )
+        if is_dense(folder):
+            from metaembed_rag.model.dense import DenseEncoder, DenseOptions
+
+            asked = DenseOptions.chosen(pooling, options)
+            return DenseEncoder.load(
+                folder, name=join_name(bare, asked.options()), options=asked, **code, **on
             )
         if options or pooling:
             raise CheckpointError(
@@ -248,6 +259,12 @@ class MetaEmbedEncoder(OrderedEncoder):
         if isinstance(template, Mapping):
             template = Template.from_dict(template)
         name = os.fspath(name_or_path)
+        bare, options = split_name(name)
+        if options:
+            raise CheckpointError(
+                f"Meta Tokens are put on the model itself, {bare}; leave out what stands after the "
+                f"question mark"
+            )
         folder = Path(name).expanduser()
         if folder.is_dir():
             check_backbone_folder(folder)

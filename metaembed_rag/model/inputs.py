@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from PIL import Image
@@ -22,10 +22,13 @@ from metaembed_rag.errors import (
     PageError,
     UnreadableFileError,
 )
+from metaembed_rag.model.checkpoints import visual_words_are_on
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.legibility import squeezed
 from metaembed_rag.pages.page import SCAN
+from metaembed_rag.pages.parts import VISUAL_WORDS, joined
 from metaembed_rag.pages.pictures import picture_of, to_rgb
-from metaembed_rag.pages.reading import UNREAD, Ocr, completed, ocr_policy
+from metaembed_rag.pages.reading import UNREAD, Ocr, completed, ocr_policy, parts_of, with_part
 from metaembed_rag.pages.uploads import OpenFile, is_upload
 
 Mode = Literal["fused", "image", "text"]
@@ -39,6 +42,12 @@ Reader = Callable[[Page], str]
 """What reads the text of a page's picture."""
 
 _KEYS = frozenset({"text", "image"})
+_FEW = 32
+"""Letters and digits below which a picture's own text leaves open what the picture shows."""
+_PICTURE_HELP = (
+    "its name says nothing, no caption is in it, and no visual words are made of it: a file name"
+    " that says what it shows would help, or describe= (--describe), or a model that reads pictures"
+)
 _OCR_HELP = "pip install 'metaembed-rag[ocr]' and index it again"
 
 
@@ -66,9 +75,12 @@ def page_input(
     missing is made up for: a page without a picture is encoded by its text, a page without text
     by its picture, and so is every page with one in ``fused`` mode where the model reads pictures
     but not both together (ColPali); and where the model cannot read pictures, or ``text`` was
-    asked of a page that has none, the picture is read by OCR. In ``image`` mode the text layer is
-    never encoded while there is a picture. A page whose text is not all that it shows
+    asked of a page that has none, the picture is read by OCR, and what it shows is told in words
+    where OCR finds little (:mod:`metaembed_rag.model.visual_words`). In ``image`` mode the text
+    layer is never encoded while there is a picture. A page whose text is not all that it shows
     (``page.unread``) is read by OCR first, where that is wanted (:func:`wants_ocr`) and possible.
+    What is written beside the pixels of a picture, or was said of it (``page.parts``), is text in
+    every mode: a picture that has some is no blank page.
 
     Args:
         page: Any page.
@@ -83,13 +95,17 @@ def page_input(
         OCR is off or not installed.
 
     Raises:
-        BlankPageError: There is nothing on the page, or OCR finds no text on its picture.
+        BlankPageError: There is nothing on the page, or nothing is read and seen on its picture.
         NothingToReadError: There is nothing to encode; the reason says what would help.
         MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
     look = _Look("auto", ocr) if callable(ocr) else _Look(ocr_policy(ocr), reader)
+    is_seen = mode != "text" and "image" in modalities  # by the model itself
+    is_scan = page.unread == SCAN
     if look.policy != "never" and wants_ocr(page, mode, modalities, look.policy):
         page = look.complete(page)
+    if is_scan and not is_seen:
+        page = look.describe(page)
     text = page.text.strip()
     image = page.load_image() if mode != "text" or not text else None
     if image is None:
@@ -100,10 +116,12 @@ def page_input(
         return page, {"text": page.text, "image": image}
     if mode == "fused" and text and "image" not in modalities:
         return page, page.text
-    if mode != "text" and "image" in modalities:
+    if is_seen:
         return page, image
-    read = look.text(page)
-    return (page, read) if text else (completed(page, read), read)
+    if about := joined(part for part in page.parts if part.origin != "text"):
+        return page, about
+    read = look.page(page)
+    return (page if text else read), read.text
 
 
 def wants_ocr(page: Page, mode: Mode, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
@@ -182,23 +200,29 @@ def unread_note(page: Page, ocr: bool | Ocr) -> PageError:
 def query_input(query: Input, modalities: frozenset[str]) -> Input:
     """What an encoder of these modalities is given of a query.
 
-    A picture is read by OCR where the model reads text only, as pages are.
+    Where the model reads text only, a picture is read by OCR, and what it shows is told in words
+    where OCR finds little, as of pages.
 
     Raises:
-        ModalityError: There is no text on the picture, or OCR is not installed.
+        ModalityError: Nothing is read and seen on the picture.
     """
     text, image = _parts(query)
     if image is None or "image" in modalities:
         return query
     try:
-        read = _Look("auto").text(Page(source="the query's picture", image=image))
+        read = _Look("auto").page(Page(source="the query's picture", image=image)).text
     except NothingToReadError as error:
         if text.strip():
             return str(text)
         blank = isinstance(error, BlankPageError)
-        why = "no text was found on it" if blank else str(error.__cause__)
+        why = "no text was found on it, and nothing else seen" if blank else str(error.__cause__)
         raise ModalityError(f"the model reads text only, the query is a picture: {why}") from error
     return f"{text}\n{read}".strip()
+
+
+def sight() -> str:
+    """What tells in words what pictures show, for :func:`.way_of`; ``""`` where nothing does."""
+    return VISUAL_WORDS if visual_words_are_on() else ""
 
 
 def query_text(query: Input) -> str:
@@ -278,8 +302,48 @@ class _Look:
                 raise
             return page
 
+    def page(self, page: Page) -> Page:
+        """The page with what is on its picture as its only text: letters, else what it shows.
+
+        Where OCR is off or not installed, what the picture shows is told; the page stays unread.
+
+        Raises:
+            BlankPageError: There is nothing on the picture.
+            NothingToReadError: OCR is off, or not installed, and nothing is seen.
+        """
+        bare = replace(page, text="", text_from_ocr=False, text_layer="", parts=())
+        try:
+            return self.describe(completed(bare, self.text(bare)))
+        except NothingToReadError as error:
+            blank = isinstance(error, BlankPageError)
+            seen = self.describe(replace(bare, unread="" if blank else bare.unread or SCAN))
+            if not seen.text:
+                raise
+            return seen
+
+    def describe(self, page: Page) -> Page:
+        """The page with what its picture shows in words, where it says little itself.
+
+        Not where somebody has described the picture already, and not of a page of a document that
+        OCR has not read: its picture is likely one of text.
+        """
+        parts = {part.origin: part.text for part in parts_of(page)}
+        is_document = "text" in parts or page.unread != SCAN or page.settings.startswith("pdf")
+        if page.unread and is_document:
+            return page
+        said = squeezed(parts.get("text", "") + parts.get("ocr", ""))
+        if "description" in parts or len(said) >= _FEW or not visual_words_are_on():
+            return page
+        image = page.load_image()
+        if image is None:
+            return page
+        from metaembed_rag.model.visual_words import describe
+
+        seen = with_part(page, VISUAL_WORDS, describe(image))
+        return replace(seen, unread=page.unread)  # whether OCR has read it is known here
+
     def text(self, page: Page) -> str:
-        """The text of the picture.
+        """What OCR reads of the picture.
 
         Raises:
             BlankPageError: There is none.
@@ -297,7 +361,8 @@ class _Look:
                 page.id, f"the model reads text only: {what}; {error}"
             ) from error
         if not text.strip():
-            raise BlankPageError(page.id, "no text was found on the picture (blank page?)")
+            more = f"; {_PICTURE_HELP}" if page.is_picture_file else ""
+            raise BlankPageError(page.id, f"no text was found on the picture (blank page?){more}")
         return text
 
     def _once(self, page: Page) -> str:

@@ -12,6 +12,8 @@ a coarser representation of the same page, so that a retrieval budget is a slice
 - ``kmeans``: spherical k-means of 1, 2, 4, … clusters, in which the earlier centres stay.
 - ``ward``: Ward's clusters at exactly this size (Clavié et al., "Token Pooling", 2024; ColPali's
   hierarchical pooling). Better than a nested order at its own size, but a prefix means little.
+- ``windows``: means over a binary tree of windows, :func:`window_means`: what dense models are
+  pooled by (:mod:`metaembed_rag.model.dense`). For tokens in the order of their text.
 """
 
 from __future__ import annotations
@@ -259,11 +261,46 @@ def _recentred(tokens: Vectors, centres: Vectors, best: Vectors) -> Vectors:
     return _unit(member.T @ tokens, otherwise=centres)
 
 
-_METHODS: dict[str, Method] = {"coverage": _coverage, "kmeans": _kmeans, "ward": _ward}
+def window_means(tokens: NDArray[np.floating], vectors: int) -> Vectors:
+    """Means of a page's tokens over a binary tree of windows: the page, its halves, its quarters, …
+
+    The tree is read level by level, each from the left: 1, 3, 7, 15, 31 and 63 vectors are whole
+    coverings of the page. What goes beyond, as the 64th, are the first windows of the next level:
+    the beginning of the page, where headings stand.
+
+    Args:
+        tokens: float (n, D) of any lengths, n at least 1, in the order of the text.
+        vectors: How many to make.
+
+    Returns:
+        float32 (vectors, D), not normalised. Where a level has more windows than there are tokens,
+        neighbouring windows are the same token.
+    """
+    node = np.arange(1, vectors + 1)
+    on_level = 2 ** np.floor(np.log2(node)).astype(np.intp)
+    place, n = node - on_level, len(tokens)
+    starts, ends = place * n // on_level, -(-(place + 1) * n // on_level)
+    totals = np.zeros((n + 1, tokens.shape[1]))
+    np.cumsum(tokens, axis=0, dtype=np.float64, out=totals[1:])
+    sums = totals[ends] - totals[starts]
+    means: Vectors = (sums / (ends - starts)[:, None]).astype(np.float32)
+    return means
+
+
+def _windows(tokens: Vectors, vectors: int) -> Vectors:
+    return _unit(window_means(tokens, vectors), otherwise=tokens[:1])
+
+
+_METHODS: dict[str, Method] = {
+    "coverage": _coverage,
+    "kmeans": _kmeans,
+    "ward": _ward,
+    "windows": _windows,
+}
 METHODS = tuple(_METHODS)
 """The names of the methods, the default first: what an index may be made with."""
 
-NESTED = ("coverage", "kmeans")
+NESTED = ("coverage", "kmeans", "windows")
 """Those whose prefixes are the answer for fewer vectors."""
 
 

@@ -176,7 +176,8 @@ class RemoteEncoder(PooledEncoder):
             CheckpointError: The address or an option makes no sense, or there is no such model.
             ModelError: The server does not answer.
         """
-        base, model, options = _split(address)
+        base, model, options = split_address(address)
+        base = base.removesuffix("/v1")
         names = {field.name for field in fields(RemoteSettings)}
         own = {name: value for name, value in options.items() if name in names}
         others = {name: value for name, value in options.items() if name not in names}
@@ -317,7 +318,7 @@ class RemoteEncoder(PooledEncoder):
             raise ModelError(self._silence(patience, explained(error, self._base))) from error
         if answer.is_success:
             return _decoded(answer)
-        problem = f"{answer.status_code} {_reason(answer)}"
+        problem = f"{answer.status_code} {reason_of(answer)}"
         if answer.status_code in _BUSY_HERE:
             raise ModelError(self._silence(patience, problem))
         kind = _TooLargeError if answer.status_code == TOO_LARGE else ModelError
@@ -330,8 +331,16 @@ class RemoteEncoder(PooledEncoder):
         )
 
 
-def _split(address: str) -> tuple[str, str, dict[str, str]]:
-    """Base, model and options of an address."""
+def split_address(address: str, key: str = KEY_VARIABLE) -> tuple[str, str, dict[str, str]]:
+    """Base, model and options of an address.
+
+    Args:
+        address: ``http(s)://host:port/path#model?option=value&...``.
+        key: The environment variable that messages advise for a key.
+
+    Raises:
+        CheckpointError: It is none, its options cannot be read, or there is a password in it.
+    """
     try:
         parts = urlsplit(address)
         named = parts.hostname and (parts.port or True)  # a port is read when it is asked for
@@ -340,18 +349,18 @@ def _split(address: str) -> tuple[str, str, dict[str, str]]:
     if has_password(address):
         raise CheckpointError(
             f"{without_password(address)} has a user or a password in it, which would be shown "
-            f"wherever the address is; put a key into the environment variable {KEY_VARIABLE}"
+            f"wherever the address is; put a key into the environment variable {key}"
         )
     if not named:
         raise CheckpointError(
             f"{without_password(address)} is no address of a model; write http://host:port#model, "
-            f"and a key into the environment variable {KEY_VARIABLE}"
+            f"and a key into the environment variable {key}"
         )
     model, _, late = parts.fragment.partition("?")
     problem = f"{address!r} has options that cannot be read; write "
     options = read_options(parts.query, problem) | read_options(late, problem)
     base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
-    return base.removesuffix("/v1"), model, options
+    return base, model, options
 
 
 def _json(answer: httpx.Response) -> Any:
@@ -369,7 +378,7 @@ def _decoded(answer: httpx.Response) -> dict[str, Any]:
     return value
 
 
-def _reason(answer: httpx.Response) -> str:
+def reason_of(answer: httpx.Response) -> str:
     """The server's own words, as vLLM and OpenAI put them, shortened."""
     value = _json(answer)
     for key in ("error", "message"):

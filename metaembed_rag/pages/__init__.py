@@ -3,6 +3,7 @@
 ::
 
     page.py     Page, the value that travels through the package
+    parts.py    what the text of a page of a picture is made from
     folders.py  which files there are below the given paths
     uploads.py  bytes and open files in place of paths
     load.py     load_pages: files -> pages, lazily, with every failure reported
@@ -15,6 +16,8 @@
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own
     images.py   PNG, JPEG, WebP, TIFF -> pages
+    captions.py what is written beside the pixels: EXIF, IPTC, XMP, comments
+    file_names.py  names of files and folders as words
     decoding.py bytes of a text file -> text, in the encodings that there are
     texts.py    text and Markdown -> pages of about 1,800 characters
     pictures.py any Pillow image -> RGB of a bounded size

@@ -6,7 +6,7 @@ import hashlib
 import operator
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError, kind_of_value
+from metaembed_rag.pages.file_names import name_parts
 from metaembed_rag.pages.folders import find_files, kind_of, kind_of_suffix, show
 from metaembed_rag.pages.images import read_image
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
+from metaembed_rag.pages.parts import PicturePart, joined
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
 from metaembed_rag.pages.uploads import (
     PathLike,
@@ -30,6 +32,9 @@ from metaembed_rag.pages.workers import WorkLimits
 
 READER_VERSION = 2
 """Part of every file digest: raise it when a reader changes what it makes of the same bytes."""
+
+CAPTION_VERSION = 1
+"""As `READER_VERSION`, of what is read beside the pixels of pictures."""
 
 MOST_SECONDS = 1_000_000
 MOST_MEMORY = 2**50
@@ -129,7 +134,9 @@ def load_pages(
         Pages in order. A page without text and picture content is yielded too. The text of a page
         of a PDF is its text layer, then what visible fields, notes and stamps say, and on the
         first page the names of attached files; nothing is read by OCR, and a page that shows more
-        than its text says why in ``unread``.
+        than its text says why in ``unread``. The text of a page of a picture is what is written
+        beside the pixels (captions, and what its name and those of its folders below the given one
+        say); ``text_from`` names where it is from.
 
     Raises:
         PageError: Something cannot be read and ``on_skip`` is None; the classes below
@@ -142,8 +149,8 @@ def load_pages(
         raise PageError("password", f"must be text, not {kind_of_value(password)}; decode it")
     given = listed(paths)
     check_source(source, given)
-    for found in _found(given, on_ignore):
-        for item in _load_one(found, skip, password, int(max_side), limits, source):
+    for found, folder in _found(given, on_ignore):
+        for item in _load_one(found, folder, skip, password, int(max_side), limits, source):
             if isinstance(item, Page):
                 yield item
             elif on_skip is None:
@@ -152,8 +159,16 @@ def load_pages(
                 on_skip(item)
 
 
-def file_digest(path: PathLike, *, max_side: int = 896) -> str:
-    """Hash of a file's bytes and of the settings that its pages are made with.
+def file_digest(
+    path: PathLike, *, max_side: int = 896, folder: str | os.PathLike[str] | None = None
+) -> str:
+    """Hash of a file's bytes, of the settings that its pages are made with, and of names.
+
+    Args:
+        path: Of the file.
+        max_side: As for :func:`load_pages`.
+        folder: The folder that :func:`load_pages` was given, if it was one: names of folders below
+            it are read as words that belong to a picture.
 
     Returns:
         32 hexadecimal digits (BLAKE2b).
@@ -162,8 +177,11 @@ def file_digest(path: PathLike, *, max_side: int = 896) -> str:
         PageError: The file is missing, empty, too large, or of a kind that is not read.
     """
     resolved = Path(path).expanduser().resolve()
-    settings = _settings(kind_of(resolved), max_side)
-    return _digest(_read_bytes(resolved, Limits().max_file_bytes), settings)
+    kind = kind_of(resolved)
+    within = None if folder is None else Path(folder).expanduser().resolve()
+    names = _names(kind, show(resolved), within)
+    data = _read_bytes(resolved, Limits().max_file_bytes)
+    return _digest(data, _settings(kind, max_side), names)
 
 
 def page_texts(
@@ -206,21 +224,33 @@ def _count(path: Path) -> int:
 
 def _found(
     given: Iterable[Source], on_ignore: Callable[[Path], None] | None
-) -> Iterator[Path | PageError | Source]:
-    """Files, errors, and what are no paths, in the order given."""
+) -> Iterator[tuple[Path | PageError | Source, Path | None]]:
+    """Files, errors, and what are no paths, in the order given; each with the folder given."""
     seen: set[Path] = set()
     for one in given:
         if isinstance(one, str | os.PathLike):
-            yield from find_files(one, on_ignore, seen)
+            folder = _folder(one)
+            yield from ((found, folder) for found in find_files(one, on_ignore, seen))
         elif is_upload(one):
-            yield one
+            yield one, None
         else:
             what = kind_of_value(one)
-            yield PageError(what, "is no file: give a path, bytes or a file open for reading bytes")
+            why = "is no file: give a path, bytes or a file open for reading bytes"
+            yield PageError(what, why), None
+
+
+def _folder(path: PathLike) -> Path | None:
+    """A folder that was given, resolved as the paths of its files are; None for anything else."""
+    try:
+        resolved = Path(path).expanduser().resolve()
+        return resolved if resolved.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        return None  # whoever looks for its files says what is wrong with it
 
 
 def _load_one(
     found: Path | PageError | Source,
+    folder: Path | None,
     skip: Callable[[str, str], bool] | None,
     password: str | None,
     max_side: int,
@@ -239,10 +269,11 @@ def _load_one(
             source, data = upload.source, upload.data
             kind = kind_of_suffix(upload.suffix, Path(source))
         settings = _settings(kind, max_side)
-        digest = _digest(data, settings)
+        names = _names(kind, source, folder)
+        digest = _digest(data, settings, names)
         if skip is not None and skip(source, digest):
             return
-        for item in _read(kind, data, source, password, max_side, limits):
+        for item in _read(kind, data, source, names, password, max_side, limits):
             if isinstance(item, Page):
                 item = replace(item, settings=settings, source_digest=digest)
             yield item
@@ -251,12 +282,25 @@ def _load_one(
 
 
 def _read(
-    kind: str, data: bytes, source: str, password: str | None, max_side: int, limits: Limits
+    kind: str,
+    data: bytes,
+    source: str,
+    names: Sequence[PicturePart],
+    password: str | None,
+    max_side: int,
+    limits: Limits,
 ) -> Iterator[Page | PageError]:
     if kind == "text":
         return read_text_file(data, source, limits.max_pages)
     if kind == "image":
-        return read_image(data, source, max_side, limits.max_pages, limits.max_pixels)
+        return read_image(
+            data,
+            source,
+            names,
+            max_side=max_side,
+            max_pages=limits.max_pages,
+            max_pixels=limits.max_pixels,
+        )
     # Imported when the first PDF comes: a folder of texts needs no worker process.
     from metaembed_rag.pages.pdf_client import read_pdf
 
@@ -274,8 +318,17 @@ def _settings(kind: str, max_side: int) -> str:
     return f"text:{CHUNK_CHARACTERS}" if kind == "text" else f"{kind}:{max_side}"
 
 
-def _digest(data: bytes, settings: str) -> str:
-    person = hashlib.blake2b(f"{READER_VERSION}:{settings}".encode(), digest_size=16).digest()
+def _names(kind: str, source: str, folder: Path | None) -> list[PicturePart]:
+    """What names say of a picture; nothing of a file that has a text of its own."""
+    return name_parts(source, folder) if kind == "image" else []
+
+
+def _digest(data: bytes, settings: str, names: Sequence[PicturePart]) -> str:
+    """Of a picture, also of its names: it has another text under another one."""
+    made = f"{READER_VERSION}:{settings}"
+    if settings.startswith("image"):
+        made += f":{CAPTION_VERSION}:{joined(names)}"
+    person = hashlib.blake2b(made.encode("utf-8", "replace"), digest_size=16).digest()
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES, person=person).hexdigest()
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from metaembed_rag import html
 from metaembed_rag.errors import PageError
 from metaembed_rag.metadata import values
+from metaembed_rag.pages.parts import PicturePart, origins
 from metaembed_rag.pages.pictures import open_picture, to_rgb
 
 DIGEST_BYTES = 16
@@ -48,16 +49,20 @@ class Page:
         page_count: Pages of the source, when it was loaded from a file.
         image_path: Where a kept picture is, on pages that come back from an index.
         settings: How the page was made (``"pdf:896"``); part of the content hash.
-        text_from_ocr: The text, or all of it beyond `text_layer`, was read from the picture, so it
-            is no content of its own.
+        text_from_ocr: The text, or all of it beyond `text_layer`, was read from the picture (by OCR
+            or by what describes pictures), so it is no content of its own.
         source_digest: `file_digest` of the file that the page is from; ``""`` when there is none.
         image_hash: `picture_hash` of the picture, on pages that come back from an index without
             it, so that their content hash is that of the page as it was loaded.
-        text_layer: The text that the page had before OCR completed it; ``""`` when it had none,
-            or when OCR read nothing.
+        text_layer: The text that the page had before OCR or a description completed it; ``""`` when
+            it had none, or when nothing was read.
         unread: Why the text is not all that the page shows: ``"scan"``, ``"undecodable"`` or
             ``"cipher"``; ``""`` when nothing is known to be missing, and once OCR has read it.
         doubtful: Characters at the start of the text that may be a cipher; 0 for all of them.
+        described_by: Who has looked at the page to describe its picture (``Describer.way`` of
+            :mod:`metaembed_rag.model.describing`); ``""`` for nobody.
+        parts: What the text of a picture was made from, in its order, where that is more than one
+            thing or not written on the picture; see :func:`metaembed_rag.pages.reading.with_part`.
 
     Raises:
         PageError: No source, or a number below 1.
@@ -78,6 +83,8 @@ class Page:
     text_layer: str = ""
     unread: str = ""
     doubtful: int = 0
+    described_by: str = field(default="", repr=False)
+    parts: tuple[PicturePart, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for name in ("source", "number"):  # of a path, and of a number of numpy, what it means
@@ -88,15 +95,32 @@ class Page:
         if not isinstance(self.number, int | float) or self.number < 1:
             raise PageError(self.source, f"page numbers count from 1, not {self.number!r}")
         object.__setattr__(self, "metadata", dict(self.metadata))
+        object.__setattr__(self, "parts", tuple(self.parts))
         object.__setattr__(self, "id", self.id or default_id(self.source, self.number))
         if self.image is not None and self.image.mode != "RGB":
             object.__setattr__(self, "image", to_rgb(self.image))
 
+    @property
+    def is_picture_file(self) -> bool:
+        """Whether it was loaded from a file of a picture."""
+        return self.settings.startswith("image:")
+
+    @property
+    def text_from(self) -> str:
+        """What the text was made from, such as ``"file name, exif, ocr"``.
+
+        ``""`` where it is just the text that the source has.
+        """
+        if self.parts:
+            return origins(self.parts)
+        read = "text, ocr" if self.text_layer else "ocr"
+        return read if self.text_from_ocr else ""
+
     def content_hash(self, picture: str | None = None) -> str:
         """Hash of what is encoded: text, pixels and settings, but not source, number or metadata.
 
-        Text read by OCR does not count, because it follows from the pixels: a page has the same
-        hash before and after OCR, and before and after it was stored.
+        Text read from the picture does not count, because it follows from the pixels: a page has
+        the same hash before and after OCR, and before and after it was stored.
 
         Args:
             picture: The `picture_hash`, where it is known already.

@@ -9,10 +9,14 @@ from typing import Literal, get_args
 from metaembed_rag.errors import ModelError
 from metaembed_rag.pages.legibility import agrees, runs, squeezed
 from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
+from metaembed_rag.pages.parts import FROM_PIXELS, PicturePart, in_order, joined
 
 Ocr = Literal["always", "auto", "never"]
 """When OCR reads a page's picture: ``always``, beside a text too; ``auto``, where the model needs
 its text and the page has none, or less than it shows (`Page.unread`); ``never``."""
+
+DESCRIPTION = "description"
+"""The origin of what somebody wrote about the picture."""
 
 _LONG = 500  # letters and digits
 
@@ -57,6 +61,8 @@ def completed(page: Page, read: str) -> Page:
         page: Its text may be short, in doubt or empty.
         read: The text of its picture; may be empty.
     """
+    if page.parts:
+        return replace(with_part(page, "ocr", read), unread="", doubtful=0)
     known = page.text
     if page.unread == CIPHER:
         doubtful = page.doubtful or len(known)
@@ -68,6 +74,61 @@ def completed(page: Page, read: str) -> Page:
         return replace(page, unread="", doubtful=0)
     layer = page.text_layer if page.text_from_ocr else page.text
     return replace(page, text=text, text_from_ocr=True, text_layer=layer, unread="", doubtful=0)
+
+
+def with_part(page: Page, origin: str, text: str) -> Page:
+    """The page with a text from this origin in place of any that it had from there.
+
+    Args:
+        page: Any page; mostly one of a picture.
+        origin: One of :data:`metaembed_rag.pages.parts.ORIGINS`. What is from the pixels leaves the
+            content hash as it is.
+        text: ``""`` for none.
+
+    Returns:
+        The page; ``unread`` where it had no text before, so that OCR still reads its picture.
+    """
+    parts = [part for part in parts_of(page) if part.origin != origin]
+    if text.strip():
+        parts.append(PicturePart(origin, text))
+    ordered = in_order(parts)
+    own = joined(part for part in ordered if part.origin not in FROM_PIXELS)
+    whole = joined(ordered)
+    more = whole != own
+    layer = own if more else ""
+    unread = page.unread if whole else ""
+    if whole and not page.text.strip() and origin != "ocr":
+        unread = SCAN
+    return replace(
+        page, text=whole, parts=ordered, text_from_ocr=more, text_layer=layer, unread=unread
+    )
+
+
+def description_of(page: Page) -> str:
+    """What a page's picture was described as; ``""`` where it was not."""
+    return next((part.text for part in page.parts if part.origin == DESCRIPTION), "")
+
+
+def parts_of(page: Page) -> tuple[PicturePart, ...]:
+    """What a page's text is made from, also where the page does not say so: its text, and OCR's."""
+    if page.parts or not page.text.strip():
+        return page.parts
+    if not page.text_from_ocr:
+        return (PicturePart("text", page.text),)
+    layer = page.text_layer
+    if not layer or not page.text.startswith(layer):
+        return (PicturePart("ocr", page.text),)
+    return PicturePart("text", layer), PicturePart("ocr", page.text[len(layer) :].lstrip("\n"))
+
+
+def ocr_text_of(page: Page) -> str | None:
+    """What OCR read of a page's picture, alone; ``""`` for nothing, None if unknown."""
+    read = [part.text for part in page.parts if part.origin == "ocr"]
+    if read or not page.parts:
+        from_ocr = page.text if page.text_from_ocr and not page.text_layer else None
+        return read[0] if read else from_ocr
+    had_text = any(part.origin == "text" for part in page.parts)
+    return None if had_text or page.unread else ""
 
 
 def merged(text: str, read: str) -> str:

@@ -6,6 +6,8 @@ Both ways look at each score against the other pages of the same query, because 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +36,30 @@ def fuse(fusion: Fusion, maxsim: Scores, bm25: Scores) -> NDArray[np.float64]:
     words = _share(bm25, 0.0)
     meaning = _share(maxsim, float(maxsim.min()) if len(maxsim) else 0.0)
     return (1 - fusion.weight) * meaning + fusion.weight * words
+
+
+def weighed(fusion: Fusion, best: float, most: float) -> Fusion:
+    """The fusion for one query: words count less where no page has much of what was asked.
+
+    BM25 is then measured by what the query's words could give instead of by its best page, so the
+    odds of its weight are multiplied by 3/2 · best / most. A title that stands on a page keeps its
+    words' weight; a question in other words than the page's is left to the vectors
+    (``benchmarks/quality/fusion.py``, "bound").
+
+    Args:
+        fusion: With the weight of a query all of whose words are on a page.
+        best: BM25 of the page that has the most of it, over 0.
+        most: :meth:`metaembed_rag.search.words.LexicalIndex.most` of the query.
+    """
+    odds = fusion.weight / (1 - fusion.weight) * 1.5 * best / most
+    return replace(fusion, weight=odds / (1 + odds))
+
+
+def described(fusion: Fusion) -> str:
+    """The fusion in a few words, for :attr:`metaembed_rag.hits.SearchPlan.words`."""
+    if fusion.name == "rrf":
+        return "vectors and words (BM25) by reciprocal rank"
+    return f"vectors and words (BM25, which counts {fusion.weight:.2g})"
 
 
 def _share(scores: Scores, low: float) -> NDArray[np.float64]:

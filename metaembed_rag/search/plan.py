@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError
 from metaembed_rag.hits import SearchPlan
-from metaembed_rag.options import Fusion, SearchOptions
+from metaembed_rag.options import Fusion, SearchOptions, is_optional
 
 CANDIDATES = 200
 """Pages that a hybrid search takes of each kind, and that Chroma's own search hands over where
@@ -146,6 +146,11 @@ class QueryPlan:
         return Fusion.parse(self.options.hybrid)
 
     @property
+    def words_optional(self) -> bool:
+        """Whether words count only where they can."""
+        return is_optional(self.options.hybrid)
+
+    @property
     def budget(self) -> RetrievalBudget:
         """The budget that ranks."""
         return self.plan.budget
@@ -157,11 +162,16 @@ class QueryPlan:
             return None
         return self.candidates or max(CANDIDATES, 4 * self.k)
 
-    def report(self, stages: tuple[tuple[int, int], ...], source: str) -> SearchPlan:
-        """What the hits say of it, with what each stage scored and where the vectors were read."""
+    def report(
+        self, stages: tuple[tuple[int, int], ...], source: str, words: str = ""
+    ) -> SearchPlan:
+        """What the hits say of it: what each stage scored, where vectors were read, what of words.
+
+        See :class:`metaembed_rag.hits.SearchPlan`.
+        """
         auto = self.way == "auto"
         recall, ms = (self.plan.recall, self.plan.ms) if auto else (None, None)
-        return SearchPlan(self.way, stages, source, recall, ms, self.note)
+        return SearchPlan(self.way, stages, source, recall, ms, self.note, words)
 
 
 def plan_query(

@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import CacheError, IndexLockedError
+from metaembed_rag.errors import CacheError, IndexLockedError, MissingExtraError
 from metaembed_rag.hits import Hit, Hits, SearchPlan
 from metaembed_rag.metadata.filters import TEXT_FIELD, fields, normalize_where
 from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
-from metaembed_rag.search.fusion import fuse
+from metaembed_rag.search.fusion import described, fuse, weighed
 from metaembed_rag.search.plan import QueryPlan
 from metaembed_rag.search.sources import (
     CachedPages,
@@ -48,6 +48,11 @@ from metaembed_rag.vectors.tensors import CPU, TensorPages
 
 _TRIES = 3
 """Of a search whose pages were deleted before their records could be read."""
+
+NO_TEXT = "vectors alone: the query has no text"
+NO_WORD = "vectors alone: no page that may be found has a word of the query"
+NOT_TIMED = "vectors alone: max_ms was measured for them"
+"""Why words do not count, as :attr:`metaembed_rag.hits.SearchPlan.words` has it."""
 
 _KEYS_NAMED = 20
 _KEYS_OF = 500
@@ -157,7 +162,7 @@ class PageSearcher:
                 plan.budget,
                 seconds,
                 "maxsim" if one.fused is None else "hybrid",
-                plan.report(one.stages, source),
+                plan.report(one.stages, source, one.words),
                 note,
             )
             for one, best in zip(scored, hits, strict=True)
@@ -199,26 +204,25 @@ class PageSearcher:
         self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
     ) -> tuple[list[Scored], str]:
         source = self._source(plan.options.where)
-        fusion = plan.fusion
-        worded = [fusion is not None and bool(text.strip()) for text in texts]
-        plain = iter(source.best(queries[~np.array(worded, dtype=bool)], plan, plan.k))
+        words = [self._words(text, plan) for text in texts]
+        without = np.array([isinstance(one, str) for one in words], dtype=bool)
+        plain = iter(source.best(queries[without], plan, plan.k))
         scored = [
-            self._fused(source, query, text, plan, fusion) if fusion and has_words else next(plain)
-            for query, text, has_words in zip(queries, texts, worded, strict=True)
+            replace(next(plain), words=one)
+            if isinstance(one, str)
+            else self._fused(source, query, one, plan)
+            for query, one in zip(queries, words, strict=True)
         ]
         return scored, source.source
 
     def _fused(
-        self,
-        source: PageVectors,
-        query: NDArray[np.float32],
-        text: str,
-        plan: QueryPlan,
-        fusion: Fusion,
+        self, source: PageVectors, query: NDArray[np.float32], words: WordScores, plan: QueryPlan
     ) -> Scored:
         """The pages that are near, and those that have the words, by both."""
+        fusion = plan.fusion or Fusion()
+        if plan.words_optional:
+            fusion = weighed(fusion, words.highest(), words.most)
         [near] = source.best(query[None], plan, plan.pool)
-        words = self._words(text, plan.options.where)
         wanted = [] if plan.pool is None else words.best(plan.pool)
         hidden = self._store.unreadable
         more = [id for id in wanted if id not in near.maxsim and id not in hidden]
@@ -228,10 +232,25 @@ class PageSearcher:
         both = (np.array([one[id] for id in ids]) for one in (maxsim, bm25))
         fused = dict(zip(ids, fuse(fusion, *both).tolist(), strict=True))
         best = heapq.nsmallest(plan.k, ids, key=lambda id: (-fused[id], id))
-        return Scored(best, maxsim, near.stages, fused, bm25)
+        return Scored(best, maxsim, near.stages, fused, bm25, described(fusion))
 
-    def _words(self, text: str, where: Mapping[str, Any] | None) -> WordScores:
-        """BM25 of the pages that match the filter."""
+    def _words(self, text: str, plan: QueryPlan) -> WordScores | str:
+        """BM25 of the pages that match the filter; or why words do not count."""
+        if plan.fusion is None:
+            return ""
+        if not text.strip():
+            return NO_TEXT
+        if not plan.words_optional:
+            return self._bm25(text, plan.options.where)
+        if plan.options.max_ms is not None:
+            return NOT_TIMED
+        try:
+            found = self._bm25(text, plan.options.where)
+        except MissingExtraError as error:
+            return f"vectors alone: {error}"
+        return found if found.highest() > 0 else NO_WORD
+
+    def _bm25(self, text: str, where: Mapping[str, Any] | None) -> WordScores:
         words = self._lexical.current().search(text)
         return words.only(self._store.ids(where)) if where else words
 

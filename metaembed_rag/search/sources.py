@@ -41,6 +41,7 @@ class Scored:
         stages: Vectors a page and the pages that were scored with them, for each stage.
         fused: The score that ranks, by id, in [0, 1], where words took part; else None.
         bm25: BM25 by id, where words took part; else None.
+        words: What the plan says of the words.
     """
 
     ids: Sequence[str]
@@ -48,6 +49,7 @@ class Scored:
     stages: tuple[tuple[int, int], ...]
     fused: Mapping[str, float] | None = None
     bm25: Mapping[str, float] | None = None
+    words: str = ""
 
 
 class PageVectors(Protocol):

@@ -138,9 +138,22 @@ class LexicalIndex:
         scores: NDArray[np.float32] = self._scorer.get_scores_from_ids(known)
         return scores, self._pairs.scores(found)
 
+    def most(self, query: str) -> float:
+        """Σ idf of the query's words, which BM25 of the words stays under; 0 without a word.
+
+        A word that no page has counts as the rarest.
+        """
+        [words] = _words([query], self.stemmer)
+        if self._scorer is None or not words:
+            return 0.0
+        starts, numbers = self._scorer.scores["indptr"], self._scorer.vocab_dict
+        found = [numbers.get(word) for word in words]
+        pages = np.array([0 if n is None else starts[n + 1] - starts[n] for n in found])
+        return float(np.log1p((len(self.ids) - pages + 0.5) / (pages + 0.5)).sum())
+
     def search(self, query: str) -> WordScores:
         """:meth:`scores` by page id."""
-        return WordScores(self.places, self.ids, self.scores(query))
+        return WordScores(self.places, self.ids, self.scores(query), self.most(query))
 
     def save(self, folder: Path) -> None:
         """Write it as ``folder``, which appears whole or not at all.
@@ -184,11 +197,17 @@ class WordScores:
         places: Place of each page in ``scores``, by id.
         ids: Ids by place.
         scores: float32 of shape (pages,), at least 0.
+        most: What the query's words could give, as :meth:`LexicalIndex.most` says.
     """
 
     def __init__(
-        self, places: Mapping[str, int], ids: Sequence[str], scores: NDArray[np.float32]
+        self,
+        places: Mapping[str, int],
+        ids: Sequence[str],
+        scores: NDArray[np.float32],
+        most: float,
     ) -> None:
+        self.most = most
         self._places = places
         self._ids = ids
         self._scores = scores
@@ -198,7 +217,11 @@ class WordScores:
         places = [self._places[id] for id in ids if id in self._places]
         scores = np.zeros_like(self._scores)
         scores[places] = self._scores[places]
-        return WordScores(self._places, self._ids, scores)
+        return WordScores(self._places, self._ids, scores, self.most)
+
+    def highest(self) -> float:
+        """The score of the best page; 0 without pages."""
+        return float(self._scores.max(initial=0.0))
 
     def best(self, count: int) -> list[str]:
         """At most ``count`` pages that have a word of the query, best first, ties in order."""
@@ -243,6 +266,7 @@ class LexicalCache:
         Raises:
             MissingExtraError: The extra ``hybrid`` is not installed.
         """
+        _bm25s(), _stemmer(self._stemmer)  # before all texts are read in vain
         origin = self._store.origin()  # before the lock, which a fork may have left locked
         with self._lock:
             if origin != self._origin:  # stamps of another database say nothing

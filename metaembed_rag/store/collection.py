@@ -25,6 +25,7 @@ _KEYS = {
     "vectors": "metaembed:vectors",
     "format": "metaembed:vector_format",
     "pooling": "metaembed:pooling",
+    "hybrid": "metaembed:hybrid",
 }
 _TELLING = {
     "fingerprint": "model",
@@ -48,6 +49,8 @@ class CollectionModel:
         vectors: Vectors stored a page, R.
         format: How they are stored; see :mod:`metaembed_rag.vectors.formats`.
         pooling: How they were made of token vectors; ``""`` where the model makes them itself.
+        hybrid: Whether words count in searches that do not say: ``"auto"``, or ``""`` for not,
+            as in collections of versions before this choice.
     """
 
     model: str
@@ -56,6 +59,7 @@ class CollectionModel:
     vectors: int
     format: str = formats.DEFAULT
     pooling: str = ""
+    hybrid: str = ""
 
     def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of a model's vectors, float32 (pages, R, D), those values that the collection holds.

@@ -1,8 +1,9 @@
-"""What OCR has read and no record says: blank pages, and the texts of an unfinished run.
+"""What was read of pictures and no record says: blank pages, and the texts of an unfinished run.
 
 A record keeps the text of its page, so OCR need not read that again. A page with nothing to read
 has no record; and a page that was read when the encoder failed has none yet. Both are kept here, so
-that nothing unchanged is read by OCR twice. The file is derived: deleting it loses only time.
+that nothing unchanged is read by OCR twice; and so are descriptions of pictures until records have
+them. The file is derived: deleting it loses only time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.page import default_id
+from metaembed_rag.pages.page import SCAN, default_id
+from metaembed_rag.pages.reading import description_of, ocr_text_of
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.places import replace_file
@@ -39,7 +41,7 @@ class BlankPages:
 
 
 class Readings:
-    """What OCR read of pictures, by their hashes, and which pages of files are blank.
+    """What was read of pictures, by their hashes, and which pages of files are blank.
 
     What another version of rapidocr read does not count. Its owner holds the writer's lock.
 
@@ -51,6 +53,7 @@ class Readings:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._texts: dict[str, str] = {}
+        self._descriptions: dict[tuple[str, str], str] = {}
         self._files: dict[tuple[str, str], BlankPages] = {}
         self._seen: tuple[int, int] | None = None
 
@@ -60,6 +63,7 @@ class Readings:
         if self._path is None or state == self._seen:
             return
         self._texts, self._files, self._seen = {}, {}, state
+        self._descriptions = {}
         try:
             lines = self._path.read_text(encoding="utf-8", errors="replace").split("\n")
         except OSError:
@@ -84,6 +88,19 @@ class Readings:
         new = {picture: text for picture, text in texts.items() if picture not in self._texts}
         self._append([{"picture": picture, "text": text} for picture, text in new.items()])
 
+    def description(self, picture: str, by: str) -> str | None:
+        """What somebody wrote about the picture with this hash, None if unknown.
+
+        Args:
+            picture: The hash.
+            by: Who wrote it: model and prompt, as ``Describer.by`` has them.
+        """
+        return self._descriptions.get((picture, by))
+
+    def note_description(self, picture: str, by: str, text: str) -> None:
+        """Keep what somebody wrote about a picture, until a record has it."""
+        self._append([_description_entry(picture, by, text)])
+
     def note_blank_pages(self, digest: str, way: str, found: BlankPages) -> None:
         """Keep which pages of a file are blank."""
         if self.blank_pages(digest, way) != found:
@@ -91,12 +108,15 @@ class Readings:
 
     def forget_texts(self) -> None:
         """Keep no text but that of nothing: the rest is in records now, or is to be nowhere."""
-        if any(self._texts.values()):
+        if any(self._texts.values()) or self._descriptions:
+            self._descriptions = {}
             self._texts = {picture: text for picture, text in self._texts.items() if not text}
             self._rewrite()
 
     def _take(self, entry: Mapping[str, Any]) -> None:
-        if "picture" in entry:
+        if "description" in entry:
+            self._descriptions[entry["picture"], entry["by"]] = entry["description"]
+        elif "picture" in entry:
             self._texts[entry["picture"]] = entry["text"]
         elif "digest" in entry:
             key = entry["digest"], entry["way"]
@@ -123,6 +143,7 @@ class Readings:
             return
         entries: list[Mapping[str, Any]] = [_about()]
         entries += [{"picture": picture, "text": text} for picture, text in self._texts.items()]
+        entries += [_description_entry(*key, text) for key, text in self._descriptions.items()]
         entries += [_file_entry(*key, found) for key, found in self._files.items()]
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +153,7 @@ class Readings:
         self._seen = self._state()
 
     def _cannot(self, error: OSError) -> None:
-        _log.warning("what OCR read cannot be kept, blank pages will be read again: %s", error)
+        _log.warning("what was read cannot be kept, blank pages will be read again: %s", error)
 
     def _state(self) -> tuple[int, int] | None:
         """Size and time of change of the file; None where there is none."""
@@ -155,14 +176,32 @@ class RunReadings:
         self._readings, self._store = readings, store
         self._blank: dict[str, BlankPages] = {}
 
+    def description(self, page: Page, by: str) -> str | None:
+        """What somebody wrote about a page's picture: in a run that did not end, or in this one.
+
+        Or for a page that is stored, perhaps of another source. None if unknown.
+        """
+        picture = page.image_hash
+        if not picture:
+            return None
+        text = self._readings.description(picture, by)
+        return text if text is not None else self._description_in_records(picture, by)
+
+    def note_description(self, page: Page, by: str, text: str) -> None:
+        """Keep what was written about a page's picture, before anything else can fail."""
+        if page.image_hash:
+            self._readings.note_description(page.image_hash, by, text)
+
     def texts(self, pages: Iterable[Page], *, look_in_records: bool) -> dict[str, str]:
         """What was read of these pages' pictures, by page id; ``""`` for nothing.
 
-        Only of pages without a text of their own, and whose ``image_hash`` is filled in.
+        Only of pages without a text of their own, or with one beside the pixels of a picture, and
+        whose ``image_hash`` is filled in.
         """
         known = {}
         for page in pages:
-            if page.image_hash and not page.text.strip():
+            is_to_be_read = not page.text.strip() or (page.parts and page.unread == SCAN)
+            if page.image_hash and is_to_be_read:
                 text = self._readings.text(page.image_hash)
                 if text is None and look_in_records:
                     text = self._text_in_records(page.image_hash)
@@ -172,8 +211,8 @@ class RunReadings:
 
     def note(self, readable: Iterable[Page], blank: Iterable[Page]) -> None:
         """Keep what was read, before anything else can fail, and which pages are blank."""
-        read = [page for page in readable if page.text_from_ocr and not page.text_layer]
-        texts = {page.image_hash: page.text for page in read}
+        found = {page.image_hash: ocr_text_of(page) for page in readable}
+        texts = {picture: text for picture, text in found.items() if text is not None}
         for page in blank:
             if not page.text.strip():
                 texts[page.image_hash] = ""
@@ -190,17 +229,30 @@ class RunReadings:
             self._readings.note_blank_pages(digest, way, found)
         self._readings.forget_texts()
 
+    def _description_in_records(self, picture: str, by: str) -> str | None:
+        ways = [f"{by} {pages}" for pages in ("auto", "all")]
+        same = {"$and": [{records.IMAGE_HASH: picture}, {records.DESCRIBED: {"$in": ways}}]}
+        found = self._store.get(self._store.ids(same)).values()
+        return next((text for record in found if (text := description_of(record.page))), None)
+
     def _text_in_records(self, picture: str) -> str | None:
         """What was read of a picture for a page that is stored, perhaps of another source."""
         same = {"$and": [{records.IMAGE_HASH: picture}, {records.OCR: True}]}
         for record in self._store.get(self._store.ids(same)[:1]).values():
-            return None if record.page.text_layer else record.page.text
+            return ocr_text_of(record.page)
         return None
 
 
-def way_of(mode: str, fingerprint: str) -> str:
-    """How files are read: what is blank in one mode or to one model need not be to another."""
-    return f"{mode} {fingerprint}"
+def way_of(mode: str, fingerprint: str, *others: str) -> str:
+    """How files are read: what is blank in one mode or to one model need not be to another.
+
+    Args:
+        mode: What of a page is encoded.
+        fingerprint: Of the model.
+        others: What else makes text of pictures, where it does: who describes them, as
+            ``Describer.way``, and what tells in words what they show; ``""`` for nobody.
+    """
+    return " ".join([mode, fingerprint, *filter(None, others)])
 
 
 def _about() -> dict[str, Any]:
@@ -217,7 +269,20 @@ def _file_entry(digest: str, way: str, found: BlankPages) -> dict[str, Any]:
     return {"digest": digest, "way": way, "pages": found.page_count, "blank": numbers}
 
 
-_KINDS = {"picture": str, "text": str, "digest": str, "way": str, "pages": int, "blank": list}
+def _description_entry(picture: str, by: str, text: str) -> dict[str, Any]:
+    return {"picture": picture, "by": by, "description": text}
+
+
+_KINDS = {
+    "picture": str,
+    "by": str,
+    "description": str,
+    "text": str,
+    "digest": str,
+    "way": str,
+    "pages": int,
+    "blank": list,
+}
 
 
 def _entry(line: str) -> dict[str, Any] | None:
@@ -229,5 +294,6 @@ def _entry(line: str) -> dict[str, Any] | None:
     if not isinstance(entry, dict):
         return None
     wrong = any(not isinstance(entry[key], _KINDS[key]) for key in entry.keys() & _KINDS.keys())
-    kinds = ({"picture", "text"}, {"digest", "way", "pages", "blank"}, set(_about()))
+    described = {"picture", "by", "description"}
+    kinds = ({"picture", "text"}, described, {"digest", "way", "pages", "blank"}, set(_about()))
     return None if wrong or entry.keys() not in kinds else entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import uuid
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any
 
-from metaembed_rag.errors import MetadataError
+from metaembed_rag.errors import MetadataError, PageError
 from metaembed_rag.metadata import values
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.parts import PicturePart
 
 SOURCE, PAGE = "source", "page"
 """Fields of a page that a ``where`` filter can name, beside the user's own metadata."""
@@ -24,6 +26,7 @@ SETTINGS, COUNT, OCR = _OURS + "settings", _OURS + "page_count", _OURS + "ocr"
 STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
 IMAGE_HASH = _OURS + "image_hash"
 TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
+PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
 
 _NUMBER = int | float  # Chroma keeps which of them a page's number was
 _KINDS: Mapping[str, type | UnionType] = {
@@ -39,7 +42,14 @@ _KINDS: Mapping[str, type | UnionType] = {
     VECTORS: str,
 }
 """What every record has, and of which type."""
-_OPTIONAL: Mapping[str, type | UnionType] = {COUNT: _NUMBER, IMAGE: str, STAMP: str, WRITTEN: int}
+_OPTIONAL: Mapping[str, type | UnionType] = {
+    COUNT: _NUMBER,
+    IMAGE: str,
+    STAMP: str,
+    WRITTEN: int,
+    PARTS: str,
+    DESCRIBED: str,
+}
 _STAMP = re.compile(r"[0-9]+-.+")
 
 
@@ -108,6 +118,8 @@ def to_metadata(record: Record) -> dict[str, Any]:
         IMAGE_HASH: page.picture_hash(),
         TEXT_LAYER: page.text_layer or None,
         UNREAD: page.unread if record.looked_at else None,
+        PARTS: _packed_parts(page),
+        DESCRIBED: page.described_by or None,
         VECTORS: record.payload,
         IMAGE: page.image_path,
         COUNT: page.page_count,
@@ -142,6 +154,8 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
         image_hash=metadata[IMAGE_HASH],
         text_layer=metadata.get(TEXT_LAYER, ""),
         unread=metadata.get(UNREAD, ""),
+        parts=_parts(metadata.get(PARTS)),
+        described_by=metadata.get(DESCRIBED, ""),
     )
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata
@@ -201,6 +215,24 @@ def check_metadata(metadata: Mapping[str, Any], id: str) -> None:
     """
     for key, value in metadata.items():
         _stored(key, value, id)
+
+
+def _packed_parts(page: Page) -> str | None:
+    """What a page's text was made from, as JSON; None where the page does not say."""
+    parts = [[part.origin, part.text] for part in page.parts]
+    return json.dumps(parts, ensure_ascii=False) if parts else None
+
+
+def _parts(packed: str | None) -> tuple[PicturePart, ...]:
+    """The parts again.
+
+    Raises:
+        ValueError: They are none.
+    """
+    try:
+        return tuple(PicturePart(origin, text) for origin, text in json.loads(packed or "[]"))
+    except (TypeError, AttributeError, PageError) as error:
+        raise ValueError(f"{PARTS} is {packed!r}") from error
 
 
 def _stored(key: Any, value: Any, id: str) -> Any:

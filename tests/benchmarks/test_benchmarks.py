@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.data import opencqa
-from benchmarks.quality import bm25, formats, hybrid
+from benchmarks.quality import bm25, formats, fusion, hybrid
 from benchmarks.search import async_retrieval, disk_size, gpu, index_speed, search_speed
 from metaembed_rag import PageIndex
 from metaembed_rag.budget import RetrievalBudget
@@ -154,6 +154,37 @@ def test_hybrid_compares_every_fusion_with_each_system_alone(text_set, tmp_path,
     assert len(found) == len(hybrid.WEIGHTS) * len(hybrid.PAIR_WEIGHTS)
     assert all(one["least gain"] <= one["mean"] - 0.6666 for one in found)
     assert len(hybrid.choice_table(found).splitlines()) == 2 + len(hybrid.PAIR_WEIGHTS)
+
+
+def test_fusion_compares_every_method_on_both_kinds_of_sets(text_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(ocr, "read_text", lambda picture: "")
+    encoded = hybrid.encode(hybrid.read(text_set, tmp_path / "ocr"), FakeEncoder(), None)
+    report = fusion.Trial.of(encoded).report()
+    assert report["bm25"] == {"plain": 0.6667, "stemmed": 0.5436}
+    rows = fusion.summary({"keywords": [report], "questions": [report]})
+    assert {row["method"] for row in rows} == set(fusion.methods())
+    for row in rows:
+        assert row["keywords"] == row["questions"] == row["mean"]
+        assert row["least gain"] <= row["mean"] - 0.6666
+    assert fusion.table(rows).splitlines()[0] == (
+        "| method | keywords | questions | mean | least gain |"
+    )
+
+
+def test_the_fusions_that_a_search_has_are_as_a_search_has_them():
+    maxsim, words = np.array([1.0, 5.0, 3.0]), np.array([8.0, 0.0, 2.0])
+    convex = fusion.minmax(maxsim, words, 9.0, weight=0.6)
+    assert convex == pytest.approx(fuse(Fusion(), maxsim, words))
+    ranks = fusion.reciprocal(maxsim, words, 9.0, weight=0.5, k=60)
+    assert ranks * 61 == pytest.approx(fuse(Fusion("rrf"), maxsim, words))
+
+
+def test_words_count_less_where_the_best_page_has_few_of_them():
+    # The best page has half of what the words could give: 0.6 becomes 0.3.
+    maxsim, words = np.array([1.0, 3.0]), np.array([4.0, 0.0])
+    fused = fusion.bounded(maxsim, words, 8.0, weight=0.6, power=1.0)
+    assert fused == pytest.approx([0.3, 0.4])
+    assert fusion.bounded(maxsim, words, 4.0, weight=0.6, power=1.0) == pytest.approx([0.6, 0.4])
 
 
 def test_a_set_can_be_read_by_ocr_though_it_has_text(text_set, monkeypatch):

@@ -41,10 +41,17 @@ def test_every_record_of_quality_is_of_the_shipped_checkpoint():
     records = {path.stem: json.loads(path.read_text()) for path in RECORDS}
     of_quality = {
         name for name, one in records.items() if re.search(r"ndcg|recall@10", json.dumps(one))
-    } - {"peers"}  # random vectors
+    } - {"peers", *tables.OTHERS}  # random vectors; of other models, below
     assert of_quality
     assert {name for name, one in records.items() if "fingerprint" in one} >= of_quality
     assert {one["fingerprint"] for one in records.values() if "fingerprint" in one} == {shipped}
+
+
+@pytest.mark.parametrize("name", tables.OTHERS)
+def test_a_record_of_another_model_names_it_and_is_not_taken_for_the_shipped_one(name):
+    record = results.read(name)
+    assert "fingerprint" not in record
+    assert record["numbers"]["model"].keys() >= {"name", "fingerprint", "dimension"}
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.relative_to(results.CHECKOUT))
@@ -59,7 +66,10 @@ def test_a_table_of_quality_names_the_checkpoint():
         for name, body in re.findall(
             r"<!-- table: (\w+) -->(.*?)<!-- end -->", page.read_text(), flags=re.DOTALL
         ):
-            if "nDCG" in body and name != "claims":
+            if name in tables.OTHERS:
+                model = results.read(name)["numbers"]["model"]
+                assert f"`{model['name']}` `" in body.strip().splitlines()[-1]
+            elif "nDCG" in body and name != "claims":
                 assert "`mini` `" in body.strip().splitlines()[-1], (page.name, name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from metaembed_rag import cli
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.index import PageIndex
 from metaembed_rag.testing import FakeEncoder
+from tests.support.photos import save_photo
+from tests.support.servers import ChatServer
 
 
 class FakeLoader:
@@ -77,7 +80,12 @@ def test_index_prints_what_it_did_as_json(tmp_path, files, run):
 def test_search_json_is_the_contract(index, files, run):
     out, err = run("search", "whales swim", "--index", index, "--json", "--budget", "4,8", "-k", 2)
     answer = json.loads(out)
-    assert list(answer) == ["query", "budget", "seconds", "hits"]
+    alone, _ = run("search", "whales swim", "--index", index, "--json", "--no-hybrid")
+    assert list(json.loads(alone)) == ["query", "budget", "seconds", "hits"]
+    assert list(answer) == ["query", "budget", "seconds", "scoring", "words", "hits"]
+    assert list(answer["hits"][0])[-2:] == ["maxsim", "bm25"]
+    for hit in answer["hits"]:
+        del hit["maxsim"], hit["bm25"]
     assert (answer["query"], answer["budget"]) == ("whales swim", [4, 8])
     assert list(answer["hits"][0]) == ["rank", "score", "id", "source", "page", "text", "image"]
     first = answer["hits"][0]
@@ -90,9 +98,24 @@ def test_search_json_is_the_contract(index, files, run):
 
 def test_search_prints_for_people(index, run):
     out, _ = run("search", "whales", "--index", index)
-    assert "budget (16,64), 3 of 3 pages" in out
-    assert "1. " in out
+    assert "budget (16,64), with BM25, 3 of 3 pages" in out
+    assert re.search(r"1\. 1\.000  .*b\.txt  page 1  \(vectors \d\.\d{3}, words \d\.\d\d\)", out)
     assert "blue whales swim" in out
+    alone, _ = run("search", "whales", "--index", index, "--no-hybrid")
+    assert "budget (16,64), 3 of 3 pages" in alone
+    assert "(vectors" not in alone
+
+
+def test_search_says_why_words_do_not_count(index, run, monkeypatch):
+    zebra, _ = run("search", "zebra", "--index", index)
+    assert "budget (16,64), vectors alone: no page that may be found has a word of" in zebra
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    out, _ = run("search", "whales", "--index", index)
+    assert "vectors alone: this needs the optional package 'bm25s': pip install" in out
+    answer = json.loads(run("search", "whales", "--index", index, "--json")[0])
+    assert list(answer) == ["query", "budget", "seconds", "words", "hits"]
+    assert "metaembed-rag[hybrid]" in run("search", "x", "--index", index, "--hybrid", code=1)[1]
+    run("search", "x", "--index", index, "--hybrid", "--no-hybrid", code=2)
 
 
 @pytest.mark.parametrize("budget", ["fast", "balanced", "full", "1,1", "2,4", "16,64"])
@@ -112,15 +135,15 @@ def test_every_option_of_a_search_reaches_the_index(index, run, monkeypatch):
     monkeypatch.setattr(PageIndex, "search", watched)
     options = ["-k", 2, "--budget", "2,4", "--candidates", 3, "--hybrid", "--where", "page=1"]
     run("search", "whales", "--index", index, *options)
-    run("search", "whales", "--index", index, "--exhaustive")
+    run("search", "whales", "--index", index, "--exhaustive", "--no-hybrid")
     run("search", "x", "--index", index, "--max-ms", 9, "--min-recall", 0.5, code=1)
     nothing = {"budget": None, "candidates": None, "where": None, "exhaustive": False}
-    nothing |= {"hybrid": False, "max_ms": None, "min_recall": None}
+    nothing |= {"hybrid": None, "max_ms": None, "min_recall": None}
     page = {"$or": [{"page": "1"}, {"page": 1}]}
     named = {"budget": RetrievalBudget(2, 4), "candidates": 3, "hybrid": True, "where": page}
     assert seen == [
         ("whales", 2, {**nothing, **named}),
-        ("whales", 5, {**nothing, "exhaustive": True}),
+        ("whales", 5, {**nothing, "exhaustive": True, "hybrid": False}),
         ("x", 5, {**nothing, "max_ms": 9.0, "min_recall": 0.5}),
     ]
 
@@ -258,6 +281,10 @@ def test_a_failure_is_one_sentence_and_exit_code_one(
         ["search", "x", "--index", "i", "--exhaustive", "--candidates", "5"],
         ["index", "--index", "i"],
         ["index", "x", "--index", "i", "--mode", "video"],
+        ["index", "x", "--index", "i", "--describe", "llava"],
+        ["index", "x", "--index", "i", "--describe", "http://host:1"],
+        ["index", "x", "--index", "i", "--describe", "http://me:secret@host:1#llava"],
+        ["index", "x", "--index", "i", "--describe", "http://host:1#llava?max_tokens=0"],
         ["delete", "--index", "i"],
         ["delete", "--index", "i", "--id", "a", "--source", "b"],
         ["nonsense"],
@@ -267,6 +294,7 @@ def test_wrong_usage_is_exit_code_two(arguments, run):
     out, err = run(*arguments, code=2)
     assert out == ""
     assert "usage:" in err
+    assert "secret" not in err
 
 
 @pytest.mark.parametrize(
@@ -329,8 +357,35 @@ def test_environment_variables_are_defaults(index, run, monkeypatch):
     assert json.loads(run("search", "whales", "--json")[0])["budget"] == [1, 1]
 
 
+@pytest.fixture
+def llava():
+    server = ChatServer()
+    yield server
+    server.close()
+
+
+def test_pictures_are_described_in_words(tmp_path, run, llava, monkeypatch):
+    photo = Image.new("RGB", (60, 40), "blue")
+    photo.paste("gray", (20, 20, 40, 30))
+    photo.save(tmp_path / "1.png")
+    address = f"{llava.address}#llava?tries=1"
+    given = ("index", tmp_path / "1.png", "--index", tmp_path / "i", "--json")
+    out, _ = run(*given, "--describe", address)
+    report = json.loads(out)
+    assert (report["added"], report["notes"]) == (1, [])
+    assert report["seconds"]["describe"] > 0
+    out, _ = run("search", "blue kite", "--index", tmp_path / "i", "--json")
+    assert "A blue kite above a hill." in json.loads(out)["hits"][0]["text"]
+    monkeypatch.setenv("METAEMBED_DESCRIBE", address.replace("llava", "moondream"))
+    run(*given)
+    assert [request["model"] for request in llava.requests] == ["llava", "moondream"]
+    llava.refuses = {"blue": (401, {}, "")}
+    out, err = run(*given, "--describe", f"{llava.address}#other", code=1)
+    assert (out, "put its key in METAEMBED_DESCRIBE_KEY" in err) == ("", True)
+
+
 def test_an_empty_environment_variable_is_none(index, run, monkeypatch):
-    for name in ("METAEMBED_INDEX", "METAEMBED_BUDGET", "METAEMBED_MODEL"):
+    for name in ("METAEMBED_INDEX", "METAEMBED_BUDGET", "METAEMBED_MODEL", "METAEMBED_DESCRIBE"):
         monkeypatch.setenv(name, "")
     out, _ = run("search", "whales", "--index", index, "--json")
     assert json.loads(out)["budget"] == [16, 64]
@@ -409,7 +464,7 @@ def test_evaluate_json_is_the_contract(tmp_path, run):
 
 def test_hybrid_search_shows_both_scores(index, run):
     answer = json.loads(run("search", "whales", "--index", index, "--json", "--hybrid")[0])
-    assert list(answer) == ["query", "budget", "seconds", "scoring", "hits"]
+    assert list(answer) == ["query", "budget", "seconds", "scoring", "words", "hits"]
     first = answer["hits"][0]
     assert list(first)[-2:] == ["maxsim", "bm25"]
     assert (first["text"], first["score"], answer["scoring"]) == ("blue whales swim", 1.0, "hybrid")
@@ -582,3 +637,25 @@ def test_fault_01_index_says_which_pages_are_longer_than_the_model_reads(
     (cut,) = json.loads(output)["cut"]
     assert cut["id"].endswith("b.txt#1")
     assert cut["unread_tokens"] == 437
+
+
+def test_photos_without_letters_are_found_by_their_names_and_others_are_listed_with_what_would_help(
+    tmp_path, run, loader, monkeypatch
+):
+    monkeypatch.setenv("METAEMBED_VISUAL_WORDS", "never")  # by names alone
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "")
+    texts_only = FakeEncoder(modalities=["text"])
+    texts_only.name = "mini"
+    monkeypatch.setattr(loader, "from_pretrained", lambda name, *, device=None: texts_only)
+    folder = tmp_path / "photos"
+    save_photo(folder / "Corsica" / "red_kite.jpg")
+    nameless = save_photo(folder / "IMG_2041.jpg", 1)
+    out, err = run("index", folder, "--index", tmp_path / "i", "--json")
+    report = json.loads(out)
+    assert (report["added"], report["skipped"]) == (1, [])
+    assert report["blank"] == [f"{nameless.resolve().as_posix()}#1"]
+    assert "a picture is found by a file name or a caption that says what it shows" in err
+    out, _ = run("search", "red kite", "--index", tmp_path / "i", "--json")
+    (hit,) = json.loads(out)["hits"]
+    assert Path(hit["source"]).name == "red_kite.jpg"
+    assert (hit["text"], hit["text_from"]) == ("red kite\nCorsica", "file name, folder")

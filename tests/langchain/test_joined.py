@@ -137,7 +137,7 @@ def test_fault_07_the_plan_of_a_search_does_not_double_pages(index):
 
 
 def test_fault_07_documents_of_one_page_are_equal_and_of_two_are_not(index):
-    retriever = MetaEmbedRetriever(index=index)
+    retriever = MetaEmbedRetriever(index=index, hybrid=False)
     first, again = (
         {one.id: one for one in retriever.invoke(query)} for query in ("red apples", "whales")
     )

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from langchain_core.documents import Document
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from metaembed_rag.errors import MissingExtraError, ModelError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain import MetaEmbedLoader, MetaEmbedVectorStore
 from metaembed_rag.testing import FakeEncoder
+from tests.support.photos import save_photo
 
 ODD = Path(__file__).parents[1] / "fixtures" / "odd_files" / "pdf"
 SCANNED, CIPHER = ODD / "scan_under_digital_header.pdf", ODD / "cipher_shifted.pdf"
@@ -123,3 +125,37 @@ def test_a_picture_file_is_its_own_picture(tmp_path):
     png(tmp_path / "a.png")
     (document,) = MetaEmbedLoader(tmp_path / "a.png", pictures=tmp_path / "kept").load()
     assert document.metadata["image_path"] == str((tmp_path / "a.png").resolve())
+
+
+def test_a_photo_is_found_by_its_name_and_says_what_its_text_was_made_from(monkeypatch, tmp_path):
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "")
+    document = load(save_photo(tmp_path / "red kite.jpg"), tmp_path)
+    assert (document.page_content, document.metadata["text_from"]) == ("red kite", "file name")
+    store = text_store()
+    store.add_documents([document])
+    (found,) = store.similarity_search("red kite", k=1)
+    assert (found.page_content, found.metadata["text_from"]) == ("red kite", "file name")
+
+
+def test_a_photo_whose_caption_changed_is_encoded_again(ocr, tmp_path):
+    path = save_photo(tmp_path / "red kite.png")
+    store = text_store()
+    store.add_documents([load(path, tmp_path)])
+    texts = PngInfo()
+    texts.add_text("Title", "above the hill")
+    document = load(save_photo(path, pnginfo=texts), tmp_path)
+    assert document.metadata["text_from"] == "file name, comment, ocr"
+    store.add_documents([document])
+    (found,) = store.similarity_search("above the hill", k=1)
+    assert found.page_content == f"red kite\nabove the hill\n{READ}"
+    assert found.metadata["text_from"] == "file name, comment, ocr"
+
+
+def test_what_the_store_reads_of_a_photo_is_said_beside_what_the_loader_gave(ocr, tmp_path):
+    document = load(save_photo(tmp_path / "red kite.png"), tmp_path, ocr="never")
+    assert (document.page_content, document.metadata["unread"]) == ("red kite", "scan")
+    store = text_store()
+    store.add_documents([document])
+    (found,) = store.similarity_search("red kite", k=1)
+    assert found.page_content == f"red kite\n{READ}"
+    assert found.metadata["text_from"] == "file name, ocr"

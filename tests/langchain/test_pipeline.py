@@ -77,7 +77,7 @@ def test_stored_documents_are_ranked_without_encoding_them(store, encoder):
     documents = store.get_by_ids(["p", "w", "a"])
     reranker = MetaEmbedReranker(index=store.index, top_n=2)
     ranked = reranker.compress_documents(documents, "red apples")
-    hits = store.index.search("red apples", k=2)
+    hits = store.index.search("red apples", k=2, hybrid=False)
     assert encoder.encoded == []
     assert ids(ranked) == [hit.page.id for hit in hits]
     assert [d.metadata["score"] for d in ranked] == pytest.approx([h.score for h in hits])

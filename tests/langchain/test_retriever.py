@@ -86,7 +86,7 @@ def test_the_content_hash_follows_the_picture(index):
 def test_a_name_of_ours_in_the_users_metadata_is_kept_beside(encoder):
     index = PageIndex.open(":memory:", encoder)
     index.add([Page(source="a", text="apples", metadata={"score": 7})])
-    metadata = MetaEmbedRetriever(index=index).invoke("apples")[0].metadata
+    metadata = MetaEmbedRetriever(index=index, hybrid=False).invoke("apples")[0].metadata
     assert metadata["user_score"] == 7
     assert metadata["score"] == pytest.approx(1, abs=0.01)
 
@@ -204,7 +204,7 @@ def test_the_budget_changes_the_ranking(encoder):
             Page(source="short", text="red"),
         ]
     )
-    retriever = MetaEmbedRetriever(index=index)
+    retriever = MetaEmbedRetriever(index=index, hybrid=False)
     assert ids(retriever.invoke("red apples", r_q=1, r_c=1))[0] == "short#1"
     assert ids(retriever.invoke("red apples", r_q=16, r_c=64))[0] == "long#1"
 
@@ -242,7 +242,7 @@ def test_words_can_take_part(index, hybrid):
         for found in (retriever.invoke("green", **call), run(retriever.ainvoke("green", **call))):
             assert ids(found) == ["fruit.pdf#2"]
             assert found[0].metadata["score"] == 1.0  # the best page by meaning and by words
-    plain = whole(MetaEmbedRetriever(index=index).invoke("green"))
+    plain = whole(MetaEmbedRetriever(index=index, hybrid=False).invoke("green"))
     assert plain != whole(MetaEmbedRetriever(index=index).invoke("green", hybrid=hybrid))
     off = MetaEmbedRetriever(index=index, hybrid=hybrid).invoke("green", hybrid=False)
     assert plain == whole(off)
@@ -406,3 +406,15 @@ def test_without_langchain_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "langchain_core", None)
     with pytest.raises(errors.MissingExtraError, match=r"pip install 'metaembed-rag\[langchain"):
         importlib.import_module("metaembed_rag.langchain")
+
+
+def test_words_count_by_default_and_both_scores_are_in_the_metadata(index, monkeypatch):
+    found = MetaEmbedRetriever(index=index).invoke("green pears")[0]
+    hit = index.search("green pears")[0]
+    said = {name: found.metadata[name] for name in ("score", "maxsim_score", "bm25_score")}
+    assert said == {"score": 1.0, "maxsim_score": hit.maxsim, "bm25_score": hit.bm25}
+    assert found == MetaEmbedRetriever(index=index, hybrid=False).invoke("green pears")[0]
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    without = MetaEmbedRetriever(index=index).invoke("green pears")[0]
+    assert "bm25_score" not in without.metadata
+    assert without.metadata["score"] == pytest.approx(hit.maxsim)

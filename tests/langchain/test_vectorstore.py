@@ -288,8 +288,8 @@ def test_the_retriever_reads_what_the_store_wrote(fruit):
 
 
 def test_scores_are_maxsim_over_r_q_and_relevance_is_in_0_to_1(fruit):
-    scored = fruit.similarity_search_with_score("red apples", k=3)
-    hits = fruit.index.search("red apples", k=3)
+    scored = fruit.similarity_search_with_score("red apples", k=3, hybrid=False)
+    hits = fruit.index.search("red apples", k=3, hybrid=False)
     assert [(document.id, score) for document, score in scored] == [
         (hit.page.id, hit.score) for hit in hits
     ]
@@ -699,3 +699,13 @@ def test_fault_01_a_document_that_is_too_long_is_logged_by_store_and_embeddings(
     assert "b is too long: 5,000 tokens at its end were not read" in caplog.text
     MetaEmbedEmbeddings(encoder).embed_documents(["an apple", "the sea"])
     assert "1 of 2 texts are longer than fake reads" in caplog.text
+
+
+def test_relevance_and_diversity_are_by_vectors_unless_words_are_asked_for(fruit):
+    """A fused score is 1 for the best page, however far it is from an answer."""
+    plain, words = (
+        fruit.similarity_search_with_relevance_scores("green figs", k=1, **way)[0][1]
+        for way in ({}, {"hybrid": True})
+    )
+    assert plain < words == 1
+    assert fruit.similarity_search_with_score("green figs", k=1)[0][1] == 1

@@ -220,7 +220,8 @@ def test_fault_07_the_plan_of_a_search_does_not_double_nodes(encoder, tmp_path, 
 
 def test_fault_07_the_score_before_reranking_does_not_double_nodes(index):
     rerank = MetaEmbedRerank(index, keep_retrieval_score=True)
-    ways = [MetaEmbedRetriever(index, similarity_top_k=1, budget=b) for b in ("fast", "full")]
+    alone = {"similarity_top_k": 1, "hybrid": False}
+    ways = [MetaEmbedRetriever(index, budget=b, **alone) for b in ("fast", "full")]
     ways.append(VectorStoreIndex([TextNode(text="x")], embed_model=FirstVector()).as_retriever())
     first, second, foreign = (
         rerank.postprocess_nodes(way.retrieve("red apples"), query_str="red apples")[0].node

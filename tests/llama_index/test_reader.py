@@ -12,6 +12,7 @@ from metaembed_rag.errors import ModelError
 from metaembed_rag.llama_index import MetaEmbedReader, MetaEmbedVectorStore
 from metaembed_rag.testing import FakeEncoder
 from tests.support.files import pdf_bytes
+from tests.support.photos import save_photo
 
 ODD = Path(__file__).parents[1] / "fixtures" / "odd_files" / "pdf"
 SCANNED, CIPHER = ODD / "scan_under_digital_header.pdf", ODD / "cipher_shifted.pdf"
@@ -74,3 +75,30 @@ def test_fault_17_the_reader_takes_bytes_and_open_files(tmp_path):
     assert [document.id_ for document in documents] == ["report.pdf#1", "report.pdf#2"]
     (node,) = reader.load_nodes(b"plain words")
     assert "plain words" in node.get_content()
+
+
+def test_a_photo_is_found_by_its_name_and_says_what_its_text_was_made_from(monkeypatch, tmp_path):
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "")
+    document = load(save_photo(tmp_path / "red kite.jpg"), tmp_path)
+    assert (document.text, document.metadata["text_from"]) == ("red kite", "file name")
+    assert "text_from" in document.excluded_llm_metadata_keys
+    encoder = FakeEncoder(dimension=16, modalities=["text"])
+    store = MetaEmbedVectorStore(where=str(tmp_path / "i"), encoder=encoder)
+    store.add([document])
+    (node,) = store.get_nodes([document.id_])
+    assert (node.get_content(), node.metadata["text_from"]) == ("red kite", "file name")
+
+
+def test_what_the_store_reads_of_a_photo_is_said_beside_what_the_reader_gave(tmp_path):
+    document = load(save_photo(tmp_path / "red kite.png"), tmp_path, ocr="never")
+    encoder = FakeEncoder(dimension=16, modalities=["text"])
+    store = MetaEmbedVectorStore(where=str(tmp_path / "i"), encoder=encoder)
+    store.add([document])
+    (node,) = store.get_nodes([document.id_])
+    assert node.get_content() == f"red kite\n{READ}"
+    assert node.metadata["text_from"] == "file name, ocr"
+
+
+def test_in_image_mode_a_photo_has_no_text_and_nothing_that_it_was_made_from(tmp_path):
+    document = load(save_photo(tmp_path / "red kite.png"), tmp_path, mode="image")
+    assert (document.text, document.metadata.get("text_from")) == ("", None)

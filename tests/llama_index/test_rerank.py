@@ -63,7 +63,7 @@ def test_stored_vectors_are_used_and_only_others_are_encoded(index, encoder):
     for _ in range(2):
         best = rerank.postprocess_nodes(nodes, query_str="red apples")
     assert encoder.encoded == ["yellow lemons"] * 2
-    hits = {hit.page.id: hit.score for hit in index.search("red apples")}
+    hits = {hit.page.id: hit.score for hit in index.search("red apples", hybrid=False)}
     scores = {one.node.node_id: one.score for one in best}
     assert {id: scores[id] for id in hits} == pytest.approx(hits)
 
@@ -75,7 +75,7 @@ def test_nodes_of_a_vector_store_are_not_encoded_again(encoder):
     encoder.encoded.clear()
     best = MetaEmbedRerank(store.index).postprocess_nodes([node], query_str="apples")
     assert encoder.encoded == []
-    assert best[0].score == pytest.approx(store.index.search("apples")[0].score)
+    assert best[0].score == pytest.approx(store.index.search("apples", hybrid=False)[0].score)
 
 
 def test_a_page_that_changed_since_is_encoded(index, encoder):

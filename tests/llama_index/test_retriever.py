@@ -126,8 +126,9 @@ def test_the_budget_changes_the_ranking(encoder):
             Page(source="short", text="red"),
         ]
     )
-    assert ids(MetaEmbedRetriever(index, budget="1,1").retrieve("red apples"))[0] == "short#1"
-    assert ids(MetaEmbedRetriever(index, budget="16,64").retrieve("red apples"))[0] == "long#1"
+    for budget, first in (("1,1", "short#1"), ("16,64", "long#1")):
+        retriever = MetaEmbedRetriever(index, budget=budget, hybrid=False)
+        assert ids(retriever.retrieve("red apples"))[0] == first
 
 
 def test_the_environment_gives_the_default_budget(index, shapes, monkeypatch):
@@ -294,7 +295,8 @@ def test_node_ids_restrict_the_search(index):
     nodes = retriever.retrieve("red apples")
     assert set(ids(nodes)) == {"fruit.pdf#2", "sea.pdf#1"}
     free = {
-        node.node.node_id: node.score for node in MetaEmbedRetriever(index).retrieve("red apples")
+        node.node.node_id: node.score
+        for node in MetaEmbedRetriever(index, hybrid=False).retrieve("red apples")
     }
     assert {node.node.node_id: node.score for node in nodes} == {
         id: free[id] for id in ("fruit.pdf#2", "sea.pdf#1")
@@ -495,7 +497,7 @@ def test_hash_and_content_hash_follow_the_picture_and_not_the_score(index, node)
 def test_a_name_of_ours_in_the_users_metadata_is_kept_beside(encoder):
     index = PageIndex.open(":memory:", encoder)
     index.add([Page(source="a", text="apples", metadata={"score": 7, "image_path": "x"})])
-    metadata = MetaEmbedRetriever(index).retrieve("apples")[0].metadata
+    metadata = MetaEmbedRetriever(index, hybrid=False).retrieve("apples")[0].metadata
     assert (metadata["user_score"], metadata["user_image_path"]) == (7, "x")
     assert metadata["score"] == pytest.approx(1, abs=0.01)
 
@@ -776,3 +778,19 @@ def test_without_llama_index_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "llama_index.core", None)
     with pytest.raises(errors.MissingExtraError, match=r"pip install 'metaembed-rag\[llama-index"):
         importlib.import_module("metaembed_rag.llama_index")
+
+
+def test_words_count_by_default_and_both_scores_are_in_the_metadata(index, monkeypatch):
+    found = MetaEmbedRetriever(index).retrieve("green pears")[0]
+    hit = index.search("green pears")[0]
+    assert (found.score, found.metadata["maxsim_score"]) == (1.0, hit.maxsim)
+    assert found.metadata["bm25_score"] == hit.bm25
+    assert "_score" not in found.node.get_content(MetadataMode.LLM)
+    alone = MetaEmbedRetriever(index, hybrid=False).retrieve("green pears")[0]
+    assert found.node.hash == alone.node.hash
+    given = MetaEmbedRetriever(index, hybrid="auto", node_ids=["fruit.pdf#2"])
+    assert given.retrieve("green pears")[0].score == pytest.approx(hit.maxsim)
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    without = MetaEmbedRetriever(index).retrieve("green pears")[0]
+    assert "bm25_score" not in without.metadata
+    assert without.score == pytest.approx(hit.maxsim)

@@ -433,7 +433,10 @@ def test_a_query_by_embedding_is_a_query_of_one_vector(store, encoder):
     one = encoder.encode_query(["red apples"])[0, 0].tolist()
     result = store.query(VectorStoreQuery(query_embedding=one), r_c=1)
     assert result.ids == ["a"]
-    assert result.similarities[0] == store.index.search("red apples", budget="1,1")[0].score
+    assert (
+        result.similarities[0]
+        == store.index.search("red apples", budget="1,1", hybrid=False)[0].score
+    )
     with pytest.raises(StoreError, match="has 3 numbers, the index stores vectors of 64"):
         store.query(VectorStoreQuery(query_embedding=[0.1, 0.2, 0.3]))
     with pytest.raises(StoreError, match="neither a text nor an embedding"):

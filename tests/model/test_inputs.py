@@ -85,5 +85,6 @@ def test_fault_17_a_query_picture_without_letters_is_told_as_a_query(
     with pytest.raises(ModalityError) as caught:
         query_input(IMAGE, frozenset({"text"}))
     assert str(caught.value) == (
-        "the model reads text only, the query is a picture: no text was found on it"
+        "the model reads text only, the query is a picture: no text was found on it, and nothing "
+        "else seen"
     )

@@ -16,6 +16,7 @@ from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileErr
 from metaembed_rag.pages import Limits, Page, file_digest, list_files, load_pages
 from metaembed_rag.pages import load as loading
 from tests.support.files import make_pdf, picture, two_colors
+from tests.support.photos import save_photo
 
 
 def names(pages: list[Page]) -> list[str]:
@@ -339,3 +340,19 @@ def test_a_file_that_the_caller_knows_is_not_opened(folder: Path) -> None:
     known = {(folder / "b.txt").as_posix(): file_digest(folder / "b.txt")}
     pages = load_pages(folder, skip=lambda source, digest: known.get(source) == digest)
     assert names(list(pages)) == ["a.md#1", "c.txt#1"]
+
+
+def test_the_digest_of_a_picture_is_also_of_its_names_and_that_of_a_text_is_not(tmp_path):
+    first = save_photo(tmp_path / "Corsica" / "red kite.png")
+    (page,) = load_pages(tmp_path)
+    assert page.source_digest == file_digest(first, folder=tmp_path)
+    known = {page.source_digest, file_digest(first)}
+    named, nameless = (first.with_name(name) for name in ("barn owl.png", "IMG_2041.png"))
+    for path in (named, nameless):
+        path.write_bytes(first.read_bytes())
+        known.add(file_digest(path))
+    assert len(known) == 4
+    texts = [tmp_path / "red kite.txt", tmp_path / "barn owl.txt"]
+    for path in texts:
+        path.write_text("whales")
+    assert file_digest(texts[0]) == file_digest(texts[1])

@@ -267,7 +267,8 @@ def place(tmp_path, encoder, loaded):
 def test_the_command_says_what_was_chosen(place, run):
     out, _ = run("search", ASKED, "--index", place, "--max-ms", 4)
     assert out.startswith(
-        "budget (4,8), chosen by the calibration (recall 0.910, 3.0 ms expected), 1 of 1 pages"
+        "budget (4,8), vectors alone: max_ms was measured for them, "
+        "chosen by the calibration (recall 0.910, 3.0 ms expected), 1 of 1 pages"
     )
     out, _ = run("search", ASKED, "--index", place, "--min-recall", 0.99, "--json")
     assert json.loads(out)["budget"] == [16, 64]

@@ -36,6 +36,12 @@ def test_the_score_is_lucenes_bm25():
     assert scores.dtype == np.float32
 
 
+def test_the_most_that_words_can_give_is_the_sum_of_their_idf():
+    # One page of two has the first word: ln(1 + 1.5/1.5). None has the other: ln(1 + 2.5/0.5).
+    assert built(["apple", "whale"]).most("apples zebra") == pytest.approx(math.log(2 * 6))
+    assert built(["apple", "whale"]).most("the") == built([""]).most("apple") == 0
+
+
 def test_a_pair_of_neighbours_counts_half_its_own_bm25():
     # As words both pages are equal; the pair is on one page of two, which holds one pair.
     index = built(["apple pie", "pie apple"])

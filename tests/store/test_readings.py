@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,32 @@ def test_only_texts_of_nothing_are_kept_in_the_end(path: Path) -> None:
     first.forget_texts()
     assert "words" not in path.read_text()
     assert [opened(path).text(picture) for picture in "ab"] == [None, ""]
+
+
+def test_descriptions_are_kept_by_picture_and_author_until_records_have_them(path: Path) -> None:
+    first = opened(path)
+    first.note_texts({"a": ""})
+    first.note_description("a", "llava", "a kite")
+    first.note_description("a", "moondream", "a bird")
+    second = opened(path)
+    assert [second.description("a", by) for by in ("llava", "moondream", "me")] == [
+        "a kite",
+        "a bird",
+        None,
+    ]
+    assert second.text("a") == ""
+    second.forget_texts()
+    assert "kite" not in path.read_text()
+    third = opened(path)
+    assert (third.description("a", "llava"), third.text("a")) == (None, "")
+
+
+def test_a_file_of_before_there_were_descriptions_is_read(path: Path) -> None:
+    path.parent.mkdir()
+    about = json.dumps(readings._about())
+    path.write_text(f'{about}\n{{"picture": "a", "text": "words"}}')
+    found = opened(path)
+    assert (found.text("a"), found.description("a", "llava")) == ("words", None)
 
 
 def test_what_another_process_noted_is_seen(path: Path) -> None:

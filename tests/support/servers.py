@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +17,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from PIL import Image, ImageColor
 
 Answer = tuple[int, dict[str, str], bytes]
 """Status, headers and body."""
@@ -89,6 +93,60 @@ class FakeServer:
             for i, text in enumerate(texts)
         ]
         return 200, {}, json.dumps({"data": data[::-1] if self.reverse else data})
+
+
+class ChatServer(FakeServer):
+    """Answers /chat/completions: it describes a picture by the colour of its first pixel."""
+
+    def __init__(self) -> None:
+        self.pictures: list[Image.Image] = []
+        """Those that came, in their order."""
+        self.refuses: dict[str, tuple[int, dict[str, str], str]] = {}
+        """Answered about pictures of that colour."""
+        self.seconds = 0.0
+        """What an answer takes."""
+        self.most_at_once = 0
+        self._now, self._lock = 0, threading.Lock()
+        super().__init__()
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, str], str]:
+        with self._lock:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        time.sleep(self.seconds)
+        with self._lock:
+            self._now -= 1
+        self.requests.append({"path": path, **body})
+        if self.failures:
+            return self.failures.pop(0)
+        picture = picture_of_message(body["messages"][0])
+        self.pictures.append(picture)
+        colour = colour_of(picture)
+        if colour in self.refuses:
+            return self.refuses[colour]
+        return 200, {}, json.dumps(self.answer or chat_answer(f"A {colour} kite above a hill."))
+
+
+def chat_answer(content: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": content}
+    return {"object": "chat.completion", "choices": [{"index": 0, "message": message}]}
+
+
+def picture_of_message(message: dict[str, Any]) -> Image.Image:
+    (url,) = [part["image_url"]["url"] for part in message["content"] if "image_url" in part]
+    kind, _, data = url.partition(";base64,")
+    assert kind == "data:image/jpeg"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def colour_of(picture: Image.Image) -> str:
+    names = ("red", "green", "blue", "white", "black", "yellow")
+    first = picture.convert("RGB").getpixel((1, 1))
+
+    def distance(name: str) -> int:
+        return sum(abs(a - b) for a, b in zip(ImageColor.getrgb(name), first, strict=True))
+
+    return min(names, key=distance)
 
 
 def token_vectors(text: str) -> np.ndarray:

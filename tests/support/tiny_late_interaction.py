@@ -38,7 +38,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from metaembed_rag.model.late_interaction import _without_video
+from metaembed_rag.model.token_encoder import without_video
 from tests.support import tiny_backbones as tiny
 
 DIMENSION = 16
@@ -147,7 +147,7 @@ def stanford(folder: Path) -> Path:
 
 
 def _modules(folder: Path, backbone: Path, mask: Any = None, **lengths: Any) -> Path:
-    with _without_video():
+    with without_video():
         transformer = Transformer(str(backbone), **lengths)
     torch.manual_seed(0)
     projection = Dense(
