@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelMismatchError, StoreError, UnnamedModelError
 from metaembed_rag.model.base import OrderedEncoder
+from metaembed_rag.model.checkpoints import DEFAULT_MODEL, MODEL_VARIABLE
 from metaembed_rag.model.inputs import Input, query_input
 from metaembed_rag.model.protocol import Encoder, checked_vectors, dimensions
 from metaembed_rag.options import HYBRID_AUTO
@@ -28,10 +29,6 @@ from metaembed_rag.vectors.tensors import CPU
 from metaembed_rag.vectors.tensors import VARIABLE as SCORING
 from metaembed_rag.vectors.tensors import scoring_device as checked_device
 from metaembed_rag.web import without_password
-
-DEFAULT_MODEL = "mini"
-MODEL_VARIABLE = "METAEMBED_MODEL"
-"""The environment variable that names a model where a command names none."""
 
 
 class OpenSettings(TypedDict, total=False):

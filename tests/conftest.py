@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from metaembed_rag.model import checkpoints
+
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
     from metaembed_rag.testing import FakeEncoder
@@ -26,6 +28,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 for name in ("METAEMBED_INDEX", "METAEMBED_MODEL", "METAEMBED_BUDGET"):
     os.environ.pop(name, None)
+
+# Tests that name no model take the shipped one that encodes thirty pages a second.
+checkpoints.DEFAULT_MODEL = "mini"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed mine``."""
     parser.add_argument("--data", required=True, help="training set: JSON lines or a BEIR folder")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON lines with negatives")
-    add_model(parser, "mini, a folder, or a hub id")
+    add_model(parser, "a folder, or a hub id")
     add_device(parser)
     parser.add_argument(
         "--corpus",

@@ -50,12 +50,12 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
 
 
-def add_model(parser: argparse.ArgumentParser, kinds: str, default: str | None = None) -> None:
+def add_model(parser: argparse.ArgumentParser, kinds: str) -> None:
     """Which model: ``--model``, whose help names the ``kinds`` that the command takes."""
     parser.add_argument(
         "--model",
-        default=os.environ.get("METAEMBED_MODEL") or default,
-        help=f"{kinds} (default: mini)",
+        default=os.environ.get("METAEMBED_MODEL") or None,
+        help=f"small, mini, {kinds} (default: small)",
     )
 
 
@@ -76,7 +76,7 @@ def add_budget(parser: argparse.ArgumentParser, help: str, **settings: Any) -> N
 def add_encoding(parser: argparse.ArgumentParser) -> None:
     """How pages are encoded: the model, what it is given of a page, how many at a time."""
     add_device(parser)
-    add_model(parser, "mini, a folder, a hub id, or http://host:port#name of an encoding server")
+    add_model(parser, "a folder, a hub id, or http://host:port#name of an encoding server")
     parser.add_argument(
         "--mode",
         choices=("fused", "image", "text"),
@@ -195,8 +195,9 @@ def open_index(given: argparse.Namespace) -> PageIndex:
 def load_encoder(given: argparse.Namespace) -> Encoder:
     """Load the model that ``--model`` names, or the default one."""
     from metaembed_rag import opening
+    from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 
-    encoder = opening.load_encoder(given.model or opening.DEFAULT_MODEL, given.device)
+    encoder = opening.load_encoder(given.model or DEFAULT_MODEL, given.device)
     if getattr(given, "max_passes", None):
         limit_passes(encoder, given.max_passes)
     return encoder

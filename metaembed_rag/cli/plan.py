@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Milliseconds are those of one thread of this machine; a search uses as many as torch does."
     )
     parser.add_argument("--pages", type=positive, required=True, metavar="N", help="pages")
-    add_model(parser, "mini, a folder, or a hub id: its dimension and numbers of vectors", "mini")
+    add_model(parser, "a folder, or a hub id: its dimension and numbers of vectors")
     parser.add_argument("--dimension", type=positive, metavar="D", help="values a vector")
     parser.add_argument("--vectors", type=positive, help="vectors stored a page")
 
@@ -30,15 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Measure, and print a table or one JSON object."""
     from metaembed_rag.cost import index_cost
+    from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 
-    shape = _shape(given.model)
+    model = given.model or DEFAULT_MODEL
+    shape = _shape(model)
     found = index_cost(
         given.pages,
         dimension=given.dimension or shape["dimension"],
         vectors=given.vectors or shape["vectors"],
         query_vectors=shape["query_vectors"],
     )
-    answer(given, {"model": given.model, **found.to_dict()}, _tables(found))
+    answer(given, {"model": model, **found.to_dict()}, _tables(found))
     return 0
 
 

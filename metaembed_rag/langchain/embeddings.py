@@ -11,9 +11,9 @@ from langchain_core.embeddings import Embeddings
 
 from metaembed_rag.adapters import LazyEncoder, document_vectors, embeddable, query_vectors
 from metaembed_rag.budget import BudgetLike
+from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 from metaembed_rag.model.inputs import Input, page_input
 from metaembed_rag.model.protocol import Encoder
-from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import picture_of
 

@@ -28,9 +28,9 @@ from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import ModelError
 from metaembed_rag.llama_index.nodes import has_picture, node_to_page
 from metaembed_rag.llama_index.pickling import PickledWhole
+from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 from metaembed_rag.model.inputs import Input, page_input
 from metaembed_rag.model.protocol import Encoder
-from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import picture_of
 

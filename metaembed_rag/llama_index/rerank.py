@@ -20,8 +20,8 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.nodes import marked, node_to_page, page_to_node
 from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
+from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 from metaembed_rag.model.protocol import Encoder
-from metaembed_rag.opening import DEFAULT_MODEL
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.search.plan import check_budget

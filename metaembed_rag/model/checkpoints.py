@@ -18,6 +18,10 @@ SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 
 VISUAL_WORDS = SHIPPED / "visual_words"
 """The network that tells what a photo shows, with its words."""
+DEFAULT_MODEL = "small"
+"""The shipped checkpoint that is taken where nobody names one."""
+MODEL_VARIABLE = "METAEMBED_MODEL"
+"""The environment variable that names a model where a command names none."""
 
 CONFIG = "metaembed.json"
 _LATE = "config_sentence_transformers.json"

@@ -18,6 +18,7 @@ from metaembed_rag.errors import CheckpointError
 from metaembed_rag.model.backbones import Backbone, load_model, tokenizer_of
 from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.checkpoints import (
+    DEFAULT_MODEL,
     check_backbone_folder,
     find_checkpoint,
     is_address,
@@ -110,7 +111,7 @@ class MetaEmbedEncoder(OrderedEncoder):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | os.PathLike[str] = "mini",
+        name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
         *,
         device: str | None = None,
         dtype: DType = None,
@@ -123,12 +124,13 @@ class MetaEmbedEncoder(OrderedEncoder):
         """Load a checkpoint: the one door for every kind of encoder.
 
         Args:
-            name_or_path: A shipped name (``"mini"``), a folder that :meth:`save_pretrained` wrote,
-                or a hub id (``"owner/model"``). A folder never touches the network. It may also be
-                a checkpoint of token-level late interaction (ColBERT, ColPali, ...), a model of
-                one vector an input (bge, e5, CLIP, ...; see ``docs/dense.md``), or the address of
-                a server (``"http://host:8000#model"``, see ``docs/remote.md``); these three take
-                options after a question mark: ``"my-colbert?pooling=kmeans"``.
+            name_or_path: A shipped name (``"small"``, the default, or ``"mini"``), a folder that
+                :meth:`save_pretrained` wrote, or a hub id (``"owner/model"``). A folder never
+                touches the network. It may also be a checkpoint of token-level late interaction
+                (ColBERT, ColPali, ...), a model of one vector an input (bge, e5, CLIP, ...; see
+                ``docs/dense.md``), or the address of a server (``"http://host:8000#model"``, see
+                ``docs/remote.md``); these three take options after a question mark:
+                ``"my-colbert?pooling=kmeans"``.
             device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
             dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
                 elsewhere.

@@ -6,14 +6,14 @@ only: each attends to the states of the text's tokens, and what it attends to at
 of the text - the whole of it, its thirds, quarters, eighths, forty-eighths - so that the vectors
 are ordered from coarse to fine, and every prefix of them covers the page, before any training
 (means over windows of a sentence encoder's states are what mean pooling makes of its parts).
-Training moves what a token weighs, where the windows lie, and what of a word itself (its row in the
-vocabulary) is carried beside its meaning.
+Training moves what a token weighs, for all and for each Meta Token, and what of a word itself (its
+row in the vocabulary) is carried beside its meaning; the windows stay where they are.
 
 With h_t the last hidden state of token t, e_t its row in the vocabulary, p_t its place in the text
 from 0 to 1, and m_j the row of Meta Token j with centre c_j and half width b_j::
 
     x_t = h_t + A e_t
-    s_jt = g(t) + (Q m_j) · (K x_t) - 0.7 ((p_t - c_j) / b_j)^4
+    s_jt = g_t + (Q m_j) · (K x_t) - 0.7 ((p_t - c_j) / b_j)^4
     y_j = W sum_t softmax_t(s_jt) x_t
 
 A text that is longer than the backbone's window is read in parts of equal length.
@@ -222,18 +222,13 @@ class Reader(nn.Module):
     def __init__(self, config: ReadoutConfig) -> None:
         super().__init__()
         size = config.hidden_size
-        centres, halves = zip(
-            *(window for blocks in (config.query_blocks, config.document_blocks)
-              for window in windows(blocks)), strict=True,
-        )  # fmt: skip
+        self._windows = [*windows(config.query_blocks), *windows(config.document_blocks)]
         self.lexical = nn.Linear(size, size, bias=False)
         self.output = nn.Linear(size, size, bias=False)
         self.query = nn.Linear(size, _KEY_SIZE, bias=False)
         self.key = nn.Linear(size, _KEY_SIZE, bias=False)
         self.weight = nn.Linear(size, 1, bias=False)
         self.token_weight = nn.Embedding(config.first_meta_token, 1)
-        self.centre = nn.Parameter(torch.tensor(centres) / _GAIN)
-        self.log_half = nn.Parameter(torch.tensor(halves).log() / _GAIN)
 
     @torch.no_grad()
     def start(self, seed: int = 0) -> None:
@@ -280,8 +275,8 @@ class Reader(nn.Module):
 
     def _distance(self, lengths: Tensor, longest: int, numbers: Tensor) -> Tensor:
         """What a token's place takes from its logit, float32 (batch, r, longest)."""
-        half = (_GAIN * self.log_half.float()).exp()[numbers][..., None]  # (batch, r, 1)
-        centre = (_GAIN * self.centre.float())[numbers][..., None]
+        asked = torch.tensor(self._windows, device=lengths.device)[numbers]  # (batch, r, 2)
+        centre, half = asked[..., :1], asked[..., 1:]
         least = 0.5 / lengths[:, None, None]  # half of a token
         place = (torch.arange(longest, device=lengths.device) + 0.5) / lengths[:, None]
         away = (place[:, None] - centre) / torch.maximum(half, least)
