@@ -1,0 +1,1 @@
+"""Questions and what answers them, made from manuals, FAQs and dictionaries."""
