@@ -40,6 +40,7 @@ from recipes.averaging import best_share, between
 logger = logging.getLogger(__name__)
 
 EVALUATED = ("texdoc_pages", "debian_packages", "cranfield")
+"""Sets that an exported checkpoint is measured on, and nothing is chosen by."""
 METRIC = "ndcg@5"
 TRAINING = ("steps", "batch_size", "device")
 """Keys of ``[train]`` that are options of a recipe's command line."""
@@ -72,6 +73,7 @@ class Recipe:
     ) -> None:
         self.work, self.data, self.out, self.config = work, data, out, config
         self.training = dict(training or {})
+        self.evaluated: Sequence[str] = EVALUATED
         self.pairs_folder, self.average_folder = work / "pairs", work / "average"
         self.start_folder, self.run_folder = work / "start", work / "run"
 
@@ -103,7 +105,7 @@ class Recipe:
     def evaluate(self) -> None:
         """nDCG@5 of the exported checkpoint on validation and evaluation sets."""
         encoder = MetaEmbedEncoder.from_pretrained(self.out, device="cpu")
-        folders = [self.data / name for name in EVALUATED]
+        folders = [self.data / name for name in self.evaluated]
         there = [read_dataset(one) for one in folders if (one / "corpus.jsonl").exists()]
         for dataset in [*self.validation(), *there]:
             logged(evaluate(dataset, encoder, mode="text"))

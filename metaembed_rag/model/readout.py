@@ -22,6 +22,7 @@ A text that is longer than the backbone's window is read in parts of equal lengt
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +36,8 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import BaseModelOutput
+
+from metaembed_rag.errors import CheckpointError
 
 MODEL_TYPE = "metaembed_readout"
 QUERY_BLOCKS = (1, 1, 2, 4, 8)
@@ -113,6 +116,25 @@ class ReadoutModel(PreTrainedModel):
         """
         self.text.requires_grad_(False)
         self._remembered = {}
+
+    def check_meta_tokens(self, ids: Sequence[int]) -> None:
+        """Refuse Meta Tokens whose windows are not the configuration's.
+
+        Args:
+            ids: Of the query side's Meta Tokens, then of the candidate side's.
+
+        Raises:
+            CheckpointError: They are more or fewer than windows, or do not follow each other from
+                ``first_meta_token`` on.
+        """
+        queries, pages = sum(self.config.query_blocks), sum(self.config.document_blocks)
+        first = self.config.first_meta_token
+        if list(ids) != list(range(first, first + queries + pages)):
+            raise CheckpointError(
+                f"this readout has windows for {queries} query and {pages} page vectors, whose "
+                f"Meta Tokens are the tokens from {first} on; make the encoder with r_q={queries} "
+                f"and r_c={pages}, and with the tokenizer that belongs to it"
+            )
 
     def get_input_embeddings(self) -> nn.Module:
         """The vocabulary, Meta Tokens included."""
