@@ -25,8 +25,10 @@ from recipes.mini.data.handbooks import PACKAGES as HANDBOOKS
 from recipes.mini.data.handbooks import is_prose, prepare_handbooks
 from recipes.mini.data.leaks import EvaluationText, LeakCheck
 from recipes.mini.pairs import stored_pairs, title_pairs
-from recipes.minilm.data import faq, glossary, guides
+from recipes.minilm.data import faq, glossary
 from recipes.minilm.data.cloze import Asked, cloze_pairs, heading_pairs
+from recipes.minilm.data.guides import GNOME, prepare_guides
+from recipes.minilm.data.guides import PACKAGES as GUIDES
 from recipes.minilm.data.negatives import Neighbours
 from recipes.minilm.data.wordnet import Words, read_words
 
@@ -77,8 +79,8 @@ class Packages:
 
     tex: tuple[str, ...] = corpora.TEX_PACKAGES
     handbooks: tuple[str, ...] = HANDBOOKS
-    guides: tuple[str, ...] = guides.PACKAGES
-    gnome: str | None = guides.GNOME
+    guides: tuple[str, ...] = GUIDES
+    gnome: str | None = GNOME
     faqs: tuple[str, ...] = faq.PACKAGES
     dictionaries: tuple[str, ...] = glossary.PACKAGES
 
@@ -110,7 +112,7 @@ def prepare(work: Path, data: Path, mini: Path | None = None, packages: Packages
     mini = mini or work
     corpora.prepare(mini, data, packages.tex)
     prepare_handbooks(mini, data, packages.handbooks)
-    found = guides.prepare_guides(work, data, packages.guides, packages.gnome)
+    found = prepare_guides(work, data, packages.guides, packages.gnome)
     for package, report in found.items():
         logger.info("%s: %s", package, dict(report))
     for package in (*packages.faqs, *packages.dictionaries):
