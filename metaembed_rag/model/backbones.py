@@ -86,6 +86,8 @@ class Backbone(InputModule):
         self._forward_names = set(inspect.signature(model.forward).parameters)
         self._harmless = functools.partial(break_tokens, token_pattern(control_tokens(processor)))
         self._check_room()
+        if isinstance(model, readout.ReadoutModel):
+            model.check_meta_tokens([one for side in SIDES for one in self.meta_ids[side]])
 
     @property
     def modalities(self) -> list[Any]:

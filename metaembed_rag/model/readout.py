@@ -22,6 +22,7 @@ A text that is longer than the backbone's window is read in parts of equal lengt
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +36,8 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import BaseModelOutput
+
+from metaembed_rag.errors import CheckpointError
 
 MODEL_TYPE = "metaembed_readout"
 QUERY_BLOCKS = (1, 1, 2, 4, 8)
@@ -104,7 +107,7 @@ class ReadoutModel(PreTrainedModel):
         self.text = BertModel(plain, add_pooling_layer=False)
         self.reader = Reader(config)
         self._remembered: dict[bytes, Tensor] | None = None
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def freeze_text(self) -> None:
         """Train the readout alone: BERT's weights stay, and what it says of a text is kept.
@@ -114,9 +117,29 @@ class ReadoutModel(PreTrainedModel):
         self.text.requires_grad_(False)
         self._remembered = {}
 
+    def check_meta_tokens(self, ids: Sequence[int]) -> None:
+        """Refuse Meta Tokens whose windows are not the configuration's.
+
+        Args:
+            ids: Of the query side's Meta Tokens, then of the candidate side's.
+
+        Raises:
+            CheckpointError: They are more or fewer than windows, or do not follow each other from
+                ``first_meta_token`` on.
+        """
+        queries, pages = sum(self.config.query_blocks), sum(self.config.document_blocks)
+        first = self.config.first_meta_token
+        if list(ids) != list(range(first, first + queries + pages)):
+            raise CheckpointError(
+                f"this readout has windows for {queries} query and {pages} page vectors, whose "
+                f"Meta Tokens are the tokens from {first} on; make the encoder with r_q={queries} "
+                f"and r_c={pages}, and with the tokenizer that belongs to it"
+            )
+
     def get_input_embeddings(self) -> nn.Module:
         """The vocabulary, Meta Tokens included."""
-        return self.text.get_input_embeddings()
+        embeddings: nn.Module = self.text.get_input_embeddings()
+        return embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the vocabulary."""
@@ -196,7 +219,8 @@ class ReadoutModel(PreTrainedModel):
         whole = states.new_zeros(len(input_ids), int(lengths.max()), states.shape[-1])
         owners = parts.rows[:, None].expand_as(inside)
         whole[owners[inside], at[inside]] = states[:, 1:-1][inside]
-        return whole
+        found: Tensor = whole
+        return found
 
 
 class Parts(NamedTuple):
@@ -241,7 +265,8 @@ class Reader(nn.Module):
 
     def tokens(self, states: Tensor, rows: Tensor) -> Tensor:
         """What is read of each token: its state and something of the word itself."""
-        return states + self.lexical(rows)
+        found: Tensor = states + self.lexical(rows)
+        return found
 
     def turn(self, vectors: Tensor) -> Tensor:
         """Onto the axes in which prefixes of a vector's values work alone."""
@@ -300,7 +325,8 @@ def windows(blocks: list[int] | tuple[int, ...]) -> list[tuple[float, float]]:
 def _reversed_bits(number: int, count: int) -> float:
     """The radical inverse in base 2 of a window's number, counted from the middle."""
     bits = max(1, (count - 1).bit_length())
-    return sum((number >> i & 1) / 2 ** (i + 1) for i in range(bits))
+    found: float = sum((number >> i & 1) / 2 ** (i + 1) for i in range(bits))
+    return found
 
 
 AutoConfig.register(MODEL_TYPE, ReadoutConfig)

@@ -1,1 +1,1 @@
-"""The recipe of the shipped checkpoint that starts from all-MiniLM-L6-v2."""
+"""How the checkpoint ``small`` is made from all-MiniLM-L6-v2."""

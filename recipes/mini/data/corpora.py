@@ -101,14 +101,19 @@ def tex_package(path: str) -> str:
 # ----------------------------------------------------------------------------------- extracting
 
 
-def prepare(folder: Path, data: Path) -> None:
+def prepare(folder: Path, data: Path, packages: Sequence[str] = TEX_PACKAGES) -> None:
     """Download and extract everything into ``folder``; what is there already is kept.
+
+    Args:
+        folder: Gets ``tex/<package>.jsonl`` and ``debs/``.
+        data: The folder of the evaluation sets and of the lists of pages.
+        packages: Names of Debian packages with TeX documentation.
 
     Raises:
         DatasetError: A download fails, or ``data`` lacks the lists of pages.
     """
     outlines = Outlines(data / "texdoc_pages")
-    for package in TEX_PACKAGES:
+    for package in packages:
         target = folder / "tex" / f"{package}.jsonl"
         if not target.exists():
             deb = download(package, folder / "debs")
@@ -166,7 +171,9 @@ def _chosen(page_count: int, path: str, titles: dict[int, list[str]]) -> list[in
 # -------------------------------------------------------------------------------------- reading
 
 
-def read_sources(folder: Path, data: Path, *, part: str) -> TextSources:
+def read_sources(
+    folder: Path, data: Path, *, part: str, packages: Sequence[str] = TEX_PACKAGES
+) -> TextSources:
     """The training or validation part of every source, without any text of the evaluation sets.
 
     Validation (``part="validation"``) holds 1 in 20 TeX packages and Debian source packages by
@@ -180,7 +187,7 @@ def read_sources(folder: Path, data: Path, *, part: str) -> TextSources:
     leaks, validation = EvaluationText(data), part == "validation"
     tex = [
         TexPage(row["path"], row["page"], _clean_titles(row["titles"], leaks), row["text"])
-        for package in TEX_PACKAGES
+        for package in packages
         for row in read_jsonl(folder / "tex" / f"{package}.jsonl")
         if in_validation(tex_package(row["path"])) == validation
         and not leaks.holds_document(row["text"])
@@ -201,14 +208,21 @@ def read_sources(folder: Path, data: Path, *, part: str) -> TextSources:
     return TextSources(tex, debian, opencqa, wordnet, handbooks)
 
 
-def read_training_text(folder: Path, data: Path) -> TextSources:
+def read_training_text(
+    folder: Path, data: Path, packages: Sequence[str] = TEX_PACKAGES
+) -> TextSources:
     """The training part without near-duplicates of evaluation text, which the log counts.
+
+    Args:
+        folder: The folder that :func:`prepare` filled.
+        data: The folder of the evaluation sets and of the lists of pairs.
+        packages: Those that were prepared.
 
     Raises:
         DatasetError: Something is missing; run ``prepare`` first.
     """
     kept, left_out = without_near_duplicates(
-        read_sources(folder, data, part="train"), LeakCheck.of_sets(data)
+        read_sources(folder, data, part="train", packages=packages), LeakCheck.of_sets(data)
     )
     logger.info("left out as near-duplicates of evaluation text: %s", left_out)
     return kept

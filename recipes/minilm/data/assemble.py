@@ -21,12 +21,14 @@ from metaembed_rag.training.examples import normalise
 from recipes.mini.data import corpora
 from recipes.mini.data.corpora import TexPage, TextSources
 from recipes.mini.data.debian import download
+from recipes.mini.data.handbooks import PACKAGES as HANDBOOKS
 from recipes.mini.data.handbooks import is_prose, prepare_handbooks
 from recipes.mini.data.leaks import EvaluationText, LeakCheck
 from recipes.mini.pairs import stored_pairs, title_pairs
 from recipes.minilm.data import faq, glossary
 from recipes.minilm.data.cloze import Asked, cloze_pairs, heading_pairs
-from recipes.minilm.data.guides import prepare_guides
+from recipes.minilm.data.guides import GNOME, prepare_guides
+from recipes.minilm.data.guides import PACKAGES as GUIDES
 from recipes.minilm.data.negatives import Neighbours
 from recipes.minilm.data.wordnet import Words, read_words
 
@@ -62,23 +64,58 @@ class Counts:
     wordnet: int = 10_000
 
 
-def prepare(work: Path, data: Path, mini: Path | None = None) -> None:
+@dataclass(frozen=True)
+class Packages:
+    """Names of the Debian packages that the text comes from.
+
+    Args:
+        tex: With TeX documentation.
+        handbooks: With handbooks and manuals in HTML or PDF.
+        guides: More of these.
+        gnome: With GNOME's help, or None.
+        faqs: With answers to frequent questions.
+        dictionaries: In dictd's format.
+    """
+
+    tex: tuple[str, ...] = corpora.TEX_PACKAGES
+    handbooks: tuple[str, ...] = HANDBOOKS
+    guides: tuple[str, ...] = GUIDES
+    gnome: str | None = GNOME
+    faqs: tuple[str, ...] = faq.PACKAGES
+    dictionaries: tuple[str, ...] = glossary.PACKAGES
+
+
+ALL = Packages()
+FEW = Packages(
+    tex=(),
+    handbooks=("debian-reference-en",),
+    guides=("debian-faq",),
+    gnome=None,
+    faqs=("debian-faq", "fetchmail"),
+    dictionaries=("dict-devil", "dict-elements", "dict-vera"),
+)
+"""Small ones: enough to try every stage."""
+
+
+def prepare(work: Path, data: Path, mini: Path | None = None, packages: Packages = ALL) -> None:
     """Download and extract every source; what is there already is kept.
 
     Args:
         work: Gets ``debs/`` and ``handbooks/``, and ``tex/`` where ``mini`` is None.
         data: The folder of the evaluation sets and of the lists of pairs.
         mini: The working folder of ``recipes.mini`` if its text is there already.
+        packages: Where the text comes from.
 
     Raises:
         DatasetError: A download fails, or ``data`` lacks the lists of pages.
     """
     mini = mini or work
-    corpora.prepare(mini, data)
-    prepare_handbooks(mini, data)
-    for package, report in prepare_guides(work, data).items():
+    corpora.prepare(mini, data, packages.tex)
+    prepare_handbooks(mini, data, packages.handbooks)
+    found = prepare_guides(work, data, packages.guides, packages.gnome)
+    for package, report in found.items():
         logger.info("%s: %s", package, dict(report))
-    for package in (*faq.PACKAGES, *glossary.PACKAGES):
+    for package in (*packages.faqs, *packages.dictionaries):
         _deb(package, work, mini)
 
 
@@ -90,6 +127,7 @@ def pairs(
     mini: Path | None = None,
     held_out: HeldOut | None = None,
     counts: Counts | None = None,
+    packages: Packages = ALL,
     seed: int = 0,
 ) -> dict[str, int]:
     """Write the training sets as JSON lines into ``out``, one file a kind.
@@ -101,6 +139,7 @@ def pairs(
         mini: As in :func:`prepare`.
         held_out: What belongs to the validation questions.
         counts: How many examples of each kind.
+        packages: As in :func:`prepare`.
         seed: Of everything that is drawn.
 
     Returns:
@@ -109,7 +148,7 @@ def pairs(
     Raises:
         DatasetError: Something is missing; run ``prepare`` first.
     """
-    sources = Sources.read(work, data, mini or work, held_out or HeldOut())
+    sources = Sources.read(work, data, mini or work, held_out or HeldOut(), packages)
     written = {}
     for kind, examples in training_sets(sources, counts or Counts(), seed=seed).items():
         write_training_set(out / f"{kind}.jsonl", examples)
@@ -147,27 +186,30 @@ class Sources:
     words: Words
 
     @classmethod
-    def read(cls, work: Path, data: Path, mini: Path, held_out: HeldOut) -> Sources:
+    def read(
+        cls, work: Path, data: Path, mini: Path, held_out: HeldOut, packages: Packages = ALL
+    ) -> Sources:
         """Read what ``prepare`` left in ``work`` and ``mini``."""
-        debs = {name: _deb(name, work, mini) for name in (*faq.PACKAGES, *glossary.PACKAGES)}
         check = LeakCheck.of_sets(data)
-        faqs = faq.read_faqs(debs[name] for name in faq.PACKAGES)
-        entries = glossary.read_entries(debs[name] for name in glossary.PACKAGES)
+        faqs = faq.read_faqs(_deb(name, work, mini) for name in packages.faqs)
+        entries = glossary.read_entries(_deb(name, work, mini) for name in packages.dictionaries)
         return cls(
-            _without(_texts(work, data, mini, check), held_out),
+            _without(_texts(work, data, mini, check, packages), held_out),
             [one for one in faqs if _fair(check, held_out, one.document, one.answer, one.question)],
             [one for one in entries if _fair(check, held_out, "", one.text, one.word)],
             read_words(_deb(corpora.WORDNET_PACKAGE, work, mini)),
         )
 
 
-def _texts(work: Path, data: Path, mini: Path, check: LeakCheck) -> TextSources:
+def _texts(
+    work: Path, data: Path, mini: Path, check: LeakCheck, packages: Packages = ALL
+) -> TextSources:
     """The text of ``recipes.mini`` and the guides, each page once."""
-    found = corpora.read_training_text(mini, data)
+    found = corpora.read_training_text(mini, data, packages.tex)
     if work == mini:
         return found
-    guides = corpora.read_handbooks(work / "handbooks", EvaluationText(data))
-    fair = [page for page in guides if check.text(page.text) is None]
+    pages = corpora.read_handbooks(work / "handbooks", EvaluationText(data))
+    fair = [page for page in pages if check.text(page.text) is None]
     return replace(found, handbooks=list(_distinct([*found.handbooks, *fair])))
 
 

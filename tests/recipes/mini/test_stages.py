@@ -9,7 +9,6 @@ import random
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -171,17 +170,3 @@ def test_paths_of_the_configuration_move_to_the_work_folder_and_keys_may_be_repl
     ]
     assert (run.out, run.model.backbone) == (str(tmp_path / "run"), str(tmp_path / "start"))
     assert (run.train.steps, run.warm_up) == (40, 2)
-
-
-def test_what_is_there_is_not_made_again_and_what_failed_leaves_nothing(tmp_path):
-    def fail(place):
-        place.write_text("half")
-        raise Killed
-
-    with pytest.raises(Killed):
-        stages._made_once(tmp_path / "a", fail)
-    assert not (tmp_path / "a").exists()
-    stages._made_once(tmp_path / "a", lambda place: place.write_text("whole"))
-    stages._made_once(tmp_path / "a", fail)
-    assert (tmp_path / "a").read_text() == "whole"
-    assert np.array_equal([p.name for p in tmp_path.iterdir()], ["a"])

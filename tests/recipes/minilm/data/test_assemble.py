@@ -94,7 +94,7 @@ def test_sources_are_read_from_one_folder_or_two(tmp_path, monkeypatch, mini):
     guides = [PAGE, OTHER]
     monkeypatch.setattr(assemble.corpora, "read_handbooks", lambda folder, leaks: guides)
     text = TextSources([], [], [], [], [PAGE])
-    monkeypatch.setattr(assemble.corpora, "read_training_text", lambda folder, data: text)
+    monkeypatch.setattr(assemble.corpora, "read_training_text", lambda folder, data, tex: text)
     other = tmp_path / "mini" if mini else tmp_path
     check = LeakCheck({}, {})
     found = assemble._texts(tmp_path, tmp_path, other, check)

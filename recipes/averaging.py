@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
@@ -18,14 +19,14 @@ SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 
 def between(start: Weights, trained: Weights, share: float) -> dict[str, Tensor]:
-    """``(1 - share) * start + share * trained``, of every tensor.
+    """``(1 - share) * start + share * trained``, of every tensor; equal ones stay as they are.
 
     Args:
         start: The weights before training.
         trained: The same tensors afterwards.
         share: From 0 (the start) to 1 (the trained weights).
     """
-    return {name: (1 - share) * start[name] + share * trained[name] for name in trained}
+    return {name: torch.lerp(start[name], trained[name], share) for name in trained}
 
 
 def best_share(
