@@ -67,10 +67,14 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
 
 
 def cast(model: Any, dtype: torch.dtype) -> None:
-    """Change what is stored in a checkpoint; ``model.to`` would also round RoPE's frequencies."""
-    for tensor in weights(model).values():
+    """Change what is stored in a checkpoint; ``model.to`` would also round RoPE's frequencies.
+
+    What a model names in ``float32_parts`` (prefixes of weights' names) is float32 always.
+    """
+    exact = tuple(getattr(model, "float32_parts", ()))
+    for name, tensor in weights(model).items():
         if tensor.is_floating_point():
-            tensor.data = tensor.data.to(dtype)
+            tensor.data = tensor.data.to(torch.float32 if name.startswith(exact) else dtype)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,8 @@ _WIDEST = 4.0
 _KEY_SIZE = 64
 _READ_AT_ONCE = 16
 """Texts that a frozen BERT reads at a time, sorted by length as they come."""
+_PARTS_AT_ONCE = 8
+"""Parts that BERT reads at a time on a CPU, sorted by length, so that they stay in its cache."""
 _GAIN = 10.0
 """Scalars are stored divided by this, so that a step of the optimiser moves them visibly."""
 
@@ -97,6 +99,8 @@ class ReadoutModel(PreTrainedModel):
     config_class = ReadoutConfig
     config: ReadoutConfig
     base_model_prefix = "readout"
+    float32_parts = ("reader.",)
+    """Rounded to bfloat16 it would move vectors visibly; BERT in bfloat16 hardly does."""
     _supports_sdpa = True
     _supports_attention_backend = True
 
@@ -172,11 +176,10 @@ class ReadoutModel(PreTrainedModel):
         states = (self._recall if frozen else self._read)(input_ids, lengths)
         vocabulary = self.get_input_embeddings()
         ids = input_ids[:, 1 : 1 + states.shape[1]]
-        tokens = self.reader.tokens(states, vocabulary(ids))
+        tokens = self.reader.tokens(states.float(), vocabulary(ids).float())
         meta_ids = input_ids[rows, meta_positions]
-        found = self.reader(
-            tokens, ids, lengths, vocabulary(meta_ids), meta_ids - self.config.first_meta_token
-        )
+        numbers = meta_ids - self.config.first_meta_token
+        found = self.reader(tokens, ids, lengths, vocabulary(meta_ids).float(), numbers)
         whole = found.new_zeros(*input_ids.shape, found.shape[-1])
         whole[:, 1 : 1 + tokens.shape[1]] = self.reader.turn(tokens).to(whole.dtype)
         whole[rows, meta_positions] = found
@@ -205,6 +208,22 @@ class ReadoutModel(PreTrainedModel):
     def _read(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Last hidden states of the text (batch, longest, D), read in parts of equal length."""
         parts = divide(lengths, self.config.window)
+        # Parts of one length together need no padding, and few of them stay in a CPU's cache.
+        order = (parts.ends - parts.starts).argsort(descending=True, stable=True)
+        at_once = _PARTS_AT_ONCE if input_ids.device.type == "cpu" else len(order)
+        read = [
+            self._read_parts(input_ids, lengths, Parts(*(one[some] for one in parts)))
+            for some in order.split(at_once)
+        ]
+        rows, places, states = (torch.cat(some) for some in zip(*read, strict=True))
+        whole = states.new_zeros(len(input_ids), int(lengths.max()), states.shape[-1])
+        whole[rows, places] = states
+        return whole
+
+    def _read_parts(
+        self, input_ids: Tensor, lengths: Tensor, parts: Parts
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each token of these parts its text and place, int64 (tokens,), and state."""
         size = parts.ends - parts.starts
         place = torch.arange(int(size.max()), device=input_ids.device)
         inside = place < size[:, None]  # (parts, longest part)
@@ -215,12 +234,10 @@ class ReadoutModel(PreTrainedModel):
         ids[:, 1:-1] = torch.where(inside, input_ids[parts.rows[:, None], 1 + at], pad)
         ids.scatter_(1, 1 + size[:, None], input_ids[parts.rows, lengths[parts.rows] + 1][:, None])
         mask = torch.arange(ids.shape[1], device=ids.device) < size[:, None] + 2
-        states = self.text(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        whole = states.new_zeros(len(input_ids), int(lengths.max()), states.shape[-1])
+        padded = None if bool(inside.all()) else mask.long()
+        states = self.text(input_ids=ids, attention_mask=padded).last_hidden_state
         owners = parts.rows[:, None].expand_as(inside)
-        whole[owners[inside], at[inside]] = states[:, 1:-1][inside]
-        found: Tensor = whole
-        return found
+        return owners[inside], at[inside], states[:, 1:-1][inside]
 
 
 class Parts(NamedTuple):

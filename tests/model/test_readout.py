@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from transformers import BertConfig
 
-torch = pytest.importorskip("torch")
-
-from metaembed_rag import MetaEmbedEncoder  # noqa: E402
-from metaembed_rag.errors import CheckpointError  # noqa: E402
-from metaembed_rag.model.readout import DOCUMENT_BLOCKS, QUERY_BLOCKS, divide, windows  # noqa: E402
-from recipes.minilm.start import start, with_windows  # noqa: E402
-from tests.support.tiny_bert import bert  # noqa: E402
+from metaembed_rag import MetaEmbedEncoder
+from metaembed_rag.errors import CheckpointError
+from metaembed_rag.model import readout
+from metaembed_rag.model.readout import DOCUMENT_BLOCKS, QUERY_BLOCKS, divide, windows
+from recipes.minilm.start import start, with_windows
+from tests.support.tiny_bert import bert
 
 SHORT, LONG = "a page shows a chart", "the quick fox jumps over the lazy dog " * 60
 
@@ -100,3 +101,35 @@ def test_the_start_turns_vectors_onto_their_principal_axes(plain, tmp_path):
     assert torch.equal(reader.lexical.weight, 2 * torch.eye(64))
     lengths = (found.encode_document([SHORT, LONG]).reshape(-1, 64) ** 2).sum(0)
     assert (np.diff(lengths) <= 1e-3).all()
+
+
+SMALL = BertConfig(
+    vocab_size=50,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=32,
+    max_position_embeddings=16,
+)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_a_text_has_the_same_states_alone_and_beside_others(monkeypatch, at_once):
+    monkeypatch.setattr(readout, "_PARTS_AT_ONCE", at_once)
+    torch.manual_seed(0)
+    model = readout.ReadoutModel(readout.ReadoutConfig(SMALL.to_dict(), window=10)).eval()
+    lengths = torch.tensor([3, 25, 10, 12])  # 1, 3, 1 and 2 parts
+    ids = torch.randint(1, 50, (4, 30))
+    with torch.inference_mode():
+        together = model._read(ids, lengths)
+        for row, length in enumerate(lengths.tolist()):
+            parts = readout.divide(lengths[row : row + 1], 10)
+            ends = zip(parts.starts.tolist(), parts.ends.tolist(), strict=True)
+            own, last = ids[row], ids[row, length + 1]
+            alone = [
+                model.text(input_ids=torch.cat([own[:1], own[1 + a : 1 + b], last[None]])[None])
+                for a, b in ends
+            ]
+            states = torch.cat([one.last_hidden_state[0, 1:-1] for one in alone])
+            torch.testing.assert_close(together[row, :length], states)
+            assert not together[row, length:].any()
