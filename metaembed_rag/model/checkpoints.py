@@ -26,7 +26,8 @@ MODEL_VARIABLE = "METAEMBED_MODEL"
 CONFIG = "metaembed.json"
 _LATE = "config_sentence_transformers.json"
 _MODULES = "modules.json"
-_NOT_DENSE = frozenset({"MultiVectorEncoder", "ColBERT", "SparseEncoder", "CrossEncoder"})
+_UNORDERED = frozenset({"SparseEncoder", "CrossEncoder"})
+_NOT_DENSE = _UNORDERED | {"MultiVectorEncoder", "ColBERT"}
 _TWO_TOWERS = frozenset({"CLIPModel", "SiglipModel", "Siglip2Model"})
 """Architectures of transformers whose text and picture towers end in one common space."""
 _WITHOUT_SETTINGS = frozenset({"Normalize", "Dropout"})
@@ -144,7 +145,7 @@ def _checked(folder: Path) -> Path:
 
 def _no_checkpoint(folder: Path) -> CheckpointError:
     kind = read_json(folder / _LATE).get("model_type")
-    if kind in _NOT_DENSE:
+    if kind in _UNORDERED:
         return CheckpointError(
             f"{folder} holds a {kind} of sentence-transformers, which gives no vectors that could "
             f"be stored in an order; take a SentenceTransformer or a MultiVectorEncoder"

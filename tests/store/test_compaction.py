@@ -50,14 +50,14 @@ def test_fault_16_updated_pages_take_no_more_room_than_new_ones(tmp_path: Path) 
     index = _index(tmp_path / "often", versions=12)
     _index(tmp_path / "once", versions=1).compact()
     before = _size(tmp_path / "often")
-    hits = index.search(_page(7, 11).text, k=3, exhaustive=True)
+    hits = index.search(_page(7, 11).text, k=3, exhaustive=True, hybrid=False)
 
     report = index.compact()
 
     assert report.before.total == before
     assert report.after.total == _size(tmp_path / "often") == before - report.freed
     assert report.after.total < 1.2 * _size(tmp_path / "once") < before / 2
-    again = index.search(_page(7, 11).text, k=3, exhaustive=True)
+    again = index.search(_page(7, 11).text, k=3, exhaustive=True, hybrid=False)
     assert [(hit.page, hit.score) for hit in again] == [(hit.page, hit.score) for hit in hits]
 
 
