@@ -20,12 +20,15 @@ demo: $(VENV)/.demo  ## Index a PDF, a chart and a note, and ask questions at se
 		echo; echo "== \"$(QUESTION)\" at the budget ($$budget)"; \
 		$(SEARCH) "$(QUESTION)" --budget $$budget || exit 1; \
 	done
+	@echo; echo "== \"$(EVERYDAY)\": the same in everyday words, which BM25 alone does not find"
+	$(SEARCH) "$(EVERYDAY)"
 	@echo; echo "== \"$(CHART_QUESTION)\": a chart, found by what OCR reads on it"
 	$(SEARCH) "$(CHART_QUESTION)" --html demo_hits.html
 	@echo; echo "demo_hits.html shows these pages. Your own files:"
 	@echo "    $(BIN)/metaembed index FOLDER --index my_index"
 
 QUESTION ?= patterns instead of colours for printing in black and white
+EVERYDAY ?= my printer has no coloured ink, how do I tell the columns apart?
 CHART_QUESTION ?= carbon dioxide in the air at Mauna Loa
 
 train: $(VENV)/.test  ## Train `mini` on Debian's manual pages, and measure before and after (10 CPU minutes)

@@ -25,7 +25,7 @@ Record = Mapping[str, Any]
 Row = Mapping[str, Any]
 Lines = list[str]
 
-PAGES = ("README.md", "RESULTS.md", "metaembed_rag/checkpoints/mini/README.md", "docs/*.md")
+PAGES = ("README.md", "RESULTS.md", "metaembed_rag/checkpoints/*/README.md", "docs/*.md")
 BUDGETS = ((1, 1), (2, 4), (4, 8), (8, 16), (16, 64))
 SIZES = tuple(f"({r_q},{r_c})" for r_q, r_c in BUDGETS)
 PRESETS = {(1, 1): " `fast`", (4, 8): " `balanced`", (16, 64): " `full`"}
@@ -126,6 +126,7 @@ def systems(
 # -- tables of quality -----------------------------------------------------------------------
 
 MINI = [(f"`mini` at {size}", "int8", size) for size in SIZES]
+SMALL = [(f"`small` at {size}", "int8", size) for size in SIZES]
 BM25 = [("BM25 plain", "BM25", "plain"), ("BM25 stemmed", "BM25", "stemmed")]
 BESIDE = [
     ("one vector, 400 steps", "one vector", "(1,1)"),
@@ -164,6 +165,24 @@ def card_quality(quality: Record, ocr: Record, beside: Record) -> Lines:
     """All sets, with intervals."""
     rows = [*MINI, *BESIDE, HYBRID[0], HYBRID[2], HYBRID[4], *BM25]
     return systems((quality, ocr, beside), rows, tuple(SETS), interval)
+
+
+def card_small(quality: Record) -> Lines:
+    """The default checkpoint with intervals."""
+    rows = [*SMALL, HYBRID[0], HYBRID[2], HYBRID[4], *BM25]
+    return systems((quality,), rows, SHORT[:3], interval)
+
+
+def both_checkpoints(small: Record, mini: Record) -> Lines:
+    """The two shipped checkpoints beside each other and BM25."""
+    ends, cell = (SIZES[0], SIZES[2], SIZES[-1]), lambda row: percent(row["ndcg@5"])
+
+    def rows(name: str) -> list[tuple[str, str, str]]:
+        alone = [(f"`{name}` at {size}", "int8", size) for size in ends]
+        return [*alone, (f"`{name}` at {SIZES[-1]} + BM25 (hybrid)", "hybrid", SIZES[-1])]
+
+    head = systems((small,), [*BM25, *rows("small")], SHORT[:3], cell)
+    return [*head, *systems((mini,), rows("mini"), SHORT[:3], cell)[2:]]
 
 
 def card_formats(quality: Record, ocr: Record) -> Lines:
@@ -618,6 +637,7 @@ def _of_long_pages(record: Record) -> str:
 
 HEADLINES: dict[str, Callable[[Record], str]] = {
     "quality": _of_quality,
+    "quality_small": _of_quality,
     "quality_ocr": _of_ocr,
     "beside": _of_beside,
     "long_pages": _of_long_pages,
@@ -683,7 +703,9 @@ class Table:
 
 def _origin(name: str, record: Record, page: Path) -> str:
     link = Path(os.path.relpath(FOLDER / f"{name}.json", page.parent)).as_posix()
-    which = f"`mini` `{record['fingerprint'][:8]}`, " if "fingerprint" in record else ""
+    told = record["numbers"].get("checkpoint")
+    which = told if isinstance(told, str) else "mini"
+    which = f"`{which}` `{record['fingerprint'][:8]}`, " if "fingerprint" in record else ""
     if name in OTHERS:
         model = record["numbers"]["model"]
         which = f"`{model['name']}` `{model['fingerprint'][:8]}`, "
@@ -703,6 +725,8 @@ TABLES: dict[str, Table] = {
     "formats_everywhere": Table(formats_everywhere, ("quality",)),
     "results": Table(results, ("quality", "beside")),
     "card_quality": Table(card_quality, ("quality", "quality_ocr", "beside")),
+    "card_small": Table(card_small, ("quality_small",)),
+    "both_checkpoints": Table(both_checkpoints, ("quality_small", "quality")),
     "card_formats": Table(card_formats, ("quality", "quality_ocr")),
     "pooling": Table(pooling, ("quality", "quality_ocr", "beside")),
     "hybrid": Table(hybrid, ("hybrid",)),
