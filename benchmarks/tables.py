@@ -701,11 +701,20 @@ class Table:
         return "\n".join([*self.make(*records.values()), "", f"*{'; '.join(told)}.*"])
 
 
+def checkpoint_of(record: Record) -> str:
+    """The shipped checkpoint that a record is of: `mini` where it does not say."""
+    numbers = record["numbers"]
+    told = numbers.get("checkpoint") if isinstance(numbers, Mapping) else None
+    return told if isinstance(told, str) else "mini"
+
+
 def _origin(name: str, record: Record, page: Path) -> str:
     link = Path(os.path.relpath(FOLDER / f"{name}.json", page.parent)).as_posix()
-    told = record["numbers"].get("checkpoint")
-    which = told if isinstance(told, str) else "mini"
-    which = f"`{which}` `{record['fingerprint'][:8]}`, " if "fingerprint" in record else ""
+    which = (
+        f"`{checkpoint_of(record)}` `{record['fingerprint'][:8]}`, "
+        if "fingerprint" in record
+        else ""
+    )
     if name in OTHERS:
         model = record["numbers"]["model"]
         which = f"`{model['name']}` `{model['fingerprint'][:8]}`, "

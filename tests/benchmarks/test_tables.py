@@ -49,8 +49,7 @@ def test_every_record_of_quality_is_of_the_shipped_checkpoint():
     assert {name for name, one in records.items() if "fingerprint" in one} >= of_quality
     for name, one in records.items():
         if "fingerprint" in one:
-            told = one["numbers"].get("checkpoint", "mini")
-            assert one["fingerprint"] == shipped[told if isinstance(told, str) else "mini"], name
+            assert one["fingerprint"] == shipped[tables.checkpoint_of(one)], name
 
 
 @pytest.mark.parametrize("name", tables.OTHERS)
@@ -76,7 +75,10 @@ def test_a_table_of_quality_names_the_checkpoint():
                 model = results.read(name)["numbers"]["model"]
                 assert f"`{model['name']}` `" in body.strip().splitlines()[-1]
             elif "nDCG" in body and name != "claims":
-                assert re.search("`(mini|small)` `", body.strip().splitlines()[-1]), (page.name, name)
+                assert re.search("`(mini|small)` `", body.strip().splitlines()[-1]), (
+                    page.name,
+                    name,
+                )
 
 
 # -- the generator ---------------------------------------------------------------------------
