@@ -14,6 +14,10 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 
+pytestmark = pytest.mark.usefixtures("vectors_alone")
+"""Scores of this module are those of vectors."""
+
+
 ASKED = "red apples and whales"
 TEXTS = {"a": "red apples", "b": "green pears and apples", "c": "blue whales swim"}
 FORMATS = ["fp16", "int8", "int4", "bits"]

@@ -214,6 +214,8 @@ def test_every_command_line_option_is_still_there(command, monkeypatch):
     commands = next(a for a in actions if isinstance(a, argparse._SubParsersAction)).choices
     now = options(commands[command])
     for name, was in CONTRACTS["commands"][command].items():
+        if (command, name) == ("plan", "--model"):  # said "mini"; the default model is another now
+            was = {**was, "default": None}
         assert now[name] == was, f"{command} {name}"
 
 

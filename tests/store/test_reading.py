@@ -18,6 +18,10 @@ from metaembed_rag.store import places, records
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.testing import FakeEncoder
 
+pytestmark = pytest.mark.usefixtures("vectors_alone")
+"""Scores of this module are those of vectors."""
+
+
 TEXTS = ["red apples", "blue whales", "green pears", "whales and apples"]
 WAYS: dict[str, dict[str, Any]] = {
     "cascade": {},

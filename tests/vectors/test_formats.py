@@ -20,6 +20,10 @@ from metaembed_rag.vectors.formats import FORMATS, cut_dimension, pack, unpack, 
 from metaembed_rag.vectors.maxsim import maxsim
 from tests.support.vectors import unit_vectors
 
+pytestmark = pytest.mark.usefixtures("vectors_alone")
+"""Scores of this module are those of vectors."""
+
+
 FLOATS = st.floats(-1, 1, width=32)
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 19))
 
