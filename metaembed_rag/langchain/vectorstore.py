@@ -71,11 +71,11 @@ class MetaEmbedVectorStore(VectorStore):
         index: The pages; also one that was filled by other means.
         mode: What of a document is encoded; see :meth:`metaembed_rag.PageIndex.add`.
         ocr: When pictures are read by OCR; see there. What stays unread is logged as a warning.
-        describe: Who describes pictures in words; see there.
         max_side: Longest side of a picture in pixels; larger ones are scaled down.
         on_skip: Called with the error of each document that has nothing to encode or whose
             picture cannot be opened, and the rest goes on; without it, the rest is stored and the
             error is raised.
+        describe: Who describes pictures in words; see :meth:`metaembed_rag.PageIndex.add`.
         **options: Defaults of the searches' keywords. A ``filter`` here holds for every search, and
             a search's own narrows it; ``get_by_ids`` and ``delete`` see everything.
     """
