@@ -66,7 +66,7 @@ def with_windows(plain: Path) -> MetaEmbedEncoder:
             device="cpu",
             max_query_tokens=QUERY_TOKENS,
             max_document_tokens=DOCUMENT_TOKENS,
-            dimensions=DIMENSIONS,
+            dimensions=[size for size in DIMENSIONS if size < config.hidden_size],
         )
 
 
