@@ -100,7 +100,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python $(SPEC)
 	@echo "== Set up $(VENV) (once, about two minutes)"
-	$(PIP) -e '.[ocr]'
+	$(PIP) -e '.[ocr,hybrid]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python $(SPEC)
