@@ -392,7 +392,7 @@ def test_fault_14_a_hundred_openings_leave_no_files_and_no_threads(tmp_path, whe
     before = open_files(), threads()
     for number in range(100 if end == "close" else 30):
         round(number)
-    # One file an opening would be 30 at least; what other tests of this process left goes and comes.
+    # One file an opening would be 30 at least; what other tests left goes and comes.
     assert open_files() <= before[0] + 10
     assert threads() <= before[1] + 10
 
