@@ -43,7 +43,7 @@ _PIECE = re.compile(r"[^\W\d_]{1,7}|\d{1,3}|[^\w\s]|_")
 
 @dataclass(frozen=True)
 class Counts:
-    """At most how many examples of each kind; the defaults fit 40 MB compressed.
+    """At most how many examples of each kind.
 
     Args:
         title: TeX outline titles and their pages.
