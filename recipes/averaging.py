@@ -21,12 +21,17 @@ SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 def between(start: Weights, trained: Weights, share: float) -> dict[str, Tensor]:
     """``(1 - share) * start + share * trained``, of every tensor; equal ones stay as they are.
 
+    Tensors of whole numbers are codes, which training does not change.
+
     Args:
         start: The weights before training.
         trained: The same tensors afterwards.
         share: From 0 (the start) to 1 (the trained weights).
     """
-    return {name: torch.lerp(start[name], trained[name], share) for name in trained}
+    return {
+        name: torch.lerp(start[name], one, share) if one.is_floating_point() else one
+        for name, one in trained.items()
+    }
 
 
 def best_share(

@@ -42,7 +42,7 @@ from metaembed_rag.model.template import break_tokens, token_pattern
 _CAUSAL = frozenset(
     {"gemma2", "idefics3", "llama", "llava", "llava_next", "llava_onevision", "mistral", "mllama"}
     | {"qwen2", "qwen2_5_vl", "qwen2_vl", "qwen3", "qwen3_vl", "smollm3", "smolvlm"}
-    | {readout.MODEL_TYPE}
+    | {readout.ReadoutModel.config_class.model_type}
 )
 """Model types in which a Meta Token never sees a later one."""
 

@@ -16,78 +16,39 @@ from 0 to 1, and m_j the row of Meta Token j with centre c_j and half width b_j:
     s_jt = g_t + (Q m_j) · (K x_t) - 0.7 ((p_t - c_j) / b_j)^4
     y_j = W sum_t softmax_t(s_jt) x_t
 
+What a sentence encoder means by a page is not which words stand on it: two rare names are near each
+other, and far from the page's sense. So a word may have a second, short vector v_t of its own,
+whose length is its weight; the words of a window are added up beside their meaning, and a product
+of two vectors grows with both their cosines::
+
+    l_jt = -0.7 ((p_t - c_j) / b_j)^4
+    z_j = sum_t softmax_t(l_jt) v_t
+    y_j = W [sqrt(1 - a) unit(sum_t softmax_t(s_jt) x_t), r sqrt(a) unit(z_j)]
+
+For pages r is 1. For a query it is the length of z_1, the mean of all its words: rare words, of
+which titles and names are made, weigh more than those that questions are asked in.
+
 A text that is longer than the backbone's window is read in parts of equal length.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    BertConfig,
-    BertModel,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from metaembed_rag.errors import CheckpointError
+from metaembed_rag.model.readout_config import MODEL_TYPE, ReadoutConfig
+from metaembed_rag.model.window_reader import Reader
 
-MODEL_TYPE = "metaembed_readout"
-QUERY_BLOCKS = (1, 1, 2, 4, 8)
-DOCUMENT_BLOCKS = (1, 3, 4, 8, 48)
-"""Windows of each block; a block covers the text, and blocks end where the budgets do."""
-
-_STEEPNESS = 0.7
-"""A window's logit at its edge is -0.7, a window's width further away -57."""
-_WIDEST = 4.0
-"""Half width of the window that covers everything: logits of at least -0.0002."""
-_KEY_SIZE = 64
 _READ_AT_ONCE = 16
 """Texts that a frozen BERT reads at a time, sorted by length as they come."""
 _PARTS_AT_ONCE = 8
 """Parts that BERT reads at a time on a CPU, sorted by length, so that they stay in its cache."""
-_GAIN = 10.0
-"""Scalars are stored divided by this, so that a step of the optimiser moves them visibly."""
-
-
-class ReadoutConfig(PreTrainedConfig):
-    """Configuration of :class:`ReadoutModel`.
-
-    Args:
-        text: Configuration of the BERT that reads the text, as a dictionary.
-        window: Tokens of text that it reads at a time, without ``[CLS]`` and ``[SEP]``.
-        query_blocks: Windows of each block of the query side's Meta Tokens.
-        document_blocks: The same of the candidate side.
-        first_meta_token: Id of the first Meta Token: those of queries, then those of candidates.
-    """
-
-    model_type = MODEL_TYPE
-
-    def __init__(
-        self,
-        text: dict[str, Any] | None = None,
-        window: int = 254,
-        query_blocks: tuple[int, ...] = QUERY_BLOCKS,
-        document_blocks: tuple[int, ...] = DOCUMENT_BLOCKS,
-        first_meta_token: int = 0,
-        vocab_size: int | None = None,
-        **keywords: Any,
-    ) -> None:
-        self.text = dict(text or {})
-        plain = BertConfig(**self.text)
-        self.window = window
-        self.query_blocks, self.document_blocks = list(query_blocks), list(document_blocks)
-        self.vocab_size = vocab_size or plain.vocab_size
-        self.first_meta_token = first_meta_token or plain.vocab_size
-        self.hidden_size = plain.hidden_size
-        super().__init__(**keywords)
 
 
 class ReadoutModel(PreTrainedModel):
@@ -120,6 +81,39 @@ class ReadoutModel(PreTrainedModel):
         """
         self.text.requires_grad_(False)
         self._remembered = {}
+
+    @torch.no_grad()
+    def give_words(self, vectors: Tensor, share: float) -> None:
+        """Read words by vectors of their own beside their meaning.
+
+        What the last layer makes of meanings stays; of the words it takes nothing yet: the columns
+        ``output.weight[:, D:]`` are zero, and somebody who knows the axes writes them.
+
+        Args:
+            vectors: float32 (vocabulary, word size), without Meta Tokens; a row's length is its
+                word's weight.
+            share: Of the words in a score, from 0 to 1.
+
+        Raises:
+            CheckpointError: They have vectors already.
+            ValueError: There are more or fewer rows than word pieces.
+        """
+        if self.config.word_size:
+            raise CheckpointError("words of this readout have vectors of their own already")
+        if len(vectors) != self.config.first_meta_token:
+            raise ValueError(f"{self.config.first_meta_token} rows, not {len(vectors)}")
+        self.config.word_size, self.config.word_share = vectors.shape[1], share
+        before, self.reader = self.reader, Reader(self.config).to(self.device)
+        kept = before.state_dict()
+        blank = kept["output.weight"].new_zeros(self.config.hidden_size, vectors.shape[1])
+        kept["output.weight"] = torch.cat([kept["output.weight"], blank], 1)
+        self.reader.load_state_dict(kept, strict=False)
+        assert self.reader.words is not None
+        self.reader.words.set(vectors)
+
+    def share_words(self, share: float) -> None:
+        """Change the share of the words in a score, from 0 to 1."""
+        self.config.word_share = self.reader.share = share
 
     def check_meta_tokens(self, ids: Sequence[int]) -> None:
         """Refuse Meta Tokens whose windows are not the configuration's.
@@ -181,7 +175,8 @@ class ReadoutModel(PreTrainedModel):
         numbers = meta_ids - self.config.first_meta_token
         found = self.reader(tokens, ids, lengths, vocabulary(meta_ids).float(), numbers)
         whole = found.new_zeros(*input_ids.shape, found.shape[-1])
-        whole[:, 1 : 1 + tokens.shape[1]] = self.reader.turn(tokens).to(whole.dtype)
+        turned = self.reader.turn(tokens, self.reader.word_vectors(ids))
+        whole[:, 1 : 1 + tokens.shape[1]] = turned.to(whole.dtype)
         whole[rows, meta_positions] = found
         return BaseModelOutput(last_hidden_state=whole)
 
@@ -255,95 +250,6 @@ def divide(lengths: Tensor, window: int) -> Parts:
     number = torch.arange(len(rows), device=lengths.device) - (counts.cumsum(0) - counts)[rows]
     starts, ends = (lengths[rows] * at // counts[rows] for at in (number, number + 1))
     return Parts(rows, starts, ends)
-
-
-class Reader(nn.Module):
-    """The attention layer: Meta Tokens ask, the text's tokens answer."""
-
-    def __init__(self, config: ReadoutConfig) -> None:
-        super().__init__()
-        size = config.hidden_size
-        self._windows = [*windows(config.query_blocks), *windows(config.document_blocks)]
-        self.lexical = nn.Linear(size, size, bias=False)
-        self.output = nn.Linear(size, size, bias=False)
-        self.query = nn.Linear(size, _KEY_SIZE, bias=False)
-        self.key = nn.Linear(size, _KEY_SIZE, bias=False)
-        self.weight = nn.Linear(size, 1, bias=False)
-        self.token_weight = nn.Embedding(config.first_meta_token, 1)
-
-    @torch.no_grad()
-    def start(self, seed: int = 0) -> None:
-        """Make it read plain windows of the backbone's states."""
-        for zero in (self.lexical, self.key, self.weight, self.token_weight):
-            zero.weight.zero_()
-        generator = torch.Generator().manual_seed(seed)
-        self.query.weight.normal_(std=0.5, generator=generator)
-        self.output.weight.copy_(torch.eye(len(self.output.weight)))
-
-    def tokens(self, states: Tensor, rows: Tensor) -> Tensor:
-        """What is read of each token: its state and something of the word itself."""
-        found: Tensor = states + self.lexical(rows)
-        return found
-
-    def turn(self, vectors: Tensor) -> Tensor:
-        """Onto the axes in which prefixes of a vector's values work alone."""
-        turned: Tensor = self.output(vectors)
-        return turned
-
-    def forward(
-        self, tokens: Tensor, ids: Tensor, lengths: Tensor, meta: Tensor, numbers: Tensor
-    ) -> Tensor:
-        """What the Meta Tokens read.
-
-        Args:
-            tokens: (batch, longest, D): the text's tokens.
-            ids: int64 (batch, longest): what they are.
-            lengths: int64 (batch,): of the texts.
-            meta: (batch, r, D): rows of the Meta Tokens.
-            numbers: int64 (batch, r): which ones they are, counted from the queries' first.
-
-        Returns:
-            (batch, r, D), not of length 1.
-        """
-        known = ids.clamp(max=self.token_weight.num_embeddings - 1)
-        weight = _GAIN * self.token_weight(known)[..., 0] + self.weight(tokens)[..., 0]
-        asked = self.query(meta) @ self.key(tokens).transpose(1, 2)  # (batch, r, longest)
-        logits = asked.float() / math.sqrt(_KEY_SIZE) + weight.float()[:, None]
-        logits = logits - self._distance(lengths, tokens.shape[1], numbers)
-        place = torch.arange(tokens.shape[1], device=tokens.device)
-        outside = place >= lengths[:, None]
-        attention = logits.masked_fill(outside[:, None], -torch.inf).softmax(-1)
-        return self.turn(attention.to(tokens.dtype) @ tokens)
-
-    def _distance(self, lengths: Tensor, longest: int, numbers: Tensor) -> Tensor:
-        """What a token's place takes from its logit, float32 (batch, r, longest)."""
-        asked = torch.tensor(self._windows, device=lengths.device)[numbers]  # (batch, r, 2)
-        centre, half = asked[..., :1], asked[..., 1:]
-        least = 0.5 / lengths[:, None, None]  # half of a token
-        place = (torch.arange(longest, device=lengths.device) + 0.5) / lengths[:, None]
-        away = (place[:, None] - centre) / torch.maximum(half, least)
-        return _STEEPNESS * away.clamp(-30, 30) ** 4
-
-
-def windows(blocks: list[int] | tuple[int, ...]) -> list[tuple[float, float]]:
-    """Centre and half width, both as shares of the text, of each Meta Token of a side.
-
-    A block of k windows covers the text. Its windows are put into an order in which any first few
-    of them lie far apart (van der Corput's sequence), so that every prefix covers what it can.
-    """
-    found: list[tuple[float, float]] = []
-    for count in blocks:
-        half = 0.5 / count if count > 1 else _WIDEST
-        order = sorted(range(count), key=lambda i: _reversed_bits(i, count))
-        found += [((i + 0.5) / count, half) for i in order]
-    return found
-
-
-def _reversed_bits(number: int, count: int) -> float:
-    """The radical inverse in base 2 of a window's number, counted from the middle."""
-    bits = max(1, (count - 1).bit_length())
-    found: float = sum((number >> i & 1) / 2 ** (i + 1) for i in range(bits))
-    return found
 
 
 AutoConfig.register(MODEL_TYPE, ReadoutConfig)

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertModel
 
 from metaembed_rag.model import MetaEmbedEncoder
-from metaembed_rag.model.readout import ReadoutConfig, ReadoutModel
+from metaembed_rag.model.readout import ReadoutModel
+from metaembed_rag.model.readout_config import ReadoutConfig
 
 QUERY_TOKENS = 126
 DOCUMENT_TOKENS = 1016

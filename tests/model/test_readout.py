@@ -12,7 +12,9 @@ from transformers import BertConfig
 from metaembed_rag import MetaEmbedEncoder
 from metaembed_rag.errors import CheckpointError
 from metaembed_rag.model import readout
-from metaembed_rag.model.readout import DOCUMENT_BLOCKS, QUERY_BLOCKS, divide, windows
+from metaembed_rag.model.readout import divide
+from metaembed_rag.model.readout_config import DOCUMENT_BLOCKS, QUERY_BLOCKS
+from metaembed_rag.model.window_reader import windows
 from recipes.minilm.start import start, with_windows
 from tests.support.tiny_bert import bert
 
