@@ -77,6 +77,11 @@ class Recipe:
         self.pairs_folder, self.average_folder = work / "pairs", work / "average"
         self.start_folder, self.run_folder = work / "start", work / "run"
 
+    @property
+    def finished_folder(self) -> Path:
+        """The checkpoint that is exported."""
+        return self.average_folder
+
     def train(self) -> None:
         """Train it by the loop of ``metaembed train``, or go on with an interrupted run."""
         command = f"python -m recipes.{self.name} train"
@@ -92,7 +97,7 @@ class Recipe:
         Raises:
             CheckpointError: Its vectors differ by more than the rounding explains.
         """
-        whole = MetaEmbedEncoder.from_pretrained(self.average_folder, device="cpu")
+        whole = MetaEmbedEncoder.from_pretrained(self.finished_folder, device="cpu")
         whole.save_pretrained(self.out, dtype="float16")
         rounded = MetaEmbedEncoder.from_pretrained(self.out, device="cpu")
         texts = [page.text for one in self.validation() for page in one.pages[:20]]
