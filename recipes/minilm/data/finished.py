@@ -3,7 +3,7 @@
 Sources are checked as whole pages before pairs are made of them. A pair has less than a page, and
 other words: a page that is cut shares more of what is left with evaluation text, and a heading that
 became a question may equal one. So the pairs are checked once more, negatives among them, by the
-same rule.
+same rule: when they are made (:class:`PairCheck`), and as they lie there (:func:`check_pairs`).
 """
 
 from __future__ import annotations
@@ -11,60 +11,50 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from metaembed_rag.errors import DatasetError
 from metaembed_rag.training.data import Example, read_training_set
-from recipes.mini.data.leaks import EVALUATION_SETS, Leak, LeakCheck, find_leaks
+from recipes.mini.data.leaks import EVALUATION_SETS, Leak, LeakCheck
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PairLeak:
-    """A query or a text of a training pair that is evaluation text.
-
-    Attributes:
-        where: Path and line of the pair: ``"pairs/faq.jsonl, line 7"``.
-        leak: What it has in common, and with which text.
-    """
-
-    where: str
-    leak: Leak
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.leak.kind} of {self.leak.of}, {self.leak.share:.0%} in common"
-
-
-def pair_leaks(files: Iterable[Path], checks: Sequence[LeakCheck]) -> Iterator[PairLeak]:
-    """Every query, text and negative of training pairs that is evaluation text.
+class PairCheck:
+    """Compares training pairs with several collections of texts to be kept out.
 
     Args:
-        files: Training sets as JSON lines.
-        checks: One for every collection of texts to be kept out; boilerplate is counted in each.
-
-    Yields:
-        Leaks in the order of files, checks and lines. A text that several pairs have in common is
-        reported for the first of them. About 0.5 ms a distinct text and check.
-
-    Raises:
-        DatasetError: A file is missing or malformed.
+        checks: One for each collection; boilerplate is counted in each for itself.
     """
-    seen: set[str] = set()
-    for file in files:
-        sides = [one for example in read_training_set(file) for one in _sides(example, seen)]
-        for check in checks:
-            for position, leak in find_leaks(check, ((query, text) for _, query, text in sides)):
-                yield PairLeak(sides[position][0], leak)
 
+    def __init__(self, checks: Iterable[LeakCheck]) -> None:
+        self._checks = tuple(checks)
+        self._known: dict[int, Leak | None] = {}  # pages are negatives of many pairs
 
-def _sides(example: Example, seen: set[str]) -> Iterator[tuple[str, str, str]]:
-    """Place, query and text: the pair's, then each negative's; a text that was seen is ``""``."""
-    queries = [example.query.text, *("" for _ in example.negatives)]
-    for query, side in zip(queries, (example.positive, *example.negatives), strict=True):
-        yield example.where, query, "" if side.text in seen else side.text
-        seen.add(side.text)
+    def leak(self, example: Example) -> Leak | None:
+        """The first leak of a pair: of its query, its text or a negative; about 1 ms a new text."""
+        asked = (check.query(example.query.text) for check in self._checks)
+        read = (self._of_text(side.text) for side in (example.positive, *example.negatives))
+        return next((one for one in chain(asked, read) if one is not None), None)
+
+    def fair(self, examples: Iterable[Example]) -> list[Example]:
+        """The pairs without leaks; of negatives those that leak go, and the pair stays."""
+        kept = []
+        for one in examples:
+            negatives = tuple(side for side in one.negatives if not self._of_text(side.text))
+            bare = replace(one, negatives=negatives)
+            if self.leak(bare) is None:
+                kept.append(bare)
+        return kept
+
+    def _of_text(self, text: str) -> Leak | None:
+        key = hash(text)
+        if key not in self._known:
+            found = (check.text(text) for check in self._checks)
+            self._known[key] = next((one for one in found if one is not None), None)
+        return self._known[key]
 
 
 def check_pairs(folder: Path, data: Path) -> None:
@@ -89,16 +79,26 @@ def check_pairs(folder: Path, data: Path) -> None:
         raise DatasetError(f"{data} holds no evaluation set; name their folder with --data")
     own = sorted(path.parent.name for path in folder.glob("validation/*/corpus.jsonl"))
     checks = [LeakCheck.of_sets(data, evaluation), LeakCheck.of_sets(folder / "validation", own)]
-    leaks = list(pair_leaks(files, checks))
+    leaks = list(_leaks(files, PairCheck(checks)))
     if leaks:
         raise DatasetError(f"{_counted(leaks)}; delete {folder} and make the pairs again")
     logger.info("%s: no text of %s in %d files", folder, ", ".join(evaluation + own), len(files))
 
 
-def _counted(leaks: Sequence[PairLeak]) -> str:
-    counts = Counter(one.leak.of.split("/")[0] for one in leaks)
+def _leaks(files: Iterable[Path], check: PairCheck) -> Iterator[tuple[str, Leak]]:
+    """Path and line of every pair that leaks, and its first leak."""
+    for file in files:
+        for example in read_training_set(file):
+            leak = check.leak(example)
+            if leak is not None:
+                yield example.where, leak
+
+
+def _counted(leaks: Sequence[tuple[str, Leak]]) -> str:
+    counts = Counter(leak.of.split("/")[0] for _, leak in leaks)
     told = ", ".join(f"{name}: {count}" for name, count in counts.items())
+    where, first = leaks[0]
     return (
-        f"{len(leaks)} texts of the training pairs are evaluation or validation text ({told}), "
-        f"the first: {leaks[0]}"
+        f"{len(leaks)} training pairs hold evaluation or validation text ({told}), the first: "
+        f"{where}: {first.kind} of {first.of}, {first.share:.0%} in common"
     )

@@ -9,8 +9,8 @@ import pytest
 
 from metaembed_rag.errors import DatasetError
 from metaembed_rag.training.data import Example, Side, write_training_set
-from recipes.mini.data.leaks import Leak, LeakCheck
-from recipes.minilm.data.finished import PairLeak, check_pairs, pair_leaks
+from recipes.mini.data.leaks import LeakCheck
+from recipes.minilm.data.finished import PairCheck, check_pairs
 from tests.recipes.builders import jsonl
 
 WING = "The lift of a slender wing grows with the angle until the flow over its edges breaks down."
@@ -52,15 +52,18 @@ def test_a_planted_leak_is_found_on_its_line(folders, planted, found):
     with pytest.raises(DatasetError) as raised:
         check_pairs(pairs, data)
     assert f"section.jsonl, line 2: {found}" in str(raised.value)
-    assert "1 texts" in str(raised.value)
+    assert "1 training pairs" in str(raised.value)
 
 
-def test_a_text_of_many_pairs_is_reported_once(tmp_path):
-    rows = [Example(Side(query), Side(WING), (Side(OWN),)) for query in ("one", "two")]
-    write_training_set(tmp_path / "a.jsonl", rows)
-    check = LeakCheck({"set/1": WING}, {})
-    (found,) = pair_leaks([tmp_path / "a.jsonl"], [check])
-    assert found == PairLeak(f"{tmp_path / 'a.jsonl'}, line 1", Leak("document", "set/1", 1.0))
+def test_pairs_that_leak_are_left_out_and_of_negatives_only_these():
+    check = PairCheck([LeakCheck({"set/1": WING}, {}), LeakCheck({}, {"own/q": "where is it"})])
+    given = [
+        Example(Side("wings"), Side(WING)),
+        Example(Side("Where is it?"), Side(OWN)),
+        Example(Side("jobs"), Side(OWN), (Side(WING), Side(TRAY))),
+        HARMLESS,
+    ]
+    assert check.fair(given) == [Example(Side("jobs"), Side(OWN), (Side(TRAY),)), HARMLESS]
 
 
 def test_without_pairs_or_evaluation_sets_nothing_passes(folders, tmp_path):
