@@ -13,18 +13,8 @@ from typing import Any, get_type_hints
 
 from metaembed_rag.cli.options import number_or_text
 from metaembed_rag.errors import TrainingError
-from metaembed_rag.training.config import (
-    MANY,
-    TABLES,
-    Groups,
-    Names,
-    Numbers,
-    RunConfig,
-    Sizes,
-    Temperatures,
-    Template,
-    read_config,
-)
+from metaembed_rag.training.config import MANY, TABLES, RunConfig, read_config
+from metaembed_rag.training.values import Groups, Names, Numbers, Sizes, Temperatures, Template
 
 SUMMARY = "train your own model: any backbone, all weights or LoRA"
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from PIL import Image
 
 from metaembed_rag.errors import (
     BlankPageError,
-    MissingExtraError,
     ModalityError,
     ModelError,
     NothingToReadError,
@@ -23,12 +22,12 @@ from metaembed_rag.errors import (
     UnreadableFileError,
 )
 from metaembed_rag.model.checkpoints import visual_words_are_on
+from metaembed_rag.model.looking import Look, Reader
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.legibility import squeezed
 from metaembed_rag.pages.page import SCAN
 from metaembed_rag.pages.parts import VISUAL_WORDS, joined
 from metaembed_rag.pages.pictures import picture_of, to_rgb
-from metaembed_rag.pages.reading import UNREAD, Ocr, completed, ocr_policy, parts_of, with_part
+from metaembed_rag.pages.reading import UNREAD, Ocr, ocr_policy
 from metaembed_rag.pages.uploads import OpenFile, is_upload
 
 Mode = Literal["fused", "image", "text"]
@@ -38,16 +37,8 @@ Input = str | Image.Image | Mapping[str, Any]
 Query = Input | bytes | os.PathLike[str] | OpenFile
 """As an input; a picture can also be bytes, an open file (an upload, too) or a ``Path``, and under
 ``"image"`` a path as text."""
-Reader = Callable[[Page], str]
-"""What reads the text of a page's picture."""
 
 _KEYS = frozenset({"text", "image"})
-_FEW = 32
-"""Letters and digits below which a picture's own text leaves open what the picture shows."""
-_PICTURE_HELP = (
-    "its name says nothing, no caption is in it, and no visual words are made of it: a file name"
-    " that says what it shows would help, or describe= (--describe), or a model that reads pictures"
-)
 _OCR_HELP = "pip install 'metaembed-rag[ocr]' and index it again"
 
 
@@ -99,7 +90,7 @@ def page_input(
         NothingToReadError: There is nothing to encode; the reason says what would help.
         MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
-    look = _Look("auto", ocr) if callable(ocr) else _Look(ocr_policy(ocr), reader)
+    look = Look("auto", ocr) if callable(ocr) else Look(ocr_policy(ocr), reader)
     is_seen = mode != "text" and "image" in modalities  # by the model itself
     is_scan = page.unread == SCAN
     if look.policy != "never" and wants_ocr(page, mode, modalities, look.policy):
@@ -151,7 +142,7 @@ def read_page(page: Page, ocr: bool | Ocr = "auto", reader: Reader | None = None
     """
     policy = ocr_policy(ocr)
     is_wanted = policy == "always" or page.unread or not page.text.strip()
-    return _Look(policy, reader).complete(page) if policy != "never" and is_wanted else page
+    return Look(policy, reader).complete(page) if policy != "never" and is_wanted else page
 
 
 def page_inputs(
@@ -210,7 +201,7 @@ def query_input(query: Input, modalities: frozenset[str]) -> Input:
     if image is None or "image" in modalities:
         return query
     try:
-        read = _Look("auto").page(Page(source="the query's picture", image=image)).text
+        read = Look("auto").page(Page(source="the query's picture", image=image)).text
     except NothingToReadError as error:
         if text.strip():
             return str(text)
@@ -283,99 +274,6 @@ def _parts(value: Input | None) -> tuple[Any, Any]:
         text = value.get("text")
         return "" if text is None else text, value.get("image")
     return ("", value) if isinstance(value, Image.Image) else (value, None)
-
-
-@dataclass
-class _Look:
-    """One page's picture, read at most once."""
-
-    policy: Ocr
-    reader: Reader | None = None
-    read: str | None = None
-
-    def complete(self, page: Page) -> Page:
-        """The page with what is on its picture, where that can be read."""
-        try:
-            return completed(page, self._once(page))
-        except MissingExtraError:
-            if self.policy == "always" or self.reader is not None:
-                raise
-            return page
-
-    def page(self, page: Page) -> Page:
-        """The page with what is on its picture as its only text: letters, else what it shows.
-
-        Where OCR is off or not installed, what the picture shows is told; the page stays unread.
-
-        Raises:
-            BlankPageError: There is nothing on the picture.
-            NothingToReadError: OCR is off, or not installed, and nothing is seen.
-        """
-        bare = replace(page, text="", text_from_ocr=False, text_layer="", parts=())
-        try:
-            return self.describe(completed(bare, self.text(bare)))
-        except NothingToReadError as error:
-            blank = isinstance(error, BlankPageError)
-            seen = self.describe(replace(bare, unread="" if blank else bare.unread or SCAN))
-            if not seen.text:
-                raise
-            return seen
-
-    def describe(self, page: Page) -> Page:
-        """The page with what its picture shows in words, where it says little itself.
-
-        Not where somebody has described the picture already, and not of a page of a document that
-        OCR has not read: its picture is likely one of text.
-        """
-        parts = {part.origin: part.text for part in parts_of(page)}
-        is_document = "text" in parts or page.unread != SCAN or page.settings.startswith("pdf")
-        if page.unread and is_document:
-            return page
-        said = squeezed(parts.get("text", "") + parts.get("ocr", ""))
-        if "description" in parts or len(said) >= _FEW or not visual_words_are_on():
-            return page
-        image = page.load_image()
-        if image is None:
-            return page
-        from metaembed_rag.model.visual_words import describe
-
-        seen = with_part(page, VISUAL_WORDS, describe(image))
-        return replace(seen, unread=page.unread)  # whether OCR has read it is known here
-
-    def text(self, page: Page) -> str:
-        """What OCR reads of the picture.
-
-        Raises:
-            BlankPageError: There is none.
-            NothingToReadError: OCR is off, or not installed.
-        """
-        what = UNREAD.get(page.unread, "the page is a picture without text")
-        if self.policy == "never":
-            raise NothingToReadError(page.id, f"{what}; OCR is off")
-        try:
-            text = self._once(page)
-        except MissingExtraError as error:
-            if self.reader is not None:
-                raise
-            raise NothingToReadError(
-                page.id, f"the model reads text only: {what}; {error}"
-            ) from error
-        if not text.strip():
-            more = f"; {_PICTURE_HELP}" if page.is_picture_file else ""
-            raise BlankPageError(page.id, f"no text was found on the picture (blank page?){more}")
-        return text
-
-    def _once(self, page: Page) -> str:
-        if self.read is None:
-            self.read = _read_text(page) if self.reader is None else self.reader(page)
-        return self.read
-
-
-def _read_text(page: Page) -> str:
-    from metaembed_rag.pages.ocr import read_text
-
-    image = page.load_image()
-    return "" if image is None else read_text(image)
 
 
 @dataclass(frozen=True)

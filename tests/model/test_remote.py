@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,19 +18,8 @@ from metaembed_rag.model.pooling import Pooling, nested_pooling
 from metaembed_rag.model.remote import RemoteEncoder, RemoteSettings
 from tests.support.servers import FakeServer, proxy, silence, token_vectors
 
+SERVER = FakeServer
 RED = Image.new("RGB", (8, 6), "red")
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    server = FakeServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def pauses() -> list[float]:
-    return []
 
 
 @pytest.fixture

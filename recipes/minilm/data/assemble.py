@@ -1,7 +1,8 @@
 """All sources -> the training sets of ``recipes/minilm``, one file a kind.
 
 Every text passes the leak check of ``recipes/mini`` (evaluation documents, their near-duplicates
-and queries), and so does it the same check against the documents of the validation questions.
+and queries), and so does it the same check against the documents of the validation questions; the
+finished pairs pass both once more.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from recipes.mini.data.leaks import EvaluationText, LeakCheck
 from recipes.mini.pairs import stored_pairs, title_pairs
 from recipes.minilm.data import faq, glossary
 from recipes.minilm.data.cloze import Asked, cloze_pairs, heading_pairs
+from recipes.minilm.data.finished import PairCheck
 from recipes.minilm.data.guides import GNOME, prepare_guides
 from recipes.minilm.data.guides import PACKAGES as GUIDES
 from recipes.minilm.data.negatives import Neighbours
@@ -148,12 +150,17 @@ def pairs(
     Raises:
         DatasetError: Something is missing; run ``prepare`` first.
     """
-    sources = Sources.read(work, data, mini or work, held_out or HeldOut(), packages)
-    written = {}
+    held_out = held_out or HeldOut()
+    sources = Sources.read(work, data, mini or work, held_out, packages)
+    check, written = PairCheck([LeakCheck.of_sets(data), held_out.check]), {}
     for kind, examples in training_sets(sources, counts or Counts(), seed=seed).items():
-        write_training_set(out / f"{kind}.jsonl", examples)
-        written[kind] = len(examples)
-        logger.info("%s: %d examples", kind, len(examples))
+        fair = check.fair(examples)
+        if fair:
+            write_training_set(out / f"{kind}.jsonl", fair)
+            written[kind] = len(fair)
+        logger.info(
+            "%s: %d examples, %d leaks left out", kind, len(fair), len(examples) - len(fair)
+        )
     return written
 
 

@@ -89,6 +89,14 @@ def test_pairs_writes_what_train_reads(tmp_path, monkeypatch):
     assert assemble.pairs(tmp_path, tmp_path, tmp_path / "pairs") == written
 
 
+def test_pairs_that_became_validation_text_are_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(Sources, "read", classmethod(lambda cls, *given: sources()))
+    held = HeldOut(check=LeakCheck({}, {"q": "trays"}))
+    written = assemble.pairs(tmp_path, tmp_path, tmp_path / "pairs", held_out=held)
+    assert "title" not in written and "faq" in written  # its only title is a validation query
+    assert not (tmp_path / "pairs" / "title.jsonl").exists()
+
+
 @pytest.mark.parametrize("mini", [True, False])
 def test_sources_are_read_from_one_folder_or_two(tmp_path, monkeypatch, mini):
     guides = [PAGE, OTHER]

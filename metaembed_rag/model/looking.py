@@ -1,0 +1,123 @@
+"""What is found on the picture of a page: letters, by OCR; else what it shows, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from metaembed_rag.errors import BlankPageError, MissingExtraError, NothingToReadError
+from metaembed_rag.model.checkpoints import visual_words_are_on
+from metaembed_rag.pages import Page
+from metaembed_rag.pages.legibility import squeezed
+from metaembed_rag.pages.page import SCAN
+from metaembed_rag.pages.parts import VISUAL_WORDS
+from metaembed_rag.pages.reading import UNREAD, Ocr, completed, parts_of, with_part
+
+Reader = Callable[[Page], str]
+"""What reads the text of a page's picture."""
+
+_FEW = 32
+"""Letters and digits below which a picture's own text leaves open what the picture shows."""
+_PICTURE_HELP = (
+    "its name says nothing, no caption is in it, and no visual words are made of it: a file name"
+    " that says what it shows would help, or describe= (--describe), or a model that reads pictures"
+)
+
+
+@dataclass
+class Look:
+    """One page's picture, read at most once.
+
+    Attributes:
+        policy: Whether OCR reads it, and whether its absence is an error (``"always"``).
+        reader: Reads it in place of OCR.
+        read: What was read; None before.
+    """
+
+    policy: Ocr
+    reader: Reader | None = None
+    read: str | None = None
+
+    def complete(self, page: Page) -> Page:
+        """The page with what is on its picture, where that can be read."""
+        try:
+            return completed(page, self._once(page))
+        except MissingExtraError:
+            if self.policy == "always" or self.reader is not None:
+                raise
+            return page
+
+    def page(self, page: Page) -> Page:
+        """The page with what is on its picture as its only text: letters, else what it shows.
+
+        Where OCR is off or not installed, what the picture shows is told; the page stays unread.
+
+        Raises:
+            BlankPageError: There is nothing on the picture.
+            NothingToReadError: OCR is off, or not installed, and nothing is seen.
+        """
+        bare = replace(page, text="", text_from_ocr=False, text_layer="", parts=())
+        try:
+            return self.describe(completed(bare, self.text(bare)))
+        except NothingToReadError as error:
+            blank = isinstance(error, BlankPageError)
+            seen = self.describe(replace(bare, unread="" if blank else bare.unread or SCAN))
+            if not seen.text:
+                raise
+            return seen
+
+    def describe(self, page: Page) -> Page:
+        """The page with what its picture shows in words, where it says little itself.
+
+        Not where somebody has described the picture already, and not of a page of a document that
+        OCR has not read: its picture is likely one of text.
+        """
+        parts = {part.origin: part.text for part in parts_of(page)}
+        is_document = "text" in parts or page.unread != SCAN or page.settings.startswith("pdf")
+        if page.unread and is_document:
+            return page
+        said = squeezed(parts.get("text", "") + parts.get("ocr", ""))
+        if "description" in parts or len(said) >= _FEW or not visual_words_are_on():
+            return page
+        image = page.load_image()
+        if image is None:
+            return page
+        from metaembed_rag.model.visual_words import describe
+
+        seen = with_part(page, VISUAL_WORDS, describe(image))
+        return replace(seen, unread=page.unread)  # whether OCR has read it is known here
+
+    def text(self, page: Page) -> str:
+        """What OCR reads of the picture.
+
+        Raises:
+            BlankPageError: There is none.
+            NothingToReadError: OCR is off, or not installed.
+        """
+        what = UNREAD.get(page.unread, "the page is a picture without text")
+        if self.policy == "never":
+            raise NothingToReadError(page.id, f"{what}; OCR is off")
+        try:
+            text = self._once(page)
+        except MissingExtraError as error:
+            if self.reader is not None:
+                raise
+            raise NothingToReadError(
+                page.id, f"the model reads text only: {what}; {error}"
+            ) from error
+        if not text.strip():
+            more = f"; {_PICTURE_HELP}" if page.is_picture_file else ""
+            raise BlankPageError(page.id, f"no text was found on the picture (blank page?){more}")
+        return text
+
+    def _once(self, page: Page) -> str:
+        if self.read is None:
+            self.read = _read_text(page) if self.reader is None else self.reader(page)
+        return self.read
+
+
+def _read_text(page: Page) -> str:
+    from metaembed_rag.pages.ocr import read_text
+
+    image = page.load_image()
+    return "" if image is None else read_text(image)
