@@ -9,12 +9,14 @@
     ├── sampled/*.jsonl           pairs: those of the shipped run's numbers
     ├── start/                    start: the encoder with Meta Tokens that read windows
     ├── run/                      train: a run of ``metaembed train``
-    └── average/                  average: between start and run, in fp32
+    ├── average/                  average: between start and run, in fp32
+    └── words/                    words: the same, with vectors of the words themselves
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import random
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +24,18 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoTokenizer
+
 from metaembed_rag.errors import DatasetError
 from metaembed_rag.evaluation import Dataset, evaluate
 from metaembed_rag.model import MetaEmbedEncoder
+from metaembed_rag.training.data import read_training_set
+from recipes.mini.bag import BagSettings, train_bag
 from recipes.mini.data import corpora
 from recipes.mini.data.leaks import LeakCheck
 from recipes.mini.data.rows import read_jsonl, write_dataset, write_jsonl
 from recipes.mini.data.validation import validation_sets
-from recipes.minilm import wheel
+from recipes.minilm import wheel, words
 from recipes.minilm.data import assemble
 from recipes.minilm.data.assemble import ALL, FEW, Counts, HeldOut
 from recipes.minilm.data.finished import check_pairs
@@ -38,6 +44,8 @@ from recipes.minilm.validation import is_validation
 from recipes.minilm.validation.build import NAME as QUESTIONS
 from recipes.minilm.validation.build import read_task
 from recipes.stages import EVALUATED, Recipe, logged, made_once
+
+logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
 CONFIG = FOLDER / "minilm.toml"
@@ -64,6 +72,7 @@ class Sources:
         few: A few small packages only, to try every stage. The questions, which are about large
             ones, are then no validation set, and the evaluation sets are not measured.
         limit: At most so many pairs of each kind, and a third of it as validation queries.
+        word_steps: Batches of the training of words.
 
     Raises:
         DatasetError: ``limit`` is below 1.
@@ -73,6 +82,7 @@ class Sources:
     mini: Path | None = None
     few: bool = False
     limit: int | None = None
+    word_steps: int = words.STEPS
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -134,6 +144,15 @@ class Small(Recipe):
         """Write the encoder with Meta Tokens that read windows, as a checkpoint."""
         made_once(self.start_folder, self._initialise)
 
+    def words(self) -> None:
+        """Train vectors of the words themselves and add them, at the share that scores highest."""
+        made_once(self.finished_folder, self._add_words)
+
+    @property
+    def finished_folder(self) -> Path:
+        """The checkpoint that is exported: that with words."""
+        return self.work / "words"
+
     def quality(self, encoder: MetaEmbedEncoder, sets: Sequence[Dataset]) -> float:
         """The mean of all sets, the questions counted twice, each at three budgets."""
         found: list[float] = []
@@ -182,11 +201,35 @@ class Small(Recipe):
 
     def _initialise(self, folder: Path) -> None:
         wheel.check(self._plain)
+        start(self._plain, folder, pages=self._pages_of_axes())
+
+    def _pages_of_axes(self) -> list[str]:
         files = (self._sampled / f"{kind}.jsonl" for kind in SAMPLED)
         rows = (read_jsonl(file) for file in files if file.exists())
         few = (itertools.islice(some, _PAGES_OF_AXES) for some in rows)
-        pages = [str(row["positive"]) for row in itertools.chain.from_iterable(few)]
-        start(self._plain, folder, pages=pages)
+        return [str(row["positive"]) for row in itertools.chain.from_iterable(few)]
+
+    def _add_words(self, folder: Path) -> None:
+        files = {kind: self.pairs_folder / f"{kind}.jsonl" for kind in words.WEIGHTS}
+        sets = [
+            read_training_set(file, weight=words.WEIGHTS[kind])
+            for kind, file in files.items()
+            if file.exists()
+        ]
+        bag = train_bag(
+            sets,
+            AutoTokenizer.from_pretrained(self._plain).backend_tokenizer,
+            BagSettings(words.WORD_SIZE, self.sources.word_steps, seed=0),
+            on_step=lambda step, loss: logger.info("words, step %d: loss %.3f", step, loss),
+        )
+        validation = self.validation()
+        encoder = words.with_words(
+            self.average_folder,
+            bag.vectors,
+            self._pages_of_axes(),
+            lambda encoder: self.quality(encoder, validation),
+        )
+        encoder.save_pretrained(folder)
 
 
 def _cut(dataset: Dataset, count: int) -> Dataset:

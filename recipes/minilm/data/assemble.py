@@ -25,7 +25,7 @@ from recipes.mini.data.debian import download
 from recipes.mini.data.handbooks import PACKAGES as HANDBOOKS
 from recipes.mini.data.handbooks import is_prose, prepare_handbooks
 from recipes.mini.data.leaks import EvaluationText, LeakCheck
-from recipes.mini.pairs import stored_pairs, title_pairs
+from recipes.mini.pairs import span_pairs, stored_pairs, title_pairs
 from recipes.minilm.data import faq, glossary
 from recipes.minilm.data.cloze import Asked, cloze_pairs, heading_pairs
 from recipes.minilm.data.finished import PairCheck
@@ -50,6 +50,8 @@ class Counts:
     Args:
         title: TeX outline titles and their pages.
         section: Headings of handbooks and guides.
+        span: A few words of TeX pages, for the vectors of words.
+        passage: A few words of handbooks and guides, for the same.
         question: Questions made of sentences and headings.
         paraphrase: Sentences in other words.
         debian: Short and long package descriptions.
@@ -59,6 +61,8 @@ class Counts:
 
     title: int = 27_000
     section: int = 30_000
+    span: int = 50_000
+    passage: int = 42_000
     question: int = 30_000
     paraphrase: int = 25_000
     debian: int = 28_000
@@ -250,6 +254,8 @@ def training_sets(sources: Sources, counts: Counts, *, seed: int = 0) -> dict[st
         "faq": [_example(one.question, one.answer) for one in sources.faqs],
         "title": _some(title_pairs(text.tex, f"{seed} title"), counts.title, seed),
         "section": _some(title_pairs(text.handbooks, f"{seed} section"), counts.section, seed),
+        "span": _some(span_pairs(text.tex, f"{seed} span"), counts.span, seed),
+        "passage": _some(span_pairs(text.handbooks, f"{seed} passage"), counts.passage, seed),
         "question": _with_negatives(_some(headings + asked, counts.question, seed), near),
         "paraphrase": _with_negatives(_some(other, counts.paraphrase, seed), near),
         "dictionary": _dictionary(sources, counts.dictionary, seed),

@@ -19,7 +19,7 @@ DATA = Path(os.environ.get("METAEMBED_DATA", ROOT.parent / "shared" / "data"))
 @pytest.mark.network
 @pytest.mark.skipif(not DATA.is_dir(), reason="the evaluation sets, to be kept out, are not here")
 def test_one_command_makes_a_checkpoint_and_goes_on_where_it_stopped(tmp_path):
-    few = ["--few", "--limit", "40", "--steps", "12", "--batch-size", "8"]
+    few = ["--few", "--limit", "40", "--steps", "12", "--batch-size", "8", "--word-steps", "40"]
     command = [sys.executable, "-m", "recipes.minilm", "all", "--work", str(tmp_path / "work")]
     for _ in range(2):  # the second time nothing is left to do
         done = subprocess.run(
