@@ -45,8 +45,8 @@ def sources():
 def test_every_kind_is_a_set():
     made = training_sets(sources(), Counts())
     assert set(made) == {
-        "faq", "title", "section", "question", "paraphrase", "dictionary", "debian", "wordnet",
-        "opencqa",
+        "faq", "title", "section", "span", "passage", "question", "paraphrase", "dictionary",
+        "debian", "wordnet", "opencqa",
     }  # fmt: skip
     assert made == training_sets(sources(), Counts())
     assert {one.negatives[0].text for one in made["question"] if one.positive.text == TEXT} == {
