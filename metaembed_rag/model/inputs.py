@@ -93,9 +93,9 @@ def page_input(
         NothingToReadError: There is nothing to encode; the reason says what would help.
         MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
-    if callable(ocr):
-        ocr, reader = "auto", ocr
-    look = Look(ocr_policy(ocr), reader, described)
+    look = (
+        Look("auto", ocr, described) if callable(ocr) else Look(ocr_policy(ocr), reader, described)
+    )
     is_seen = mode != "text" and "image" in modalities  # by the model itself
     is_scan = page.unread == SCAN
     if look.policy != "never" and wants_ocr(page, mode, modalities, look.policy):
