@@ -222,7 +222,13 @@ def test_a_description_stands_in_place_of_visual_words_which_stay_where_it_fails
     index: PageIndex, files: Path, llava: str, server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("METAEMBED_VISUAL_WORDS", "auto")
-    monkeypatch.setattr("metaembed_rag.model.visual_words.describe", lambda _: "a photo of a toy")
+    seen: list[str] = []
+
+    def look(image: Image.Image) -> str:
+        seen.append(colour_of(image))
+        return "a photo of a toy"
+
+    monkeypatch.setattr("metaembed_rag.model.visual_words.describe", look)
     server.refuses = {"red": (500, {}, "out of memory")}
     photo(files / "1.png", "red")
     photo(files / "2.png", "blue")
@@ -235,6 +241,7 @@ def test_a_description_stands_in_place_of_visual_words_which_stay_where_it_fails
     page = page_of(index, "1.png")
     assert (page.text_from, page.text) == ("description", "A red kite above a hill.")
     assert counts(index.sync(files)) == (0, 0, 2, 0)
+    assert seen == ["red"]  # a network looks only where nobody has described the picture
 
 
 def test_when_another_describer_fails_the_description_before_stays(

@@ -29,10 +29,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
     parser.add_argument("--pages", type=int, default=10_000)
+    parser.add_argument("--model", default="mini", help="a checkpoint")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     folder = given.data / "debian_packages"
-    encoder = MetaEmbedEncoder.from_pretrained("mini", device="cpu")
+    encoder = MetaEmbedEncoder.from_pretrained(given.model, device="cpu")
     asked = random.Random(0).sample(debian_questions(folder), QUERIES)
     queries = encoder.encode_query([one.text for one in asked])
     texts = [one.text for one in debian_texts(folder, given.pages)]

@@ -31,13 +31,14 @@ def main() -> None:
     data = os.environ.get("METAEMBED_DATA", "../shared/data")
     parser.add_argument("--data", type=Path, default=Path(data), help="folder of the data sets")
     parser.add_argument("--pages", type=int, default=10_000)
+    parser.add_argument("--model", default="mini", help="a checkpoint")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     rng = random.Random(0)
     held = corpora.read_sources(given.work, given.data, part="train").tex
     pages = rng.sample(held, min(given.pages, len(held)))
     titles = [page.titles[0] for page in pages if page.titles]
-    encoder = MetaEmbedEncoder.from_pretrained("mini", device="cpu")
+    encoder = MetaEmbedEncoder.from_pretrained(given.model, device="cpu")
     queries = encoder.encode_query(rng.sample(titles, min(QUERIES, len(titles))))
     vectors = quantize(encoder.encode_document([page.text for page in pages], show_progress=True))
     given.out.parent.mkdir(parents=True, exist_ok=True)

@@ -249,9 +249,14 @@ class AddRun:
         )
         others = [page for page in pages if page.id not in known]
         left_out: list[PageError] = []
-        notes = {"on_skip": left_out.append, "on_note": self.report.notes.append}
         readable, inputs = page_inputs(
-            others, self.options.mode, modalities, ocr=self.options.ocr, **notes
+            others,
+            self.options.mode,
+            modalities,
+            ocr=self.options.ocr,
+            on_skip=left_out.append,
+            on_note=self.report.notes.append,
+            described=self.described.has,
         )
         for page in [page for page in pages if page.id in known]:
             try:
@@ -298,7 +303,8 @@ class AddRun:
 
     def _read_again(self, page: Page, modalities: frozenset[str], text: str) -> tuple[Page, Input]:
         """As :func:`page_input`, of a picture of which OCR has read this before."""
-        return page_input(page, self.options.mode, modalities, ocr=lambda _: text)
+        seen = self.described.has(page.id)
+        return page_input(page, self.options.mode, modalities, ocr=lambda _: text, described=seen)
 
     def _put(
         self,

@@ -59,6 +59,7 @@ def page_input(
     *,
     ocr: bool | Ocr | Reader = True,
     reader: Reader | None = None,
+    described: bool = False,
 ) -> tuple[Page, Input]:
     """What an encoder of these modalities is given of a page.
 
@@ -80,6 +81,8 @@ def page_input(
         ocr: ``"always"``, ``"auto"`` or ``"never"``, as :data:`.Ocr` explains; True is ``auto``,
             False is ``never``, and a function is ``auto`` with this ``reader``.
         reader: Reads the text of a page's picture in place of OCR; its own errors pass.
+        described: Whether there is a description of the picture, which the page is given later;
+            then no network looks at it.
 
     Returns:
         The page, with what OCR read, and the encoder's input. The page is still ``unread`` where
@@ -90,7 +93,9 @@ def page_input(
         NothingToReadError: There is nothing to encode; the reason says what would help.
         MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
-    look = Look("auto", ocr) if callable(ocr) else Look(ocr_policy(ocr), reader)
+    look = (
+        Look("auto", ocr, described) if callable(ocr) else Look(ocr_policy(ocr), reader, described)
+    )
     is_seen = mode != "text" and "image" in modalities  # by the model itself
     is_scan = page.unread == SCAN
     if look.policy != "never" and wants_ocr(page, mode, modalities, look.policy):
@@ -153,6 +158,7 @@ def page_inputs(
     ocr: bool | Ocr = True,
     on_skip: Callable[[PageError], None] | None,
     on_note: Callable[[PageError], None] | None = None,
+    described: Callable[[str], bool] | None = None,
 ) -> tuple[list[Page], list[Input]]:
     """Those pages that can be read, with what the encoder is given; see :func:`page_input`.
 
@@ -164,12 +170,15 @@ def page_inputs(
         on_skip: Called with the error of each page that cannot be read; without it the error is
             raised.
         on_note: Called with what is missing of each page that can be read in part.
+        described: Whether there is a description of the page with this id; without it there is of
+            none.
     """
     readable: list[Page] = []
     inputs: list[Input] = []
     for page in pages:
         try:
-            page, value = page_input(page, mode, modalities, ocr=ocr)
+            seen = described is not None and described(page.id)
+            page, value = page_input(page, mode, modalities, ocr=ocr, described=seen)
         except PageError as error:
             if on_skip is None:
                 raise

@@ -31,11 +31,13 @@ class Look:
     Attributes:
         policy: Whether OCR reads it, and whether its absence is an error (``"always"``).
         reader: Reads it in place of OCR.
+        described: Whether somebody has described the picture, so that no visual words are made.
         read: What was read; None before.
     """
 
     policy: Ocr
     reader: Reader | None = None
+    described: bool = False
     read: str | None = None
 
     def complete(self, page: Page) -> Page:
@@ -77,7 +79,9 @@ class Look:
         if page.unread and is_document:
             return page
         said = squeezed(parts.get("text", "") + parts.get("ocr", ""))
-        if "description" in parts or len(said) >= _FEW or not visual_words_are_on():
+        if self.described or "description" in parts:
+            return page
+        if len(said) >= _FEW or not visual_words_are_on():
             return page
         image = page.load_image()
         if image is None:
