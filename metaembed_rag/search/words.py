@@ -37,8 +37,8 @@ PAIR_WEIGHT = 0.5
 """What a pair of neighbouring words counts; chosen on development data (``docs/hybrid.md``)."""
 
 FOUND_WORDS, FOUND_PAIRS = 1.0, 2.0
-"""What shares of a query's words and of its pairs count with ``hybrid="auto"``, where MaxSim from the
-worst to the best page counts 1; chosen on validation data (``docs/hybrid.md``)."""
+"""What shares of a query's words and of its pairs count with ``hybrid="auto"``, where MaxSim from
+the worst to the best page counts 1; chosen on validation data (``docs/hybrid.md``)."""
 
 _FORMAT = 2
 _ABOUT = "about.json"
