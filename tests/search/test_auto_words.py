@@ -72,13 +72,14 @@ def test_a_query_that_stands_on_a_page_is_left_to_its_words_and_another_one_to_t
     texts = ["setting the table of contents", *(f"contents {word} tables" for word in "abcdefghij")]
     words = LexicalIndex.build([str(n) for n in range(len(texts))], texts)
     title, question = (words.search(one) for one in ("table of contents", "contents in a giraffe"))
-    assert weighed(title.most_found()).weight > 0.5 > 3 * weighed(question.most_found()).weight
+    assert weighed(title.most_found()).weight > 0.4 > 3 * weighed(question.most_found()).weight
 
 
-def test_words_of_pages_that_the_filter_leaves_out_give_words_no_weight(index):
+def test_the_words_weight_is_that_of_the_pages_that_pass_the_filter(index):
     hits = [index.search("word3 zebra", where={"source": one}) for one in ("b3", "a")]
     assert hits[0].plan.words != hits[1].plan.words
-    assert all(hit.score == 1 for [hit] in hits)
+    # A lone page has the words' weight as its score; a word counts less on the longer page.
+    assert 0.5 > hits[0][0].score > hits[1][0].score > 0
 
 
 def test_without_the_extra_it_is_a_search_by_vectors_and_says_so(index, monkeypatch, caplog):
