@@ -9,7 +9,8 @@ A set with pictures and texts is read in the modes text, image and fused. Beside
 stand BM25, plain and stemmed, on the very texts that it reads; a model of one vector a page
 (``--single``: a checkpoint, or an arm ``last`` of ``comparison.arms``); Ward and coverage pooling
 of a token-level model (``--tokens``) to as many int8 vectors as Meta Tokens have, with all tokens
-of the queries; and the fusion with BM25 of a hybrid search. All pages are scored.
+of the queries; the fusion with BM25 of a hybrid search ("hybrid", what ``hybrid=True`` does), and
+what a search without options does ("auto"). All pages are scored.
 
 Then it says which targets are met, and how long loading and encoding take on one thread
 (``latency.py``). ``--json`` writes the record that README, model card and documents show.
@@ -53,6 +54,7 @@ from benchmarks.quality.encoded import (
     scores_in_float32,
     vectors_of,
 )
+from benchmarks.quality.fusion import automatic
 from benchmarks.quality.hybrid import among_candidates
 from benchmarks.quality.report import Report, Row, SetResult, tables, targets
 from metaembed_rag import options
@@ -114,13 +116,15 @@ def checkpoint_rows(data: InputSet, encoder: Encoder, cache: Path) -> list[Row]:
 
 
 def hybrid_rows(data: InputSet, encoder: Encoder, cache: Path) -> list[Row]:
-    """Hybrid search by default at every budget: candidates of both ways, fused.
+    """Hybrid search at every budget: candidates of both ways, fused by a fixed weight and by auto.
 
     All scores are exact: those of :func:`int8_scores` are so for the best pages only, which fused
     scores are not made of alone.
     """
     index = LexicalIndex.build(data.ids, data.texts)
-    words = [index.scores(query.text).astype(np.float64) for query in data.dataset.queries]
+    looked_up = [index.search(query.text) for query in data.dataset.queries]
+    words = [one.of(data.ids).astype(np.float64) for one in looked_up]
+    found = [one.found_on(data.ids).astype(np.float64) for one in looked_up]
     queries, pages = vectors_of(data, encoder, cache)
     stored, rows = quantize(pages), []
     for budget in budgets_of(encoder):
@@ -131,8 +135,15 @@ def hybrid_rows(data: InputSet, encoder: Encoder, cache: Path) -> list[Row]:
                 for parts in zip(maxsim, words, strict=True)
             ]
         )
+        auto = np.stack(
+            [
+                among_candidates(partial(automatic, bound=float(parts[2].max())), *parts)
+                for parts in zip(maxsim, words, found, strict=True)
+            ]
+        )
         read = budget.r_c * (encoder.dimension + 2)
         rows.append(Row("hybrid", f"({budget})", read, data.values(both)))
+        rows.append(Row("auto", f"({budget})", read, data.values(auto)))
     return rows
 
 

@@ -19,6 +19,9 @@ The methods, with BM25 as a search has it (words and half of their pairs):
   query's words could give: w · (best BM25 / Σ idf of the query's words)^a.
 - ``peak w``: ``minmax``, and what stands out counts more: the odds of w are multiplied by the root
   of the ratio of both gaps between the best page and the tenth.
+- ``found a b``: MaxSim from 0 to 1, plus a times BM25 of the words and b times BM25 of the pairs,
+  each as a share of what the query's words, or pairs, could give.
+- ``auto``: what a search without options does, by the library's own functions.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ from benchmarks.quality.hybrid import (
     validation_datasets,
 )
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.evaluation import Dataset, exhaustive_scores
+from metaembed_rag.evaluation import exhaustive_scores
+from metaembed_rag.search.fusion import fuse, weighed
 from metaembed_rag.search.words import LexicalIndex
 
 Row = NDArray[np.float64]
@@ -55,11 +59,19 @@ _GAP = 0.1
 """Added to both gaps of ``peak``: a gap of 0 must not decide alone."""
 
 
+FOUND = {f"found {a} {b}": (a, b) for a in (1.0, 1.5, 2.0, 3.0) for b in (0.0, 1.0, 2.0, 4.0)}
+"""What the words and what the pairs count in each method ``found``."""
+
+
 class Method(Protocol):
     """Fuses the scores of one query's pages, of shape (pages,), into others of that shape."""
 
     def __call__(self, maxsim: Row, bm25: Row, bound: float) -> Row:
-        """``bound`` is what the query's words could give at most."""
+        """``bound`` is what the query's words could give at most.
+
+        In ``auto`` and ``found``, ``bm25`` is how much of the query is found, and ``bound`` its
+        highest value on any page.
+        """
 
 
 def share(scores: Row, low: float) -> Row:
@@ -106,6 +118,11 @@ def peaked(maxsim: Row, bm25: Row, bound: float, *, weight: float) -> Row:
     return np.asarray((1 - chosen) * meaning + chosen * words)
 
 
+def automatic(maxsim: Row, bm25: Row, bound: float) -> Row:
+    """What a search does with how much of the query is found; MaxSim alone where nothing is."""
+    return fuse(weighed(bound), maxsim, bm25) if bound > 0 else maxsim
+
+
 def _gap(shares: Row) -> float:
     """How far the tenth page is behind the best."""
     tenth = np.sort(shares)[-min(10, len(shares))]
@@ -132,7 +149,7 @@ def methods() -> dict[str, Method]:
     for k in (5, 10, 60):
         for weight in (0.4, 0.5):
             found[f"rrf {k} {weight}"] = partial(reciprocal, weight=weight, k=k)
-    return found
+    return found | dict.fromkeys(("auto", *FOUND), automatic)
 
 
 @dataclass(frozen=True)
@@ -143,22 +160,46 @@ class Trial:
         encoded: The set.
         words: Its BM25.
         bounds: What each query's words could give at most, shape (queries,).
+        shares: Of words and of pairs in what they could give, shape (2, queries, pages).
+        found: How much of each query is on each page, as a search counts it, (queries, pages).
     """
 
     encoded: Encoded
     words: Words
     bounds: Row
+    shares: Row
+    found: Row
 
     @classmethod
     def of(cls, encoded: Encoded) -> Trial:
         """Score a set by its words."""
-        return cls(encoded, Words.of(encoded.dataset), _bounds(encoded.dataset))
+        dataset = encoded.dataset
+        ids, asked = [page.id for page in dataset.pages], [one.text for one in dataset.queries]
+        index = LexicalIndex.build(ids, [page.text for page in dataset.pages])
+        shares = np.array([index.shares(one, *index.parts(one)) for one in asked], dtype=np.float64)
+        found = [index.search(one).found_on(ids) for one in asked]
+        return cls(
+            encoded,
+            Words.of(dataset),
+            np.array([index.most(one) for one in asked]),
+            shares.swapaxes(0, 1),
+            np.array(found, dtype=np.float64),
+        )
 
-    def quality(self, method: Method, maxsim: NDArray[np.float64]) -> float:
+    def quality(self, name: str, maxsim: NDArray[np.float64]) -> float:
         """Mean nDCG@5 of a method, for MaxSim of shape (queries, pages)."""
-        rows = zip(maxsim, self.words.both(), self.bounds, strict=True)
-        fused = [among_candidates(partial(method, bound=b), m, w) for m, w, b in rows]
+        method, (counted, bounds) = methods()[name], self._counted(name)
+        rows = zip(maxsim, self.words.both(), counted, bounds, strict=True)
+        fused = [among_candidates(partial(method, bound=b), m, w, c) for m, w, c, b in rows]
         return float(per_query(self.encoded.dataset, np.stack(fused)).mean())
+
+    def _counted(self, name: str) -> tuple[Row, Row]:
+        """What a method fuses with MaxSim, shape (queries, pages), and each query's bound."""
+        if name != "auto" and name not in FOUND:
+            return self.words.both(), self.bounds
+        weights = FOUND.get(name)
+        found = self.found if weights is None else np.tensordot(weights, self.shares, 1)
+        return found, found.max(axis=1)
 
     def report(self) -> dict[str, Any]:
         """Every method on this set; quality in [0, 1]."""
@@ -171,10 +212,7 @@ class Trial:
             for one in BUDGETS
         ]
         alone = [round(float(per_query(dataset, one).mean()), 4) for one in scored]
-        found = {
-            name: [round(self.quality(method, one), 4) for one in scored]
-            for name, method in methods().items()
-        }
+        found = {name: [round(self.quality(name, one), 4) for one in scored] for name in methods()}
         return {
             "dataset": dataset.name,
             "queries": len(dataset.queries),
@@ -182,13 +220,6 @@ class Trial:
             "vectors": alone,
             "methods": found,
         }
-
-
-def _bounds(dataset: Dataset) -> Row:
-    """What the words of each query could give at most, shape (queries,)."""
-    pages = dataset.pages
-    index = LexicalIndex.build([page.id for page in pages], [page.text for page in pages])
-    return np.array([index.most(query.text) for query in dataset.queries])
 
 
 def summary(kinds: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -147,16 +147,19 @@ def encode(dataset: Dataset, encoder: Encoder, cache: Path | None) -> Encoded:
 
 
 def among_candidates(
-    fuse: Fuse, maxsim: NDArray[np.float64], words: NDArray[np.float64]
+    fuse: Fuse,
+    maxsim: NDArray[np.float64],
+    words: NDArray[np.float64],
+    counted: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Fused scores of one query's candidates; every other page scores below them all.
 
     Candidates are the best at the budget and the best by words, as in a search whose cascade finds
-    the best 200 at the budget.
+    the best 200 at the budget. ``counted`` is fused instead of their words.
     """
     chosen = _best(maxsim) | (_best(words) & (words > 0))
     scores = np.full(len(maxsim), -np.inf)
-    scores[chosen] = fuse(maxsim[chosen], words[chosen])
+    scores[chosen] = fuse(maxsim[chosen], (words if counted is None else counted)[chosen])
     return scores
 
 

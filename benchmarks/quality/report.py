@@ -20,7 +20,7 @@ SIZES = tuple(f"({budget})" for budget in RetrievalBudget.paper())
 SMALL, FULL = SIZES[0], SIZES[-1]
 POOLED = {"1": "(1,1)", "4": "(2,4)", "16": "(8,16)", "64": "(16,64)"}
 """Vectors a page of pooling -> the budget that stores as many."""
-OTHERS = ("hybrid", "one vector")
+OTHERS = ("hybrid", "auto", "one vector")
 """Systems at budgets that are no format of the checkpoint's."""
 AHEAD = ("1", "4", "16")
 """Sizes at which Meta Tokens are to be ahead of Ward pooling; at 64, not behind."""
@@ -42,8 +42,8 @@ class Row:
     """One system at one size on one set.
 
     Args:
-        system: ``BM25``, ``one vector``, ``Ward``, ``coverage``, ``hybrid``, or a format of the
-            checkpoint's vectors such as ``int8`` or ``int8, 128 values``.
+        system: ``BM25``, ``one vector``, ``Ward``, ``coverage``, ``hybrid``, ``auto``, or a format
+            of the checkpoint's vectors such as ``int8`` or ``int8, 128 values``.
         size: A budget such as ``(16,64)``, a number of vectors, or a variant.
         bytes: Stored bytes of a page that it reads; None where it stores no vectors.
         values: Metric -> its value for each query.
@@ -307,6 +307,7 @@ def quality_table(report: Report) -> str:
     """A row a system and size, a column a set: nDCG@5 and its interval."""
     keys = [("BM25", "plain"), ("BM25", "stemmed"), ("one vector", "(1,1)")]
     keys += [("int8", size) for size in SIZES] + [("hybrid", size) for size in SIZES]
+    keys += [("auto", size) for size in SIZES]
     keys += [(name, size) for name in ("Ward", "coverage") for size in POOLED]
     return _rows(report, keys, _with_interval, own=True)
 
@@ -324,7 +325,7 @@ def difference_table(report: Report) -> str:
         for name in ("Ward", "coverage")
         for size, budget in POOLED.items()
     ]
-    pairs += [(("hybrid", size), ("BM25", "better")) for size in SIZES]
+    pairs += [((name, size), ("BM25", "better")) for name in ("hybrid", "auto") for size in SIZES]
     lines = _head(["difference", *(one.label for one in report.sets)])
     for ours, theirs in pairs:
         cells = [_apart(one, ours, theirs) for one in report.sets]

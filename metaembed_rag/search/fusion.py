@@ -6,8 +6,6 @@ Both ways look at each score against the other pages of the same query, because 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,21 +36,17 @@ def fuse(fusion: Fusion, maxsim: Scores, bm25: Scores) -> NDArray[np.float64]:
     return (1 - fusion.weight) * meaning + fusion.weight * words
 
 
-def weighed(fusion: Fusion, best: float, most: float) -> Fusion:
-    """The fusion for one query: words count less where no page has much of what was asked.
+def weighed(most: float) -> Fusion:
+    """The fusion for one query: words count as much as of it is found.
 
-    BM25 is then measured by what the query's words could give instead of by its best page, so the
-    odds of its weight are multiplied by 3/2 · best / most. A title that stands on a page keeps its
-    words' weight; a question in other words than the page's is left to the vectors
-    (``benchmarks/quality/fusion.py``, "bound").
+    With ``most`` as the highest of the shares that are fused with MaxSim, the fused scores are
+    (MaxSim from 0 to 1 + shares) / (1 + most). A title that stands on a page is left to the words,
+    a question in other words than the page's to the vectors.
 
     Args:
-        fusion: With the weight of a query all of whose words are on a page.
-        best: BM25 of the page that has the most of it, over 0.
-        most: :meth:`metaembed_rag.search.words.LexicalIndex.most` of the query.
+        most: :meth:`metaembed_rag.search.words.WordScores.most_found`, over 0.
     """
-    odds = fusion.weight / (1 - fusion.weight) * 1.5 * best / most
-    return replace(fusion, weight=odds / (1 + odds))
+    return Fusion(weight=most / (1 + most))
 
 
 def described(fusion: Fusion) -> str:

@@ -71,6 +71,21 @@ class WordPairs:
                 scores[self.places[part]] += self.impacts[part]  # a page is there once
         return scores
 
+    def most(self, words: Sequence[int | None]) -> float:
+        """Σ idf of the pairs, which :meth:`scores` stays under; 0 without a pair.
+
+        A pair that no page has counts as the rarest.
+
+        Args:
+            words: As in :meth:`scores`.
+        """
+        parts = [
+            slice(0) if one is None or other is None else self._part((one << 32) + other)
+            for one, other in pairwise(words)
+        ]
+        holding = np.array([part.stop - (part.start or 0) for part in parts], dtype=np.int64)
+        return float(_rarity(holding, self.pages).sum())
+
     def save(self, path: Path) -> None:
         """Write it as one ``.npz`` file.
 

@@ -219,20 +219,21 @@ class PageSearcher:
         self, source: PageVectors, query: NDArray[np.float32], words: WordScores, plan: QueryPlan
     ) -> Scored:
         """The pages that are near, and those that have the words, by both."""
-        fusion = plan.fusion or Fusion()
-        if plan.words_optional:
-            fusion = weighed(fusion, words.highest(), words.most)
         [near] = source.best(query[None], plan, plan.pool)
         wanted = [] if plan.pool is None else words.best(plan.pool)
         hidden = self._store.unreadable
         more = [id for id in wanted if id not in near.maxsim and id not in hidden]
         maxsim = {id: near.maxsim[id] for id in near.ids} | source.scores(query, more, plan.budget)
         ids = list(maxsim)
-        bm25 = dict(zip(ids, words.of(ids).tolist(), strict=True))
-        both = (np.array([one[id] for id in ids]) for one in (maxsim, bm25))
-        fused = dict(zip(ids, fuse(fusion, *both).tolist(), strict=True))
+        bm25 = words.of(ids)
+        fusion, counted = plan.fusion or Fusion(), bm25
+        if plan.words_optional:
+            fusion, counted = weighed(words.most_found()), words.found_on(ids)
+        both = fuse(fusion, np.array([maxsim[id] for id in ids]), counted)
+        fused = dict(zip(ids, both.tolist(), strict=True))
         best = heapq.nsmallest(plan.k, ids, key=lambda id: (-fused[id], id))
-        return Scored(best, maxsim, near.stages, fused, bm25, described(fusion))
+        known = dict(zip(ids, bm25.tolist(), strict=True))
+        return Scored(best, maxsim, near.stages, fused, known, described(fusion))
 
     def _words(self, text: str, plan: QueryPlan) -> WordScores | str:
         """BM25 of the pages that match the filter; or why words do not count."""

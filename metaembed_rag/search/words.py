@@ -36,6 +36,10 @@ from metaembed_rag.store.records import StampedText
 PAIR_WEIGHT = 0.5
 """What a pair of neighbouring words counts; chosen on development data (``docs/hybrid.md``)."""
 
+FOUND_WORDS, FOUND_PAIRS = 1.0, 2.0
+"""What shares of a query's words and of its pairs count with ``hybrid="auto"``, where MaxSim from
+the worst to the best page counts 1; chosen on validation data (``docs/hybrid.md``)."""
+
 _FORMAT = 2
 _ABOUT = "about.json"
 _PAGES = "pages.json"
@@ -128,32 +132,53 @@ class LexicalIndex:
 
     def parts(self, query: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """BM25 of the words alone, and of their pairs alone, each as in :meth:`scores`."""
-        [words] = _words([query], self.stemmer)
-        numbers = {} if self._scorer is None else self._scorer.vocab_dict
-        found = [numbers.get(word) for word in words]
-        known = [number for number in found if number is not None]
+        numbers = self._numbers(query)
+        known = [number for number in numbers if number is not None]
         if not known:
             nothing = np.zeros(len(self.ids), dtype=np.float32)
             return nothing, nothing
         scores: NDArray[np.float32] = self._scorer.get_scores_from_ids(known)
-        return scores, self._pairs.scores(found)
+        return scores, self._pairs.scores(numbers)
 
     def most(self, query: str) -> float:
         """Σ idf of the query's words, which BM25 of the words stays under; 0 without a word.
 
         A word that no page has counts as the rarest.
         """
-        [words] = _words([query], self.stemmer)
-        if self._scorer is None or not words:
+        numbers = self._numbers(query)
+        if self._scorer is None or not numbers:
             return 0.0
-        starts, numbers = self._scorer.scores["indptr"], self._scorer.vocab_dict
-        found = [numbers.get(word) for word in words]
-        pages = np.array([0 if n is None else starts[n + 1] - starts[n] for n in found])
+        starts = self._scorer.scores["indptr"]
+        pages = np.array([0 if n is None else starts[n + 1] - starts[n] for n in numbers])
         return float(np.log1p((len(self.ids) - pages + 0.5) / (pages + 0.5)).sum())
 
+    def shares(
+        self, query: str, words: NDArray[np.float32], pairs: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The query's :meth:`parts` as shares of what its words and its pairs could give.
+
+        They are in [0, 1): how much of what was asked a page has, not where there is most of it. A
+        query of one word has no pairs; its word stands for them.
+        """
+        if not words.any():
+            return words, pairs
+        share, numbers = words / np.float32(self.most(query)), self._numbers(query)
+        if len(numbers) == 1:
+            return share, share
+        return share, pairs / np.float32(self._pairs.most(numbers))
+
     def search(self, query: str) -> WordScores:
-        """:meth:`scores` by page id."""
-        return WordScores(self.places, self.ids, self.scores(query), self.most(query))
+        """:meth:`scores` by page id, and how much of the query each page has."""
+        words, pairs = self.parts(query)
+        both = self.shares(query, words, pairs)
+        found = np.float32(FOUND_WORDS) * both[0] + np.float32(FOUND_PAIRS) * both[1]
+        return WordScores(self.places, self.ids, words + np.float32(PAIR_WEIGHT) * pairs, found)
+
+    def _numbers(self, query: str) -> list[int | None]:
+        """The query's words in order; None for one that is on no page."""
+        [words] = _words([query], self.stemmer)
+        numbers = {} if self._scorer is None else self._scorer.vocab_dict
+        return [numbers.get(word) for word in words]
 
     def save(self, folder: Path) -> None:
         """Write it as ``folder``, which appears whole or not at all.
@@ -197,7 +222,7 @@ class WordScores:
         places: Place of each page in ``scores``, by id.
         ids: Ids by place.
         scores: float32 of shape (pages,), at least 0.
-        most: What the query's words could give, as :meth:`LexicalIndex.most` says.
+        found: How much of the query each has, float32 of shape (pages,), in [0, 3).
     """
 
     def __init__(
@@ -205,23 +230,27 @@ class WordScores:
         places: Mapping[str, int],
         ids: Sequence[str],
         scores: NDArray[np.float32],
-        most: float,
+        found: NDArray[np.float32],
     ) -> None:
-        self.most = most
         self._places = places
         self._ids = ids
         self._scores = scores
+        self._found = found
 
     def only(self, ids: Iterable[str]) -> WordScores:
         """The scores of these pages, 0 for every other."""
         places = [self._places[id] for id in ids if id in self._places]
-        scores = np.zeros_like(self._scores)
-        scores[places] = self._scores[places]
-        return WordScores(self._places, self._ids, scores, self.most)
+        kept = np.zeros((2, len(self._scores)), dtype=np.float32)
+        kept[:, places] = self._scores[places], self._found[places]
+        return WordScores(self._places, self._ids, *kept)
 
     def highest(self) -> float:
         """The score of the best page; 0 without pages."""
         return float(self._scores.max(initial=0.0))
+
+    def most_found(self) -> float:
+        """How much of the query the page has that has most of it; 0 without pages."""
+        return float(self._found.max(initial=0.0))
 
     def best(self, count: int) -> list[str]:
         """At most ``count`` pages that have a word of the query, best first, ties in order."""
@@ -235,9 +264,16 @@ class WordScores:
 
     def of(self, ids: Iterable[str]) -> NDArray[np.float32]:
         """The score of each of these pages, 0 for one that is not known; shape (ids,)."""
+        return self._values(self._scores, ids)
+
+    def found_on(self, ids: Iterable[str]) -> NDArray[np.float32]:
+        """How much of the query each of these pages has; shape (ids,)."""
+        return self._values(self._found, ids)
+
+    def _values(self, of: NDArray[np.float32], ids: Iterable[str]) -> NDArray[np.float32]:
         places = (self._places.get(id) for id in ids)
-        found = [0.0 if place is None else self._scores[place] for place in places]
-        return np.array(found, dtype=np.float32)
+        values = [0.0 if place is None else of[place] for place in places]
+        return np.array(values, dtype=np.float32)
 
 
 class LexicalCache:

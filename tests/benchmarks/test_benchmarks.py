@@ -21,6 +21,7 @@ from metaembed_rag.evaluation import Dataset, Query, read_dataset
 from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page, ocr
 from metaembed_rag.search.fusion import fuse
+from metaembed_rag.search.words import FOUND_PAIRS, FOUND_WORDS
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
 
@@ -177,6 +178,24 @@ def test_the_fusions_that_a_search_has_are_as_a_search_has_them():
     assert convex == pytest.approx(fuse(Fusion(), maxsim, words))
     ranks = fusion.reciprocal(maxsim, words, 9.0, weight=0.5, k=60)
     assert ranks * 61 == pytest.approx(fuse(Fusion("rrf"), maxsim, words))
+
+
+def test_auto_is_what_a_search_without_options_does(tmp_path):
+    texts = ["lift and drag of wings", "wings lift a bird", *(f"page {n} of wings" for n in "1234")]
+    pages = tuple(Page("p", number=n, text=text) for n, text in enumerate(texts, 1))
+    query = Query("q", "the lift of wings in region five")
+    data = Dataset("toy", pages, (query,), {"q": {pages[0].id: 1}})
+    trial = fusion.Trial.of(hybrid.encode(data, FakeEncoder(), None))
+    index = PageIndex.open(tmp_path / "index", FakeEncoder())
+    index.add(pages)
+    hits = index.search(query.text, k=len(pages), budget=(4, 8))
+    maxsim = hybrid._maxsim(trial.encoded, RetrievalBudget(4, 8))[0]
+    [found], [bound] = trial._counted("auto")
+    expected = dict(zip((p.id for p in pages), fusion.automatic(maxsim, found, bound), strict=True))
+    assert {hit.page.id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-5)
+    [same], _ = trial._counted(f"found {FOUND_WORDS} {FOUND_PAIRS}")
+    assert same == pytest.approx(found, rel=1e-5)
+    assert fusion.automatic(maxsim, np.zeros(6), 0.0) is maxsim  # as where words cannot count
 
 
 def test_words_count_less_where_the_best_page_has_few_of_them():

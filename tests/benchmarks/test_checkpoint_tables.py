@@ -178,7 +178,8 @@ def test_the_table_has_every_system_beside_the_checkpoint(run, text_set, tmp_pat
     budgets = ["(1,1)", "(2,4)", "(4,8)", "(8,16)", "(16,64)"]
     pooled = [f"{name} pooling to {n}" for name in ("Ward", "coverage") for n in (1, 4, 16, 64)]
     expected = ["BM25 plain", "BM25 stemmed", "one vector (1,1)"]
-    expected += [f"`mini` {b}" for b in budgets] + [f"hybrid {b}" for b in budgets] + pooled
+    expected += [f"`mini` {b}" for b in budgets]
+    expected += [f"{name} {b}" for name in ("hybrid", "auto") for b in budgets] + pooled
     assert list(rows) == expected
     # 64 int8 values and a scale a vector: as many bytes for pooling as for Meta Tokens.
     assert rows["`mini` (8,16)"][0] == rows["Ward pooling to 16"][0] == f"{16 * 66:,}"

@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,7 +15,7 @@ from metaembed_rag import PageIndex
 from metaembed_rag.errors import MissingExtraError
 from metaembed_rag.options import Fusion, SearchOptions
 from metaembed_rag.pages import Page
-from metaembed_rag.search.fusion import weighed
+from metaembed_rag.search.fusion import fuse, weighed
 from metaembed_rag.search.words import LexicalIndex
 from metaembed_rag.testing import FakeEncoder
 from tests.support.indexes import index_of
@@ -37,12 +38,12 @@ def without_the_extra(monkeypatch):
 
 def test_words_count_without_being_asked_for(index):
     asked = {"k": 3, "candidates": 3}
-    hits = index.search("common zebra", **asked)
+    hits = index.search("one zebra", **asked)
     assert hits.scoring == "hybrid"
     assert hits[0].page.source == "a"
     assert hits[0].bm25 > 0
     assert re.fullmatch(r"vectors and words \(BM25, which counts 0\.\d+\)", hits.plan.words)
-    alone = index.search("common zebra", hybrid=False, **asked)
+    alone = index.search("one zebra", hybrid=False, **asked)
     assert (alone.scoring, alone.plan.words) == ("maxsim", "")
     assert alone[0].page.source != "a"
 
@@ -60,10 +61,25 @@ def test_auto_has_both_scores_of_true_and_a_weight_for_the_query(index, way):
     assert auto.plan.stages == on.plan.stages
 
 
-def test_words_count_less_where_no_page_has_much_of_the_query():
-    # The best page has 2 of 6: the odds 3/2 of 0.6 become 3/2 · 3/2 · 2/6 = 3/4, a weight of 3/7.
-    assert weighed(Fusion(), 2.0, 6.0).weight == pytest.approx(3 / 7)
-    assert weighed(Fusion(), 6.0, 6.0).weight > weighed(Fusion(), 4.0, 6.0).weight
+def test_what_is_found_of_the_query_counts_beside_maxsim():
+    # MaxSim from 0 to 1 is 1, 1/2, 0; with what is found the sums are 1, 1, 3/2, and 5/2 is most.
+    fused = fuse(weighed(1.5), np.array([9.0, 6.0, 3.0]), np.array([0.0, 0.5, 1.5]))
+    assert fused == pytest.approx([1 / 2.5, 1 / 2.5, 1.5 / 2.5])
+    assert weighed(0.25).weight == pytest.approx(1 / 5)
+
+
+def test_a_query_that_stands_on_a_page_is_left_to_its_words_and_another_one_to_the_vectors():
+    texts = ["setting the table of contents", *(f"contents {word} tables" for word in "abcdefghij")]
+    words = LexicalIndex.build([str(n) for n in range(len(texts))], texts)
+    title, question = (words.search(one) for one in ("table of contents", "contents in a giraffe"))
+    assert weighed(title.most_found()).weight > 0.4 > 3 * weighed(question.most_found()).weight
+
+
+def test_the_words_weight_is_that_of_the_pages_that_pass_the_filter(index):
+    hits = [index.search("word3 zebra", where={"source": one}) for one in ("b3", "a")]
+    assert hits[0].plan.words != hits[1].plan.words
+    # A lone page has the words' weight as its score; a word counts less on the longer page.
+    assert 0.5 > hits[0][0].score > hits[1][0].score > 0
 
 
 def test_without_the_extra_it_is_a_search_by_vectors_and_says_so(index, monkeypatch, caplog):

@@ -17,7 +17,13 @@ from metaembed_rag.errors import MissingExtraError, StoreError
 from metaembed_rag.options import Fusion
 from metaembed_rag.search.fusion import fuse
 from metaembed_rag.search.pairs import WordPairs
-from metaembed_rag.search.words import LexicalCache, LexicalIndex, StampedText
+from metaembed_rag.search.words import (
+    FOUND_PAIRS,
+    FOUND_WORDS,
+    LexicalCache,
+    LexicalIndex,
+    StampedText,
+)
 
 TEXTS = ["red apples grow", "blue whales swim", "", "apples and whales"]
 
@@ -40,6 +46,28 @@ def test_the_most_that_words_can_give_is_the_sum_of_their_idf():
     # One page of two has the first word: ln(1 + 1.5/1.5). None has the other: ln(1 + 2.5/0.5).
     assert built(["apple", "whale"]).most("apples zebra") == pytest.approx(math.log(2 * 6))
     assert built(["apple", "whale"]).most("the") == built([""]).most("apple") == 0
+
+
+def test_shares_say_how_much_of_the_query_a_page_has():
+    # All words and pairs are equally rare, on one page of two: of three words the first page has
+    # two, of two pairs one, and each counts 1/2.5 of its idf. The unknown word is rarer: ln 6.
+    index = built(["red apple", "blue whale"])
+    known, rarest = math.log(2), math.log(6)
+    words, pairs = index.shares("red apple zebra", *index.parts("red apple zebra"))
+    assert words == pytest.approx([2 * known / 2.5 / (2 * known + rarest), 0])
+    assert pairs == pytest.approx([known / 2.5 / (known + rarest), 0])
+    found = index.search("red apple zebra").found_on(["p1", "p0", "none"])
+    assert found == pytest.approx([0, FOUND_WORDS * words[0] + FOUND_PAIRS * pairs[0], 0])
+    assert found.dtype == np.float32
+
+
+def test_the_word_of_a_query_without_pairs_stands_for_them():
+    index = built(["red apple", "blue whale"])
+    words, pairs = index.shares("apples", *index.parts("apples"))
+    assert words.tolist() == pairs.tolist() == pytest.approx([1 / 2.5, 0])
+    assert index.search("giraffe").most_found() == built([""]).search("apple").most_found() == 0
+    unknown = index.shares("giraffe", *index.parts("giraffe"))
+    assert [one.tolist() for one in unknown] == [[0, 0], [0, 0]]
 
 
 def test_a_pair_of_neighbours_counts_half_its_own_bm25():
