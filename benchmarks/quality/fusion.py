@@ -59,7 +59,9 @@ _GAP = 0.1
 """Added to both gaps of ``peak``: a gap of 0 must not decide alone."""
 
 
-FOUND = {f"found {a} {b}": (a, b) for a in (1.0, 1.5, 2.0, 3.0) for b in (0.0, 1.0, 2.0, 4.0)}
+FOUND = {
+    f"found {a} {b}": (a, b) for a in (0.5, 0.75, 1.0, 1.5, 2.0) for b in (0.0, 1.0, 1.5, 2.0, 4.0)
+}
 """What the words and what the pairs count in each method ``found``."""
 
 

@@ -36,7 +36,7 @@ from metaembed_rag.store.records import StampedText
 PAIR_WEIGHT = 0.5
 """What a pair of neighbouring words counts; chosen on development data (``docs/hybrid.md``)."""
 
-FOUND_WORDS, FOUND_PAIRS = 1.0, 2.0
+FOUND_WORDS, FOUND_PAIRS = 0.75, 1.5
 """What shares of a query's words and of its pairs count with ``hybrid="auto"``, where MaxSim from
 the worst to the best page counts 1; chosen on validation data (``docs/hybrid.md``)."""
 
