@@ -54,6 +54,9 @@ NO_WORD = "vectors alone: no page that may be found has a word of the query"
 NOT_TIMED = "vectors alone: max_ms was measured for them"
 """Why words do not count, as :attr:`metaembed_rag.hits.SearchPlan.words` has it."""
 
+_AWAY = 60.0
+"""Seconds after which a vector cache that was locked is looked at again."""
+
 _KEYS_NAMED = 20
 _KEYS_OF = 500
 """Pages that are looked at for the names of their metadata, where a filter matches none."""
@@ -88,10 +91,18 @@ class PageSearcher:
         self._cache: VectorCache | None = None
         self._opening = threading.Lock()
         self._without = False
+        self._locked_until = 0.0
 
     def vectors(self) -> CachedVectors | None:
-        """The mapped vectors as the store is now; None where no cache can be kept."""
-        return self._of_cache(VectorCache.current)
+        """The mapped vectors as the store is now; None where no cache can be kept or waited for."""
+        if time.monotonic() < self._locked_until:
+            return None
+        try:
+            return self._of_cache(VectorCache.current)
+        except IndexLockedError as error:
+            self._locked_until = time.monotonic() + _AWAY
+            _log.warning("searching without the vector cache for now, which is slower: %s", error)
+            return None
 
     def apply(self, changes: Sequence[Change]) -> bool:
         """Bring the mapped vectors up to date, so that the next search need not.

@@ -32,14 +32,16 @@ from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.history import knows
 from metaembed_rag.store.level_writer import CacheWriter, compact, write_manifest
 from metaembed_rag.store.levels import CachedVectors, Header
+from metaembed_rag.store.lock import held_in_turn
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import Encoded
 
 _LOCK = ".lock"
 _READ_AT_ONCE = 1000
 _TRIES = 3
-_PATIENCE = 600.0
-"""Seconds to wait for another process that brings the same cache up to date."""
+_PATIENCE, _STALLED = 600.0, 15.0
+"""Seconds to wait for another process that brings the same cache up to date, and for one that does
+not get on: it was stopped."""
 _SKEW = 600
 """Seconds by which the clocks of a server's writers may differ."""
 _LOOK_AT_ALL = 60.0
@@ -241,12 +243,12 @@ class VectorCache:
         for attempt in range(_TRIES):
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(self.folder / _LOCK, timeout=_PATIENCE):
+                with held_in_turn(self.folder / _LOCK, _STALLED, _PATIENCE):
                     return self._update_whole(changes, tidy)
             except Timeout:
                 raise IndexLockedError(
-                    f"another process has been writing the vector cache {self.folder} for "
-                    f"{_PATIENCE:.0f} s; stop it, and try again"
+                    f"another process holds the lock of the vector cache {self.folder} and has "
+                    f"written nothing for {_STALLED:.0f} s; stop it, and try again"
                 ) from None
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and attempt < _TRIES - 1:

@@ -11,6 +11,7 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,12 +91,18 @@ class CacheWriter:
         names = sorted(SMALL_FILES | row_bytes(header).keys() | set(map(sums_name, levels)))
         self._files = {name: self._open(name, *known.get(name, (0, 0))) for name in names}
         if start and not start.has_sums:
-            self._sum_up(start)
+            with ExitStack() as undo:
+                undo.callback(self._close)
+                self._sum_up(start)
+                undo.pop_all()
 
     def __enter__(self) -> CacheWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for growing in self._files.values():
             growing.file.close()
 
