@@ -23,8 +23,8 @@ from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import MissingExtraError
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.ingest import AddReport
-from metaembed_rag.model.inputs import Input, read_page
-from metaembed_rag.model.protocol import Encoder, warn_of_unread
+from metaembed_rag.model.inputs import Input, as_inputs, read_page
+from metaembed_rag.model.protocol import Encoder, checked_vectors, warn_of_unread
 from metaembed_rag.opening import load_encoder
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions
 from metaembed_rag.pages import Ocr, Page
@@ -164,8 +164,12 @@ def query_vectors(
 
     Returns:
         float32, shape (queries, r_q, D); all vectors of each without a budget.
+
+    Raises:
+        ModelError: The encoder does not give what it announces; it says of which query.
     """
-    vectors = encoder.encode_query(queries, batch_size=batch_size)
+    made = encoder.encode_query(queries, batch_size=batch_size)
+    vectors = checked_vectors(encoder, "query", made, len(as_inputs(queries)))
     return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_q]
 
 
@@ -175,9 +179,13 @@ def document_vectors(
     """Ordered unit vectors of documents, float32 of shape (documents, r_c, D).
 
     Of texts that are longer than what the encoder reads a warning is logged.
+
+    Raises:
+        ModelError: The encoder does not give what it announces; it says of which document.
     """
     warn_of_unread(encoder, documents)
-    vectors = encoder.encode_document(documents, batch_size=batch_size)
+    made = encoder.encode_document(documents, batch_size=batch_size)
+    vectors = checked_vectors(encoder, "document", made, len(as_inputs(documents)))
     return vectors if budget is None else vectors[:, : RetrievalBudget.parse(budget).r_c]
 
 

@@ -14,6 +14,9 @@ from metaembed_rag.errors import ModelError
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.model.pooling import Vectors
 
+_LENGTH_ERROR = 0.01
+"""How far the length of a unit vector may be from 1; that of half precision is 0.001 off."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -82,12 +85,13 @@ def checked_vectors(encoder: Encoder, side: str, vectors: Any, count: int) -> Ve
         float32, shape (count, R_q or R_c, D).
 
     Raises:
-        ModelError: Another shape, numbers that are not finite, or a vector of zeros. An index with
-            such vectors in it could not be searched.
+        ModelError: Another shape, numbers that are not finite, a vector of zeros or one whose
+            length is not 1; it says of which input. An index with such vectors in it could not be
+            searched.
     """
     found, unusable = judged_vectors(encoder, side, vectors, count)
-    for why in unusable.values():
-        raise ModelError(why)
+    for number, why in sorted(unusable.items()):
+        raise ModelError(why if count == 1 else f"{why} ({side} {number + 1} of {count})")
     return found
 
 
@@ -97,8 +101,8 @@ def judged_vectors(
     """As :func:`checked_vectors`, for whoever goes on without those inputs that gave none.
 
     Returns:
-        float32, shape (count, R_q or R_c, D); and for each input whose vectors are not finite
-        or zero its number, from 0, with the reason.
+        float32, shape (count, R_q or R_c, D); and for each input whose vectors are not finite,
+        zero or not of length 1 its number, from 0, with the reason.
 
     Raises:
         ModelError: Another shape.
@@ -116,13 +120,18 @@ def judged_vectors(
             f"vectors of {encoder.dimension} values"
         )
     infinite = ~np.isfinite(found).all(axis=(1, 2))
-    zero = ~found.any(axis=-1).all(axis=-1)
-    unusable = dict.fromkeys(
-        np.flatnonzero(zero).tolist(), f"{gave} of a {side} that are zero, which no page is near to"
-    )
-    unusable |= dict.fromkeys(
-        np.flatnonzero(infinite).tolist(), f"{gave} of a {side} that are not finite numbers"
-    )
+    lengths = np.linalg.norm(np.where(np.isfinite(found), found, 0), axis=-1)  # (count, each)
+    zero, other = ~lengths.all(axis=-1), (np.abs(lengths - 1) > _LENGTH_ERROR).any(axis=-1)
+    reasons = {
+        "not of length 1, as similarities need them": other,
+        "zero, which no page is near to": zero,
+        "not finite numbers": infinite,
+    }
+    unusable: dict[int, str] = {}
+    for reason, those in reasons.items():  # the last one counts
+        unusable |= dict.fromkeys(
+            np.flatnonzero(those).tolist(), f"{gave} of a {side} that are {reason}"
+        )
     return found, unusable
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterator, MutableSequence, Seque
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from chromadb.errors import NotFoundError
+from chromadb.errors import ChromaError, NotFoundError
 
 from metaembed_rag import forks
 from metaembed_rag.errors import IndexClosedError, IndexNotFoundError, StoreError
@@ -132,8 +132,10 @@ class Link(Generic[_About]):
         with self.asking() as connection:
             try:
                 return question(connection)
-            except NotFoundError:
-                self._find_again(connection)
+            except ChromaError as error:
+                # Of a database that was written over, Chroma says that something internal is wrong.
+                if not self._find_again(connection) and not isinstance(error, NotFoundError):
+                    raise
                 return question(connection)
 
     def reconnect(self) -> None:
@@ -214,13 +216,15 @@ class Link(Generic[_About]):
         old, self._connection = self._connection, connection
         old.let_go()
 
-    def _find_again(self, connection: Connection) -> None:
-        """Look by its name for a collection that may have been deleted and made again."""
+    def _find_again(self, connection: Connection) -> bool:
+        """Whether the collection of that name is another, and then takes its place."""
         with self._lock:
             found = self._collection(connection.client)
-            if found.id != connection.collection.id:
-                self._check_not_pinned()
-                connection.collection = found
+            if found.id == connection.collection.id:
+                return False
+            self._check_not_pinned()
+            connection.collection = found
+            return True
 
     def _collection(self, client: Any) -> Any:
         """The collection by its name, seen to be as the first one was."""

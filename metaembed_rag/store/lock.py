@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from metaembed_rag.errors import IndexLockedError, StoreError
 from metaembed_rag.store.places import LOCK
+
+_LOOK_EVERY = 1.0
 
 
 class WriterLock:
@@ -60,3 +63,42 @@ class WriterLock:
             ) from None
         except OSError as error:
             raise StoreError(f"the index at {self._folder} cannot be written: {error}") from error
+
+
+@contextmanager
+def held_in_turn(lock: Path, stalled: float, most: float) -> Iterator[None]:
+    """Hold a file lock; wait for the process that holds it as long as that one gets on.
+
+    Args:
+        lock: The file; who holds it writes to files beside it, or in folders beside it.
+        stalled: Seconds without any such write after which it counts as stopped.
+        most: Seconds to wait at all.
+
+    Raises:
+        Timeout: It is held for too long.
+        OSError: The file cannot be written.
+    """
+    file, begin = FileLock(lock), time.monotonic()
+    seen, since = _last_change(lock.parent), begin
+    while not file.is_locked:
+        try:
+            file.acquire(timeout=min(stalled, _LOOK_EVERY))
+        except Timeout:
+            now, before = time.monotonic(), seen
+            seen = _last_change(lock.parent)
+            since = now if seen != before else since
+            if now - since >= stalled or now - begin >= most:
+                raise
+    try:
+        yield
+    finally:
+        file.release()
+
+
+def _last_change(folder: Path) -> int:
+    """When a file of a folder, or of a folder in it, was last written, in nanoseconds."""
+    times = [0]
+    for path in [*folder.glob("*"), *folder.glob("*/*")]:
+        with suppress(OSError):  # it has just gone
+            times.append(path.stat().st_mtime_ns)
+    return max(times)
