@@ -106,7 +106,7 @@ class Followed:
             if first is None or not store.unreadable.keys().isdisjoint(found):
                 return None  # damaged pages come back by being read again
             name = first.page.image_path
-            if name and not self._target.pictures.path(name).exists():
+            if name and not self._target.pictures.holds(name):
                 return None
             count = first.page.page_count
         whole = len(found) + len(known.numbers) == count

@@ -159,7 +159,7 @@ class AddRun:
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest up to date where it differs or is lost."""
         name = old.page.image_path
-        if name is not None and page.image is not None and not self.pictures.path(name).exists():
+        if name is not None and page.image is not None and not self.pictures.holds(name):
             # Another name than before where that one led outside.
             name = self.pictures.save(page.image, page.id, old.content_hash)
         incomplete = old.may_be_unread and self._is_incomplete(page)

@@ -6,7 +6,7 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -203,11 +203,10 @@ class ChromaStore:
         def send(part: slice) -> None:
             count = len(ids[part])
             stamp = records.new_stamp(count)
-            mark = {records.STAMP: stamp, records.WRITTEN: written}
             connection.collection.upsert(
                 ids=list(ids[part]),
                 embeddings=np.ascontiguousarray(first_vectors[part]),
-                metadatas=[{**metadata, **mark} for metadata in metadatas[part]],
+                metadatas=[records.sealed(one, stamp, written) for one in metadatas[part]],
             )
             stamps.extend([stamp] * count)
 
@@ -282,18 +281,37 @@ class ChromaStore:
         unique = list(dict.fromkeys(ids))  # Chroma refuses repeats
         return self._link.ask(lambda connection: self._read(connection, unique))
 
+    def stored(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """What Chroma holds of those ids that exist, whether it is a record or not."""
+        out: dict[str, Mapping[str, Any]] = {}
+
+        def keep(rows: Iterable[tuple[str, Mapping[str, Any] | None]]) -> None:
+            out.update({id: metadata or {} for id, metadata in rows})
+
+        self._link.ask(lambda connection: self._each(connection, list(dict.fromkeys(ids)), keep))
+        return out
+
     def _read(self, connection: Connection, ids: Sequence[str]) -> dict[str, Record]:
         out: dict[str, Record] = {}
+        self._each(connection, ids, lambda rows: out.update(self._reader.read(rows)))
+        return out
+
+    def _each(
+        self,
+        connection: Connection,
+        ids: Sequence[str],
+        take: Callable[[Iterable[tuple[str, Mapping[str, Any] | None]]], None],
+    ) -> None:
+        """Hand over ids and metadata, as many at a time as an answer may hold."""
         most = connection.client.get_max_batch_size()
         in_base64 = self.about.bytes_per_page * 4 // 3
 
         def send(part: slice) -> None:
             found = connection.collection.get(ids=list(ids[part]), include=["metadatas"])
-            out.update(self._reader.read(zip(found["ids"], found["metadatas"], strict=True)))
+            take(zip(found["ids"], found["metadatas"], strict=True))
 
         for part in slices_to_read(len(ids), most, in_base64):
             send_halving(part, send, ids)
-        return out
 
     def candidates(
         self, first_vector: NDArray[np.float32], count: int, where: Mapping[str, Any] | None = None

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaembed_rag.errors import PageError
+from metaembed_rag.pages.pictures import open_picture
 from metaembed_rag.store.places import Places, replacing, temporary_folder
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _JPEG_QUALITY = 85
+_BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
+"""Of every whole JPEG file."""
 _REFUSED = ".refused"
 """No picture has this name."""
 
@@ -56,7 +61,7 @@ class PictureFolder:
         stem = hashlib.blake2b(f"{page_id}\0{content_hash}".encode(), digest_size=16).hexdigest()
         name = f"{stem[:2]}/{stem}.jpg"
         path = self.folder / name
-        if not path.exists():
+        if not self.holds(name):
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as unfinished:
                 image.convert("RGB").save(unfinished, "JPEG", quality=_JPEG_QUALITY)
@@ -75,6 +80,33 @@ class PictureFolder:
             self._refused.add(name)
             _log.warning("the picture %r lies outside %s and is left alone", name, self.folder)
         return self.folder / _REFUSED
+
+    def holds(self, name: str) -> bool:
+        """Whether the picture of that name is there, from its beginning to its end.
+
+        Two reads of a few bytes: an empty file is found so, and one that was cut off. What is wrong
+        between, :meth:`problem` finds.
+        """
+        try:
+            with self.path(name).open("rb") as file:
+                begins = file.read(len(_BEGIN)) == _BEGIN
+                file.seek(-len(_END), os.SEEK_END)
+                return begins and file.read() == _END
+        except OSError:
+            return False
+
+    def problem(self, name: str) -> str | None:
+        """What is wrong with the picture of that name: it is read whole, 5 ms of a page."""
+        path = self.path(name)
+        if not path.is_file():
+            return f"its picture {name} is missing"
+        if not self.holds(name):
+            return f"its picture {name} is cut off"
+        try:
+            open_picture(path)
+        except PageError as error:
+            return f"its picture {name} cannot be read: {error.reason}"
+        return None
 
     def files(self) -> list[Path]:
         """All that lies where pictures are kept, also what a killed writer left unfinished."""

@@ -110,12 +110,7 @@ class RecordReader:
         self.doubtful.change(drop=gone)
 
     def _record(self, id: str, metadata: Mapping[str, Any]) -> Record:
-        record = records.from_metadata(id, metadata)
-        found = self._unpack([record])
-        whole = found.scales if found.format.scaled else found.values
-        if not np.isfinite(whole).all():
-            raise ValueError("its vectors hold numbers that are not finite")
-        return record
+        return checked_record(id, metadata, self._unpack)
 
     def _warn(self, problems: Mapping[str, str]) -> None:
         named = [f"{id!r}: {why}" for id, why in list(problems.items())[:_NAMED]]
@@ -136,3 +131,20 @@ class RecordReader:
             id,
             "; ".join(named + more),
         )
+
+
+def checked_record(
+    id: str, metadata: Mapping[str, Any], unpack: Callable[[list[Record]], Encoded]
+) -> Record:
+    """The record that Chroma's ``id`` and ``metadata`` describe, its vectors seen to be whole.
+
+    Raises:
+        ValueError: It is damaged, or another program's.
+    """
+    record = records.from_metadata(id, metadata)
+    records.check_sum(metadata)
+    found = unpack([record])
+    whole = found.scales if found.format.scaled else found.values
+    if not np.isfinite(whole).all():
+        raise ValueError("its vectors hold numbers that are not finite")
+    return record

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import uuid
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import UnionType
@@ -27,6 +28,8 @@ STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
 IMAGE_HASH = _OURS + "image_hash"
 TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
+SUM = _OURS + "sum"
+"""Checksum of the packed vectors, by :func:`sealed`."""
 
 _NUMBER = int | float  # Chroma keeps which of them a page's number was
 _KINDS: Mapping[str, type | UnionType] = {
@@ -49,6 +52,7 @@ _OPTIONAL: Mapping[str, type | UnionType] = {
     WRITTEN: int,
     PARTS: str,
     DESCRIBED: str,
+    SUM: str,
 }
 _STAMP = re.compile(r"[0-9]+-.+")
 
@@ -160,6 +164,33 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata
     return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request, looked_at)
+
+
+def sealed(metadata: Mapping[str, Any], stamp: str, written: int) -> dict[str, Any]:
+    """A record's metadata with the stamp and time of the request that writes it, and a checksum.
+
+    The checksum names the stamp that it is of: a version of this package that knows no checksums
+    leaves it beside other vectors with another stamp, and it counts no more.
+    """
+    of = {STAMP: stamp, WRITTEN: written, SUM: _sum(metadata[VECTORS], stamp)}
+    return {**metadata, **of}
+
+
+def check_sum(metadata: Mapping[str, Any]) -> None:
+    """Compare the vectors of a record with their checksum, where it has one.
+
+    Raises:
+        ValueError: They are not those that were written.
+    """
+    kept, stamp = metadata.get(SUM, ""), metadata.get(STAMP, "")
+    made = _sum(metadata[VECTORS], stamp)
+    if kept != made and kept.partition(":")[0] == made.partition(":")[0]:
+        raise ValueError("its vectors are not those that were written: their checksum differs")
+
+
+def _sum(payload: str, stamp: str) -> str:
+    """The tail of the stamp, and CRC-32 of the packed vectors."""
+    return f"{stamp[-8:]}:{zlib.crc32(payload.encode()):08x}"
 
 
 def picture_name(metadata: Mapping[str, Any]) -> str | None:
