@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from metaembed_rag import __version__
 from metaembed_rag.cli import (
     calibrate,
+    check,
     compact,
     delete,
     evaluate,
@@ -32,7 +33,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
-_MODULES = (index, search, evaluate, info, delete, compact, train, mine, plan, calibrate)
+_MODULES = (index, search, evaluate, info, delete, compact, check, train, mine, plan, calibrate)
 
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
 """The commands in the order of the help.

@@ -81,6 +81,11 @@ def counted(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def printable(text: str) -> str:
+    """A text as one line without characters that would steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def say(message: str) -> None:
     """Print a message to standard error."""
     print(message, file=sys.stderr)

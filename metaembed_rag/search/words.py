@@ -171,6 +171,37 @@ class LexicalIndex:
             (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
             (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
 
+    def equals(self, other: LexicalIndex) -> bool:
+        """Whether it gives every query the same scores, and was made in the same order."""
+        if self.ids != other.ids or (self._scorer is None) != (other._scorer is None):
+            return False
+        mine, theirs = self._by_word(), other._by_word()
+        return all(map(np.array_equal, mine, theirs))
+
+    def _by_word(self) -> list[NDArray[Any]]:
+        """All that scores are made of, with words in the order of the alphabet.
+
+        bm25s numbers them as they come out of a set, in another order in every process.
+        """
+        if self._scorer is None:
+            return []
+        kept, numbers = self._scorer.scores, self._scorer.vocab_dict
+        order = [numbers[word] for word in sorted(numbers)]
+        order = [number for number in order if number < len(kept["indptr"]) - 1]
+        ranks = np.empty(len(numbers), dtype=np.int64)
+        ranks[order] = np.arange(len(order))
+        spans = [np.arange(*kept["indptr"][number : number + 2]) for number in order]
+        rows = np.concatenate([np.arange(0), *spans])
+        counts = np.array([len(span) for span in spans])
+        words = np.array(sorted(numbers), dtype=np.str_)
+        pairs = self._pairs.renumbered(ranks)
+        return [words, counts, kept["data"][rows], kept["indices"][rows], *pairs.arrays()]
+
+    @staticmethod
+    def written_by(stemmer: str | None) -> list[Any]:
+        """What this version writes about an index of that stemmer: other ones are made again."""
+        return [_FORMAT, stemmer, _bm25s().__version__]
+
     @classmethod
     def load(cls, folder: Path, *, stemmer: str | None) -> LexicalIndex:
         """Read what :meth:`save` wrote.
@@ -289,7 +320,7 @@ class LexicalCache:
 
     def _kept(self) -> LexicalIndex | None:
         """A current one from the folder."""
-        for folder in _folders(self._folder):
+        for folder in finished_indexes(self._folder):
             try:
                 index = LexicalIndex.load(folder, stemmer=self._stemmer)
             except (OSError, ValueError) as error:
@@ -332,7 +363,7 @@ class LexicalCache:
 
     def _keep(self, index: LexicalIndex, place: Path) -> None:
         """Save it beside those before, then delete those; a place that is read-only is no error."""
-        before = _folders(place) + _abandoned(place)
+        before = finished_indexes(place) + _abandoned(place)
         try:
             index.save(place / uuid.uuid4().hex)
         except OSError as error:
@@ -386,7 +417,7 @@ def _about(folder: Path, stemmer: str | None) -> dict[str, Any]:
         for path in folder.iterdir()
         if path.name != _ABOUT
     }
-    return {"format": [_FORMAT, stemmer, _bm25s().__version__], "files": files}
+    return {"format": LexicalIndex.written_by(stemmer), "files": files}
 
 
 def _abandoned(place: Path) -> list[Path]:
@@ -397,7 +428,7 @@ def _abandoned(place: Path) -> list[Path]:
     return [path for path in hidden if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS]
 
 
-def _folders(place: Path | None) -> list[Path]:
+def finished_indexes(place: Path | None) -> list[Path]:
     """The lexical indexes below ``place``, finished ones only."""
     if place is None or not place.is_dir():
         return []

@@ -31,6 +31,7 @@ from metaembed_rag.store.lock import WriterLock
 from metaembed_rag.store.matching import Matching, fits
 from metaembed_rag.store.places import MEMORY, Places, is_server
 from metaembed_rag.store.purge import purge
+from metaembed_rag.store.raw import RawRecord, read_raw
 from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.store.requests import slices, slices_to_read, slices_to_write
@@ -312,6 +313,11 @@ class ChromaStore:
 
         for part in slices_to_read(len(ids), most, in_base64):
             send_halving(part, send, ids)
+
+    def raw(self, ids: Sequence[str], *, vectors: bool = True) -> list[RawRecord]:
+        """What Chroma holds under those ids that exist, damaged or not; see :func:`read_raw`."""
+        in_base64 = self.about.bytes_per_page * 4 // 3
+        return self._link.ask(lambda one: read_raw(one, ids, in_base64, vectors=vectors))
 
     def candidates(
         self, first_vector: NDArray[np.float32], count: int, where: Mapping[str, Any] | None = None

@@ -1,0 +1,170 @@
+"""Looks into the files of Chroma's database: ``python -m metaembed_rag.store.inspection``.
+
+SQLite checks its own file. The graph of nearest neighbours is checked here, because Chroma 1.5.9
+believes it: a link that leads out of it ends the whole process (SIGSEGV) as soon as a vector is
+asked for or written.
+
+SQLite is asked in a process of its own, for the reason told in :mod:`metaembed_rag.store.purge`.
+Nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from metaembed_rag.store.places import DATABASE
+
+_HEADER = struct.Struct("<i6QiI3QdQ")
+"""hnswlib's: version, offset, places, used, bytes a place, offset of labels, of vectors, highest
+level, entry, and of links: most above, most at the ground, M; two more that do not matter here."""
+_HEADER_FILE, _GROUND, _UPPER = "header.bin", "data_level0.bin", "link_lists.bin"
+_FILES = (_HEADER_FILE, _GROUND, _UPPER, "length.bin")
+_SEGMENTS = (
+    "SELECT segments.id FROM segments JOIN collections ON segments.collection = collections.id "
+    "WHERE collections.name = ? AND segments.scope = 'VECTOR'"
+)
+_MOST_NAMED = 20
+_PATIENCE = 60.0
+"""Seconds to wait for a writer of the database."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is wrong with the files of a database.
+
+    Attributes:
+        database: What SQLite says of its file, a line each.
+        graph: What is wrong with the collection's graph of neighbours; ``""`` for nothing.
+        graph_folder: Where that graph lies; None where there is none yet.
+    """
+
+    database: tuple[str, ...] = ()
+    graph: str = ""
+    graph_folder: Path | None = None
+
+
+def inspect(folder: Path, collection: str) -> Inspection:
+    """Look into the files of an index folder; reads all of them.
+
+    Args:
+        folder: The index's folder.
+        collection: Name of the collection.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, str(folder), collection],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return Inspection((f"it cannot be looked into: {reason}",))
+    folders = [folder / name for name in told["segments"]]
+    there = next((one for one in folders if one.is_dir()), None)
+    problem = "" if there is None else graph_problem(there)
+    return Inspection(tuple(told["problems"]), problem, there)
+
+
+def graph_problem(folder: Path) -> str:
+    """What of a graph's files would lead Chroma astray; ``""`` for nothing, or another layout."""
+    try:
+        return next(_graph_problems(folder), "")
+    except OSError as error:
+        return f"its graph of neighbours cannot be read ({error.strerror})"
+
+
+def _graph_problems(folder: Path) -> Iterator[str]:
+    lost = [name for name in _FILES if not (folder / name).is_file()]
+    if len(lost) == len(_FILES):
+        return
+    if lost:
+        yield f"its graph of neighbours lacks {', '.join(lost)}"
+        return
+    header = (folder / _HEADER_FILE).read_bytes()
+    if len(header) != _HEADER.size:
+        yield f"{_HEADER_FILE} of its graph of neighbours has {len(header)} bytes"
+        return
+    (version, _, places, used, size, label, vectors, highest, entry, most, most_ground, *_) = (
+        _HEADER.unpack(header)
+    )
+    if version != 1:
+        yield f"its graph of neighbours is of version {version}, which is not known here"
+        return
+    if vectors != 4 + 4 * most_ground or not vectors < label <= size - 8 or used > places:
+        yield f"{_HEADER_FILE} of its graph of neighbours makes no sense"
+        return
+    if (folder / _GROUND).stat().st_size != places * size:
+        yield f"{_GROUND} of its graph of neighbours has not {places} places of {size} bytes"
+        return
+    if used and (entry >= used or highest < 0):
+        yield "its graph of neighbours is entered at a place that does not exist"
+    yield from _ground_problems(folder / _GROUND, used, size, label, most_ground)
+    yield from _upper_problems(folder / _UPPER, used, most, (entry, highest))
+
+
+def _ground_problems(path: Path, used: int, size: int, label: int, most: int) -> Iterator[str]:
+    """Wrong links of the lowest level, where every node is; and labels that come twice."""
+    if not used:
+        return
+    rows = np.memmap(path, dtype=np.uint8, mode="r", shape=(used, size))
+    counts = np.ascontiguousarray(rows[:, :2]).view("<u2")[:, 0]
+    links = np.ascontiguousarray(rows[:, 4 : 4 + 4 * most]).view("<u4")
+    if (counts > most).any() or (links[np.arange(most) < counts[:, None]] >= used).any():
+        yield "its graph of neighbours has links that lead nowhere"
+    labels = np.ascontiguousarray(rows[:, label : label + 8]).view("<u8")[:, 0]
+    if len(np.unique(labels)) < used:
+        yield "its graph of neighbours has two nodes of one name"
+
+
+def _upper_problems(path: Path, used: int, most: int, top: tuple[int, int]) -> Iterator[str]:
+    """Wrong links of the levels above: for each node the bytes of its levels, then these.
+
+    The node at which the graph is entered has to be on the highest level: both are in ``top``.
+    """
+    data, at, level = path.read_bytes(), 0, 4 + 4 * most
+    for node in range(used):
+        if at + 4 > len(data):
+            yield f"{_UPPER} of its graph of neighbours is too short"
+            return
+        size = int.from_bytes(data[at : at + 4], "little")
+        at += 4
+        wanted = top[1] * level if node == top[0] else size
+        if size % level or size != wanted or at + size > len(data):
+            yield f"{_UPPER} of its graph of neighbours makes no sense"
+            return
+        for start in range(at, at + size, level):
+            count = int.from_bytes(data[start : start + 2], "little")
+            links = np.frombuffer(data, "<u4", min(count, most), start + 4)
+            if count > most or (links >= used).any():
+                yield "its graph of neighbours has links above the ground that lead nowhere"
+                return
+        at += size
+
+
+def _look(folder: str, collection: str) -> dict[str, list[str]]:
+    """What SQLite says of its file, and the names of the collection's graphs."""
+    address = f"file:{quote(str(Path(folder, DATABASE)))}?mode=ro"
+    with closing(sqlite3.connect(address, timeout=_PATIENCE, uri=True)) as database:
+        said = database.execute(f"PRAGMA integrity_check({_MOST_NAMED})").fetchall()
+        problems = [line for (line,) in said if line != "ok"]
+        segments = [name for (name,) in database.execute(_SEGMENTS, [collection])]
+    return {"problems": problems, "segments": segments}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_look(sys.argv[1], sys.argv[2])))
