@@ -18,6 +18,8 @@ from metaembed_rag.cli import (
     compact,
     delete,
     evaluate,
+    export,
+    import_,
     index,
     info,
     mine,
@@ -33,9 +35,23 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
-_MODULES = (index, search, evaluate, info, delete, compact, check, train, mine, plan, calibrate)
+_MODULES = (
+    index,
+    search,
+    evaluate,
+    info,
+    delete,
+    compact,
+    check,
+    export,
+    import_,
+    train,
+    mine,
+    plan,
+    calibrate,
+)
 
-COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
+COMMANDS = {module.__name__.rpartition(".")[2].rstrip("_"): module for module in _MODULES}
 """The commands in the order of the help.
 
 Each is a module with ``SUMMARY``, its line in that help; ``add_arguments(parser)``, which adds what

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import add_lock_timeout, add_place, open_index
-from metaembed_rag.cli.output import answer, counted, printable, say
+from metaembed_rag.cli.output import answer, counted, page_bar, printable, say
 from metaembed_rag.errors import MetaEmbedError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Print what is wrong; the exit code is 0 for nothing, 1 for something, 2 for no answer."""
     try:
-        with open_index(given) as index:
-            report = index.check(show_progress=not given.quiet, lock_timeout=given.lock_timeout)
+        with open_index(given) as index, page_bar(given, len(index)) as count:
+            report = index.check(progress=count, lock_timeout=given.lock_timeout)
     except MetaEmbedError as error:
         if given.debug:
             raise

@@ -9,7 +9,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, repeat
 from typing import Any
 
@@ -67,6 +68,17 @@ class _Messages(logging.Handler):
 def _is_utf8(stream: Any) -> bool:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return codecs.lookup(encoding).name == "utf-8"
+
+
+@contextmanager
+def page_bar(given: argparse.Namespace, total: int | None) -> Iterator[Callable[[int], object]]:
+    """What moves a bar by a number of pages; none is drawn with ``--quiet``."""
+    from tqdm import tqdm
+
+    # In a log file the bar says something every ten seconds.
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(total=total, unit="page", disable=given.quiet, mininterval=pause) as bar:
+        yield bar.update
 
 
 def table(rows: Iterable[Sequence[str]], *formats: str) -> str:

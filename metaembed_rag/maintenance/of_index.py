@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from metaembed_rag.maintenance.checking import check
+from metaembed_rag.maintenance.exporting import ExportOptions, ExportReport, export
 from metaembed_rag.maintenance.findings import CheckReport
+from metaembed_rag.maintenance.importing import (
+    ImportOptions,
+    ImportReport,
+    count_pages,
+    import_file,
+)
 from metaembed_rag.progress import page_counter
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
@@ -55,3 +64,78 @@ class MaintainedIndex:
         """
         with page_counter(progress, shown=show_progress, total=self._store.count) as count:
             return check(self._store, self._pictures, count, lock_timeout)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> ExportReport:
+        """Write the whole index into one file, from which :meth:`import_` makes it again.
+
+        In it are vectors, texts, metadata and pictures, byte for byte, what the index says of
+        itself, and the calibration; not the copies that are derived, nor damaged records and
+        pictures, which the report lists. The file is a zip of JSON, safetensors and pictures, with
+        a checksum of each (see ``docs/maintenance.md``); it holds the pages' texts as they are,
+        and only its owner may read it. It appears whole or not at all.
+
+        Nobody can write to an index in a folder meanwhile.
+
+        Args:
+            path: Of the file, in a folder that exists.
+            overwrite: Replace a file that is there.
+            progress: Called with the number of pages done after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            lock_timeout: Seconds to wait for another writer.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+            StoreError: The file is there already or cannot be written, or an index on a server was
+                written to meanwhile.
+        """
+        with page_counter(progress, shown=show_progress, total=self._store.count) as count:
+            options = ExportOptions(overwrite, count, lock_timeout)
+            return export(self._store, self._pictures, path, options)
+
+    @staticmethod
+    def import_(
+        path: str | os.PathLike[str],
+        where: str | os.PathLike[str],
+        *,
+        collection: str = "pages",
+        pictures: str | Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> ImportReport:
+        """Make an index from a file that :meth:`export` wrote; nothing is encoded.
+
+        All of the file is checked before anything is written. An import that was ended goes on
+        where it was when it is called again. The model's name comes with the file and is believed
+        as little as that of any index: see ``docs/remote.md``.
+
+        Args:
+            path: Of the file.
+            where: A folder or ``http(s)://host:port`` of a Chroma server.
+            collection: Name of the Chroma collection.
+            pictures: Folder for the pages' pictures; the usual place by default.
+            headers: HTTP headers for a server.
+            timeout: Seconds that a server may keep silent; 60 by default.
+            progress: Called with the number of pages done after each part.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            lock_timeout: Seconds to wait for another writer.
+
+        Raises:
+            IndexLockedError: Another process is writing there.
+            StoreError: The file is damaged, of a newer version or no export; or there is an index
+                with other vectors or other pages than the file's.
+        """
+        total = (lambda: count_pages(path)) if show_progress else (lambda: None)
+        with page_counter(progress, shown=show_progress, total=total) as count:
+            options = ImportOptions(collection, pictures, headers, timeout, count, lock_timeout)
+            return import_file(path, where, options)
