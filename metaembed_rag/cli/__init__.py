@@ -24,6 +24,7 @@ from metaembed_rag.cli import (
     info,
     mine,
     plan,
+    repair,
     search,
     train,
 )
@@ -43,6 +44,7 @@ _MODULES = (
     delete,
     compact,
     check,
+    repair,
     export,
     import_,
     train,

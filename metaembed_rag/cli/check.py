@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Print what is wrong; the exit code is 0 for nothing, 1 for something, 2 for no answer."""
     try:
-        with open_index(given) as index, page_bar(given, len(index)) as count:
+        with open_index(given) as index, page_bar(given, index.__len__) as count:
             report = index.check(progress=count, lock_timeout=given.lock_timeout)
     except MetaEmbedError as error:
         if given.debug:

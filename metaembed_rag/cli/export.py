@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Export, and say what is in the file; the exit code is 1 when something was left out."""
-    with open_index(given) as index, page_bar(given, len(index)) as count:
+    with open_index(given) as index, page_bar(given, index.__len__) as count:
         report = index.export(
             given.file, overwrite=given.force, progress=count, lock_timeout=given.lock_timeout
         )

@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Import what is not there yet, and say how much that was."""
     from metaembed_rag.index import PageIndex
+    from metaembed_rag.maintenance.importing import count_pages
 
-    with page_bar(given, None) as count:
+    with page_bar(given, lambda: count_pages(given.file)) as count:
         report = PageIndex.import_(
             given.file,
             given.index,

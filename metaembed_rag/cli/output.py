@@ -71,14 +71,25 @@ def _is_utf8(stream: Any) -> bool:
 
 
 @contextmanager
-def page_bar(given: argparse.Namespace, total: int | None) -> Iterator[Callable[[int], object]]:
-    """What moves a bar by a number of pages; none is drawn with ``--quiet``."""
+def page_bar(
+    given: argparse.Namespace, total: Callable[[], int]
+) -> Iterator[Callable[[int], object]]:
+    """What moves a bar by a number of pages; none is drawn with ``--quiet``.
+
+    Its length is asked for when it first moves: of an index that is damaged perhaps never.
+    """
     from tqdm import tqdm
 
     # In a log file the bar says something every ten seconds.
     pause = 0.1 if sys.stderr.isatty() else 10.0
-    with tqdm(total=total, unit="page", disable=given.quiet, mininterval=pause) as bar:
-        yield bar.update
+    with tqdm(unit="page", disable=given.quiet, mininterval=pause) as bar:
+
+        def move(pages: int) -> None:
+            if bar.total is None and not given.quiet:
+                bar.total = total()
+            bar.update(pages)
+
+        yield move
 
 
 def table(rows: Iterable[Sequence[str]], *formats: str) -> str:

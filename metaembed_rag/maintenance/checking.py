@@ -31,18 +31,21 @@ _ANEW = "index the files again into a new folder, or import what was exported be
 _GRAPH_AGAIN = "`metaembed repair` makes it again"
 
 
+Counter = AbstractContextManager[Callable[[int], None] | None]
+"""Gives what is told how many records were looked at; entered when they can be counted."""
+
+
 def check(
-    store: ChromaStore,
-    pictures: PictureFolder,
-    progress: Callable[[int], None] | None,
-    timeout: float,
+    store: ChromaStore, pictures: PictureFolder, counter: Counter, timeout: float
 ) -> CheckReport:
     """See :meth:`metaembed_rag.PageIndex.check`."""
     start = time.perf_counter()
     lock = list(lock_findings(store))
     with alone(store, timeout, known_broken=bool(lock)):
-        look = Look(store, pictures, progress)
-        look.at_everything()
+        look = Look(store, pictures)
+        if look.at_files():
+            with counter as look.progress:
+                look.at_everything()
     order = list(KINDS)
     findings = sorted([*lock, *look.findings], key=lambda one: (order.index(one.kind), one.id))
     seconds = time.perf_counter() - start
@@ -70,9 +73,9 @@ class Look:
     Args:
         store: The records.
         pictures: Their pictures.
-        progress: Called with the number of records after each batch.
 
     Attributes:
+        progress: Called with the number of records after each batch.
         pages: Records that were looked at.
         pictures_seen: Pictures that were looked at.
         named: Names of pictures that records have, those of unreadable records too.
@@ -81,32 +84,36 @@ class Look:
         inspection: Of the files of Chroma's database.
     """
 
-    def __init__(
-        self,
-        store: ChromaStore,
-        pictures: PictureFolder,
-        progress: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, store: ChromaStore, pictures: PictureFolder) -> None:
+        self.progress: Callable[[int], None] | None = None
         self.pages = self.pictures_seen = 0
         self.named: set[str] = set()
         self.findings: list[Finding] = []
         self.notes: list[Finding] = []
         self.inspection = Inspection()
-        self._store, self._pictures, self._progress = store, pictures, progress
+        self._store, self._pictures = store, pictures
+
+    def at_files(self) -> bool:
+        """Look into the files of Chroma's database; whether its records can be asked for.
+
+        A damaged graph ends the process as soon as Chroma is asked for anything.
+        """
+        places = self._store.places
+        if places.folder is not None:
+            self.inspection = inspect(places.folder, places.collection)
+        said = self.inspection
+        self.findings += [Finding(DATABASE, what, _ANEW) for what in said.database]
+        if said.graph:
+            what = f"{said.graph}, so no record can be looked at"
+            self.findings.append(Finding(GRAPH, what, _GRAPH_AGAIN))
+        return not said.graph
 
     def at_everything(self) -> None:
-        """Look at database, records, pictures, copies and files, in this order.
+        """Look at records, pictures, copies and left-over files, in this order.
 
         Raises:
             StoreError: Chroma cannot read its records, and SQLite finds nothing wrong.
         """
-        folder, name = self._store.places.folder, self._store.places.collection
-        if folder is not None:
-            self.inspection = inspect(folder, name)
-            said = [Finding(DATABASE, what, _ANEW) for what in self.inspection.database]
-            self.findings += said
-            if self.inspection.graph:
-                self.findings.append(Finding(GRAPH, self.inspection.graph, _GRAPH_AGAIN))
         try:
             self._at_records()
         except StoreError as error:
@@ -120,19 +127,19 @@ class Look:
 
     def at_pages(self, ids: Sequence[str]) -> None:
         """Look at the records and pictures of some pages."""
-        for batch in scan(self._store, ids, graph=not self.inspection.graph):
+        for batch in scan(self._store, ids):
             self._at_batch(batch)
 
     def _at_records(self) -> None:
         ids = self._store.ids()
         self._count(len(ids))
         cache, words = CacheComparison(self._store), WordsComparison(self._store)
-        for batch in scan(self._store, ids, graph=not self.inspection.graph):
+        for batch in scan(self._store, ids):
             cache.compare(batch)
             words.compare(batch)
             self._at_batch(batch)
-            if self._progress is not None:
-                self._progress(len(batch.ids))
+            if self.progress is not None:
+                self.progress(len(batch.ids))
         for copy in (cache, words):
             copy.finish()
             self.findings += copy.findings

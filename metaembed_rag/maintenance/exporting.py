@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from metaembed_rag.errors import PageError, StoreError
@@ -16,14 +17,14 @@ from metaembed_rag.maintenance.archive import (
     vectors_name,
     writing,
 )
-from metaembed_rag.maintenance.checking import alone
+from metaembed_rag.maintenance.checking import Counter, alone
 from metaembed_rag.maintenance.copies import calibration_problem
 from metaembed_rag.maintenance.findings import PICTURE, RECORD, Finding
 from metaembed_rag.maintenance.rows import Row, in_parts, pack_rows, without_writing
 from metaembed_rag.maintenance.scan import AT_ONCE
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
-from metaembed_rag.store.inspection import inspect
+from metaembed_rag.store.inspection import graph_of
 from metaembed_rag.store.pictures import PictureFolder, picture_name
 from metaembed_rag.store.raw import RawRecord
 from metaembed_rag.store.reading import checked_record
@@ -58,12 +59,12 @@ class ExportOptions:
 
     Attributes:
         overwrite: Replace a file that is there.
-        progress: Called with the number of pages after each batch.
+        counter: Gives what is told the number of pages after each batch.
         lock_timeout: Seconds to wait for another writer.
     """
 
     overwrite: bool = False
-    progress: Callable[[int], None] | None = None
+    counter: Counter = field(default_factory=nullcontext)
     lock_timeout: float = 0.0
 
 
@@ -79,11 +80,25 @@ def export(
         raise StoreError(f"{path} names no file that can be made; name one in a folder that exists")
     if path.exists() and not options.overwrite:
         raise StoreError(f"{path} is there already; name another file, or have it replaced")
-    with alone(store, options.lock_timeout), writing(path) as archive:
-        run = _Export(store, pictures, archive, options.progress)
+    with alone(store, options.lock_timeout), ExitStack() as held:
+        _check_graph(store)
+        progress = held.enter_context(options.counter)
+        archive = held.enter_context(writing(path))
+        run = _Export(store, pictures, archive, progress)
         pages, parts = run.write()
         archive.finish(store.about, pages, parts)
     return ExportReport(path, pages, run.pictures, path.stat().st_size, run.left_out)
+
+
+def _check_graph(store: ChromaStore) -> None:
+    """Refuse to ask what would end this process.
+
+    Raises:
+        StoreError: Chroma's graph is damaged.
+    """
+    places = store.places
+    if places.folder is not None and (problem := graph_of(places.folder, places.collection)):
+        raise StoreError(f"the index at {store.where} is damaged: {problem}; `metaembed repair`")
 
 
 class _Export:
@@ -123,11 +138,8 @@ class _Export:
         return pages, parts
 
     def _rows(self, ids: Sequence[str]) -> Iterator[Row]:
-        folder, name = self._store.places.folder, self._store.places.collection
-        # A damaged graph would end this process; its vectors are then rounded ones.
-        graph = folder is None or not inspect(folder, name).graph
         for part in slices(len(ids), AT_ONCE):
-            for raw in self._store.raw(ids[part], vectors=graph):
+            for raw in self._store.raw(ids[part]):
                 if (row := self._row(raw)) is not None:
                     yield row
             if self._progress is not None:
@@ -149,7 +161,7 @@ class _Export:
             del metadata[records.IMAGE]
             self._leave_out(PICTURE, raw.id, "its picture is not named by its content")
         first = raw.vector
-        if first is None or first.shape != (about.dimension,):
+        if first is None or first.shape != (about.dimension,):  # Chroma has lost it
             first = about.unpack([record], 1).decode()[0, 0]
         return Row(raw.id, metadata, first)
 

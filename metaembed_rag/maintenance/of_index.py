@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from metaembed_rag.maintenance.checking import check
 from metaembed_rag.maintenance.exporting import ExportOptions, ExportReport, export
-from metaembed_rag.maintenance.findings import CheckReport
+from metaembed_rag.maintenance.findings import CheckReport, Finding, RepairReport
 from metaembed_rag.maintenance.importing import (
     ImportOptions,
     ImportReport,
     count_pages,
     import_file,
 )
+from metaembed_rag.maintenance.repairing import Parts, RepairOptions, repair
 from metaembed_rag.progress import page_counter
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
@@ -62,8 +63,47 @@ class MaintainedIndex:
             IndexLockedError: Another process is writing.
             StoreError: The records cannot be read at all.
         """
-        with page_counter(progress, shown=show_progress, total=self._store.count) as count:
-            return check(self._store, self._pictures, count, lock_timeout)
+        counter = page_counter(progress, shown=show_progress, total=self._store.count)
+        return check(self._store, self._pictures, counter, lock_timeout)
+
+    def repair(
+        self,
+        *,
+        dry_run: bool = False,
+        confirm: Callable[[Sequence[Finding]], bool] | None = None,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> RepairReport:
+        """Mend what :meth:`check` finds, as far as what is left says how.
+
+        Records that cannot be read, and pages whose vectors or text are not what was encoded, are
+        taken out: the report lists them, and indexing their files again brings them back. Pictures
+        are made again from their file, where it is still there and shows the same pixels. A damaged
+        graph of Chroma's is made again from the stored vectors, which are rounded: hits of
+        ``candidates=`` may change a little, others do not. The mapped copy of the vectors and the
+        index of words are always made again, and left-over files removed. No model is loaded.
+
+        It may be ended at any moment; the next call does the rest.
+
+        Args:
+            dry_run: Change nothing, and say what would be done.
+            confirm: Asked with the findings for which pages would be taken out; where it answers
+                no, these pages stay as they are. Without it they are taken out.
+            progress: Called with the number of pages looked at after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            lock_timeout: Seconds to wait for another writer.
+
+        Returns:
+            What was done, and what is left.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+            StoreError: The records cannot be read at all, or the disk is full.
+        """
+        counter = page_counter(progress, shown=show_progress, total=self._store.count)
+        parts = Parts(self._store, self._pictures, self._lexical, self._searcher.renew)
+        return repair(parts, counter, RepairOptions(dry_run, confirm, lock_timeout))
 
     def export(
         self,
@@ -96,9 +136,9 @@ class MaintainedIndex:
             StoreError: The file is there already or cannot be written, or an index on a server was
                 written to meanwhile.
         """
-        with page_counter(progress, shown=show_progress, total=self._store.count) as count:
-            options = ExportOptions(overwrite, count, lock_timeout)
-            return export(self._store, self._pictures, path, options)
+        counter = page_counter(progress, shown=show_progress, total=self._store.count)
+        options = ExportOptions(overwrite, counter, lock_timeout)
+        return export(self._store, self._pictures, path, options)
 
     @staticmethod
     def import_(

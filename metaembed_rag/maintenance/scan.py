@@ -47,22 +47,21 @@ class Batch:
     findings: Sequence[Finding]
 
 
-def scan(store: ChromaStore, ids: Sequence[str], *, graph: bool) -> Iterator[Batch]:
+def scan(store: ChromaStore, ids: Sequence[str]) -> Iterator[Batch]:
     """Read the records of some ids, and judge them.
 
     Args:
         store: Holds them.
         ids: Without repeats.
-        graph: Whether Chroma's own vectors can be asked for.
 
     Raises:
         StoreError: Chroma cannot read them at all.
     """
     for part in slices(len(ids), AT_ONCE):
-        yield _judge(store, ids[part], store.raw(ids[part], vectors=graph), graph)
+        yield _judge(store, ids[part], store.raw(ids[part]))
 
 
-def _judge(store: ChromaStore, ids: Sequence[str], raw: Sequence[RawRecord], graph: bool) -> Batch:
+def _judge(store: ChromaStore, ids: Sequence[str], raw: Sequence[RawRecord]) -> Batch:
     about = store.about
     found: list[Finding] = []
     readable: list[tuple[RawRecord, Record]] = []
@@ -83,7 +82,7 @@ def _judge(store: ChromaStore, ids: Sequence[str], raw: Sequence[RawRecord], gra
     for row, (one, _) in enumerate(readable):
         if lengths[row]:
             found.append(Finding(VECTORS, lengths[row], _AGAIN, one.id))
-        elif graph:
+        else:
             found.extend(_judge_graph(store, one, vectors.pages([row])))
     return Batch(ids, [record for _, record in readable], vectors, raw, found)
 

@@ -30,7 +30,6 @@ from metaembed_rag.store.link import Connection, Link
 from metaembed_rag.store.lock import WriterLock
 from metaembed_rag.store.matching import Matching, fits
 from metaembed_rag.store.places import MEMORY, Places, is_server
-from metaembed_rag.store.purge import purge
 from metaembed_rag.store.raw import RawRecord, read_raw
 from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
@@ -425,15 +424,11 @@ class ChromaStore:
                     f"there"
                 ) from error
 
-    def purge(self) -> None:
-        """Take out of a folder's database what was deleted; the writer lock is held.
-
-        Raises:
-            StoreError: It failed; nothing is lost.
-        """
-        assert self.places.folder is not None, "a server purges its own database"
-        with self._writes.write(deque()):  # a mark that nobody has seen: all connect again
-            purge(self.places.folder, self.places.collection, self.about.dimension)
+    @contextmanager
+    def changing_files(self) -> Iterator[None]:
+        """Change the database's files without Chroma; everybody connects again afterwards."""
+        with self._writes.write(deque()):  # a mark that nobody has seen
+            yield
         self.reconnect()
 
     def _leave_mark(self, connection: Connection) -> None:

@@ -34,7 +34,7 @@ _SEGMENTS = (
     "SELECT segments.id FROM segments JOIN collections ON segments.collection = collections.id "
     "WHERE collections.name = ? AND segments.scope = 'VECTOR'"
 )
-_MOST_NAMED = 20
+_CHECK = "PRAGMA integrity_check(20)"
 _PATIENCE = 60.0
 """Seconds to wait for a writer of the database."""
 
@@ -61,8 +61,24 @@ def inspect(folder: Path, collection: str) -> Inspection:
         folder: The index's folder.
         collection: Name of the collection.
     """
+    told = _told(folder, collection, "all")
+    if isinstance(told, str):
+        return Inspection((f"it cannot be looked into: {told}",))
+    there = next((folder / name for name in told["segments"] if (folder / name).is_dir()), None)
+    return Inspection(tuple(told["problems"]), "" if there is None else graph_problem(there), there)
+
+
+def graph_of(folder: Path, collection: str) -> str:
+    """What is wrong with a collection's graph; ``""`` for nothing. The rest is not looked at."""
+    told = _told(folder, collection, "graph")
+    names = [] if isinstance(told, str) else told["segments"]
+    return next((p for name in names if (p := graph_problem(folder / name))), "")
+
+
+def _told(folder: Path, collection: str, what: str) -> dict[str, list[str]] | str:
+    """The answer of a process that looks into the database, or why there is none."""
     done = subprocess.run(
-        [sys.executable, "-m", __name__, str(folder), collection],
+        [sys.executable, "-m", __name__, str(folder), collection, what],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -70,20 +86,16 @@ def inspect(folder: Path, collection: str) -> Inspection:
         check=False,
     )
     try:
-        told = json.loads(done.stdout)
+        told: dict[str, list[str]] = json.loads(done.stdout)
+        return told
     except ValueError:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return Inspection((f"it cannot be looked into: {reason}",))
-    folders = [folder / name for name in told["segments"]]
-    there = next((one for one in folders if one.is_dir()), None)
-    problem = "" if there is None else graph_problem(there)
-    return Inspection(tuple(told["problems"]), problem, there)
+        return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
 
 
 def graph_problem(folder: Path) -> str:
     """What of a graph's files would lead Chroma astray; ``""`` for nothing, or another layout."""
     try:
-        return next(_graph_problems(folder), "")
+        return next(_graph_problems(folder), "") if folder.is_dir() else ""
     except OSError as error:
         return f"its graph of neighbours cannot be read ({error.strerror})"
 
@@ -156,15 +168,15 @@ def _upper_problems(path: Path, used: int, most: int, top: tuple[int, int]) -> I
         at += size
 
 
-def _look(folder: str, collection: str) -> dict[str, list[str]]:
-    """What SQLite says of its file, and the names of the collection's graphs."""
+def _look(folder: str, collection: str, what: str) -> dict[str, list[str]]:
+    """The names of the collection's graphs, and with ``"all"`` what SQLite says of its file."""
     address = f"file:{quote(str(Path(folder, DATABASE)))}?mode=ro"
     with closing(sqlite3.connect(address, timeout=_PATIENCE, uri=True)) as database:
-        said = database.execute(f"PRAGMA integrity_check({_MOST_NAMED})").fetchall()
+        said = database.execute(_CHECK).fetchall() if what == "all" else []
         problems = [line for (line,) in said if line != "ok"]
         segments = [name for (name,) in database.execute(_SEGMENTS, [collection])]
     return {"problems": problems, "segments": segments}
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_look(sys.argv[1], sys.argv[2])))
+    sys.stdout.write(json.dumps(_look(*sys.argv[1:])))
