@@ -29,7 +29,8 @@ _HEADER = struct.Struct("<i6QiI3QdQ")
 """hnswlib's: version, offset, places, used, bytes a place, offset of labels, of vectors, highest
 level, entry, and of links: most above, most at the ground, M; two more that do not matter here."""
 _HEADER_FILE, _GROUND, _UPPER = "header.bin", "data_level0.bin", "link_lists.bin"
-_FILES = (_HEADER_FILE, _GROUND, _UPPER, "length.bin")
+_LENGTHS = "length.bin"
+_FILES = (_HEADER_FILE, _GROUND, _UPPER, _LENGTHS)
 _SEGMENTS = (
     "SELECT segments.id FROM segments JOIN collections ON segments.collection = collections.id "
     "WHERE collections.name = ? AND segments.scope = 'VECTOR'"
@@ -120,9 +121,11 @@ def _graph_problems(folder: Path) -> Iterator[str]:
     if vectors != 4 + 4 * most_ground or not vectors < label <= size - 8 or used > places:
         yield f"{_HEADER_FILE} of its graph of neighbours makes no sense"
         return
-    if (folder / _GROUND).stat().st_size != places * size:
-        yield f"{_GROUND} of its graph of neighbours has not {places} places of {size} bytes"
-        return
+    for name, one in ((_GROUND, size), (_LENGTHS, 4)):  # a new graph is written with empty places
+        found = (folder / name).stat().st_size
+        if found % one or not used * one <= found <= places * one:
+            yield f"{name} of its graph of neighbours has {found:,} bytes for {used:,} nodes"
+            return
     if used and (entry >= used or highest < 0):
         yield "its graph of neighbours is entered at a place that does not exist"
     yield from _ground_problems(folder / _GROUND, used, size, label, most_ground)
