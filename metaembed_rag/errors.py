@@ -22,6 +22,7 @@
     │   ├── ModelMismatchError     the index was made with another model
     │   ├── MetadataError          metadata that the store would harm
     │   └── CacheError             the mapped copy of the vectors cannot be kept
+    │       └── DamagedCacheError      it is not what was written: it is made again
     ├── DatasetError           an evaluation or training set that is incomplete or malformed
     ├── TrainingError          a training run that cannot start or go on as it is asked to
     └── MissingExtraError      an optional dependency is not installed
@@ -130,6 +131,17 @@ class MetadataError(StoreError, ValueError):
 
 class CacheError(StoreError):
     """The mapped copy of an index's vectors cannot be kept; without it searching is slower."""
+
+
+class DamagedCacheError(CacheError):
+    """The mapped copy of an index's vectors is not what was written; a search makes it again.
+
+    ``generation`` names the files.
+    """
+
+    def __init__(self, message: str, generation: str = "") -> None:
+        super().__init__(message)
+        self.generation = generation
 
 
 class DatasetError(MetaEmbedError):

@@ -104,11 +104,15 @@ class Retrieval:
         check_k(k)
         given = sample_queries(self._store) if queries is None else queries
         asked = [read_query(query) for query in given]
-        vectors = self._searcher.vectors()
-        if vectors is None:
-            raise CacheError("calibrating needs the vector cache, and none can be kept")
         encoded = self._model.query_vectors(asked) if asked else np.empty((0, 1, 1), np.float32)
-        found = calibrated(encoded, vectors, self._store, k, recall)
+
+        def measured() -> Calibration:
+            vectors = self._searcher.vectors()
+            if vectors is None:
+                raise CacheError("calibrating needs the vector cache, and none can be kept")
+            return calibrated(encoded, vectors, self._store, k, recall)
+
+        found = self._searcher.mended(measured)
         self._calibration.save(found)
         return found
 

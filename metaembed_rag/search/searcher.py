@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import CacheError, IndexLockedError, MissingExtraError
+from metaembed_rag.errors import CacheError, DamagedCacheError, IndexLockedError, MissingExtraError
 from metaembed_rag.hits import Hit, Hits, SearchPlan
 from metaembed_rag.metadata.filters import TEXT_FIELD, fields, normalize_where
 from metaembed_rag.options import Fusion
@@ -57,6 +57,8 @@ NOT_TIMED = "vectors alone: max_ms was measured for them"
 _KEYS_NAMED = 20
 _KEYS_OF = 500
 """Pages that are looked at for the names of their metadata, where a filter matches none."""
+
+_Answer = TypeVar("_Answer")
 
 _log = logging.getLogger(__name__)
 
@@ -131,6 +133,20 @@ class PageSearcher:
             _log.warning("searching without the vector cache, which is slower: %s", error)
             return None
 
+    def mended(self, ask: Callable[[], _Answer]) -> _Answer:
+        """What is answered out of the mapped vectors; asked again with others where they are
+        damaged, and at last out of the records.
+        """
+        for _ in range(_TRIES):
+            try:
+                return ask()
+            except DamagedCacheError as error:
+                if self._cache is not None:
+                    self._cache.discard(error)
+        self._without = True
+        _log.warning("searching without the vector cache, which is slower: it is damaged each time")
+        return ask()
+
     def search(
         self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
     ) -> list[Hits]:
@@ -142,16 +158,7 @@ class PageSearcher:
             plan: How the pages are scored, and how many are wanted.
         """
         start = time.perf_counter()
-        for attempt in itertools.count(1):
-            known = len(self._store.unreadable)
-            scored, source = self._scored(queries, texts, plan)
-            found = self._store.get([id for one in scored for id in one.ids])
-            # Somebody may have deleted pages meanwhile; and of those that turn out to be damaged
-            # others take the places.
-            gone = any(id not in found for one in scored for id in one.ids)
-            damaged = len(self._store.unreadable) > known
-            if not damaged and (not gone or attempt >= _TRIES):
-                break
+        scored, found, source = self._whole(queries, texts, plan)
         note = self._unmatched(plan.options.where, scored)
         hits = [self._hits(one, found, plan.budget) for one in scored]
         seconds = (time.perf_counter() - start) / max(1, len(hits))
@@ -167,6 +174,58 @@ class PageSearcher:
             )
             for one, best in zip(scored, hits, strict=True)
         ]
+
+    def _whole(
+        self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
+    ) -> tuple[list[Scored], dict[str, Record], str]:
+        """The best pages of each query with their records, each of the version that was scored."""
+        for attempt in itertools.count(1):
+            known = len(self._store.unreadable)
+            scored, source = self.mended(lambda: self._scored(queries, texts, plan))
+            found = self._store.get([id for one in scored for id in one.ids])
+            # Somebody may have deleted or replaced pages meanwhile; and of those that turn out to
+            # be damaged others take the places.
+            gone = any(id not in found for one in scored for id in one.ids)
+            mixed = any(_other_version(one, source, found) for one in scored)
+            damaged = len(self._store.unreadable) > known
+            if not damaged and (not (gone or mixed) or attempt >= _TRIES):
+                break
+        if mixed:
+            pairs = zip(queries, scored, strict=True)
+            scored = [self._corrected(q, one, source, found, plan) for q, one in pairs]
+        return scored, found, source.source
+
+    def _corrected(
+        self,
+        query: NDArray[np.float32],
+        scored: Scored,
+        source: PageVectors,
+        found: Mapping[str, Record],
+        plan: QueryPlan,
+    ) -> Scored:
+        """Pages that somebody replaces all the time, scored as they were read at last.
+
+        Where words took part, the words of such a text are not known, and the page is left out.
+        """
+        other = _other_version(scored, source, found)
+        if scored.fused is not None:
+            return replace(scored, ids=[id for id in scored.ids if id not in other])
+        maxsim = {**scored.maxsim, **self._scored_anew(query, other, found, plan.budget)}
+        ids = in_order({id: maxsim[id] for id in scored.ids})
+        return replace(scored, ids=ids, maxsim=maxsim)
+
+    def _scored_anew(
+        self,
+        query: NDArray[np.float32],
+        ids: Sequence[str],
+        found: Mapping[str, Record],
+        budget: RetrievalBudget,
+    ) -> dict[str, float]:
+        """Raw scores by the vectors of the records themselves."""
+        if not ids:
+            return {}
+        pages = self._store.about.unpack([found[id] for id in ids], budget.r_c)
+        return dict(zip(ids, scores_of(query, pages, budget).tolist(), strict=True))
 
     def score(
         self,
@@ -186,8 +245,7 @@ class PageSearcher:
             vectors: Their vectors as the index would store them, shape (others, R, …).
         """
         start = time.perf_counter()
-        scores = self._source(None).scores(query, list(dict.fromkeys(ids)), budget) if ids else {}
-        stored = self._store.get(list(scores))
+        scores, stored = self._scores_given(query, list(dict.fromkeys(ids)), budget)
         pages = {id: self._with_picture(record.page) for id, record in stored.items()}
         if vectors is not None and others:
             pages |= {page.id: page for page in others}
@@ -200,9 +258,26 @@ class PageSearcher:
         plan = SearchPlan("given", ((budget.r_c, len(hits)),))
         return Hits(hits, None, budget, time.perf_counter() - start, plan=plan)
 
+    def _scores_given(
+        self, query: NDArray[np.float32], ids: Sequence[str], budget: RetrievalBudget
+    ) -> tuple[dict[str, float], dict[str, Record]]:
+        """Raw scores of those of these pages that are stored, and their records."""
+        if not ids:
+            return {}, {}
+
+        def ask() -> tuple[dict[str, float], PageVectors]:
+            source = self._source(None)
+            return source.scores(query, ids, budget), source
+
+        scores, source = self.mended(ask)
+        stored = self._store.get(list(scores))
+        stamps = source.stamps(list(stored))
+        other = [id for id, record in stored.items() if record.stamp != stamps.get(id)]
+        return scores | self._scored_anew(query, other, stored, budget), stored
+
     def _scored(
         self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
-    ) -> tuple[list[Scored], str]:
+    ) -> tuple[list[Scored], PageVectors]:
         source = self._source(plan.options.where)
         words = [self._words(text, plan) for text in texts]
         without = np.array([isinstance(one, str) for one in words], dtype=bool)
@@ -213,7 +288,7 @@ class PageSearcher:
             else self._fused(source, query, one, plan)
             for query, one in zip(queries, words, strict=True)
         ]
-        return scored, source.source
+        return scored, source
 
     def _fused(
         self, source: PageVectors, query: NDArray[np.float32], words: WordScores, plan: QueryPlan
@@ -232,7 +307,7 @@ class PageSearcher:
         both = (np.array([one[id] for id in ids]) for one in (maxsim, bm25))
         fused = dict(zip(ids, fuse(fusion, *both).tolist(), strict=True))
         best = heapq.nsmallest(plan.k, ids, key=lambda id: (-fused[id], id))
-        return Scored(best, maxsim, near.stages, fused, bm25, described(fusion))
+        return Scored(best, maxsim, near.stages, fused, bm25, described(fusion), words.stamps)
 
     def _words(self, text: str, plan: QueryPlan) -> WordScores | str:
         """BM25 of the pages that match the filter; or why words do not count."""
@@ -323,6 +398,19 @@ class PageSearcher:
             return page
         path = self._picture_path(page.image_path)
         return replace(page, image_path=str(path) if path.exists() else None)
+
+
+def _other_version(scored: Scored, source: PageVectors, found: Mapping[str, Record]) -> list[str]:
+    """Ids of pages whose records are not of the version that was scored."""
+    there = [id for id in scored.ids if id in found]
+    stamps = source.stamps(there)
+    read = {id: found[id].stamp for id in there}
+    texts = scored.texts
+    return [
+        id
+        for id, stamp in read.items()
+        if stamp != stamps.get(id) or (texts is not None and stamp and stamp not in texts)
+    ]
 
 
 def _shown(raw: float, budget: RetrievalBudget) -> float:

@@ -10,7 +10,7 @@ Chroma's own nearest-neighbour search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +42,7 @@ class Scored:
         fused: The score that ranks, by id, in [0, 1], where words took part; else None.
         bm25: BM25 by id, where words took part; else None.
         words: What the plan says of the words.
+        texts: Stamps of the texts whose words were counted, where words took part; else None.
     """
 
     ids: Sequence[str]
@@ -50,6 +51,7 @@ class Scored:
     fused: Mapping[str, float] | None = None
     bm25: Mapping[str, float] | None = None
     words: str = ""
+    texts: Collection[str] | None = None
 
 
 class PageVectors(Protocol):
@@ -65,6 +67,9 @@ class PageVectors(Protocol):
         self, query: NDArray[np.float32], ids: Sequence[str], budget: RetrievalBudget
     ) -> dict[str, float]:
         """Raw scores of those of ``ids`` that are stored, whether they pass the filter or not."""
+
+    def stamps(self, ids: Sequence[str]) -> dict[str, str]:
+        """By which request the vectors were written by which pages were scored, of these pages."""
 
 
 class CachedPages:
@@ -125,6 +130,10 @@ class CachedPages:
         known = [id for id, is_there in zip(ids, there, strict=True) if is_there]
         return dict(zip(known, raw.tolist(), strict=True))
 
+    def stamps(self, ids: Sequence[str]) -> dict[str, str]:
+        """See :class:`PageVectors`."""
+        return dict(zip(ids, self._vectors.stamps(self._vectors.rows(ids)), strict=True))
+
     def _scored(self, found: Found, plan: Plan, k: int) -> Scored:
         scores = dict(zip(self._vectors.ids[found.rows], found.scores.tolist(), strict=True))
         stages = tuple(zip(plan.sizes, found.read, strict=False))
@@ -144,6 +153,7 @@ class StoredPages:
     def __init__(self, store: ChromaStore, where: Mapping[str, Any] | None) -> None:
         self._store = store
         self._where = where
+        self._stamps: dict[str, str] = {}
 
     def best(self, queries: NDArray[np.float32], plan: QueryPlan, k: int | None) -> list[Scored]:
         """See :class:`PageVectors`."""
@@ -153,15 +163,25 @@ class StoredPages:
         self, query: NDArray[np.float32], ids: Sequence[str], budget: RetrievalBudget
     ) -> dict[str, float]:
         """See :class:`PageVectors`."""
-        return self._scores(query, list(self._store.get(ids).values()), budget)
+        found = self._store.get(ids)
+        self._stamps |= {id: record.stamp for id, record in found.items()}
+        return self._scores(query, list(found.values()), budget)
+
+    def stamps(self, ids: Sequence[str]) -> dict[str, str]:
+        """See :class:`PageVectors`."""
+        return {id: self._stamps[id] for id in ids if id in self._stamps}
 
     def _best(self, query: NDArray[np.float32], plan: QueryPlan, k: int | None) -> Scored:
         best: dict[str, float] = {}
+        stamps: dict[str, str] = {}
         looked_at = 0
         for group in self._groups(query, plan):
             looked_at += len(group)
             best |= self._scores(query, group, plan.budget)
             best = {id: best[id] for id in in_order(best)[:k]}
+            stamps |= {record.page.id: record.stamp for record in group}
+            stamps = {id: stamps[id] for id in best}
+        self._stamps |= stamps
         return Scored(tuple(best), best, ((plan.budget.r_c, looked_at),))
 
     def _groups(self, query: NDArray[np.float32], plan: QueryPlan) -> Iterator[list[Record]]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import StoreError, require
 from metaembed_rag.search.pairs import WordPairs
+from metaembed_rag.store.history import knows
 from metaembed_rag.store.places import replacing
 from metaembed_rag.store.records import StampedText
 
@@ -68,6 +69,9 @@ class TextStore(Protocol):
     def origin(self) -> Hashable:
         """Changes where another database lies at the place."""
 
+    def states(self) -> list[str]:
+        """The states that the database has been in, where that is known."""
+
 
 class LexicalIndex:
     """BM25 (Lucene's variant, k1 1.5, b 0.75: bm25s' defaults) over the texts of pages.
@@ -81,6 +85,9 @@ class LexicalIndex:
         stemmer: Snowball language, or None for plain words.
         scorer: A filled ``bm25s.BM25``; None where no page has a word.
         pairs: The pairs of the words, numbered as in ``scorer``.
+
+    Attributes:
+        state: The last state of the store's database that was seen; ``""`` for none.
     """
 
     def __init__(
@@ -95,6 +102,7 @@ class LexicalIndex:
         self.places = {id: place for place, id in enumerate(ids)}
         self.stamps = stamps
         self.stemmer = stemmer
+        self.state = ""
         self._scorer = scorer
         self._pairs = pairs
 
@@ -153,7 +161,8 @@ class LexicalIndex:
 
     def search(self, query: str) -> WordScores:
         """:meth:`scores` by page id."""
-        return WordScores(self.places, self.ids, self.scores(query), self.most(query))
+        scores, most = self.scores(query), self.most(query)
+        return WordScores(self.places, self.ids, scores, most, self.stamps)
 
     def save(self, folder: Path) -> None:
         """Write it as ``folder``, which appears whole or not at all.
@@ -167,7 +176,7 @@ class LexicalIndex:
             if self._scorer is not None:
                 self._scorer.save(unfinished, show_progress=False)
             self._pairs.save(unfinished / _PAIRS)
-            pages = {"ids": self.ids, "stamps": sorted(self.stamps)}
+            pages = {"ids": self.ids, "stamps": sorted(self.stamps), "state": self.state}
             (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
             (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
 
@@ -218,7 +227,9 @@ class LexicalIndex:
         if about["files"].keys() != {_PAGES, _PAIRS}:
             scorer = _bm25s().BM25.load(folder, show_progress=False)
         pairs = WordPairs.load(folder / _PAIRS)
-        return cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs)
+        found = cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs)
+        found.state = pages.get("state", "")
+        return found
 
 
 class WordScores:
@@ -229,6 +240,7 @@ class WordScores:
         ids: Ids by place.
         scores: float32 of shape (pages,), at least 0.
         most: What the query's words could give, as :meth:`LexicalIndex.most` says.
+        stamps: Of the requests that wrote the texts.
     """
 
     def __init__(
@@ -237,8 +249,9 @@ class WordScores:
         ids: Sequence[str],
         scores: NDArray[np.float32],
         most: float,
+        stamps: Collection[str] = (),
     ) -> None:
-        self.most = most
+        self.most, self.stamps = most, stamps
         self._places = places
         self._ids = ids
         self._scores = scores
@@ -248,7 +261,7 @@ class WordScores:
         places = [self._places[id] for id in ids if id in self._places]
         scores = np.zeros_like(self._scores)
         scores[places] = self._scores[places]
-        return WordScores(self._places, self._ids, scores, self.most)
+        return WordScores(self._places, self._ids, scores, self.most, self.stamps)
 
     def highest(self) -> float:
         """The score of the best page; 0 without pages."""
@@ -316,6 +329,8 @@ class LexicalCache:
             self._index = None
 
     def _is_current(self, index: LexicalIndex) -> bool:
+        if not knows(self._store.states(), index.state):
+            return False  # it is of a later state, and the database was put back
         return not self._store.written_since(index.stamps) and self._store.count() == len(index.ids)
 
     def _kept(self) -> LexicalIndex | None:
@@ -338,6 +353,7 @@ class LexicalCache:
             stamps=self._settled(pages),
             stemmer=self._stemmer,
         )
+        index.state = (self._store.states() or [""])[-1]
         # What was read of an index that has gone meanwhile must not bring its folder back.
         if self._folder is not None and self._store.origin() == self._origin:
             self._keep(index, self._folder)

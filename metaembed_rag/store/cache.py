@@ -25,10 +25,11 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from metaembed_rag.errors import CacheError, IndexLockedError
+from metaembed_rag.errors import CacheError, DamagedCacheError, IndexLockedError
 from metaembed_rag.store import places, records
 from metaembed_rag.store.changes import Change, are_all_between
 from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.history import knows
 from metaembed_rag.store.level_writer import CacheWriter, compact, write_manifest
 from metaembed_rag.store.levels import CachedVectors, Header
 from metaembed_rag.store.records import Record
@@ -75,6 +76,9 @@ class VectorCache:
         self._mark: str | None = None
         self._origin: Hashable | None = None
         self._look_at_all = 0.0
+        self._damaged: set[str] = set()
+        """Generations that are not what was written."""
+        self._told = False
 
     @property
     def header(self) -> Header:
@@ -130,6 +134,19 @@ class VectorCache:
             self._vectors = self._updated(tidy=True)
             return self._vectors
 
+    def discard(self, error: DamagedCacheError) -> None:
+        """Make it again the next time, because what was mapped is damaged; that is told once.
+
+        Another process may have made it again meanwhile.
+        """
+        with self._lock:
+            self._discard(error)
+
+    def _discard(self, error: DamagedCacheError) -> None:
+        self._tell(str(error))
+        self._damaged.add(error.generation)
+        self._vectors, self._revision = None, None
+
     def close(self) -> None:
         """Let the files go; those that would end with the process are removed."""
         with self._lock:
@@ -145,6 +162,8 @@ class VectorCache:
         self._origin = origin
 
     def _is_current(self, found: CachedVectors) -> bool:
+        if not knows(self._store.states(), found.manifest.state):
+            return False
         mark = self._store.mark()
         marked = mark is not None and mark in (found.manifest.mark, self._mark)
         if marked and self._vectors is None:
@@ -181,22 +200,41 @@ class VectorCache:
             with FileLock(self.folder / _LOCK, timeout=0):
                 found = self._load()
                 if found is not None and found.manifest == current.manifest:
-                    write_manifest(self.folder, replace(found.manifest, mark=mark))
+                    state = self._state()
+                    write_manifest(self.folder, replace(found.manifest, mark=mark, state=state))
         except (OSError, Timeout) as error:
             _log.info("the mark of %s is not kept: %s", self.folder, error)
 
     def _load(self, *, check_ids: bool = True) -> CachedVectors | None:
         """What the folder holds, if it is whole and of this collection."""
         try:
-            found = CachedVectors.load(self.folder)
+            found = CachedVectors.load(self.folder, self._vectors)
+            if found.manifest.generation in self._damaged:
+                return None
             if check_ids:  # there was a time when a page could get two rows
                 found.check_ids()
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            _log.warning("the vector cache is made again: %s", error)
+            self._tell(str(error))
             return None
-        return found if found.header == self.header else None
+        if found.header != self.header:
+            return None
+        if not knows(self._store.states(), found.manifest.state):
+            self._tell("the database was put back to an earlier state")
+            return None
+        self._told = False
+        return found
+
+    def _tell(self, why: str) -> None:
+        """Warn that it is made again; once until it has been."""
+        if not self._told:
+            _log.warning("the vector cache %s is made again: %s", self.folder, why)
+        self._told = True
+
+    def _state(self) -> str:
+        """The state that the database is in."""
+        return (self._store.states() or [""])[-1]
 
     def _updated(self, changes: Sequence[Change] = (), *, tidy: bool = False) -> CachedVectors:
         """Bring the files up to date; again when somebody deletes them meanwhile."""
@@ -204,7 +242,7 @@ class VectorCache:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(self.folder / _LOCK, timeout=_PATIENCE):
-                    return self._update(changes, tidy)
+                    return self._update_whole(changes, tidy)
             except Timeout:
                 raise IndexLockedError(
                     f"another process has been writing the vector cache {self.folder} for "
@@ -220,15 +258,27 @@ class VectorCache:
                 ) from error
         raise AssertionError("unreachable")
 
-    def _update(self, changes: Sequence[Change], tidy: bool) -> CachedVectors:
+    def _update_whole(self, changes: Sequence[Change], tidy: bool) -> CachedVectors:
+        """Bring the files up to date, from nothing where those before are damaged."""
         before = self._load()  # another process may have been here meanwhile
+        try:
+            return self._update(before, changes, tidy)
+        except DamagedCacheError as error:
+            if before is None:
+                raise
+            self._discard(error)
+            return self._update(None, changes, tidy)
+
+    def _update(
+        self, before: CachedVectors | None, changes: Sequence[Change], tidy: bool
+    ) -> CachedVectors:
         mark = self._store.mark()  # before reading, so that a later write is noticed
         was = before.manifest.mark if before else ""
         alone = bool(changes and was) and are_all_between(changes, was, mark)
         with CacheWriter(self.folder, self.header, before) as writer:
             update = _Update(self._store, writer, before, changes)
             update.run(alone)
-            writer.commit(mark or "", update.unsettled(), update.newest)
+            writer.commit(mark or "", update.unsettled(), update.newest, self._state())
             dead = writer.row_count - writer.pages
             bearable = 0 if tidy else max(_DEAD_ROWS, _DEAD_SHARE * writer.row_count)
         if dead > bearable:

@@ -26,6 +26,7 @@ from metaembed_rag.store.connect import (
     one_maker,
     one_spelling,
 )
+from metaembed_rag.store.history import Sessions, states_in
 from metaembed_rag.store.link import Connection, Link
 from metaembed_rag.store.lock import WriterLock
 from metaembed_rag.store.matching import Matching, fits
@@ -39,6 +40,7 @@ from metaembed_rag.store.texts import PageTexts
 
 _TEXTS_AT_ONCE = 1000
 _IDS_AT_ONCE = 10_000
+_Row = tuple[str, Mapping[str, Any] | None]
 _MAX_STAMPS = 20_000
 """SQLite takes about 32,000 values in one filter."""
 
@@ -61,6 +63,7 @@ class ChromaStore:
         self._close.atexit = False
         self._lock = WriterLock(self.places.folder)
         self._writes = WriteLog(self.places.folder, counted=where == MEMORY)
+        self._sessions = Sessions(self.places)
         self._most_records = UNLIMITED
         self._texts = PageTexts(weakref.proxy(self))
         self._reader = RecordReader(where, self.about.unpack, DoubtfulIds(self.places.doubtful))
@@ -178,7 +181,7 @@ class ChromaStore:
         with self._lock.held(timeout):
             self._link.find_again()
             self._link.see_writes(self._writes.is_behind)
-            with self._link.pinned():
+            with self._link.pinned(), self._sessions.one():
                 yield
 
     def upsert(
@@ -278,40 +281,31 @@ class ChromaStore:
         Chroma answers in an order of its own and leaves missing ids out, hence a dictionary. Those
         that cannot be read are damaged, or another program's: they are noted, and told once.
         """
-        unique = list(dict.fromkeys(ids))  # Chroma refuses repeats
-        return self._link.ask(lambda connection: self._read(connection, unique))
+        out: dict[str, Record] = {}
+        self._each(ids, lambda rows: out.update(self._reader.read(rows)))
+        return out
 
     def stored(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What Chroma holds of those ids that exist, whether it is a record or not."""
         out: dict[str, Mapping[str, Any]] = {}
-
-        def keep(rows: Iterable[tuple[str, Mapping[str, Any] | None]]) -> None:
-            out.update({id: metadata or {} for id, metadata in rows})
-
-        self._link.ask(lambda connection: self._each(connection, list(dict.fromkeys(ids)), keep))
+        self._each(ids, lambda rows: out.update((id, metadata or {}) for id, metadata in rows))
         return out
 
-    def _read(self, connection: Connection, ids: Sequence[str]) -> dict[str, Record]:
-        out: dict[str, Record] = {}
-        self._each(connection, ids, lambda rows: out.update(self._reader.read(rows)))
-        return out
-
-    def _each(
-        self,
-        connection: Connection,
-        ids: Sequence[str],
-        take: Callable[[Iterable[tuple[str, Mapping[str, Any] | None]]], None],
-    ) -> None:
+    def _each(self, ids: Sequence[str], take: Callable[[Iterable[_Row]], None]) -> None:
         """Hand over ids and metadata, as many at a time as an answer may hold."""
-        most = connection.client.get_max_batch_size()
+        unique = list(dict.fromkeys(ids))  # Chroma refuses repeats
         in_base64 = self.about.bytes_per_page * 4 // 3
 
-        def send(part: slice) -> None:
-            found = connection.collection.get(ids=list(ids[part]), include=["metadatas"])
-            take(zip(found["ids"], found["metadatas"], strict=True))
+        def asked(connection: Connection) -> None:
+            def send(part: slice) -> None:
+                found = connection.collection.get(ids=unique[part], include=["metadatas"])
+                take(zip(found["ids"], found["metadatas"], strict=True))
 
-        for part in slices_to_read(len(ids), most, in_base64):
-            send_halving(part, send, ids)
+            most = connection.client.get_max_batch_size()
+            for part in slices_to_read(len(unique), most, in_base64):
+                send_halving(part, send, unique)
+
+        self._link.ask(asked)
 
     def raw(self, ids: Sequence[str], *, vectors: bool = True) -> list[RawRecord]:
         """What Chroma holds under those ids that exist, damaged or not; see :func:`read_raw`."""
@@ -401,6 +395,13 @@ class ChromaStore:
         self.origin()
         return self._writes.revision()
 
+    def states(self) -> list[str]:
+        """The states that the database has been in; see :mod:`metaembed_rag.store.history`."""
+        name = self.places.collection
+        if self.places.folder is None:
+            return []
+        return states_in(self._link.ask(lambda one: one.client.get_collection(name)).metadata)
+
     def mark(self) -> str | None:
         """The mark of the last write; see :meth:`WriteLog.mark`."""
         return self._writes.mark()
@@ -415,6 +416,7 @@ class ChromaStore:
         with self._link.asking() as connection, self._writes.write(connection.seen) as span:
             try:
                 with chroma_errors(self.where):
+                    self._sessions.begin(connection)
                     yield connection, span
             except StoreError as error:
                 if not is_server(self.where):

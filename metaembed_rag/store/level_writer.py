@@ -5,6 +5,7 @@ How the files lie and who may read them meanwhile is told in :mod:`metaembed_rag
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import uuid
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from metaembed_rag.store.blocks import sums
 from metaembed_rag.store.levels import (
     ENDS,
     IDS,
@@ -29,11 +31,13 @@ from metaembed_rag.store.levels import (
     Manifest,
     level_ends,
     row_bytes,
+    sums_name,
 )
 from metaembed_rag.store.places import replace_file
 from metaembed_rag.vectors.formats import Encoded
 
 _COPIED_AT_ONCE = 1000
+_BYTES_AT_ONCE = 4_000_000
 
 
 @dataclass
@@ -72,15 +76,21 @@ class CacheWriter:
 
     def __init__(self, folder: Path, header: Header, start: CachedVectors | None = None) -> None:
         self.folder, self.header = folder, header
-        self.generation = start.manifest.generation if start else uuid.uuid4().hex
+        goes_on = start is not None and not start.has_more()
+        self.generation = start.manifest.generation if start and goes_on else uuid.uuid4().hex
         self.row_count = len(start) if start else 0
         self._dead = set(np.flatnonzero(~start.alive).tolist()) if start else set()
         self._dead_name = start.manifest.dead if start else ""
         self._numbers = {stamp: n for n, stamp in enumerate(start.every_stamp)} if start else {}
         (folder / self.generation).mkdir(parents=True, exist_ok=True)
+        if start and not goes_on:
+            _copy_what_counts(start, folder / self.generation)
         known = start.manifest.files if start else {}
-        names = sorted(SMALL_FILES | row_bytes(header).keys())
+        levels = range(len(level_ends(header.vectors)))
+        names = sorted(SMALL_FILES | row_bytes(header).keys() | set(map(sums_name, levels)))
         self._files = {name: self._open(name, *known.get(name, (0, 0))) for name in names}
+        if start and not start.has_sums:
+            self._sum_up(start)
 
     def __enter__(self) -> CacheWriter:
         return self
@@ -102,12 +112,14 @@ class CacheWriter:
             stamps: Of the requests that wrote them; ``""`` for none.
             vectors: All of their vectors, in the header's format.
         """
-        begin = 0
-        for number, end in enumerate(level_ends(self.header.vectors)):
-            self._write(f"level{number}.values", vectors.values[:, begin:end])
+        edges = itertools.pairwise((0, *level_ends(self.header.vectors)))
+        for number, (begin, end) in enumerate(edges):
+            values = np.ascontiguousarray(vectors.values[:, begin:end])
+            scales = np.ascontiguousarray(vectors.scales[:, begin:end])
+            self._write(f"level{number}.values", values)
             if vectors.format.scaled:
-                self._write(f"level{number}.scales", vectors.scales[:, begin:end])
-            begin = end
+                self._write(f"level{number}.scales", scales)
+            self._write(sums_name(number), sums(vectors.copied(values, scales), self.row_count))
         names = [id.encode() for id in ids]
         ends = self._files[IDS].size + np.cumsum([len(name) for name in names], dtype="<i8")
         self._files[IDS].write(b"".join(names))
@@ -122,8 +134,12 @@ class CacheWriter:
         if len(self._dead) > before:
             self._dead_name = ""  # what that file says is no longer all
 
-    def commit(self, mark: str = "", unsettled: Collection[str] = (), newest: int = 0) -> None:
+    def commit(
+        self, mark: str = "", unsettled: Collection[str] = (), newest: int = 0, state: str = ""
+    ) -> None:
         """Make everything count, and remove the files of generations before.
+
+        The arguments are those of :class:`metaembed_rag.store.levels.Manifest`.
 
         Raises:
             OSError: The disk is full, or the folder has gone.
@@ -142,6 +158,7 @@ class CacheWriter:
             mark,
             tuple(sorted(unsettled)),
             newest,
+            state,
         )
         write_manifest(self.folder, manifest)
         self._remove_old()
@@ -149,9 +166,18 @@ class CacheWriter:
     def _open(self, name: str, size: int, crc: int) -> _Growing:
         path = self.folder / self.generation / name
         file = path.open("r+b" if path.exists() else "w+b")
-        file.truncate(size)  # what a killed writer left
         file.seek(size)
         return _Growing(file, size, crc)
+
+    def _sum_up(self, start: CachedVectors) -> None:
+        """Write the checksums of rows that a version without them has left.
+
+        Raises:
+            DamagedCacheError: They are not what that version wrote.
+        """
+        start.verify()
+        for number, level in enumerate(start.levels(self.header.vectors)):
+            self._write(sums_name(number), sums(level))
 
     def _write(self, name: str, values: NDArray[Any]) -> None:
         self._files[name].write(values.tobytes())
@@ -180,6 +206,17 @@ class CacheWriter:
                 path.unlink(missing_ok=True)
 
 
+def _copy_what_counts(start: CachedVectors, folder: Path) -> None:
+    """Copy the counted part of each file: the files may be mapped, and so are never cut off."""
+    before = folder.parent / start.manifest.generation
+    for name, (size, _) in start.manifest.files.items():
+        with (before / name).open("rb") as old, (folder / name).open("wb") as new:
+            for begin in range(0, size, _BYTES_AT_ONCE):
+                new.write(old.read(min(_BYTES_AT_ONCE, size - begin)))
+            new.flush()
+            os.fsync(new.fileno())
+
+
 def compact(folder: Path, old: CachedVectors) -> None:
     """Write the living rows as a new generation, in their order, without the dead ones."""
     living = np.flatnonzero(old.alive)
@@ -188,7 +225,8 @@ def compact(folder: Path, old: CachedVectors) -> None:
             rows = living[start : start + _COPIED_AT_ONCE]
             vectors = old.take(rows, old.header.vectors)
             writer.append(old.ids[rows].tolist(), old.stamps(rows), vectors)
-        writer.commit(old.manifest.mark, old.manifest.unsettled, old.manifest.newest)
+        was = old.manifest
+        writer.commit(was.mark, was.unsettled, was.newest, was.state)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -11,14 +11,18 @@ processes that map the files share their pages of memory.
     └── <generation>/       files that only grow
         ├── level0.values   (rows, 1, width), as the vector format stores them
         ├── level0.scales   (rows, 1) float16; fp16 has none
+        ├── level0.sums     the checksums of its blocks; see :mod:`metaembed_rag.store.blocks`
         ├── level1.values   …
         ├── ids.text, ids.ends      page ids one after the other, and where each ends
         ├── stamps.text, rows.stamps  stamps, a line each, and which one each row has
         └── dead.<name>     rows that are no page any more
 
 A writer appends behind what counts, then replaces the manifest: a reader sees all of it or none,
-and a reader with an older manifest keeps what it has, since no row is ever changed. What a killed
-writer appended is cut off by the next one.
+and a reader with an older manifest keeps what it has, since no row is ever changed. No file is ever
+cut off: where a killed writer has left more than counts, the next one copies what counts.
+
+What is read of the levels is compared with its checksums when it is first read. Versions that knew
+no checksums of blocks left one of each whole file: there, a level is one block.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.store.blocks import LAYOUT, Blocks
 from metaembed_rag.vectors.formats import Encoded, unit_scales, vector_format
 from metaembed_rag.vectors.integers import first_vectors, side_by_side
 
@@ -88,6 +93,7 @@ class Manifest:
         mark: What the maker of the files remembers of their source; ``""`` for nothing.
         unsettled: Stamps of which pages may be missing.
         newest: When the latest page was written, in seconds; 0 where that is not known.
+        state: The last state of the source's database that was seen; ``""`` for none.
     """
 
     header: Header
@@ -98,10 +104,18 @@ class Manifest:
     mark: str = ""
     unsettled: tuple[str, ...] = ()
     newest: int = 0
+    state: str = ""
 
     def to_json(self) -> str:
-        """Text with a checksum of its own."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        """Text with a checksum of its own.
+
+        Versions that know no states take mark and state for one mark, which is never the last one;
+        so they look at the records.
+        """
+        values = asdict(self)
+        state = values.pop("state")
+        values["mark"] += f" {state}" if state else ""
+        text = json.dumps(values, sort_keys=True)
         return json.dumps({"manifest": text, "crc32": zlib.crc32(text.encode())})
 
     @classmethod
@@ -121,6 +135,7 @@ class Manifest:
         values["header"] = Header(**values["header"])
         values["files"] = {name: (size, crc) for name, (size, crc) in values["files"].items()}
         values["unsettled"] = tuple(values["unsettled"])
+        values["mark"], _, values["state"] = values["mark"].partition(" ")
         return cls(**values)
 
 
@@ -148,11 +163,22 @@ class CachedVectors:
         if manifest.dead:
             self.alive[np.frombuffer(small[manifest.dead], dtype="<i8")] = False
         self.pages = int(self.alive.sum())
-        self._levels = [self._map(number) for number in range(len(self.ends))]
+        mapped = [self._map(number) for number in range(len(self.ends))]
+        of = manifest.generation
+        self._blocks = [
+            Blocks(f"{of}/level{number}", *self._summed(number, level))
+            for number, level in enumerate(mapped)
+        ]
+        pairs = zip(mapped, self._blocks, strict=True)
+        self._levels = [replace(one, guard=blocks.verify) for one, blocks in pairs]
 
     @classmethod
-    def load(cls, folder: Path) -> CachedVectors:
+    def load(cls, folder: Path, before: CachedVectors | None = None) -> CachedVectors:
         """Map what a folder's manifest says.
+
+        Args:
+            folder: With the manifest.
+            before: What was mapped of it before: what was compared then is not compared again.
 
         Raises:
             ValueError: It is damaged or of another version.
@@ -161,12 +187,16 @@ class CachedVectors:
         for attempt in range(_TRIES):
             text = (folder / MANIFEST).read_text(encoding="utf-8")
             try:
-                return cls(folder, Manifest.from_json(text))
+                found = cls(folder, Manifest.from_json(text))
+                if before is not None and before.manifest.generation == found.manifest.generation:
+                    for new, old in zip(found._blocks, before._blocks, strict=True):
+                        new.adopt(old)
+                return found
             except (OSError, ValueError, KeyError, TypeError) as error:
                 # A writer may have replaced manifest and files since the manifest was read.
                 unchanged = (folder / MANIFEST).read_text(encoding="utf-8") == text
                 if unchanged or attempt == _TRIES - 1:
-                    raise ValueError(f"{folder}: {error}") from error
+                    raise ValueError(str(error)) from error
         raise AssertionError("unreachable")
 
     def __len__(self) -> int:
@@ -213,6 +243,27 @@ class CachedVectors:
         """The first ``r_c`` vectors of some rows, copied side by side; shape (rows, r_c, width)."""
         return side_by_side(self.levels(r_c), rows)
 
+    def verify(self) -> None:
+        """Compare all levels with their checksums; what was compared before is not again.
+
+        Raises:
+            DamagedCacheError: They are not what was written.
+        """
+        for blocks in self._blocks:
+            blocks.verify()
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether there are checksums of blocks; versions that knew none left them out."""
+        return all(sums_name(number) in self.manifest.files for number in range(len(self.ends)))
+
+    def has_more(self) -> bool:
+        """Whether a writer that was killed has left more than counts."""
+        files = self.manifest.files.items()
+        longer = any((self._folder / name).stat().st_size > size for name, (size, _) in files)
+        uncounted = {path.name for path in self._folder.iterdir()} - self.manifest.files.keys()
+        return longer or not uncounted.isdisjoint(map(sums_name, range(len(self.ends))))
+
     def check_ids(self) -> None:
         """See that each page has one living row: of 100,000, 16 ms after :attr:`ids`.
 
@@ -246,6 +297,16 @@ class CachedVectors:
             raise ValueError(f"{name} is damaged")
         return data
 
+    def _summed(self, number: int, level: Encoded) -> tuple[Encoded, NDArray[np.void]]:
+        """A level, and what is known of its blocks."""
+        name = sums_name(number)
+        if name in self.manifest.files:
+            return level, np.frombuffer(self._read(name), LAYOUT)
+        parts = [f"level{number}.values", f"level{number}.scales"]
+        crcs = [self.manifest.files.get(part, (0, 0))[1] for part in parts]
+        whole = [(len(level), *crcs)] if len(level) else []
+        return level, np.array(whole, dtype=LAYOUT)
+
     def _map(self, number: int) -> Encoded:
         count = self.ends[number] - (0, *self.ends)[number]
         dimension, rows = self.header.dimension, self.manifest.rows
@@ -255,6 +316,11 @@ class CachedVectors:
         if self.format.scaled:
             scales = _mapped(self._folder / f"level{number}.scales", np.dtype("<f2"), shape[:2])
         return Encoded(self.format, dimension, values, scales)
+
+
+def sums_name(level: int) -> str:
+    """The file of a level's checksums."""
+    return f"level{level}.sums"
 
 
 def row_bytes(header: Header) -> dict[str, int]:

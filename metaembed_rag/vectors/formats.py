@@ -20,9 +20,9 @@ pybase64 decodes 200 pages of 64 x 128 in int8 in 0.6 ms, the standard library i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import pybase64
@@ -62,6 +62,13 @@ class Quantized:
     def dimension(self) -> int:
         """D, the values of a vector."""
         return int(self.values.shape[2])
+
+    def verify(self, rows: NDArray[np.int64] | None = None) -> None:
+        """Arrays in memory are what they are; see :meth:`Encoded.verify`."""
+
+    def copied(self, values: NDArray[Any], scales: NDArray[np.float16]) -> Self:
+        """What was copied out of such vectors, as vectors."""
+        return type(self)(values, scales)
 
     def dequantize(self) -> NDArray[np.float32]:
         """The vectors in float32, shape (pages, R, D); at most half a scale from the originals."""
@@ -146,15 +153,33 @@ class Encoded:
         dimension: D.
         values: As the format stores them, shape (pages, R, width).
         scales: float16, shape (pages, R); all 1 for fp16.
+        guard: Called with the numbers of the pages that are about to be read, None for all, where
+            they lie in mapped files; raises for what is not as it was written.
     """
 
     format: VectorFormat
     dimension: int
     values: NDArray[Any]
     scales: NDArray[np.float16]
+    guard: Callable[[NDArray[np.int64] | None], None] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def verify(self, rows: NDArray[np.int64] | None = None) -> None:
+        """To be called before pages are read by their ``values``; None stands for all of them.
+
+        Raises:
+            DamagedCacheError: They lie in a mapped file that is not what was written.
+        """
+        if self.guard is not None:
+            self.guard(rows)
+
+    def copied(self, values: NDArray[Any], scales: NDArray[np.float16]) -> Self:
+        """What was copied out of such vectors, as vectors in memory."""
+        return type(self)(self.format, self.dimension, values, scales)
 
     def first(self, vectors: int) -> Encoded:
         """The first ``vectors`` vectors of each page: a slice, nothing is copied."""
@@ -162,10 +187,12 @@ class Encoded:
 
     def pages(self, rows: Sequence[int]) -> Encoded:
         """Some of the pages, copied, in the order of ``rows``."""
-        return replace(self, values=self.values[rows], scales=self.scales[rows])
+        self.verify()
+        return self.copied(self.values[rows], self.scales[rows])
 
     def decode(self) -> NDArray[np.float32]:
         """The vectors in float32, shape (pages, R, D)."""
+        self.verify()
         whole = self.format.whole(self.values, self.dimension).astype(np.float32)
         return whole * self.scales.astype(np.float32)[..., None] if self.format.scaled else whole
 
@@ -177,6 +204,7 @@ class Encoded:
         """
         if not self.format.scaled:
             raise ValueError(f"{self.format.name} vectors are no whole numbers: decode them")
+        self.verify()
         return Quantized(self.format.whole(self.values, self.dimension), self.scales)
 
 

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +122,8 @@ def maxsim_levels(
     chosen = None if rows is None else np.ascontiguousarray(rows, dtype=np.int64)
     pages = len(levels[0]) if chosen is None else len(chosen)
     _check_rows(chosen, levels)
+    for level in levels:
+        level.verify(chosen)
     scores = np.empty((len(ready), pages), dtype=np.float32)
     if scores.size:
         found = native.kernel()
@@ -161,9 +163,11 @@ def maxsim_unrounded(
 
 def side_by_side(levels: Sequence[_V], rows: NDArray[np.int64]) -> _V:
     """Some pages' vectors of all levels, copied; of one format, shape (rows, R, ...)."""
+    for level in levels:
+        level.verify(rows)
     values = np.concatenate([level.values[rows] for level in levels], axis=1)
     scales = np.concatenate([level.scales[rows] for level in levels], axis=1)
-    return replace(levels[0], values=values, scales=scales)
+    return cast(_V, levels[0].copied(values, scales))
 
 
 def first_vectors(levels: Sequence[_V], vectors: int, *, after: int = 0) -> list[_V]:

@@ -80,6 +80,7 @@ class TensorPages:
         self._scales = torch.empty(shape[:2], dtype=torch.float16, device=device)
         end = 0
         for level in levels:
+            level.verify()
             begin, end = end, end + level.values.shape[1]
             for start in range(0, shape[0], _COPIED_AT_ONCE):
                 rows = slice(start, start + _COPIED_AT_ONCE)

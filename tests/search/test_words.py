@@ -226,6 +226,9 @@ class FakeTexts:
     def revision(self):
         return self.writes if self.cheap else None
 
+    def states(self):
+        return []
+
     def origin(self):
         return "one database"
 
