@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metaembed_rag.errors import BudgetError, MissingExtraError, StoreError
+from metaembed_rag.errors import BudgetError, CacheError, MissingExtraError, StoreError
 from metaembed_rag.maintenance.findings import CACHE, CALIBRATION, WORDS, Finding
 from metaembed_rag.maintenance.scan import Batch
 from metaembed_rag.search.calibration import CalibrationFile, about_vectors
@@ -63,8 +63,9 @@ class CacheComparison:
         if self._cached is None:
             return
         behind = self._behind + len(self._unseen)
-        mark = self._cached.manifest.mark
-        if behind and mark and mark == self._store.mark():
+        mark, state = self._cached.manifest.mark, self._cached.manifest.state
+        current = mark and mark == self._store.mark()
+        if behind and current and (not state or state in self._store.states()):
             what = f"it says that it is up to date, and {behind} pages are of another writing"
             self.findings.append(Finding(CACHE, what, REBUILD))
         elif behind:
@@ -77,7 +78,7 @@ class CacheComparison:
         try:
             found = CachedVectors.load(folder)
             found.check_ids()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, CacheError) as error:
             self.findings.append(Finding(CACHE, str(error), REBUILD))
             return None
         if found.header != VectorCache(self._store).header:
@@ -91,7 +92,7 @@ class CacheComparison:
         assert self._cached is not None
         try:
             had = self._cached.take(rows[places], self._store.about.vectors)
-        except (OSError, ValueError) as error:  # of a file with checksums of its own
+        except (OSError, ValueError, CacheError) as error:  # it has checksums of its own
             self.findings.append(Finding(CACHE, str(error), REBUILD))
             self._cached = None
             return

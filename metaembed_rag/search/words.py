@@ -184,8 +184,7 @@ class LexicalIndex:
         """Whether it gives every query the same scores, and was made in the same order."""
         if self.ids != other.ids or (self._scorer is None) != (other._scorer is None):
             return False
-        mine, theirs = self._by_word(), other._by_word()
-        return all(map(np.array_equal, mine, theirs))
+        return all(map(np.array_equal, self._by_word(), other._by_word()))
 
     def _by_word(self) -> list[NDArray[Any]]:
         """All that scores are made of, with words in the order of the alphabet.
@@ -195,14 +194,13 @@ class LexicalIndex:
         if self._scorer is None:
             return []
         kept, numbers = self._scorer.scores, self._scorer.vocab_dict
-        order = [numbers[word] for word in sorted(numbers)]
-        order = [number for number in order if number < len(kept["indptr"]) - 1]
+        last = len(kept["indptr"]) - 1
+        order = [number for word in sorted(numbers) if (number := numbers[word]) < last]
         ranks = np.empty(len(numbers), dtype=np.int64)
         ranks[order] = np.arange(len(order))
         spans = [np.arange(*kept["indptr"][number : number + 2]) for number in order]
         rows = np.concatenate([np.arange(0), *spans])
-        counts = np.array([len(span) for span in spans])
-        words = np.array(sorted(numbers), dtype=np.str_)
+        counts, words = np.array(list(map(len, spans))), np.array(sorted(numbers), dtype=np.str_)
         pairs = self._pairs.renumbered(ranks)
         return [words, counts, kept["data"][rows], kept["indices"][rows], *pairs.arrays()]
 

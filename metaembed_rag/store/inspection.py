@@ -1,4 +1,4 @@
-"""Looks into the files of Chroma's database: ``python -m metaembed_rag.store.inspection``.
+"""Looks into the files of Chroma's database.
 
 SQLite checks its own file. The graph of nearest neighbours is checked here, because Chroma 1.5.9
 believes it: a link that leads out of it ends the whole process (SIGSEGV) as soon as a vector is
@@ -11,15 +11,12 @@ Nothing is written.
 from __future__ import annotations
 
 import json
-import sqlite3
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
@@ -31,13 +28,7 @@ level, entry, and of links: most above, most at the ground, M; two more that do 
 _HEADER_FILE, _GROUND, _UPPER = "header.bin", "data_level0.bin", "link_lists.bin"
 _LENGTHS = "length.bin"
 _FILES = (_HEADER_FILE, _GROUND, _UPPER, _LENGTHS)
-_SEGMENTS = (
-    "SELECT segments.id FROM segments JOIN collections ON segments.collection = collections.id "
-    "WHERE collections.name = ? AND segments.scope = 'VECTOR'"
-)
-_CHECK = "PRAGMA integrity_check(20)"
-_PATIENCE = 60.0
-"""Seconds to wait for a writer of the database."""
+_LOOK = Path(__file__).with_name("database_look.py")
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,7 @@ def graph_of(folder: Path, collection: str) -> str:
 def _told(folder: Path, collection: str, what: str) -> dict[str, list[str]] | str:
     """The answer of a process that looks into the database, or why there is none."""
     done = subprocess.run(
-        [sys.executable, "-m", __name__, str(folder), collection, what],
+        [sys.executable, "-I", "-S", str(_LOOK), str(folder / DATABASE), collection, what],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -169,17 +160,3 @@ def _upper_problems(path: Path, used: int, most: int, top: tuple[int, int]) -> I
                 yield "its graph of neighbours has links above the ground that lead nowhere"
                 return
         at += size
-
-
-def _look(folder: str, collection: str, what: str) -> dict[str, list[str]]:
-    """The names of the collection's graphs, and with ``"all"`` what SQLite says of its file."""
-    address = f"file:{quote(str(Path(folder, DATABASE)))}?mode=ro"
-    with closing(sqlite3.connect(address, timeout=_PATIENCE, uri=True)) as database:
-        said = database.execute(_CHECK).fetchall() if what == "all" else []
-        problems = [line for (line,) in said if line != "ok"]
-        segments = [name for (name,) in database.execute(_SEGMENTS, [collection])]
-    return {"problems": problems, "segments": segments}
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_look(*sys.argv[1:])))
