@@ -73,7 +73,7 @@ def _is_utf8(stream: Any) -> bool:
 @contextmanager
 def page_bar(
     given: argparse.Namespace, total: Callable[[], int]
-) -> Iterator[Callable[[int], object]]:
+) -> Iterator[Callable[[int], None]]:
     """What moves a bar by a number of pages; none is drawn with ``--quiet``.
 
     Its length is asked for when it first moves: of an index that is damaged perhaps never.

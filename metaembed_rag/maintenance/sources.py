@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +42,9 @@ def restore(broken: Iterable[Record]) -> Iterator[Restored]:
     """
     of_file: dict[tuple[str, int], list[Record]] = defaultdict(list)
     for record in broken:
-        kind, _, side = record.page.settings.partition(":")
-        if kind in _KINDS and side.isdecimal() and record.page.image_hash:
-            of_file[record.page.source, int(side)].append(record)
+        kind, _, pixels = record.page.settings.partition(":")
+        if kind in _KINDS and pixels.isdecimal() and record.page.image_hash:
+            of_file[record.page.source, int(pixels)].append(record)
     for (source, side), wanted in sorted(of_file.items()):
         yield from _from_file(source, side, wanted)
 
@@ -67,7 +67,7 @@ def _from_file(source: str, side: int, wanted: Sequence[Record]) -> Iterator[Res
                 return
 
 
-def _pages(path: Path, side: int) -> Iterator[Page]:
+def _pages(path: Path, side: int) -> Generator[Page, None, None]:
     """The pages of a file; what cannot be read gives none."""
     skipped: list[PageError] = []
     try:
