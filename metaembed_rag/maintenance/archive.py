@@ -25,10 +25,10 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-from metaembed_rag import __version__
 from metaembed_rag.errors import StoreError
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.places import replacing
@@ -82,7 +82,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """As text, for :meth:`from_json`."""
-        said = {"kind": _KIND, "version": VERSION, "made_by": f"metaembed_rag {__version__}"}
+        said = {"kind": _KIND, "version": VERSION, "made_by": _made_by()}
         members = {name: list(one) for name, one in self.members.items()}
         counts = {"pages": self.pages, "parts": self.parts}
         return json.dumps({**said, "about": asdict(self.about), **counts, "members": members})
@@ -108,6 +108,14 @@ class Manifest:
             return cls(_about(said["about"]), int(said["pages"]), int(said["parts"]), members)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(f"{where} is no export of an index: its manifest is wrong") from error
+
+
+def _made_by() -> str:
+    """This package and its version, for whoever looks into a file."""
+    try:
+        return f"metaembed_rag {metadata.version('metaembed-rag')}"
+    except metadata.PackageNotFoundError:
+        return "metaembed_rag"
 
 
 def _about(said: Mapping[str, Any]) -> CollectionModel:
