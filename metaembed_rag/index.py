@@ -18,6 +18,7 @@ from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import PageError, StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
+from metaembed_rag.maintenance.of_index import MaintainedIndex
 from metaembed_rag.model.describing import DescribeLike
 from metaembed_rag.model.inputs import Mode, Query
 from metaembed_rag.model.protocol import Encoder
@@ -33,7 +34,7 @@ from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.compaction import CompactReport, compact
 
 
-class PageIndex:
+class PageIndex(MaintainedIndex):
     """An index of pages. Use :meth:`open`.
 
     It holds files and threads until :meth:`close`, the end of a ``with`` block, or the last
@@ -46,6 +47,7 @@ class PageIndex:
         self._store = opened.store
         self._model = IndexModel(opened)
         self._pictures = opened.pictures
+        self._lexical = lexical
         self._searcher = PageSearcher(
             self._store, lexical, self._pictures.path, self._model.scoring_device
         )

@@ -14,13 +14,17 @@ from collections.abc import Sequence
 from metaembed_rag import __version__
 from metaembed_rag.cli import (
     calibrate,
+    check,
     compact,
     delete,
     evaluate,
+    export,
+    import_,
     index,
     info,
     mine,
     plan,
+    repair,
     search,
     train,
 )
@@ -32,9 +36,24 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
-_MODULES = (index, search, evaluate, info, delete, compact, train, mine, plan, calibrate)
+_MODULES = (
+    index,
+    search,
+    evaluate,
+    info,
+    delete,
+    compact,
+    check,
+    repair,
+    export,
+    import_,
+    train,
+    mine,
+    plan,
+    calibrate,
+)
 
-COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
+COMMANDS = {module.__name__.rpartition(".")[2].rstrip("_"): module for module in _MODULES}
 """The commands in the order of the help.
 
 Each is a module with ``SUMMARY``, its line in that help; ``add_arguments(parser)``, which adds what

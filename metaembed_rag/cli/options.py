@@ -45,6 +45,17 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_lock_timeout(parser: argparse.ArgumentParser) -> None:
+    """How long to wait for another process that writes: ``--lock-timeout``."""
+    parser.add_argument(
+        "--lock-timeout",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long to wait for another process that writes to the index (default: 0)",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Where a model computes: ``--device``."""
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
@@ -145,6 +156,11 @@ def limit(text: str) -> float:
         if math.isinf(float(text)):
             raise argparse.ArgumentTypeError(f"{text!r} is too large; it must be a finite number")
     return _over_0(text, sys.float_info.max, "a number over 0")
+
+
+def seconds(text: str) -> float:
+    """A finite number of at least 0."""
+    return 0.0 if text.strip() in ("0", "0.0") else limit(text)
 
 
 def share(text: str) -> float:

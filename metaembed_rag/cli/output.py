@@ -9,7 +9,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, repeat
 from typing import Any
 
@@ -69,6 +70,28 @@ def _is_utf8(stream: Any) -> bool:
     return codecs.lookup(encoding).name == "utf-8"
 
 
+@contextmanager
+def page_bar(
+    given: argparse.Namespace, total: Callable[[], int]
+) -> Iterator[Callable[[int], None]]:
+    """What moves a bar by a number of pages; none is drawn with ``--quiet``.
+
+    Its length is asked for when it first moves: of an index that is damaged perhaps never.
+    """
+    from tqdm import tqdm
+
+    # In a log file the bar says something every ten seconds.
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(unit="page", disable=given.quiet, mininterval=pause) as bar:
+
+        def move(pages: int) -> None:
+            if bar.total is None and not given.quiet:
+                bar.total = total()
+            bar.update(pages)
+
+        yield move
+
+
 def table(rows: Iterable[Sequence[str]], *formats: str) -> str:
     """Rows as lines, each cell in the format of its column; the last is for all further cells."""
     return "\n".join(
@@ -79,6 +102,11 @@ def table(rows: Iterable[Sequence[str]], *formats: str) -> str:
 def counted(number: int, one: str, several: str = "") -> str:
     """A number and what it counts: ``1 page``, ``2 pages``."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def printable(text: str) -> str:
+    """A text as one line without characters that would steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(message: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,24 @@ class WordPairs:
         with np.load(path, allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in ("keys", "starts", "places", "impacts")}
             return cls(**arrays, pages=int(kept["pages"]))
+
+    def renumbered(self, numbers: NDArray[np.int64]) -> WordPairs:
+        """The same pairs where each word has another number.
+
+        Args:
+            numbers: The new number of each word, by its old one.
+        """
+        keys = (numbers[self.keys >> 32] << 32) + numbers[self.keys & 0xFFFFFFFF]
+        order = np.argsort(keys, kind="stable")
+        holding = np.diff(self.starts)[order]
+        spans = [np.arange(*self.starts[place : place + 2]) for place in order.tolist()]
+        rows = np.concatenate([np.arange(0), *spans])
+        starts = np.concatenate([[0], np.cumsum(holding)])
+        return WordPairs(keys[order], starts, self.places[rows], self.impacts[rows], self.pages)
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """The arrays that it consists of."""
+        return [self.keys, self.starts, self.places, self.impacts]
 
     def _part(self, key: int) -> slice:
         place = int(np.searchsorted(self.keys, key))

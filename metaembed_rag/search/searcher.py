@@ -37,7 +37,8 @@ from metaembed_rag.search.sources import (
     in_order,
     scores_of,
 )
-from metaembed_rag.search.words import LexicalCache, WordScores
+from metaembed_rag.search.word_scores import WordScores
+from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore

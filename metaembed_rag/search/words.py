@@ -21,7 +21,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import StoreError, require
 from metaembed_rag.search.pairs import WordPairs
+from metaembed_rag.search.word_scores import WordScores
 from metaembed_rag.store.history import knows
 from metaembed_rag.store.places import replacing
 from metaembed_rag.store.records import StampedText
@@ -205,6 +206,35 @@ class LexicalIndex:
             (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
             (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
 
+    def equals(self, other: LexicalIndex) -> bool:
+        """Whether it gives every query the same scores, and was made in the same order."""
+        if self.ids != other.ids or (self._scorer is None) != (other._scorer is None):
+            return False
+        return all(map(np.array_equal, self._by_word(), other._by_word()))
+
+    def _by_word(self) -> list[NDArray[Any]]:
+        """All that scores are made of, with words in the order of the alphabet.
+
+        bm25s numbers them as they come out of a set, in another order in every process.
+        """
+        if self._scorer is None:
+            return []
+        kept, numbers = self._scorer.scores, self._scorer.vocab_dict
+        last = len(kept["indptr"]) - 1
+        order = [number for word in sorted(numbers) if (number := numbers[word]) < last]
+        ranks = np.empty(len(numbers), dtype=np.int64)
+        ranks[order] = np.arange(len(order))
+        spans = [np.arange(*kept["indptr"][number : number + 2]) for number in order]
+        rows = np.concatenate([np.arange(0), *spans])
+        counts, words = np.array(list(map(len, spans))), np.array(sorted(numbers), dtype=np.str_)
+        pairs = self._pairs.renumbered(ranks)
+        return [words, counts, kept["data"][rows], kept["indices"][rows], *pairs.arrays()]
+
+    @staticmethod
+    def written_by(stemmer: str | None) -> list[Any]:
+        """What this version writes about an index of that stemmer: other ones are made again."""
+        return [_FORMAT, stemmer, _bm25s().__version__]
+
     @classmethod
     def load(cls, folder: Path, *, stemmer: str | None) -> LexicalIndex:
         """Read what :meth:`save` wrote.
@@ -224,70 +254,6 @@ class LexicalIndex:
         found = cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs)
         found.state = pages.get("state", "")
         return found
-
-
-class WordScores:
-    """BM25 of pages for one query.
-
-    Args:
-        places: Place of each page in ``scores``, by id.
-        ids: Ids by place.
-        scores: float32 of shape (pages,), at least 0.
-        found: How much of the query each has, float32 of shape (pages,), in [0, 3).
-        stamps: Of the requests that wrote the texts.
-    """
-
-    def __init__(
-        self,
-        places: Mapping[str, int],
-        ids: Sequence[str],
-        scores: NDArray[np.float32],
-        found: NDArray[np.float32],
-        stamps: Collection[str] = (),
-    ) -> None:
-        self.stamps = stamps
-        self._places = places
-        self._ids = ids
-        self._scores = scores
-        self._found = found
-
-    def only(self, ids: Iterable[str]) -> WordScores:
-        """The scores of these pages, 0 for every other."""
-        places = [self._places[id] for id in ids if id in self._places]
-        kept = np.zeros((2, len(self._scores)), dtype=np.float32)
-        kept[:, places] = self._scores[places], self._found[places]
-        return WordScores(self._places, self._ids, kept[0], kept[1], self.stamps)
-
-    def highest(self) -> float:
-        """The score of the best page; 0 without pages."""
-        return float(self._scores.max(initial=0.0))
-
-    def most_found(self) -> float:
-        """How much of the query the page has that has most of it; 0 without pages."""
-        return float(self._found.max(initial=0.0))
-
-    def best(self, count: int) -> list[str]:
-        """At most ``count`` pages that have a word of the query, best first, ties in order."""
-        if count < len(self._scores):
-            least = np.partition(self._scores, -count)[-count]
-            kept = np.flatnonzero((self._scores >= least) & (self._scores > 0))
-        else:
-            kept = np.flatnonzero(self._scores)
-        order = kept[np.argsort(-self._scores[kept], kind="stable")][:count]
-        return [self._ids[place] for place in order]
-
-    def of(self, ids: Iterable[str]) -> NDArray[np.float32]:
-        """The score of each of these pages, 0 for one that is not known; shape (ids,)."""
-        return self._values(self._scores, ids)
-
-    def found_on(self, ids: Iterable[str]) -> NDArray[np.float32]:
-        """How much of the query each of these pages has; shape (ids,)."""
-        return self._values(self._found, ids)
-
-    def _values(self, of: NDArray[np.float32], ids: Iterable[str]) -> NDArray[np.float32]:
-        places = (self._places.get(id) for id in ids)
-        values = [0.0 if place is None else of[place] for place in places]
-        return np.array(values, dtype=np.float32)
 
 
 class LexicalCache:
@@ -341,7 +307,7 @@ class LexicalCache:
 
     def _kept(self) -> LexicalIndex | None:
         """A current one from the folder."""
-        for folder in _folders(self._folder):
+        for folder in finished_indexes(self._folder):
             try:
                 index = LexicalIndex.load(folder, stemmer=self._stemmer)
             except (OSError, ValueError) as error:
@@ -385,7 +351,7 @@ class LexicalCache:
 
     def _keep(self, index: LexicalIndex, place: Path) -> None:
         """Save it beside those before, then delete those; a place that is read-only is no error."""
-        before = _folders(place) + _abandoned(place)
+        before = finished_indexes(place) + _abandoned(place)
         try:
             index.save(place / uuid.uuid4().hex)
         except OSError as error:
@@ -439,7 +405,7 @@ def _about(folder: Path, stemmer: str | None) -> dict[str, Any]:
         for path in folder.iterdir()
         if path.name != _ABOUT
     }
-    return {"format": [_FORMAT, stemmer, _bm25s().__version__], "files": files}
+    return {"format": LexicalIndex.written_by(stemmer), "files": files}
 
 
 def _abandoned(place: Path) -> list[Path]:
@@ -450,7 +416,7 @@ def _abandoned(place: Path) -> list[Path]:
     return [path for path in hidden if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS]
 
 
-def _folders(place: Path | None) -> list[Path]:
+def finished_indexes(place: Path | None) -> list[Path]:
     """The lexical indexes below ``place``, finished ones only."""
     if place is None or not place.is_dir():
         return []

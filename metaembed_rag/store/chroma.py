@@ -31,7 +31,7 @@ from metaembed_rag.store.link import Connection, Link
 from metaembed_rag.store.lock import WriterLock
 from metaembed_rag.store.matching import Matching, fits
 from metaembed_rag.store.places import MEMORY, Places, is_server
-from metaembed_rag.store.purge import purge
+from metaembed_rag.store.raw import RawRecord, read_raw
 from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.store.requests import slices, slices_to_read, slices_to_write
@@ -307,6 +307,11 @@ class ChromaStore:
 
         self._link.ask(asked)
 
+    def raw(self, ids: Sequence[str], *, vectors: bool = True) -> list[RawRecord]:
+        """What Chroma holds under those ids that exist, damaged or not; see :func:`read_raw`."""
+        in_base64 = self.about.bytes_per_page * 4 // 3
+        return self._link.ask(lambda one: read_raw(one, ids, in_base64, vectors=vectors))
+
     def candidates(
         self, first_vector: NDArray[np.float32], count: int, where: Mapping[str, Any] | None = None
     ) -> list[Record]:
@@ -421,15 +426,11 @@ class ChromaStore:
                     f"there"
                 ) from error
 
-    def purge(self) -> None:
-        """Take out of a folder's database what was deleted; the writer lock is held.
-
-        Raises:
-            StoreError: It failed; nothing is lost.
-        """
-        assert self.places.folder is not None, "a server purges its own database"
-        with self._writes.write(deque()):  # a mark that nobody has seen: all connect again
-            purge(self.places.folder, self.places.collection, self.about.dimension)
+    @contextmanager
+    def changing_files(self) -> Iterator[None]:
+        """Change the database's files without Chroma; everybody connects again afterwards."""
+        with self._writes.write(deque()):  # a mark that nobody has seen
+            yield
         self.reconnect()
 
     def _leave_mark(self, connection: Connection) -> None:

@@ -12,7 +12,7 @@ from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import BESIDE_DATABASE
-from metaembed_rag.store.purge import blank_unused
+from metaembed_rag.store.purge import blank_unused, purge
 from metaembed_rag.store.readings import Readings
 from metaembed_rag.store.requests import slices
 
@@ -81,7 +81,8 @@ def compact(
         )
     with store.writing(timeout):
         before = _disk_use(store, pictures, folder)
-        store.purge()
+        with store.changing_files():
+            purge(folder, store.places.collection, store.about.dimension)
         strays = _remove_strays(store, pictures)
         readings = Readings(store.places.readings)
         readings.refresh()

@@ -30,6 +30,12 @@ _REFUSED = ".refused"
 _log = logging.getLogger(__name__)
 
 
+def picture_name(page_id: str, content_hash: str) -> str:
+    """The name of a page's picture, relative to the folder of pictures."""
+    stem = hashlib.blake2b(f"{page_id}\0{content_hash}".encode(), digest_size=16).hexdigest()
+    return f"{stem[:2]}/{stem}.jpg"
+
+
 class PictureFolder:
     """A folder of page pictures, named by page and content.
 
@@ -58,8 +64,7 @@ class PictureFolder:
         The name depends on the content, so a picture is never overwritten by another; it appears
         whole or not at all.
         """
-        stem = hashlib.blake2b(f"{page_id}\0{content_hash}".encode(), digest_size=16).hexdigest()
-        name = f"{stem[:2]}/{stem}.jpg"
+        name = picture_name(page_id, content_hash)
         path = self.folder / name
         if not self.holds(name):
             path.parent.mkdir(parents=True, exist_ok=True)

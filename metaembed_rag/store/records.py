@@ -188,6 +188,13 @@ def check_sum(metadata: Mapping[str, Any]) -> None:
         raise ValueError("its vectors are not those that were written: their checksum differs")
 
 
+def is_sealed(metadata: Mapping[str, Any]) -> bool:
+    """Whether a record has a checksum that counts, so that its vectors are known to be right."""
+    kept, stamp = metadata.get(SUM), metadata.get(STAMP)
+    both = isinstance(kept, str) and isinstance(stamp, str)
+    return both and str(kept).partition(":")[0] == str(stamp)[-8:]
+
+
 def _sum(payload: str, stamp: str) -> str:
     """The tail of the stamp, and CRC-32 of the packed vectors."""
     return f"{stamp[-8:]}:{zlib.crc32(payload.encode()):08x}"

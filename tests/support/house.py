@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pages", "vectors"),
     ("model", "store", "hits"),
     ("search", "ingest", "opening", "cost", "reranking", "testing"),
-    ("reopening", "retrieval"),
+    ("maintenance", "reopening", "retrieval"),
     ("index",),
     ("adapters", "evaluation"),
     ("llama_index", "langchain", "training"),

@@ -1,0 +1,119 @@
+"""The files of an index beside Chroma's: pictures, what is left over, the lock."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from metaembed_rag.maintenance.findings import FILES, LOCK, PICTURE, Finding
+from metaembed_rag.pages.pictures import DAMAGE
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.levels import MANIFEST, CachedVectors
+from metaembed_rag.store.pictures import PictureFolder, picture_name
+from metaembed_rag.store.places import LOCK as LOCK_FILE
+from metaembed_rag.store.places import MARK, WRITING
+from metaembed_rag.store.records import Record
+
+_RESTORE = "`metaembed repair` makes it again, if its file is still there unchanged"
+_TIDY = "`metaembed repair` removes it; it does no harm"
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
+"""Names of what :func:`metaembed_rag.store.places.replacing` has not finished."""
+_EIGHTH = 8
+
+
+def picture_finding(pictures: PictureFolder, record: Record) -> Finding | None:
+    """What is wrong with the picture of a page; None for nothing, also where it has none."""
+    name, page = record.page.image_path, record.page
+    if name is None:
+        return None
+    expected = picture_name(page.id, record.content_hash)
+    path = pictures.path(name)
+    if name != expected:
+        problem = f"its name {name!r} is not that of its content, {expected!r}"
+    elif not path.is_file():
+        problem = "it is missing"
+    elif not pictures.holds(name):
+        problem = "it is cut off"
+    else:
+        problem = picture_problem(path)
+    return Finding(PICTURE, problem, _RESTORE, page.id) if problem else None
+
+
+def picture_problem(path: Path) -> str:
+    """Why a file is no whole picture; ``""`` for a good one.
+
+    An eighth of its size is decoded, for which all of its bytes are read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("JPEG",)) as image:
+                image.draft("RGB", (image.width // _EIGHTH, image.height // _EIGHTH))
+                image.load()
+    except (*DAMAGE, Image.DecompressionBombError) as error:
+        return f"it cannot be opened ({error})"
+    return ""
+
+
+def left_over(
+    store: ChromaStore, pictures: PictureFolder, named: set[str]
+) -> Iterator[tuple[Path, Finding]]:
+    """Files that nothing needs: pictures of no page, unfinished files, old copies of the vectors.
+
+    Args:
+        store: Of the index.
+        pictures: Of the index.
+        named: The names of pictures that records have, those of unreadable records too.
+    """
+    if pictures.folder == store.places.pictures:  # a folder that was given may be others', too
+        for path in pictures.files():
+            if path.relative_to(pictures.folder).as_posix() not in named:
+                yield path, _left(path, "a picture of no page")
+    places = store.places
+    kept = [path.parent for path in (places.calibration, places.readings) if path is not None]
+    vectors = [places.vectors, *_folders_in(places.vectors)] if places.vectors is not None else []
+    for folder in {*kept, *vectors}:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if _UNFINISHED.fullmatch(path.name):
+                yield path, _left(path, "it was not finished")
+    words = places.words
+    for path in sorted(words.glob("*/.*")) if words is not None else ():
+        yield path, _left(path, "it was not finished")
+    yield from _old_generations(places.vectors)
+    if places.folder is not None and (places.folder / WRITING).exists():
+        path = places.folder / WRITING
+        yield path, _left(path, "a writer was ended in the middle, the next one goes on")
+
+
+def lock_findings(store: ChromaStore) -> Iterator[Finding]:
+    """Files by which processes tell each other who writes that are none."""
+    folder = store.places.folder
+    for name in (LOCK_FILE, MARK, WRITING) if folder is not None else ():
+        path = Path(str(folder), name)
+        if path.exists() and not path.is_file():
+            yield Finding(LOCK, f"{path} is no file", "remove it, while nobody uses the index")
+
+
+def _old_generations(folder: Path | None) -> Iterator[tuple[Path, Finding]]:
+    """Folders of mapped vectors that the manifest does not name."""
+    if folder is None or not (folder / MANIFEST).exists():
+        return
+    try:
+        current = CachedVectors.load(folder).manifest.generation
+    except (OSError, ValueError):
+        return  # the comparison of the cache says so
+    for path in _folders_in(folder):
+        if path.name != current:
+            yield path, _left(path, "a copy of the vectors that is no longer used")
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _left(path: Path, why: str) -> Finding:
+    return Finding(FILES, f"{path}: {why}", _TIDY)

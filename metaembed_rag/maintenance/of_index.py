@@ -1,0 +1,181 @@
+"""What an index does to itself: the methods of :class:`metaembed_rag.PageIndex` for its care."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from metaembed_rag.maintenance.checking import check
+from metaembed_rag.maintenance.exporting import ExportOptions, ExportReport, export
+from metaembed_rag.maintenance.findings import CheckReport, Finding, RepairReport
+from metaembed_rag.maintenance.importing import (
+    ImportOptions,
+    ImportReport,
+    count_pages,
+    import_file,
+)
+from metaembed_rag.maintenance.repairing import Parts, RepairOptions, repair
+from metaembed_rag.progress import page_counter
+from metaembed_rag.search.searcher import PageSearcher
+from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.pictures import PictureFolder
+
+
+class MaintainedIndex:
+    """Looks after the index that a subclass opens."""
+
+    _store: ChromaStore
+    _pictures: PictureFolder
+    _searcher: PageSearcher
+    _lexical: LexicalCache
+
+    def check(
+        self,
+        *,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> CheckReport:
+        """Look at everything in the index, and change nothing.
+
+        Looked at are Chroma's database and its graph of neighbours (of a folder), every record
+        (whether it can be read, its content hash, number, length and finiteness of its vectors,
+        and whether Chroma's own vector is the first of them), every picture (whether it is there,
+        can be decoded and is named by its content), the mapped copy of the vectors and the index
+        of words against the records, the calibration, the lock and left-over files. No model is
+        loaded. Records are read some at a time; an index of words is compared in the memory that
+        a hybrid search takes.
+
+        An index in a folder is kept from being written to meanwhile. On a server a finding about
+        a page is believed when a second look finds it, too.
+
+        Args:
+            progress: Called with the number of pages done after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            lock_timeout: Seconds to wait for another writer.
+
+        Returns:
+            What is wrong, and what is untidy only.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+            StoreError: The records cannot be read at all.
+        """
+        counter = page_counter(progress, shown=show_progress, total=self._store.count)
+        return check(self._store, self._pictures, counter, lock_timeout)
+
+    def repair(
+        self,
+        *,
+        dry_run: bool = False,
+        confirm: Callable[[Sequence[Finding]], bool] | None = None,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> RepairReport:
+        """Mend what :meth:`check` finds, as far as what is left says how.
+
+        Records that cannot be read, and pages whose vectors or text are not what was encoded, are
+        taken out: the report lists them, and indexing their files again brings them back. Pictures
+        are made again from their file, where it is still there and shows the same pixels. A damaged
+        graph of Chroma's is made again from the stored vectors, which are rounded: hits of
+        ``candidates=`` may change a little, others do not. The mapped copy of the vectors and the
+        index of words are always made again, and left-over files removed. No model is loaded.
+
+        It may be ended at any moment; the next call does the rest.
+
+        Args:
+            dry_run: Change nothing, and say what would be done.
+            confirm: Asked with the findings for which pages would be taken out; where it answers
+                no, these pages stay as they are. Without it they are taken out.
+            progress: Called with the number of pages looked at after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            lock_timeout: Seconds to wait for another writer.
+
+        Returns:
+            What was done, and what is left.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+            StoreError: The records cannot be read at all, or the disk is full.
+        """
+        counter = page_counter(progress, shown=show_progress, total=self._store.count)
+        parts = Parts(self._store, self._pictures, self._lexical, self._searcher.renew)
+        return repair(parts, counter, RepairOptions(dry_run, confirm, lock_timeout))
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> ExportReport:
+        """Write the whole index into one file, from which :meth:`import_` makes it again.
+
+        In it are vectors, texts, metadata and pictures, byte for byte, what the index says of
+        itself, and the calibration; not the copies that are derived, nor damaged records and
+        pictures, which the report lists. The file is a zip of JSON, safetensors and pictures, with
+        a checksum of each (see ``docs/maintenance.md``); it holds the pages' texts as they are,
+        and only its owner may read it. It appears whole or not at all.
+
+        Nobody can write to an index in a folder meanwhile.
+
+        Args:
+            path: Of the file, in a folder that exists.
+            overwrite: Replace a file that is there.
+            progress: Called with the number of pages done after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            lock_timeout: Seconds to wait for another writer.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+            StoreError: The file is there already or cannot be written, or an index on a server was
+                written to meanwhile.
+        """
+        counter = page_counter(progress, shown=show_progress, total=self._store.count)
+        options = ExportOptions(overwrite, counter, lock_timeout)
+        return export(self._store, self._pictures, path, options)
+
+    @staticmethod
+    def import_(
+        path: str | os.PathLike[str],
+        where: str | os.PathLike[str],
+        *,
+        collection: str = "pages",
+        pictures: str | Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> ImportReport:
+        """Make an index from a file that :meth:`export` wrote; nothing is encoded.
+
+        All of the file is checked before anything is written. An import that was ended goes on
+        where it was when it is called again. The model's name comes with the file and is believed
+        as little as that of any index: see ``docs/remote.md``.
+
+        Args:
+            path: Of the file.
+            where: A folder or ``http(s)://host:port`` of a Chroma server.
+            collection: Name of the Chroma collection.
+            pictures: Folder for the pages' pictures; the usual place by default.
+            headers: HTTP headers for a server.
+            timeout: Seconds that a server may keep silent; 60 by default.
+            progress: Called with the number of pages done after each part.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            lock_timeout: Seconds to wait for another writer.
+
+        Raises:
+            IndexLockedError: Another process is writing there.
+            StoreError: The file is damaged, of a newer version or no export; or there is an index
+                with other vectors or other pages than the file's.
+        """
+        total = (lambda: count_pages(path)) if show_progress else (lambda: None)
+        with page_counter(progress, shown=show_progress, total=total) as count:
+            options = ImportOptions(collection, pictures, headers, timeout, count, lock_timeout)
+            return import_file(path, where, options)

@@ -1,0 +1,162 @@
+"""Looks into the files of Chroma's database.
+
+SQLite checks its own file. The graph of nearest neighbours is checked here, because Chroma 1.5.9
+believes it: a link that leads out of it ends the whole process (SIGSEGV) as soon as a vector is
+asked for or written.
+
+SQLite is asked in a process of its own, for the reason told in :mod:`metaembed_rag.store.purge`.
+Nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from metaembed_rag.store.places import DATABASE
+
+_HEADER = struct.Struct("<i6QiI3QdQ")
+"""hnswlib's: version, offset, places, used, bytes a place, offset of labels, of vectors, highest
+level, entry, and of links: most above, most at the ground, M; two more that do not matter here."""
+_HEADER_FILE, _GROUND, _UPPER = "header.bin", "data_level0.bin", "link_lists.bin"
+_LENGTHS = "length.bin"
+_FILES = (_HEADER_FILE, _GROUND, _UPPER, _LENGTHS)
+_LOOK = Path(__file__).with_name("database_look.py")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is wrong with the files of a database.
+
+    Attributes:
+        database: What SQLite says of its file, a line each.
+        graph: What is wrong with the collection's graph of neighbours; ``""`` for nothing.
+        graph_folder: Where that graph lies; None where there is none yet.
+    """
+
+    database: tuple[str, ...] = ()
+    graph: str = ""
+    graph_folder: Path | None = None
+
+
+def inspect(folder: Path, collection: str) -> Inspection:
+    """Look into the files of an index folder; reads all of them.
+
+    Args:
+        folder: The index's folder.
+        collection: Name of the collection.
+    """
+    told = _told(folder, collection, "all")
+    if isinstance(told, str):
+        return Inspection((f"it cannot be looked into: {told}",))
+    there = next((folder / name for name in told["segments"] if (folder / name).is_dir()), None)
+    return Inspection(tuple(told["problems"]), "" if there is None else graph_problem(there), there)
+
+
+def graph_of(folder: Path, collection: str) -> str:
+    """What is wrong with a collection's graph; ``""`` for nothing. The rest is not looked at."""
+    told = _told(folder, collection, "graph")
+    names = [] if isinstance(told, str) else told["segments"]
+    return next((p for name in names if (p := graph_problem(folder / name))), "")
+
+
+def _told(folder: Path, collection: str, what: str) -> dict[str, list[str]] | str:
+    """The answer of a process that looks into the database, or why there is none."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(_LOOK), str(folder / DATABASE), collection, what],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    try:
+        told: dict[str, list[str]] = json.loads(done.stdout)
+        return told
+    except ValueError:
+        return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+
+
+def graph_problem(folder: Path) -> str:
+    """What of a graph's files would lead Chroma astray; ``""`` for nothing, or another layout."""
+    try:
+        return next(_graph_problems(folder), "") if folder.is_dir() else ""
+    except OSError as error:
+        return f"its graph of neighbours cannot be read ({error.strerror})"
+
+
+def _graph_problems(folder: Path) -> Iterator[str]:
+    lost = [name for name in _FILES if not (folder / name).is_file()]
+    if len(lost) == len(_FILES):
+        return
+    if lost:
+        yield f"its graph of neighbours lacks {', '.join(lost)}"
+        return
+    header = (folder / _HEADER_FILE).read_bytes()
+    if len(header) != _HEADER.size:
+        yield f"{_HEADER_FILE} of its graph of neighbours has {len(header)} bytes"
+        return
+    (version, _, places, used, size, label, vectors, highest, entry, most, most_ground, *_) = (
+        _HEADER.unpack(header)
+    )
+    if version != 1:
+        yield f"its graph of neighbours is of version {version}, which is not known here"
+        return
+    if vectors != 4 + 4 * most_ground or not vectors < label <= size - 8 or used > places:
+        yield f"{_HEADER_FILE} of its graph of neighbours makes no sense"
+        return
+    for name, one in ((_GROUND, size), (_LENGTHS, 4)):  # a new graph is written with empty places
+        found = (folder / name).stat().st_size
+        if found % one or not used * one <= found <= places * one:
+            yield f"{name} of its graph of neighbours has {found:,} bytes for {used:,} nodes"
+            return
+    if used and (entry >= used or highest < 0):
+        yield "its graph of neighbours is entered at a place that does not exist"
+    yield from _ground_problems(folder / _GROUND, used, size, label, most_ground)
+    yield from _upper_problems(folder / _UPPER, used, most, (entry, highest))
+
+
+def _ground_problems(path: Path, used: int, size: int, label: int, most: int) -> Iterator[str]:
+    """Wrong links of the lowest level, where every node is; and labels that come twice."""
+    if not used:
+        return
+    rows = np.memmap(path, dtype=np.uint8, mode="r", shape=(used, size))
+    counts = np.ascontiguousarray(rows[:, :2]).view("<u2")[:, 0]
+    links = np.ascontiguousarray(rows[:, 4 : 4 + 4 * most]).view("<u4")
+    if (counts > most).any() or (links[np.arange(most) < counts[:, None]] >= used).any():
+        yield "its graph of neighbours has links that lead nowhere"
+    labels = np.ascontiguousarray(rows[:, label : label + 8]).view("<u8")[:, 0]
+    if len(np.unique(labels)) < used:
+        yield "its graph of neighbours has two nodes of one name"
+
+
+def _upper_problems(path: Path, used: int, most: int, top: tuple[int, int]) -> Iterator[str]:
+    """Wrong links of the levels above: for each node the bytes of its levels, then these.
+
+    The node at which the graph is entered has to be on the highest level: both are in ``top``.
+    """
+    data, at, level = path.read_bytes(), 0, 4 + 4 * most
+    for node in range(used):
+        if at + 4 > len(data):
+            yield f"{_UPPER} of its graph of neighbours is too short"
+            return
+        size = int.from_bytes(data[at : at + 4], "little")
+        at += 4
+        wanted = top[1] * level if node == top[0] else size
+        if size % level or size != wanted or at + size > len(data):
+            yield f"{_UPPER} of its graph of neighbours makes no sense"
+            return
+        for start in range(at, at + size, level):
+            count = int.from_bytes(data[start : start + 2], "little")
+            links = np.frombuffer(data, "<u4", min(count, most), start + 4)
+            if count > most or (links >= used).any():
+                yield "its graph of neighbours has links above the ground that lead nowhere"
+                return
+        at += size
