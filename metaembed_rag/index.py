@@ -22,7 +22,7 @@ from metaembed_rag.model.describing import DescribeLike
 from metaembed_rag.model.inputs import Mode, Query
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import IndexModel, Opened, OpenSettings, open_parts
-from metaembed_rag.options import SearchKeywords, SearchOptions
+from metaembed_rag.options import SearchKeywords, SearchOptions, page_ids
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.reopening import Reopening, portable
@@ -420,7 +420,8 @@ class PageIndex:
 
     def get(self, ids: Sequence[str]) -> list[Page]:
         """The stored pages of those ids that exist, in the order of ``ids``."""
-        found = self._store.get(list(ids))
+        ids = page_ids(ids)
+        found = self._store.get(ids)
         return self._searcher.with_pictures([found[id].page for id in ids if id in found])
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
@@ -433,7 +434,8 @@ class PageIndex:
         Raises:
             StoreError: An id is not stored.
         """
-        found = self._store.get(list(ids))
+        ids = page_ids(ids)
+        found = self._store.get(ids)
         missing = [id for id in ids if id not in found]
         if missing:
             raise StoreError(f"no page with the id {missing[0]!r} ({len(missing)} missing)")

@@ -12,6 +12,7 @@ from metaembed_rag.cli.options import (
     add_describe,
     add_encoding,
     add_place,
+    add_wait,
     limit,
     limit_passes,
     load_encoder,
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed index``."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, texts, folders")
     add_place(parser)
+    add_wait(parser)
     add_encoding(parser)
     add_describe(parser)
     parser.add_argument("--vectors", type=positive, help="vectors stored a page (default: 64)")
@@ -112,6 +114,7 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
             ocr=ocr_of(given),
             describe=given.describe,
             progress=bar.update,
+            lock_timeout=given.wait,
             password=given.password,
             limits=_limits(given),
         )

@@ -45,6 +45,17 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """How long a command that writes waits for another one: ``--wait``."""
+    parser.add_argument(
+        "--wait",
+        type=limit,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait so long for another process that is writing to the index (default: not at all)",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Where a model computes: ``--device``."""
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaembed_rag.store.places import DATABASE, MARK, WRITING, read_mark
+from metaembed_rag.errors import StoreError
+from metaembed_rag.store.places import DATABASE, MARK, WRITING, read_mark, replace_file
 from metaembed_rag.vectors.formats import Encoded
 
 _SETTLED_NS = 2_000_000_000
@@ -82,6 +83,22 @@ def are_all_between(changes: Sequence[Change], before: str, after: str | None) -
     return None not in starts and ends == starts
 
 
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """A file of ours that is written or removed meanwhile.
+
+    Raises:
+        StoreError: That cannot be done.
+    """
+    try:
+        yield path
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror or error}); make room or mend the folder's "
+            f"permissions, and where it is a folder or a link, delete it; then try again"
+        ) from error
+
+
 class WriteLog:
     """The marks that writes to one store leave and see.
 
@@ -106,9 +123,10 @@ class WriteLog:
         """
         with self._lock:
             span = Span(self.mark(), seen)
-            self._under_way += 1
             if self._folder is not None:
-                (self._folder / WRITING).touch()
+                with _written(self._folder / WRITING) as path:
+                    path.touch()
+            self._under_way += 1
         try:
             yield span
         finally:
@@ -149,7 +167,9 @@ class WriteLog:
             if self._folder is not None:
                 mark = uuid.uuid4().hex
                 span.seen.append(mark)
-                (self._folder / MARK).write_text(mark, encoding="ascii")
+                with _written(self._folder / MARK) as path:
+                    replace_file(path, mark)
                 if not self._under_way:
-                    (self._folder / WRITING).unlink(missing_ok=True)
+                    with _written(self._folder / WRITING) as path:
+                        path.unlink(missing_ok=True)
             span.after = self.mark()

@@ -68,7 +68,8 @@ def _checked_address(where: str) -> str:
     try:
         url = urlsplit(where)
         _ = url.port  # read, and so checked, when it is asked for
-    except ValueError:  # whose text may show what was meant as a password
+        httpx.URL(where)
+    except (ValueError, httpx.InvalidURL):  # whose text may show what was meant as a password
         raise StoreError(f"{shown} cannot be read; write http://host:8000") from None
     if "?" in where or "#" in where:
         raise StoreError(
@@ -176,7 +177,8 @@ def _check_new_folder(folder: Path, create: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name a folder for the index")
     names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if DATABASE not in names and names - OURS:  # else somebody has just made it
+    others = {name for name in names - OURS if not name.startswith("..metaembed.")}
+    if DATABASE not in names and others:  # else somebody has just made it
         raise StoreError(
             f"{folder} holds other files and no index; name a new or an empty folder for the index"
         )
