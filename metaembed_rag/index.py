@@ -197,7 +197,9 @@ class PageIndex:
                 beside its text too (charts inside of pages, captions on photos). ``"never"``
                 (False). It applies to pages that are new or changed; what of a page could not be
                 read is in the report's ``notes``.
-            progress: Called with the number of pages done after each batch.
+            progress: Called with the number of pages done after each batch; the number's ``ids``
+                are those of its pages that are in the index now, whatever becomes of this process
+                (``acknowledged`` in the report).
             show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.
             describe: Who writes in words what is on a picture: a vision model behind an address

@@ -19,6 +19,7 @@ from metaembed_rag.metadata.filters import normalize_where
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import page_ids
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.folders import expanded
 from metaembed_rag.pages.uploads import is_upload, listed
 from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records
@@ -146,6 +147,6 @@ def _ids_of_source(store: ChromaStore, source: str | Path) -> list[str]:
         raise StoreError(f"a source is a path or a text, not {kind_of_value(source)}")
     found = store.ids({records.SOURCE: str(source)})
     try:
-        return found or store.ids({records.SOURCE: Path(source).expanduser().resolve().as_posix()})
+        return found or store.ids({records.SOURCE: expanded(source).resolve().as_posix()})
     except (OSError, RuntimeError, ValueError):  # a text that is no path, so no file's
         return []

@@ -28,6 +28,14 @@ INDEX_MARK = "chroma.sqlite3"
 """A folder that holds this file is an index, whose kept pictures must not be indexed again."""
 
 
+def expanded(path: PathLike) -> Path:
+    """A path with the home folder in the place of ``~``; as it is where that is nobody's."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def list_files(
     paths: PathLike | Iterable[PathLike], *, on_ignore: Callable[[Path], None] | None = None
 ) -> list[Path]:
@@ -60,7 +68,7 @@ def find_files(
                 "''", "names no file and no folder; write '.' for this folder"
             )
             continue
-        for found in _find(Path(name).expanduser(), on_ignore, seen):
+        for found in _find(expanded(name), on_ignore, seen):
             if isinstance(found, PageError):
                 yield found
             elif found not in seen:

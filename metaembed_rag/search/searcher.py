@@ -47,7 +47,7 @@ from metaembed_rag.vectors.formats import Encoded
 from metaembed_rag.vectors.tensors import CPU, TensorPages
 
 _TRIES = 3
-"""Of a search whose pages were deleted before their records could be read."""
+"""Of a search whose pages were deleted or written again before their records could be read."""
 
 NO_TEXT = "vectors alone: the query has no text"
 NO_WORD = "vectors alone: no page that may be found has a word of the query"
@@ -144,14 +144,22 @@ class PageSearcher:
         start = time.perf_counter()
         for attempt in itertools.count(1):
             known = len(self._store.unreadable)
-            scored, source = self._scored(queries, texts, plan)
+            words = [self._words(text, plan) for text in texts]
+            source = self._source(plan.options.where)
+            scored = self._scored(queries, words, source, plan)
             found = self._store.get([id for one in scored for id in one.ids])
-            # Somebody may have deleted pages meanwhile; and of those that turn out to be damaged
-            # others take the places.
+            # Somebody may have deleted pages meanwhile, or written them again; and of those that
+            # turn out to be damaged others take the places.
             gone = any(id not in found for one in scored for id in one.ids)
+            others = [
+                _others(one, source, some, found) for one, some in zip(scored, words, strict=True)
+            ]
             damaged = len(self._store.unreadable) > known
-            if not damaged and (not gone or attempt >= _TRIES):
+            if not damaged and (not (gone or any(others)) or attempt >= _TRIES):
                 break
+        scored = [
+            self._of_found(*each, found, plan) for each in zip(queries, scored, others, strict=True)
+        ]
         note = self._unmatched(plan.options.where, scored)
         hits = [self._hits(one, found, plan.budget) for one in scored]
         seconds = (time.perf_counter() - start) / max(1, len(hits))
@@ -162,7 +170,7 @@ class PageSearcher:
                 plan.budget,
                 seconds,
                 "maxsim" if one.fused is None else "hybrid",
-                plan.report(one.stages, source, one.words),
+                plan.report(one.stages, source.source, one.words),
                 note,
             )
             for one, best in zip(scored, hits, strict=True)
@@ -186,8 +194,12 @@ class PageSearcher:
             vectors: Their vectors as the index would store them, shape (others, R, …).
         """
         start = time.perf_counter()
-        scores = self._source(None).scores(query, list(dict.fromkeys(ids)), budget) if ids else {}
+        source = self._source(None)
+        scores = source.scores(query, list(dict.fromkeys(ids)), budget) if ids else {}
         stored = self._store.get(list(scores))
+        stamps = source.stamps(list(stored))
+        changed = [id for id, record in stored.items() if stamps.get(id, "") != record.stamp]
+        scores |= self._scores_of_found(query, changed, stored, budget)
         pages = {id: self._with_picture(record.page) for id, record in stored.items()}
         if vectors is not None and others:
             pages |= {page.id: page for page in others}
@@ -201,19 +213,53 @@ class PageSearcher:
         return Hits(hits, None, budget, time.perf_counter() - start, plan=plan)
 
     def _scored(
-        self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
-    ) -> tuple[list[Scored], str]:
-        source = self._source(plan.options.where)
-        words = [self._words(text, plan) for text in texts]
+        self,
+        queries: NDArray[np.float32],
+        words: Sequence[WordScores | str],
+        source: PageVectors,
+        plan: QueryPlan,
+    ) -> list[Scored]:
         without = np.array([isinstance(one, str) for one in words], dtype=bool)
         plain = iter(source.best(queries[without], plan, plan.k))
-        scored = [
+        return [
             replace(next(plain), words=one)
             if isinstance(one, str)
             else self._fused(source, query, one, plan)
             for query, one in zip(queries, words, strict=True)
         ]
-        return scored, source.source
+
+    def _of_found(
+        self,
+        query: NDArray[np.float32],
+        scored: Scored,
+        others: Sequence[str],
+        found: Mapping[str, Record],
+        plan: QueryPlan,
+    ) -> Scored:
+        """Pages with the scores of what is returned of them, where that was written meanwhile.
+
+        By their words such pages have no score at hand, and are left out as deleted ones are.
+        """
+        if not others:
+            return scored
+        if scored.fused is not None:
+            return replace(scored, ids=[id for id in scored.ids if id not in others])
+        maxsim = {**scored.maxsim, **self._scores_of_found(query, others, found, plan.budget)}
+        ids = in_order({id: maxsim[id] for id in scored.ids})
+        return replace(scored, ids=ids, maxsim=maxsim)
+
+    def _scores_of_found(
+        self,
+        query: NDArray[np.float32],
+        ids: Sequence[str],
+        found: Mapping[str, Record],
+        budget: RetrievalBudget,
+    ) -> dict[str, float]:
+        """Raw scores of pages by the vectors in their records."""
+        if not ids:
+            return {}
+        pages = self._store.about.unpack([found[id] for id in ids], budget.r_c)
+        return dict(zip(ids, scores_of(query, pages, budget).tolist(), strict=True))
 
     def _fused(
         self, source: PageVectors, query: NDArray[np.float32], words: WordScores, plan: QueryPlan
@@ -323,6 +369,19 @@ class PageSearcher:
             return page
         path = self._picture_path(page.image_path)
         return replace(page, image_path=str(path) if path.exists() else None)
+
+
+def _others(
+    scored: Scored, source: PageVectors, words: WordScores | str, found: Mapping[str, Record]
+) -> list[str]:
+    """Ids of pages of which another version was scored than was found."""
+    there = [id for id in scored.ids if id in found]
+    stamps = source.stamps(there)
+    changed = [id for id in there if stamps.get(id, "") != found[id].stamp]
+    if isinstance(words, WordScores):
+        stale = (id for id in there if words.stamp(id) not in (None, found[id].stamp))
+        changed += [id for id in stale if id not in changed]
+    return changed
 
 
 def _shown(raw: float, budget: RetrievalBudget) -> float:

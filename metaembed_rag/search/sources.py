@@ -66,6 +66,9 @@ class PageVectors(Protocol):
     ) -> dict[str, float]:
         """Raw scores of those of ``ids`` that are stored, whether they pass the filter or not."""
 
+    def stamps(self, ids: Sequence[str]) -> dict[str, str]:
+        """Of pages that were scored, the stamps of the requests that wrote what was scored."""
+
 
 class CachedPages:
     """Vectors of the mapped cache, without dead rows and pages that do not pass the filter.
@@ -125,6 +128,12 @@ class CachedPages:
         known = [id for id, is_there in zip(ids, there, strict=True) if is_there]
         return dict(zip(known, raw.tolist(), strict=True))
 
+    def stamps(self, ids: Sequence[str]) -> dict[str, str]:
+        """See :class:`PageVectors`."""
+        rows = self._vectors.rows(ids)
+        known = [id for id, row in zip(ids, rows.tolist(), strict=True) if row >= 0]
+        return dict(zip(known, self._vectors.stamps(rows[rows >= 0]), strict=True))
+
     def _scored(self, found: Found, plan: Plan, k: int) -> Scored:
         scores = dict(zip(self._vectors.ids[found.rows], found.scores.tolist(), strict=True))
         stages = tuple(zip(plan.sizes, found.read, strict=False))
@@ -144,6 +153,7 @@ class StoredPages:
     def __init__(self, store: ChromaStore, where: Mapping[str, Any] | None) -> None:
         self._store = store
         self._where = where
+        self._stamps: dict[str, str] = {}
 
     def best(self, queries: NDArray[np.float32], plan: QueryPlan, k: int | None) -> list[Scored]:
         """See :class:`PageVectors`."""
@@ -154,6 +164,10 @@ class StoredPages:
     ) -> dict[str, float]:
         """See :class:`PageVectors`."""
         return self._scores(query, list(self._store.get(ids).values()), budget)
+
+    def stamps(self, ids: Sequence[str]) -> dict[str, str]:
+        """See :class:`PageVectors`."""
+        return {id: self._stamps[id] for id in ids if id in self._stamps}
 
     def _best(self, query: NDArray[np.float32], plan: QueryPlan, k: int | None) -> Scored:
         best: dict[str, float] = {}
@@ -180,6 +194,7 @@ class StoredPages:
             return {}
         pages = self._store.about.unpack(group, budget.r_c)
         ids = [record.page.id for record in group]
+        self._stamps |= {record.page.id: record.stamp for record in group}
         return dict(zip(ids, scores_of(query, pages, budget).tolist(), strict=True))
 
 

@@ -81,6 +81,8 @@ class LexicalIndex:
         stemmer: Snowball language, or None for plain words.
         scorer: A filled ``bm25s.BM25``; None where no page has a word.
         pairs: The pairs of the words, numbered as in ``scorer``.
+        page_stamps: The stamp that each page had when its text was read; none where that was not
+            noted.
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class LexicalIndex:
         stemmer: str | None,
         scorer: Any,
         pairs: WordPairs,
+        page_stamps: Sequence[str] = (),
     ) -> None:
         self.ids = ids
+        self.page_stamps = page_stamps
         self.places = {id: place for place, id in enumerate(ids)}
         self.stamps = stamps
         self.stemmer = stemmer
@@ -106,6 +110,7 @@ class LexicalIndex:
         *,
         stamps: Iterable[str] = (),
         stemmer: str | None = "english",
+        page_stamps: Sequence[str] = (),
     ) -> LexicalIndex:
         """Index one text a page; about 2.1 CPU seconds for 10,000 pages of 1,700 characters.
 
@@ -119,7 +124,7 @@ class LexicalIndex:
         if any(words.ids):
             scorer = _bm25s().BM25()
             scorer.index(words, show_progress=False)
-        return cls(ids, frozenset(stamps), stemmer, scorer, pairs)
+        return cls(ids, frozenset(stamps), stemmer, scorer, pairs, page_stamps)
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """BM25 of every page, float32 of shape (pages,), at least 0; 0 without a common word."""
@@ -153,7 +158,9 @@ class LexicalIndex:
 
     def search(self, query: str) -> WordScores:
         """:meth:`scores` by page id."""
-        return WordScores(self.places, self.ids, self.scores(query), self.most(query))
+        return WordScores(
+            self.places, self.ids, self.scores(query), self.most(query), self.page_stamps
+        )
 
     def save(self, folder: Path) -> None:
         """Write it as ``folder``, which appears whole or not at all.
@@ -167,7 +174,14 @@ class LexicalIndex:
             if self._scorer is not None:
                 self._scorer.save(unfinished, show_progress=False)
             self._pairs.save(unfinished / _PAIRS)
-            pages = {"ids": self.ids, "stamps": sorted(self.stamps)}
+            every = dict.fromkeys(self.page_stamps)
+            numbers = {stamp: number for number, stamp in enumerate(every)}
+            pages = {
+                "ids": self.ids,
+                "stamps": sorted(self.stamps),
+                "every_stamp": list(numbers),
+                "page_stamps": [numbers[stamp] for stamp in self.page_stamps],
+            }
             (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
             (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
 
@@ -187,7 +201,9 @@ class LexicalIndex:
         if about["files"].keys() != {_PAGES, _PAIRS}:
             scorer = _bm25s().BM25.load(folder, show_progress=False)
         pairs = WordPairs.load(folder / _PAIRS)
-        return cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs)
+        every = pages.get("every_stamp", [])
+        page_stamps = [every[number] for number in pages.get("page_stamps", ())]
+        return cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs, page_stamps)
 
 
 class WordScores:
@@ -198,6 +214,7 @@ class WordScores:
         ids: Ids by place.
         scores: float32 of shape (pages,), at least 0.
         most: What the query's words could give, as :meth:`LexicalIndex.most` says.
+        stamps: Of the pages' texts by place; none where they are not known.
     """
 
     def __init__(
@@ -206,8 +223,10 @@ class WordScores:
         ids: Sequence[str],
         scores: NDArray[np.float32],
         most: float,
+        stamps: Sequence[str] = (),
     ) -> None:
         self.most = most
+        self._stamps = stamps
         self._places = places
         self._ids = ids
         self._scores = scores
@@ -217,7 +236,7 @@ class WordScores:
         places = [self._places[id] for id in ids if id in self._places]
         scores = np.zeros_like(self._scores)
         scores[places] = self._scores[places]
-        return WordScores(self._places, self._ids, scores, self.most)
+        return WordScores(self._places, self._ids, scores, self.most, self._stamps)
 
     def highest(self) -> float:
         """The score of the best page; 0 without pages."""
@@ -232,6 +251,11 @@ class WordScores:
             kept = np.flatnonzero(self._scores)
         order = kept[np.argsort(-self._scores[kept], kind="stable")][:count]
         return [self._ids[place] for place in order]
+
+    def stamp(self, id: str) -> str | None:
+        """Of the text that a page's score is of; None for a page that is not known."""
+        place = self._places.get(id)
+        return None if place is None or not self._stamps else self._stamps[place]
 
     def of(self, ids: Iterable[str]) -> NDArray[np.float32]:
         """The score of each of these pages, 0 for one that is not known; shape (ids,)."""
@@ -306,6 +330,7 @@ class LexicalCache:
             [page.text for page in pages],
             stamps=self._settled(pages),
             stemmer=self._stemmer,
+            page_stamps=[page.stamp for page in pages],
         )
         # What was read of an index that has gone meanwhile must not bring its folder back.
         if self._folder is not None and self._store.origin() == self._origin:
