@@ -165,7 +165,7 @@ class AddRun:
         name = old.page.image_path
         if name is not None and page.image is not None and not self.pictures.path(name).exists():
             # Another name than before where that one led outside.
-            name = self.pictures.save(page.image, page.id, old.content_hash)
+            name = self.target.keep_picture(page.image, page.id, old.content_hash)
         incomplete = old.may_be_unread and self._is_incomplete(page)
         if incomplete:
             self.report.notes.append(unread_note(page, self.options.ocr))

@@ -112,6 +112,7 @@ class WriteLog:
         self._counted = counted
         self._writes = 0
         self._under_way = 0
+        self._is_doubtful = False
         self._lock = threading.Lock()
 
     @contextmanager
@@ -127,15 +128,21 @@ class WriteLog:
                 with _written(self._folder / WRITING) as path:
                     path.touch()
             self._under_way += 1
+            self._is_doubtful = False
         try:
             yield span
+        except StoreError:
+            # Chroma may have it in its log, and take it from there when it is opened again: as
+            # after a kill, nothing is known until the next write succeeds.
+            self._is_doubtful = True
+            raise
         finally:
             self._end(span)
 
     def mark(self) -> str | None:
         """The mark of the last write; None where a write may be half done, and for a server."""
         if self._counted:
-            return None if self._under_way else str(self._writes)
+            return None if self._under_way or self._is_doubtful else str(self._writes)
         if self._folder is None or (self._folder / WRITING).exists():
             return None
         return read_mark(self._folder) or None
@@ -169,7 +176,7 @@ class WriteLog:
                 span.seen.append(mark)
                 with _written(self._folder / MARK) as path:
                     replace_file(path, mark)
-                if not self._under_way:
+                if not self._under_way and not self._is_doubtful:
                     with _written(self._folder / WRITING) as path:
                         path.unlink(missing_ok=True)
             span.after = self.mark()

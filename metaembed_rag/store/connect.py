@@ -229,6 +229,11 @@ def _advice(message: str) -> str:
             f"{message}; where this process has many files open, close indexes that it no longer "
             f"needs (index.close()), or allow it more (ulimit -n)"
         )
+    if "failed to apply logs" in low or "disk i/o error" in low or "disk is full" in low:
+        return (
+            f"{message}; where the disk is full, make room: what was acknowledged is stored, and "
+            f"the same call does the rest"
+        )
     if "readonly" in low or "read-only" in low:
         return f"{message}; Chroma writes when it opens: make the folder writable, or copy it"
     if "not a database" in low or "malformed" in low:
