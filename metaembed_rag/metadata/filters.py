@@ -55,7 +55,9 @@ def _normalized(where: Mapping[str, Any] | None, depth: int) -> dict[str, Any] |
     if not isinstance(where, Mapping):
         raise StoreError(f"a filter is a dictionary such as {{'year': 2020}}, not {where!r:.200}")
     if depth > 2 * _DEEPEST:  # of a condition on texts, each level is two
-        raise StoreError(f"a filter is nested more than {_DEEPEST} deep; ask for less at a time")
+        raise StoreError(
+            f"a filter is nested more than {2 * _DEEPEST} deep; ask for less at a time"
+        )
     return _all([_part(key, asked, depth) for key, asked in where.items()])
 
 

@@ -256,6 +256,7 @@ def a_file_that_grows(folder: Path) -> None:
         while not stop.is_set():
             with (files / "log.txt").open("a") as file:
                 file.write("cloud night\n\n" * 20)
+            time.sleep(0.01)
 
     writer = threading.Thread(target=grow, daemon=True)
     writer.start()
@@ -344,7 +345,8 @@ def a_server_that_answers_nonsense(folder: Path) -> None:
     def use(between: Proxy, index: PageIndex) -> None:
         for answer in _ANSWERS.values():
             between.always = answer
-            _everything(index)
+            _ends("search", lambda: index.search("apple", hybrid=False), 60)
+            _ends("add", lambda: index.add(pages_of(range(100, 103), 1)), 60)
 
     _chroma(folder, use)
 
@@ -415,7 +417,7 @@ def fail_all(share: Share) -> Tally:
         name = [*SCENARIOS][number % len(SCENARIOS)]
         case = f"{name}: {share.name(KIND, number)}"
         with tempfile.TemporaryDirectory(prefix="soak_", ignore_cleanup_errors=True) as scratch:
-            done = run(_scenario, name, Path(scratch), seconds=180)
+            done = run(_scenario, name, Path(scratch), seconds=600)
         tally.cases += 1
         tally.faults += 1
         if done.hung or done.killed:
