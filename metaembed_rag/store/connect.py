@@ -41,7 +41,7 @@ def one_spelling(where: str | os.PathLike[str]) -> str:
     where = os.fspath(where)
     if not isinstance(where, str) or not where.strip() or "\0" in where:
         raise StoreError(
-            f"{where!r} names no folder; write a folder, http://host:8000 or {MEMORY!r}"
+            f"{_shown(where)!r} names no folder; write a folder, http://host:8000 or {MEMORY!r}"
         )
     scheme, mark, rest = where.partition("://")
     if not mark:
@@ -54,6 +54,11 @@ def one_spelling(where: str | os.PathLike[str]) -> str:
             f"{without_password(where)} is no folder and no http:// or https:// address"
         )
     return _checked_address(f"{scheme}://{rest.rstrip('/')}")
+
+
+def _shown(where: object) -> str:
+    """What was given, without a password in it."""
+    return without_password(str(where))
 
 
 def _checked_address(where: str) -> str:
