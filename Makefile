@@ -39,7 +39,7 @@ train: $(VENV)/.test  ## Train `mini` on Debian's manual pages, and measure befo
 
 MIX = .data/mix
 
-.PHONY: test-fast hooks
+.PHONY: test-fast hooks soak
 
 # Two processes share the tests; OPTIONS goes to pytest: make test OPTIONS="-x tests/store"
 WORKERS ?= 2
@@ -54,6 +54,11 @@ test-fast: $(VENV)/.test  ## Run the tests of the package that are no whole prog
 
 test-all: $(VENV)/.test  ## Run the slow tests too
 	$(PYTEST) -m "not network" $(OPTIONS)
+
+SOAK ?= --out results/soak.json
+
+soak: $(VENV)/.test  ## Kills, faults, crowds, hostile input (under an hour on two cores): a table
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(SOAK)
 
 check: $(VENV)/.test  ## ruff, mypy, pydoclint, the tables of the documents
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ from metaembed_rag.model.describing import DescribeLike
 from metaembed_rag.model.inputs import Mode, Query
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import IndexModel, Opened, OpenSettings, open_parts
-from metaembed_rag.options import SearchKeywords, SearchOptions
+from metaembed_rag.options import SearchKeywords, SearchOptions, page_ids
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.reopening import Reopening, portable
@@ -199,7 +199,9 @@ class PageIndex(MaintainedIndex):
                 beside its text too (charts inside of pages, captions on photos). ``"never"``
                 (False). It applies to pages that are new or changed; what of a page could not be
                 read is in the report's ``notes``.
-            progress: Called with the number of pages done after each batch.
+            progress: Called with the number of pages done after each batch; the number's ``ids``
+                are those of its pages that are in the index now, whatever becomes of this process
+                (``acknowledged`` in the report).
             show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.
             describe: Who writes in words what is on a picture: a vision model behind an address
@@ -422,7 +424,8 @@ class PageIndex(MaintainedIndex):
 
     def get(self, ids: Sequence[str]) -> list[Page]:
         """The stored pages of those ids that exist, in the order of ``ids``."""
-        found = self._store.get(list(ids))
+        ids = page_ids(ids)
+        found = self._store.get(ids)
         return self._searcher.with_pictures([found[id].page for id in ids if id in found])
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
@@ -435,7 +438,8 @@ class PageIndex(MaintainedIndex):
         Raises:
             StoreError: An id is not stored.
         """
-        found = self._store.get(list(ids))
+        ids = page_ids(ids)
+        found = self._store.get(ids)
         missing = [id for id in ids if id not in found]
         if missing:
             raise StoreError(f"no page with the id {missing[0]!r} ({len(missing)} missing)")

@@ -19,6 +19,7 @@ from metaembed_rag.model.checkpoints import DEFAULT_MODEL, MODEL_VARIABLE
 from metaembed_rag.model.inputs import Input, query_input
 from metaembed_rag.model.protocol import Encoder, checked_vectors, dimensions
 from metaembed_rag.options import HYBRID_AUTO
+from metaembed_rag.pages.folders import expanded
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.named_models import named_model, remember_model
@@ -305,7 +306,7 @@ def lasting_name(name: str) -> str:
     from metaembed_rag.model.checkpoints import join_name, shipped_checkpoints, split_name
 
     bare, options = split_name(name)
-    folder = Path(bare).expanduser()
+    folder = expanded(bare)
     if not folder.is_dir() or bare in shipped_checkpoints():
         return name
     return join_name(str(folder.resolve()), options)

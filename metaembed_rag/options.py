@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any, Literal, TypedDict, get_args
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget, is_auto, parse_or_auto
-from metaembed_rag.errors import BudgetError, StoreError
+from metaembed_rag.errors import BudgetError, StoreError, kind_of_value
 from metaembed_rag.metadata.filters import all_of as all_of
 from metaembed_rag.metadata.filters import normalize_where as normalize_where
+from metaembed_rag.metadata.values import is_unicode
 
 FusionName = Literal["minmax", "rrf"]
 
@@ -154,6 +155,8 @@ class SearchOptions:
     def __post_init__(self) -> None:
         if self.k is not None:
             check_k(self.k)
+        if self.candidates is not None:
+            _check_candidates(self.candidates)
         if None not in (self.k, self.candidates) and self.candidates < self.k:  # type: ignore[operator]
             raise StoreError(f"candidates ({self.candidates}) must be at least k ({self.k})")
         Fusion.parse(self.hybrid)
@@ -282,6 +285,31 @@ def check_k(k: int) -> None:
     """
     if not isinstance(k, int) or k < 1:
         raise StoreError(f"k must be a whole number of at least 1, not {k!r}")
+
+
+def _check_candidates(candidates: Any) -> None:
+    """Refuse what is no number of pages; one below ``k`` is told of apart."""
+    if not isinstance(candidates, int) or isinstance(candidates, bool):
+        raise StoreError(f"candidates must be a whole number of at least k, not {candidates!r}")
+
+
+def page_ids(given: Any) -> list[str]:
+    """The ids in what was given as one id or several.
+
+    Raises:
+        StoreError: Something else was given, or an id that no page can have.
+    """
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise StoreError(f"ids are a list of texts, not {kind_of_value(given)}")
+    ids = list(given)
+    for id in ids:
+        if not isinstance(id, str):
+            raise StoreError(f"the id of a page is text, not {kind_of_value(id)}")
+        if not id.isascii() and not is_unicode(id):
+            raise StoreError(f"{id!r} is the id of no page: it is not valid Unicode")
+    return ids
 
 
 def check_keywords(given: Mapping[str, Any], known: tuple[str, ...]) -> None:

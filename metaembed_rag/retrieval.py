@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import CacheError, PageError, StoreError
+from metaembed_rag.errors import CacheError, PageError, StoreError, kind_of_value
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.inputs import Input, Mode, Query, query_text, read_query
 from metaembed_rag.opening import IndexModel
-from metaembed_rag.options import SearchOptions, check_k
+from metaembed_rag.options import SearchOptions, check_k, page_ids
 from metaembed_rag.pages import Page
 from metaembed_rag.reranking import encoded_as_stored, split_stored
 from metaembed_rag.search.calibration import Calibration, CalibrationFile
@@ -81,7 +82,7 @@ class Retrieval:
         most = self._most(vectors)
         budget = options.unchosen(most)
         check_budget(budget, most)
-        stored, others = split_stored(self._store, list(given), mode)
+        stored, others = split_stored(self._store, _ids_and_pages(given), mode)
         readable, encoded = encoded_as_stored(
             self._model.encoder(), self._store.about, others, mode, batch_size, on_skip
         )
@@ -148,6 +149,19 @@ def _checked_query(given: NDArray[np.float32]) -> NDArray[np.float32]:
     if not np.isfinite(vectors).all() or not vectors.any(axis=-1).all():
         raise StoreError("the query's vectors hold numbers that are not finite, or only zeros")
     return vectors
+
+
+def _ids_and_pages(given: Any) -> list[str | Page]:
+    """What is to be ranked.
+
+    Raises:
+        StoreError: It is something else than a list of ids and pages.
+    """
+    if isinstance(given, str | bytes | Page) or not isinstance(given, Iterable):
+        raise StoreError(f"give a list of ids and pages, not {kind_of_value(given)}")
+    every = list(given)
+    page_ids([one for one in every if not isinstance(one, Page)])
+    return every
 
 
 def _texts(queries: Sequence[Input]) -> list[str]:

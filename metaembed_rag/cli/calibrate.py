@@ -75,7 +75,7 @@ def read_queries(path: Path) -> list[str]:
 def _text_of(path: Path, number: int, line: str) -> str:
     try:
         text = json.loads(line)["text"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         text = None
     if not isinstance(text, str) or not text.strip():
         raise DatasetError(f'{path}, line {number}: write {{"text": "the query"}} on each line')

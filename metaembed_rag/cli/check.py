@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from metaembed_rag.cli.options import add_lock_timeout, add_place, open_index
+from metaembed_rag.cli.options import add_place, add_wait, open_index
 from metaembed_rag.cli.output import answer, counted, page_bar, printable, say
 from metaembed_rag.errors import MetaEmbedError
 
@@ -23,14 +23,14 @@ FOUND, FAILED = 1, 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed check``."""
     add_place(parser)
-    add_lock_timeout(parser)
+    add_wait(parser)
 
 
 def run(given: argparse.Namespace) -> int:
     """Print what is wrong; the exit code is 0 for nothing, 1 for something, 2 for no answer."""
     try:
         with open_index(given) as index, page_bar(given, index.__len__) as count:
-            report = index.check(progress=count, lock_timeout=given.lock_timeout)
+            report = index.check(progress=count, lock_timeout=given.wait)
     except MetaEmbedError as error:
         if given.debug:
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from metaembed_rag.cli.options import add_place, open_index
+from metaembed_rag.cli.options import add_place, add_wait, open_index
 from metaembed_rag.cli.output import answer
 
 SUMMARY = "take what was deleted off the disk"
@@ -18,12 +18,13 @@ _CALLED = {"copies": "cache and words"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed compact``."""
     add_place(parser)
+    add_wait(parser)
 
 
 def run(given: argparse.Namespace) -> int:
     """Compact, and say how many bytes lay on the disk before and lie there now."""
     with open_index(given) as index:
-        report = index.compact()
+        report = index.compact(lock_timeout=given.wait)
     before, after = report.before, report.after
     found = {
         "index": given.index,

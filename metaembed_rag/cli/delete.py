@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from metaembed_rag.cli.options import add_place, open_index
+from metaembed_rag.cli.options import add_place, add_wait, open_index
 from metaembed_rag.cli.output import answer, counted, say
 
 SUMMARY = "delete pages by id or source"
@@ -13,6 +13,7 @@ SUMMARY = "delete pages by id or source"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed delete``."""
     add_place(parser)
+    add_wait(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--id", action="append", default=[], help="a page's id; may be repeated")
     what.add_argument("--source", action="append", default=[], help="a file; may be repeated")
@@ -21,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Delete, and say how much; the exit code is 1 when a name matched nothing."""
     with open_index(given) as index:
-        removed = {id: index.delete(id) for id in given.id}
-        removed |= {source: index.delete(source=source) for source in given.source}
+        removed = {id: index.delete(id, lock_timeout=given.wait) for id in given.id}
+        removed |= {
+            source: index.delete(source=source, lock_timeout=given.wait) for source in given.source
+        }
         pages = len(index)
     total = sum(removed.values())
     found = {"index": given.index, "deleted": total, "pages": pages}

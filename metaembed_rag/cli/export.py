@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from metaembed_rag.cli.check import finding_dicts, finding_lines
-from metaembed_rag.cli.options import add_lock_timeout, add_place, open_index
+from metaembed_rag.cli.options import add_place, add_wait, open_index
 from metaembed_rag.cli.output import answer, counted, page_bar, say
 
 SUMMARY = "write an index into one file"
@@ -16,14 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the file to write, such as my_index.zip")
     add_place(parser)
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
-    add_lock_timeout(parser)
+    add_wait(parser)
 
 
 def run(given: argparse.Namespace) -> int:
     """Export, and say what is in the file; the exit code is 1 when something was left out."""
     with open_index(given) as index, page_bar(given, index.__len__) as count:
         report = index.export(
-            given.file, overwrite=given.force, progress=count, lock_timeout=given.lock_timeout
+            given.file, overwrite=given.force, progress=count, lock_timeout=given.wait
         )
     found = {
         "index": given.index,

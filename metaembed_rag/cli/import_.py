@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from metaembed_rag.cli.options import add_lock_timeout, add_place
+from metaembed_rag.cli.options import add_place, add_wait
 from metaembed_rag.cli.output import answer, counted, page_bar
 
 SUMMARY = "make an index from an exported file"
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed import``."""
     parser.add_argument("file", metavar="FILE", help="a file that `metaembed export` wrote")
     add_place(parser)
-    add_lock_timeout(parser)
+    add_wait(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def run(given: argparse.Namespace) -> int:
             collection=given.collection,
             timeout=given.timeout,
             progress=count,
-            lock_timeout=given.lock_timeout,
+            lock_timeout=given.wait,
         )
     found = {
         "index": given.index,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from metaembed_rag.cli.options import (
     add_describe,
     add_encoding,
     add_place,
+    add_wait,
     limit,
     limit_passes,
     load_encoder,
@@ -19,7 +21,7 @@ from metaembed_rag.cli.options import (
     positive,
 )
 from metaembed_rag.cli.output import answer, counted, say, wrong_usage
-from metaembed_rag.errors import PageError
+from metaembed_rag.errors import MetaEmbedError, PageError
 
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed index``."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, texts, folders")
     add_place(parser)
+    add_wait(parser)
     add_encoding(parser)
     add_describe(parser)
     parser.add_argument("--vectors", type=positive, help="vectors stored a page (default: 64)")
@@ -104,14 +107,18 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
     total = count_pages(list_files(given.paths))
     # In a log file the bar says something every ten seconds.
     pause = 0.1 if sys.stderr.isatty() else 10.0
-    with tqdm(total=total, unit="page", disable=given.quiet, mininterval=pause) as bar:
+    with (
+        tqdm(total=total, unit="page", disable=given.quiet, mininterval=pause) as bar,
+        _told(given, bar.update) as progress,
+    ):
         report = index.sync(
             given.paths,
             mode=given.mode,
             batch_size=given.batch_size,
             ocr=ocr_of(given),
             describe=given.describe,
-            progress=bar.update,
+            progress=progress,
+            lock_timeout=given.wait,
             password=given.password,
             limits=_limits(given),
         )
@@ -120,6 +127,29 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
     _list_skipped(report)
     _list_cut(report)
     return 1 if report.skipped else 0
+
+
+@contextmanager
+def _told(
+    given: argparse.Namespace, update: Callable[[int], object]
+) -> Iterator[Callable[[int], None]]:
+    """What moves the bar; where the run fails, ``--json`` names what is in the index all the same.
+
+    The failure goes on to where it is said.
+    """
+    ids: list[str] = []
+
+    def progress(done: int) -> None:
+        update(done)
+        ids.extend(getattr(done, "ids", ()))
+
+    try:
+        yield progress
+    except (MetaEmbedError, OSError, MemoryError, KeyboardInterrupt) as error:
+        if given.json and ids:
+            why = str(error) or type(error).__name__
+            answer(given, {"index": given.index, "acknowledged": ids, "error": why}, "")
+        raise
 
 
 def _limits(given: argparse.Namespace) -> Limits:
@@ -137,8 +167,15 @@ def _check_paths(paths: Sequence[str]) -> None:
     """
     if not all(paths):
         raise wrong_usage("an empty PATH names no file and no folder; write . for this folder")
-    if not any(Path(path).expanduser().exists() for path in paths):
+    if not any(_exists(path) for path in paths):
         raise PageError(", ".join(paths), "there is no such file or folder; check the path")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a name; the home of nobody
+        return False
 
 
 def _open(given: argparse.Namespace) -> PageIndex:
@@ -171,6 +208,7 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
         "blank": [error.source for error in report.blank],
         "ignored": [path.as_posix() for path in report.ignored],
         "cut": [{"id": id, "unread_tokens": count} for id, count in report.cut.items()],
+        "acknowledged": report.acknowledged,
         "seconds": {key: round(value, 3) for key, value in report.seconds.items()},
     }
 

@@ -45,14 +45,14 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_lock_timeout(parser: argparse.ArgumentParser) -> None:
-    """How long to wait for another process that writes: ``--lock-timeout``."""
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """How long a command that writes waits for another one: ``--wait``."""
     parser.add_argument(
-        "--lock-timeout",
-        type=seconds,
+        "--wait",
+        type=limit,
         default=0.0,
         metavar="SECONDS",
-        help="how long to wait for another process that writes to the index (default: 0)",
+        help="wait so long for another process that is writing to the index (default: not at all)",
     )
 
 

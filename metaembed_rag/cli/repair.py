@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.check import FAILED, finding_dicts, finding_lines
-from metaembed_rag.cli.options import add_lock_timeout, add_place, open_index
+from metaembed_rag.cli.options import add_place, add_wait, open_index
 from metaembed_rag.cli.output import answer, counted, page_bar, printable, say
 from metaembed_rag.errors import MetaEmbedError
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yes", action="store_true", help="take damaged pages out of the index without asking"
     )
-    add_lock_timeout(parser)
+    add_wait(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def run(given: argparse.Namespace) -> int:
                 dry_run=given.dry_run,
                 confirm=None if given.yes or given.dry_run else _asked(given),
                 progress=count,
-                lock_timeout=given.lock_timeout,
+                lock_timeout=given.wait,
             )
             pages = len(index)
     except MetaEmbedError as error:

@@ -150,8 +150,9 @@ def _standard_input() -> str:
 def _picture(path: str) -> Any:
     """The picture of a query: an image, or the first page of a PDF."""
     from metaembed_rag.pages import load_pages
+    from metaembed_rag.pages.folders import expanded
 
-    if Path(path).expanduser().is_dir():
+    if expanded(path).is_dir():
         raise PageError(path, "is a folder; name one image with --image")
     first = next(iter(load_pages(path)))
     if first.image is None:
@@ -190,7 +191,7 @@ def _where(pairs: Sequence[str], texts: Sequence[str]) -> dict[str, Any] | None:
 def _exists(path: str) -> bool:
     try:
         return Path(path).expanduser().exists()
-    except (OSError, RuntimeError):  # too long for a name; the home folder of nobody
+    except (OSError, RuntimeError, ValueError):  # too long for a name; the home folder of nobody
         return False
 
 

@@ -17,7 +17,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from metaembed_rag.errors import DatasetError
+from metaembed_rag.errors import DatasetError, PageError
+from metaembed_rag.metadata.values import is_unicode
 from metaembed_rag.pages import Page
 
 
@@ -107,14 +108,17 @@ def read_dataset(folder: str | PathLike[str], *, split: str = "test") -> Dataset
 def _read_pages(folder: Path) -> Iterator[Page]:
     for number, record, where in _read_records(folder / "corpus.jsonl"):
         image = _image_path(record, folder, where)
-        yield Page(
-            source=image or str(folder / "corpus.jsonl"),
-            number=1 if image else number,
-            text=f"{_text(record, 'title', where)} {_text(record, 'text', where)}".strip(),
-            id=record["_id"],
-            metadata=record.get("metadata") or {},
-            image_path=image,
-        )
+        try:
+            yield Page(
+                source=image or str(folder / "corpus.jsonl"),
+                number=1 if image else number,
+                text=f"{_text(record, 'title', where)} {_text(record, 'text', where)}".strip(),
+                id=record["_id"],
+                metadata=record.get("metadata") or {},
+                image_path=image,
+            )
+        except PageError as error:
+            raise DatasetError(f"{where}: {error.reason}") from None
 
 
 def _read_queries(folder: Path) -> Iterator[Query]:
@@ -162,6 +166,10 @@ def json_object(line: str, where: str) -> dict[str, Any]:
         found = json.loads(line)
     except json.JSONDecodeError as error:
         raise DatasetError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+    except ValueError:
+        raise DatasetError(f"{where}: a number of thousands of digits; make it text") from None
+    except RecursionError:
+        raise DatasetError(f"{where}: nested too deeply") from None
     if not isinstance(found, dict):
         raise DatasetError(f"{where}: not a JSON object; write one object a line")
     return found
@@ -189,6 +197,8 @@ def _text(record: dict[str, Any], key: str, where: str) -> str:
         return ""
     if not isinstance(value, str):
         raise DatasetError(f'{where}: "{key}" must be text, not {type(value).__name__}')
+    if not is_unicode(value):
+        raise DatasetError(f'{where}: "{key}" holds half a character (a lone surrogate)')
     return value
 
 
@@ -197,9 +207,16 @@ def _image_path(record: dict[str, Any], folder: Path, where: str) -> str | None:
     if not name:
         return None
     path = folder / name
-    if not path.is_file():
+    if not _is_file(path):
         raise DatasetError(f"{where}: no image at {path}")
     return path.as_posix()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
 
 
 def _read_qrels(

@@ -10,6 +10,6 @@ read back out of Chroma.
 
 from metaembed_rag.ingest.ingest import Ingest
 from metaembed_rag.ingest.options import AddOptions
-from metaembed_rag.ingest.report import AddReport
+from metaembed_rag.ingest.report import Acknowledged, AddReport
 
-__all__ = ["AddOptions", "AddReport", "Ingest"]
+__all__ = ["Acknowledged", "AddOptions", "AddReport", "Ingest"]

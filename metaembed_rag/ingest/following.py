@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metaembed_rag.ingest.report import AddReport, still_blank
+from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Page, list_files, load_pages
+from metaembed_rag.pages.folders import expanded
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.store import records
@@ -64,6 +65,7 @@ class Followed:
     def whole(self, report: AddReport) -> AddReport:
         """The report of adding the pages, and this one with it."""
         report.unchanged += self.report.unchanged
+        report.acknowledged = self.report.acknowledged + report.acknowledged
         report.skipped = self.report.skipped + report.skipped
         report.blank = self.report.blank + report.blank
         report.ignored = self.report.ignored
@@ -78,14 +80,17 @@ class Followed:
         if unchanged is None:
             return False
         stored, blank = unchanged
-        self.report.unchanged += stored
+        self.report.unchanged += len(stored)
+        self.report.acknowledged += stored
         self.report.blank += [still_blank(default_id(source, number)) for number in blank]
         if self.progress is not None:
-            self.progress(stored + len(blank))
+            self.progress(Acknowledged(len(stored) + len(blank), stored))
         return True
 
-    def _pages_of_unchanged(self, source: str, digest: str) -> tuple[int, Sequence[int]] | None:
-        """How many pages of a source are stored, and the numbers of those that are blank.
+    def _pages_of_unchanged(
+        self, source: str, digest: str
+    ) -> tuple[list[str], Sequence[int]] | None:
+        """The ids of a source's stored pages, and the numbers of those that are blank.
 
         None where these are not all, or not from these very bytes, or where pages of other bytes
         or another mode are left, or pages that nobody has looked at to describe them, so that it
@@ -110,7 +115,7 @@ class Followed:
                 return None
             count = first.page.page_count
         whole = len(found) + len(known.numbers) == count
-        return (len(found), known.numbers) if whole and count else None
+        return (found, known.numbers) if whole and count else None
 
     def _has_more(self, source: str, found: Sequence[str]) -> bool:
         """Whether pages of a source are stored, under ids of :func:`load_pages`, beside these."""
@@ -120,10 +125,19 @@ class Followed:
 
     def _vanished(self) -> list[str]:
         """Ids of pages of files that have gone from the named folders."""
-        named = [Path(path).expanduser().resolve() for path in self._paths]
-        folders = [folder for folder in named if folder.is_dir() and list_files(folder)]
+        named = [_folder(path) for path in self._paths]
+        folders = [folder for folder in named if folder is not None and list_files(folder)]
         every = self._target.store.ids() if folders else []
         return [id for id in every if any(_has_vanished(id, folder) for folder in folders)]
+
+
+def _folder(path: str | Path) -> Path | None:
+    """The folder that was named; None where it is none, or no path at all."""
+    try:
+        found = expanded(path).resolve()
+        return found if found.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def _has_vanished(id: str, folder: Path) -> bool:

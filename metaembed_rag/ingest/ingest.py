@@ -17,7 +17,9 @@ from metaembed_rag.ingest.run import AddRun, no_page
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.metadata.filters import normalize_where
 from metaembed_rag.model.protocol import Encoder
+from metaembed_rag.options import page_ids
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.folders import expanded
 from metaembed_rag.pages.uploads import is_upload, listed
 from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records
@@ -104,7 +106,7 @@ class Ingest:
         store, readings = self.target.store, self.target.readings
         with store.writing(lock_timeout):
             if ids is not None:
-                found = store.there([ids] if isinstance(ids, str) else list(ids))
+                found = store.there(page_ids(ids))
             elif source is not None:
                 found = _ids_of_source(store, source)
             else:
@@ -136,6 +138,15 @@ def _followable(paths: Any) -> list[str | Path]:
 
 
 def _ids_of_source(store: ChromaStore, source: str | Path) -> list[str]:
-    """Ids of the pages of a file, or of any other source."""
+    """Ids of the pages of a file, or of any other source.
+
+    Raises:
+        StoreError: It is neither.
+    """
+    if not isinstance(source, str | PathLike):
+        raise StoreError(f"a source is a path or a text, not {kind_of_value(source)}")
     found = store.ids({records.SOURCE: str(source)})
-    return found or store.ids({records.SOURCE: Path(source).expanduser().resolve().as_posix()})
+    try:
+        return found or store.ids({records.SOURCE: expanded(source).resolve().as_posix()})
+    except (OSError, RuntimeError, ValueError):  # a text that is no path, so no file's
+        return []

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from metaembed_rag.errors import BlankPageError, PageError
 
 _STEPS = ("load", "hash", "describe", "ocr", "encode", "store")
+
+
+class Acknowledged(int):
+    """A number of pages that are done, as ``progress`` is told it.
+
+    Args:
+        pages: How many: those that are in the index, and those that were left out.
+        ids: Of those that are in the index.
+
+    Attributes:
+        ids: They survive from now on whatever becomes of this process.
+    """
+
+    ids: tuple[str, ...]
+
+    def __new__(cls, pages: int, ids: Sequence[str] = ()) -> Self:
+        """An ``int`` takes its value here."""
+        made = super().__new__(cls, pages)
+        made.ids = tuple(ids)
+        return made
 
 
 @dataclass
@@ -30,6 +52,8 @@ class AddReport:
         cut: Ids of added or updated pages whose text is longer than what the encoder reads in its
             ``max_passes`` passes, each with the number of tokens at its end that no vector has
             seen. Hybrid search still reads their words.
+        acknowledged: Ids of the pages that are in the index as they were given: added, updated and
+            unchanged ones.
         seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``,
             ``describe``, ``ocr``, ``encode``, ``store``.
     """
@@ -43,6 +67,7 @@ class AddReport:
     blank: list[BlankPageError] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
     cut: dict[str, int] = field(default_factory=dict)
+    acknowledged: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STEPS, 0.0))
 
     def __str__(self) -> str:

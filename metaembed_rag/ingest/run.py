@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import BlankPageError, PageError, kind_of_value
+from metaembed_rag.errors import BlankPageError, PageError, ResourceLimitError, kind_of_value
 from metaembed_rag.ingest.describing import RunDescriptions
 from metaembed_rag.ingest.options import AddOptions
-from metaembed_rag.ingest.report import AddReport, still_blank
+from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note, wants_ocr
+from metaembed_rag.model.memory import is_out_of_memory
 from metaembed_rag.model.protocol import Encoder, judged_vectors, unread_tokens
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
@@ -55,7 +56,7 @@ class AddRun:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
-        self._unacknowledged = 0
+        self._unacknowledged, self._ids = 0, list[str]()
         self._changes: list[Change] = []
         self._bytes = 0
         self._of_use = True
@@ -103,6 +104,7 @@ class AddRun:
             same = old and (old.content_hash, old.mode) == (hashes[page.id], self.options.mode)
             if old and same and not self._can_be_completed(page, old):
                 self._keep(page, old)
+                self._ids.append(page.id)
             else:
                 changed.append(page)
         self._write(changed, hashes, stored)
@@ -132,9 +134,11 @@ class AddRun:
                 self._writing = None
         if self._bytes >= _HANDED_OVER_AT:
             self._hand_over()
-        if self._unacknowledged and self.progress is not None:
-            self.progress(self._unacknowledged)
-        self._unacknowledged = 0
+        done, self._unacknowledged = self._unacknowledged, 0
+        ids, self._ids = self._ids, []
+        self.report.acknowledged += ids
+        if done and self.progress is not None:
+            self.progress(Acknowledged(done, ids))
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -161,7 +165,7 @@ class AddRun:
         name = old.page.image_path
         if name is not None and page.image is not None and not self.pictures.holds(name):
             # Another name than before where that one led outside.
-            name = self.pictures.save(page.image, page.id, old.content_hash)
+            name = self.target.keep_picture(page.image, page.id, old.content_hash)
         incomplete = old.may_be_unread and self._is_incomplete(page)
         if incomplete:
             self.report.notes.append(unread_note(page, self.options.ocr))
@@ -215,6 +219,7 @@ class AddRun:
         if not readable:
             return
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
+        self._ids += [page.id for page in readable]
         updated = sum(page.id in replaced for page in readable)
         self.report.updated += updated
         self.report.added += len(readable) - updated
@@ -226,7 +231,16 @@ class AddRun:
 
         A page of which it makes none keeps the vectors that it had, as a damaged file does.
         """
-        made = encoder.encode_document(inputs)
+        try:
+            made = encoder.encode_document(inputs)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            too_much = str(error) or "memory does not suffice for a single page"
+        else:
+            too_much = ""
+        if too_much:
+            return self._encode_less(encoder, pages, inputs, too_much)
         found, unusable = judged_vectors(encoder, "document", made, len(inputs))
         for number, why in sorted(unusable.items()):
             help = "change the page, or take another model"
@@ -235,6 +249,20 @@ class AddRun:
         unread = unread_tokens(encoder, inputs)
         self.report.cut |= {pages[number].id: unread[number] for number in kept if unread[number]}
         return [pages[number] for number in kept], self.store.about.cut(found[kept])
+
+    def _encode_less(
+        self, encoder: Encoder, pages: Sequence[Page], inputs: Sequence[Input], why: str
+    ) -> tuple[list[Page], NDArray[np.float32]]:
+        """As :meth:`_encode`, half as many at a time; what is too much alone costs itself."""
+        if len(pages) < 2:
+            help = "divide the page, or take a smaller model"
+            self.report.skipped.append(ResourceLimitError(pages[0].id, f"{why}; {help}"))
+            about = self.store.about
+            return [], np.empty((0, about.vectors, about.dimension), np.float32)
+        middle = len(pages) // 2
+        first = self._encode(encoder, pages[:middle], inputs[:middle])
+        rest = self._encode(encoder, pages[middle:], inputs[middle:])
+        return first[0] + rest[0], np.concatenate([first[1], rest[1]])
 
     def _read(
         self, pages: Sequence[Page], modalities: frozenset[str]

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from metaembed_rag.errors import StoreError
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.pages import Page
 from metaembed_rag.store import records
@@ -62,7 +64,7 @@ class Target:
         for page, payload in zip(pages, pack(encoded), strict=True):
             image, digest = page.load_image(), hashes[page.id]
             if image is not None:  # kept as a file; the page goes on without its pixels
-                name = self.pictures.save(image, page.id, digest)
+                name = self.keep_picture(image, page.id, digest)
                 page = replace(page, image=None, image_path=name)
             metadata = records.to_metadata(Record(page, payload, digest, mode))
             if page.id in replaced:
@@ -75,6 +77,21 @@ class Target:
         change = self.store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
         self.pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
         return replace(change, vectors=encoded)
+
+    def keep_picture(self, image: Image.Image, id: str, digest: str) -> str:
+        """Keep the picture of a page; the name of its file.
+
+        Raises:
+            StoreError: The disk is full, or the folder cannot be written.
+        """
+        try:
+            return self.pictures.save(image, id, digest)
+        except OSError as error:
+            raise StoreError(
+                f"the picture of {id} cannot be kept in {self.pictures.folder}: "
+                f"{error.strerror or error}; make room or mend the folder's permissions, and run "
+                f"the same again"
+            ) from error
 
     def take_out(self, ids: Sequence[str]) -> Change:
         """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""

@@ -23,6 +23,9 @@ of which tell capitals apart; ``(?i)`` at the beginning of an expression does no
 NOTHING: dict[str, Any] = {"$or": []}
 """The filter that lets no page pass: one of no conditions."""
 
+_DEEPEST = 50
+"""Combinations inside each other: Chroma and Python go down a stack for each."""
+
 _COMBINED = {"$and", "$or"}
 _ORDER = {"$gt", "$gte", "$lt", "$lte"}
 _OF_TEXT = ("$contains", "$not_contains", "$regex", "$not_regex")
@@ -42,11 +45,20 @@ def normalize_where(where: Mapping[str, Any] | None) -> dict[str, Any] | None:
     Raises:
         StoreError: A value that no page can have, or a shape that has no meaning.
     """
+    return _normalized(where, 0)
+
+
+def _normalized(where: Mapping[str, Any] | None, depth: int) -> dict[str, Any] | None:
+    """As :func:`normalize_where`, of a filter inside so many combinations."""
     if where is None:
         return None
     if not isinstance(where, Mapping):
-        raise StoreError(f"a filter is a dictionary such as {{'year': 2020}}, not {where!r}")
-    return _all([_part(key, asked) for key, asked in where.items()])
+        raise StoreError(f"a filter is a dictionary such as {{'year': 2020}}, not {where!r:.200}")
+    if depth > 2 * _DEEPEST:  # of a condition on texts, each level is two
+        raise StoreError(
+            f"a filter is nested more than {2 * _DEEPEST} deep; ask for less at a time"
+        )
+    return _all([_part(key, asked, depth) for key, asked in where.items()])
 
 
 def all_of(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -61,16 +73,24 @@ def of_text(condition: Mapping[str, Any] | None) -> dict[str, Any] | None:
     Raises:
         StoreError: It is none.
     """
+    return normalize_where(_all_of_text(condition, 0))
+
+
+def _all_of_text(condition: Mapping[str, Any] | None, depth: int) -> dict[str, Any] | None:
     if condition is None:
         return None
     if not isinstance(condition, Mapping) or not condition:
-        raise StoreError(f"a condition on texts is {{'$contains': 'words'}}, not {condition!r}")
-    return normalize_where({"$and": [_of_text(*one) for one in condition.items()]})
+        raise StoreError(
+            f"a condition on texts is {{'$contains': 'words'}}, not {condition!r:.200}"
+        )
+    if depth > _DEEPEST:
+        raise StoreError(f"a condition is nested more than {_DEEPEST} deep; ask for less at a time")
+    return {"$and": [_of_text(*one, depth) for one in condition.items()]}
 
 
-def _of_text(operator: str, asked: Any) -> dict[str, Any] | None:
+def _of_text(operator: str, asked: Any, depth: int) -> dict[str, Any]:
     if operator in _COMBINED and isinstance(asked, list | tuple):
-        return {operator: [of_text(one) or {} for one in asked]}
+        return {operator: [_all_of_text(one, depth + 1) or {} for one in asked]}
     return {TEXT_FIELD: {operator: asked}}
 
 
@@ -95,14 +115,14 @@ def text_test(condition: Mapping[str, str]) -> Callable[[str], bool]:
     return lambda text: wanted not in text
 
 
-def _part(key: Any, asked: Any) -> dict[str, Any] | None:
+def _part(key: Any, asked: Any, depth: int) -> dict[str, Any] | None:
     """What one key of a filter asks for."""
     if not isinstance(key, str):
         raise StoreError(f"a filter names metadata by text, not by {key!r}")
     if key in _COMBINED:
         if isinstance(asked, str | Mapping) or not isinstance(asked, Iterable):
             raise StoreError(f"{key} in a filter takes a list of filters, not {asked!r}")
-        parts = [normalize_where(one) for one in asked]
+        parts = [_normalized(one, depth + 1) for one in asked]
         return _all(parts) if key == "$and" else _any(parts)
     if key.startswith("$"):
         raise StoreError(

@@ -40,15 +40,22 @@ def plain(value: Any) -> Any:
         ValueError: It is of another type, or loses digits; the message goes on after the name of
             its key.
     """
+    try:
+        return _plain(value)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, Enum):  # before text and numbers, which an enum can be as well
-        return plain(value.value)
+        return _plain(value.value)
     if value is None or isinstance(value, bool):
         return value
     for kind in (str, int, float):
         if isinstance(value, kind):
             return kind(value)  # also of a subclass, such as numpy's own text and float
     if isinstance(value, Mapping):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
         return _plain_list(value)
     return _plain_scalar(value)
@@ -88,19 +95,26 @@ def scalar(value: Any) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"is {value}; only finite numbers can be stored")
     elif isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise ValueError("is text that is not valid Unicode (a lone surrogate)") from None
+        if not is_unicode(value):
+            raise ValueError("is text that is not valid Unicode (a lone surrogate)")
     else:
         raise ValueError(f"is {kind_of_value(value)}; {_ALL_ELSE}")
     return value
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written: half a character (a lone surrogate) cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _plain_list(value: Any) -> list[Any]:
     if isinstance(value, np.ndarray) and not value.ndim:
         raise ValueError("is an array without a dimension; use its one number")
-    return [plain(one) for one in value]
+    return [_plain(one) for one in value]
 
 
 def _plain_scalar(value: Any) -> Any:

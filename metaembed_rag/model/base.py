@@ -11,6 +11,7 @@ import numpy as np
 
 from metaembed_rag.errors import ModalityError, ModelError
 from metaembed_rag.model.inputs import Input, Item, as_inputs, read_input
+from metaembed_rag.model.memory import in_halves
 from metaembed_rag.model.passes import MAX_PASSES, Passes, checked_passes, interleaved
 from metaembed_rag.model.pooling import Pooling, Vectors, nested_pooling
 from metaembed_rag.model.protocol import Encoder
@@ -204,13 +205,14 @@ class OrderedEncoder(Encoder):
     ) -> Iterator[tuple[int, list[_T]]]:
         """The place of each input with what ``compute`` makes of its passes, once all are made."""
         read = self._read(inputs, side)
+        within = functools.partial(in_halves, compute)
         passes = [self._passes(one).items if side == "document" else (one,) for one in read]
         items = [item for some in passes for item in some]
         owners = [row for row, some in enumerate(passes) for _ in some]
         made: dict[int, _T] = {}
         missing = [len(some) for some in passes]
         firsts = np.cumsum([0, *missing]).tolist()
-        for places, found in self._in_batches(compute, items, side, batch_size, show_progress):
+        for places, found in self._in_batches(within, items, side, batch_size, show_progress):
             for place, one in zip(places, found, strict=True):
                 row = owners[place]
                 made[place] = one

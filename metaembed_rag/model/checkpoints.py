@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from metaembed_rag.errors import CheckpointError
+from metaembed_rag.pages.folders import expanded
 from metaembed_rag.web import without_password
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -66,7 +67,7 @@ def split_name(name: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
     """
     whole = os.fspath(name)
     bare, mark, options = whole.partition("?")
-    if not mark or Path(whole).expanduser().is_dir():
+    if not mark or expanded(whole).is_dir():
         return whole, {}
     return bare, read_options(options, f"{whole!r} has options that cannot be read; write NAME")
 
@@ -106,7 +107,7 @@ def find_checkpoint(name: str | os.PathLike[str], *, local_files_only: bool = Fa
     if os.fspath(name) in shipped_checkpoints():  # before a folder of that name: write ./mini
         root = next(root for root in _roots() if (root / name / CONFIG).is_file())
         return _checked(root / name)
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return _checked(folder)
     if isinstance(name, str) and is_hub_id(name):
@@ -120,7 +121,7 @@ def find_checkpoint(name: str | os.PathLike[str], *, local_files_only: bool = Fa
 
 def _roots() -> list[Path]:
     extra = os.environ.get("METAEMBED_CHECKPOINTS")
-    return [SHIPPED, Path(extra).expanduser()] if extra else [SHIPPED]
+    return [SHIPPED, expanded(extra)] if extra else [SHIPPED]
 
 
 def _names() -> str:

@@ -44,6 +44,7 @@ from metaembed_rag.model.passes import MAX_PASSES, Passes
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.settings import Settings
 from metaembed_rag.model.template import Template, template_of
+from metaembed_rag.pages.folders import expanded
 
 
 class BackboneOptions(TypedDict, total=False):
@@ -267,7 +268,7 @@ class MetaEmbedEncoder(OrderedEncoder):
                 f"Meta Tokens are put on the model itself, {bare}; leave out what stands after the "
                 f"question mark"
             )
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         if folder.is_dir():
             check_backbone_folder(folder)
             name_or_path = str(folder)

@@ -17,6 +17,7 @@ from metaembed_rag.model.checkpoints import (
     shipped_checkpoints,
     split_name,
 )
+from metaembed_rag.pages.folders import expanded
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -36,7 +37,7 @@ def reason_to_ask(name: str) -> str:
     bare, _ = split_name(name)
     if bare in shipped_checkpoints():
         return ""
-    folder = Path(bare).expanduser()
+    folder = expanded(bare)
     if not folder.is_dir():
         if not is_hub_id(bare):
             return ""  # it leads nowhere, which the one who loads it says
@@ -56,13 +57,13 @@ def is_of_hub_or_folder(name: str) -> bool:
     bare, _ = split_name(name)
     if bare in shipped_checkpoints():
         return False
-    return is_hub_id(bare) or Path(bare).expanduser().is_dir()
+    return is_hub_id(bare) or expanded(bare).is_dir()
 
 
 def has_to_be_named(name: str) -> bool:
     """Whether a model may one day have to be named: it is not shipped, and no harmless folder."""
     bare = name if is_address(name) else split_name(name)[0]
-    far = is_address(name) or (is_hub_id(bare) and not Path(bare).expanduser().is_dir())
+    far = is_address(name) or (is_hub_id(bare) and not expanded(bare).is_dir())
     return far or bool(reason_to_ask(name))
 
 
@@ -75,7 +76,7 @@ def leads_to_same(named: str, recorded: str) -> bool:
     if not named or _is_of_another_machine(recorded):
         return False  # not even looked for
     one, other = (split_name(name)[0] for name in (named, recorded))
-    return one == other or Path(one).expanduser().resolve() == Path(other)
+    return one == other or expanded(one).resolve() == Path(other)
 
 
 def _is_of_another_machine(name: str) -> bool:

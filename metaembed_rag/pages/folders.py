@@ -28,6 +28,14 @@ INDEX_MARK = "chroma.sqlite3"
 """A folder that holds this file is an index, whose kept pictures must not be indexed again."""
 
 
+def expanded(path: PathLike) -> Path:
+    """A path with the home folder in the place of ``~``; as it is where that is nobody's."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def list_files(
     paths: PathLike | Iterable[PathLike], *, on_ignore: Callable[[Path], None] | None = None
 ) -> list[Path]:
@@ -60,7 +68,7 @@ def find_files(
                 "''", "names no file and no folder; write '.' for this folder"
             )
             continue
-        for found in _find(Path(name).expanduser(), on_ignore, seen):
+        for found in _find(expanded(name), on_ignore, seen):
             if isinstance(found, PageError):
                 yield found
             elif found not in seen:
@@ -69,9 +77,9 @@ def find_files(
 
 
 def _find(
-    path: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path], *, named: bool = True
+    path: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path]
 ) -> Iterator[Path | PageError]:
-    """The file ``path``, or those below it; only what is ``named`` has to be of a known kind."""
+    """The file that was named ``path``, or the files below that folder."""
     try:
         resolved = path.resolve(strict=True)
         is_folder = resolved.is_dir()
@@ -79,8 +87,8 @@ def _find(
         yield _missing(path, error)
         return
     if is_folder:
-        empty = named
-        for found in _walk(resolved, on_ignore, seen, named):
+        empty = True
+        for found in _walk(resolved, on_ignore, seen):
             empty = False
             yield found
         if empty:
@@ -89,30 +97,52 @@ def _find(
             )
     elif _kind(resolved):
         yield resolved
-    elif named:
+    else:
         yield _unsupported(resolved)
-    elif on_ignore is not None:
-        on_ignore(resolved)
 
 
 def _walk(
-    folder: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path], named: bool
+    top: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path]
 ) -> Iterator[Path | PageError]:
-    """Files below a resolved ``folder``; ``seen`` also holds the folders, against link loops."""
-    if folder in seen:
-        return
-    seen.add(folder)
+    """Files of a known kind below a resolved folder, in order.
+
+    Folders wait in a list and not in calls inside each other, of which Python bears a thousand.
+
+    Args:
+        top: The folder.
+        on_ignore: Called with each file of another kind.
+        seen: Folders that were walked through, also before; against links that lead in circles.
+    """
+    ahead = [top]
+    while ahead:
+        path = ahead.pop()
+        try:
+            resolved = path.resolve(strict=True)
+            is_folder = resolved.is_dir()
+        except (OSError, RuntimeError, ValueError) as error:
+            yield _missing(path, error)
+            continue
+        if is_folder and resolved not in seen:
+            seen.add(resolved)
+            entries = _entries(resolved)
+            if isinstance(entries, PageError):
+                yield entries
+            elif path is top or all(entry.name != INDEX_MARK for entry in entries):
+                ahead += reversed(entries)
+        elif not is_folder and _kind(resolved):
+            yield resolved
+        elif not is_folder and on_ignore is not None:
+            on_ignore(resolved)
+
+
+def _entries(folder: Path) -> list[Path] | PageError:
+    """What lies in a folder and is not hidden, in order; or why it cannot be listed."""
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
-        yield UnreadableFileError(
+        return UnreadableFileError(
             show(folder), f"this folder cannot be listed ({error.strerror}): check its permissions"
         )
-        return
-    if not named and any(entry.name == INDEX_MARK for entry in entries):
-        return
-    for entry in entries:
-        yield from _find(entry, on_ignore, seen, named=False)
 
 
 def kind_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError, kind_of_value
 from metaembed_rag.pages.file_names import name_parts
-from metaembed_rag.pages.folders import find_files, kind_of, kind_of_suffix, show
+from metaembed_rag.pages.folders import expanded, find_files, kind_of, kind_of_suffix, show
 from metaembed_rag.pages.images import read_image
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
 from metaembed_rag.pages.parts import PicturePart, joined
@@ -176,9 +176,9 @@ def file_digest(
     Raises:
         PageError: The file is missing, empty, too large, or of a kind that is not read.
     """
-    resolved = Path(path).expanduser().resolve()
+    resolved = expanded(path).resolve()
     kind = kind_of(resolved)
-    within = None if folder is None else Path(folder).expanduser().resolve()
+    within = None if folder is None else expanded(folder).resolve()
     names = _names(kind, show(resolved), within)
     data = _read_bytes(resolved, Limits().max_file_bytes)
     return _digest(data, _settings(kind, max_side), names)
@@ -242,7 +242,7 @@ def _found(
 def _folder(path: PathLike) -> Path | None:
     """A folder that was given, resolved as the paths of its files are; None for anything else."""
     try:
-        resolved = Path(path).expanduser().resolve()
+        resolved = expanded(path).resolve()
         return resolved if resolved.is_dir() else None
     except (OSError, RuntimeError, ValueError):
         return None  # whoever looks for its files says what is wrong with it

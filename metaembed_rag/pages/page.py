@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from metaembed_rag import html
-from metaembed_rag.errors import PageError
+from metaembed_rag.errors import PageError, kind_of_value
 from metaembed_rag.metadata import values
 from metaembed_rag.pages.parts import PicturePart, origins
 from metaembed_rag.pages.pictures import open_picture, to_rgb
@@ -24,6 +25,13 @@ SCAN, UNDECODABLE, CIPHER = "scan", "undecodable", "cipher"
 """What `Page.unread` can be: pictures or outlines of letters cover the page and its text is short;
 the text layer stands for no characters, and what could not be read was left out; the text layer may
 be a cipher."""
+
+
+_LARGEST = 2**63 - 1
+"""A whole number beyond comes back from Chroma as a float."""
+
+_TEXTS = ("source", "id", "text", "settings", "source_digest", "image_hash", "text_layer", "unread")
+"""Fields of a page that are text, and are stored as it."""
 
 
 def default_id(source: str, number: int) -> str:
@@ -65,7 +73,8 @@ class Page:
             thing or not written on the picture; see :func:`metaembed_rag.pages.reading.with_part`.
 
     Raises:
-        PageError: No source, or a number below 1.
+        PageError: No source, a number below 1 or beyond 64 bits, text that is no Unicode, or a
+            field of another type than is said here.
     """
 
     source: str
@@ -87,18 +96,36 @@ class Page:
     parts: tuple[PicturePart, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("source", "number"):  # of a path, and of a number of numpy, what it means
+        # Of a path, and of a number of numpy, what it means.
+        for name in ("source", "number", "page_count"):
             with suppress(ValueError):
                 object.__setattr__(self, name, values.plain(getattr(self, name)))
         if not isinstance(self.source, str) or not self.source:
             raise PageError("a page", "has no source: say where it is from, e.g. a file name")
-        if not isinstance(self.number, int | float) or self.number < 1:
-            raise PageError(self.source, f"page numbers count from 1, not {self.number!r}")
+        self._check_numbers()
+        object.__setattr__(self, "id", self.id or default_id(self.source, self.number))
+        for name in _TEXTS:
+            _check_text(self.source, name, getattr(self, name))
+        if not isinstance(self.metadata, Mapping):
+            raise PageError(self.source, f"metadata are a dictionary, not {self.metadata!r:.80}")
         object.__setattr__(self, "metadata", dict(self.metadata))
         object.__setattr__(self, "parts", tuple(self.parts))
-        object.__setattr__(self, "id", self.id or default_id(self.source, self.number))
+        if not isinstance(self.image, Image.Image | None):
+            kind = kind_of_value(self.image)
+            raise PageError(self.source, f"its image is a PIL image or None, not {kind}")
         if self.image is not None and self.image.mode != "RGB":
             object.__setattr__(self, "image", to_rgb(self.image))
+
+    def _check_numbers(self) -> None:
+        """Refuse numbers that would not come back from an index as they are."""
+        number, count = self.number, self.page_count
+        if not _is_number(number) or number < 1:
+            raise PageError(self.source, f"page numbers count from 1, not {number!r}")
+        if count is not None and not (_is_number(count) and count >= 1):
+            raise PageError(self.source, f"a source has 1 page or more, not {count!r}")
+        for each in (number, count):
+            if isinstance(each, int) and each > _LARGEST:
+                raise PageError(self.source, f"{each} is beyond 64 bits; number its pages smaller")
 
     @property
     def is_picture_file(self) -> bool:
@@ -161,6 +188,26 @@ class Page:
     def _repr_html_(self) -> str:
         """Show the page's card in a notebook."""
         return html.fragment(html.row([page_card(self)]))
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number, and not true or false."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_text(source: str, name: str, value: object) -> None:
+    """Refuse what is no text, or text that cannot be stored.
+
+    Raises:
+        PageError: It says which field.
+    """
+    shown = source.encode("utf-8", "backslashreplace").decode()
+    if not isinstance(value, str):
+        raise PageError(shown, f"its {name} is text, not {kind_of_value(value)}")
+    if not value.isascii() and not values.is_unicode(value):
+        raise PageError(
+            shown, f"its {name} is not valid Unicode (a lone surrogate); check its encoding"
+        )
 
 
 def page_card(page: Page, *, score: str = "", max_side: int = 520) -> str:

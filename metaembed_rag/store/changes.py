@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaembed_rag.store.places import DATABASE, MARK, WRITING, read_mark
+from metaembed_rag.errors import StoreError
+from metaembed_rag.store.places import DATABASE, MARK, WRITING, read_mark, replace_file
 from metaembed_rag.vectors.formats import Encoded
 
 _SETTLED_NS = 2_000_000_000
@@ -82,6 +83,22 @@ def are_all_between(changes: Sequence[Change], before: str, after: str | None) -
     return None not in starts and ends == starts
 
 
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """A file of ours that is written or removed meanwhile.
+
+    Raises:
+        StoreError: That cannot be done.
+    """
+    try:
+        yield path
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror or error}); make room or mend the folder's "
+            f"permissions, and where it is a folder or a link, delete it; then try again"
+        ) from error
+
+
 class WriteLog:
     """The marks that writes to one store leave and see.
 
@@ -95,6 +112,7 @@ class WriteLog:
         self._counted = counted
         self._writes = 0
         self._under_way = 0
+        self._is_doubtful = False
         self._lock = threading.Lock()
 
     @contextmanager
@@ -106,18 +124,25 @@ class WriteLog:
         """
         with self._lock:
             span = Span(self.mark(), seen)
-            self._under_way += 1
             if self._folder is not None:
-                (self._folder / WRITING).touch()
+                with _written(self._folder / WRITING) as path:
+                    path.touch()
+            self._under_way += 1
+            self._is_doubtful = False
         try:
             yield span
+        except StoreError:
+            # Chroma may have it in its log, and take it from there when it is opened again: as
+            # after a kill, nothing is known until the next write succeeds.
+            self._is_doubtful = True
+            raise
         finally:
             self._end(span)
 
     def mark(self) -> str | None:
         """The mark of the last write; None where a write may be half done, and for a server."""
         if self._counted:
-            return None if self._under_way else str(self._writes)
+            return None if self._under_way or self._is_doubtful else str(self._writes)
         if self._folder is None or (self._folder / WRITING).exists():
             return None
         return read_mark(self._folder) or None
@@ -149,7 +174,9 @@ class WriteLog:
             if self._folder is not None:
                 mark = uuid.uuid4().hex
                 span.seen.append(mark)
-                (self._folder / MARK).write_text(mark, encoding="ascii")
-                if not self._under_way:
-                    (self._folder / WRITING).unlink(missing_ok=True)
+                with _written(self._folder / MARK) as path:
+                    replace_file(path, mark)
+                if not self._under_way and not self._is_doubtful:
+                    with _written(self._folder / WRITING) as path:
+                        path.unlink(missing_ok=True)
             span.after = self.mark()

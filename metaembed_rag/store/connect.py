@@ -41,7 +41,7 @@ def one_spelling(where: str | os.PathLike[str]) -> str:
     where = os.fspath(where)
     if not isinstance(where, str) or not where.strip() or "\0" in where:
         raise StoreError(
-            f"{where!r} names no folder; write a folder, http://host:8000 or {MEMORY!r}"
+            f"{_shown(where)!r} names no folder; write a folder, http://host:8000 or {MEMORY!r}"
         )
     scheme, mark, rest = where.partition("://")
     if not mark:
@@ -56,6 +56,11 @@ def one_spelling(where: str | os.PathLike[str]) -> str:
     return _checked_address(f"{scheme}://{rest.rstrip('/')}")
 
 
+def _shown(where: object) -> str:
+    """What was given, without a password in it."""
+    return without_password(str(where))
+
+
 def _checked_address(where: str) -> str:
     """Refuse what would be ignored, or be shown in messages and in names of folders."""
     shown = without_password(where)
@@ -68,7 +73,8 @@ def _checked_address(where: str) -> str:
     try:
         url = urlsplit(where)
         _ = url.port  # read, and so checked, when it is asked for
-    except ValueError:  # whose text may show what was meant as a password
+        httpx.URL(where)
+    except (ValueError, httpx.InvalidURL):  # whose text may show what was meant as a password
         raise StoreError(f"{shown} cannot be read; write http://host:8000") from None
     if "?" in where or "#" in where:
         raise StoreError(
@@ -176,7 +182,8 @@ def _check_new_folder(folder: Path, create: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name a folder for the index")
     names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if DATABASE not in names and names - OURS:  # else somebody has just made it
+    others = {name for name in names - OURS if not name.startswith("..metaembed.")}
+    if DATABASE not in names and others:  # else somebody has just made it
         raise StoreError(
             f"{folder} holds other files and no index; name a new or an empty folder for the index"
         )
@@ -226,6 +233,11 @@ def _advice(message: str) -> str:
         return (
             f"{message}; where this process has many files open, close indexes that it no longer "
             f"needs (index.close()), or allow it more (ulimit -n)"
+        )
+    if "failed to apply logs" in low or "disk i/o error" in low or "disk is full" in low:
+        return (
+            f"{message}; where the disk is full, make room: what was acknowledged is stored, and "
+            f"the same call does the rest"
         )
     if "readonly" in low or "read-only" in low:
         return f"{message}; Chroma writes when it opens: make the folder writable, or copy it"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +15,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from metaembed_rag.errors import IndexLockedError, StoreError
-from metaembed_rag.store.places import LOCK
+from metaembed_rag.store.places import HOLDER, LOCK, replace_file
+
+_LONGEST = 1_000
+"""Bytes that are read of what a holder says of itself."""
 
 _LOOK_EVERY = 1.0
 
@@ -54,15 +60,43 @@ class WriterLock:
                     self._file.release()
 
     def _acquire(self, file: FileLock, timeout: float) -> None:
+        assert self._folder is not None
+        is_ours = file.is_locked
         try:
             file.acquire(timeout=timeout)
         except Timeout:
             raise IndexLockedError(
-                f"another process is writing to the index at {self._folder}; wait until it has "
-                f"finished, or stop it, and try again"
+                f"another process is writing to the index at {self._folder}"
+                f"{_holder(self._folder)}; wait until it has finished (--wait SECONDS, in Python "
+                f"lock_timeout=SECONDS), or stop it, and try again"
             ) from None
         except OSError as error:
-            raise StoreError(f"the index at {self._folder} cannot be written: {error}") from error
+            what = f"{self._folder / LOCK}: {error.strerror or error}"
+            raise StoreError(
+                f"the index at {self._folder} cannot be written ({what}); mend the folder's "
+                f"permissions; where that is a folder or a link, delete it"
+            ) from error
+        if not is_ours:
+            _name_holder(self._folder)
+
+
+def _name_holder(folder: Path) -> None:
+    """Say beside the lock who holds it; what stays there afterwards is read by nobody."""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    about = [os.getpid(), socket.gethostname(), program, time.strftime("%Y-%m-%d %H:%M:%S")]
+    with suppress(OSError):  # the name is a help, the lock is what counts
+        replace_file(folder / HOLDER, json.dumps(about))
+
+
+def _holder(folder: Path) -> str:
+    """How the sentence goes on that says who holds the lock, as it said itself."""
+    try:
+        with (folder / HOLDER).open("rb") as file:
+            process, host, program, since = json.loads(file.read(_LONGEST))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return ""
+    named = f" ({str(program)!r:.80})" if program else ""
+    return f": process {process!r:.20}{named} on {str(host)!r:.80}, since {str(since)!r:.30}"
 
 
 @contextmanager

@@ -4,7 +4,7 @@
 
     index folder/                   user's cache folder/metaembed_rag/   (of a server's collection)
     ├── chroma.sqlite3, …           ├── vectors/<server and collection>_<digest>/
-    ├── .metaembed.lock             ├── lexical/<server and collection>/<stemmer>/
+    ├── .metaembed.lock, .holder    ├── lexical/<server and collection>/<stemmer>/
     ├── .metaembed.mark             ├── pictures/<server and collection>/
     ├── .metaembed.writing          ├── calibration/<server and collection>/<collection>.json
     ├── cache/<collection>/         ├── readings/<server and collection>/<collection>.jsonl
@@ -42,13 +42,19 @@ MEMORY = ":memory:"
 
 DATABASE = "chroma.sqlite3"
 LOCK, MARK, WRITING = ".metaembed.lock", ".metaembed.mark", ".metaembed.writing"
+HOLDER = ".metaembed.holder"
 _PICTURES, _LEXICAL, _CACHE, _CALIBRATION = "pictures", "lexical", "cache", "calibration"
 _READINGS, _DOUBTFUL = "readings", "unreadable.json"
-OURS = frozenset({LOCK, MARK, WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS})
+OURS = frozenset(
+    {LOCK, HOLDER, MARK, WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS}
+)
 """What a folder may hold where Chroma's database has been deleted."""
 BESIDE_DATABASE = frozenset({_PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS})
 """Folders inside an index that are not Chroma's."""
 
+
+_LONGEST_MARK = 64
+_MARK = re.compile(rb"[0-9a-zA-Z-]{1,%d}" % _LONGEST_MARK)
 
 _TEMPORARY, _ALIVE = "metaembed_", "alive.lock"
 _SETTLED = 60.0
@@ -155,12 +161,15 @@ def is_new(folder: Path) -> bool:
 def read_mark(folder: Path) -> str:
     """What the last write left in a folder, ``""`` for nothing.
 
-    The database's own time of change will not do: Chroma changes it when it opens it.
+    The database's own time of change will not do: Chroma changes it when it opens it. What no
+    write has left there counts as nothing.
     """
     try:
-        return (folder / MARK).read_text(encoding="ascii")
+        with (folder / MARK).open("rb") as file:
+            found = file.read(_LONGEST_MARK + 1)
     except OSError:
         return ""
+    return found.decode("ascii") if _MARK.fullmatch(found) else ""
 
 
 def user_folder(*parts: str) -> Path:

@@ -144,7 +144,7 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
         for key, value in metadata.items()
         if not key.startswith(_OURS) and key not in (SOURCE, PAGE)
     }
-    page = Page(
+    page = _page(
         id=id,
         source=metadata[SOURCE],
         number=metadata[PAGE],
@@ -164,6 +164,18 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata
     return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request, looked_at)
+
+
+def _page(**fields: Any) -> Page:
+    """A page of these fields.
+
+    Raises:
+        ValueError: There is no such page.
+    """
+    try:
+        return Page(**fields)
+    except PageError as error:
+        raise ValueError(error.reason) from error
 
 
 def sealed(metadata: Mapping[str, Any], stamp: str, written: int) -> dict[str, Any]:
@@ -315,6 +327,8 @@ def _same(a: Any, b: Any) -> bool:
 def _key_problem(key: Any) -> str | None:
     if not isinstance(key, str) or not key:
         return "is not a non-empty string"
+    if not key.isascii() and not values.is_unicode(key):
+        return "is not valid Unicode (a lone surrogate)"
     if key in (SOURCE, PAGE):
         return "is set by the page itself; rename it"
     if key.startswith((_OURS, "chroma:", "#", "$")):

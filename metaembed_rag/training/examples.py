@@ -203,7 +203,10 @@ class PictureKeys:
 def picture_bytes(path: str) -> int | None:
     """Size of a picture's file, or None where there is no such file."""
     file = Path(path)
-    return file.stat().st_size if file.is_file() else None
+    try:
+        return file.stat().st_size if file.is_file() else None
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return None
 
 
 def normalise(text: str) -> str:

@@ -55,7 +55,7 @@ def test_check_exits_with_2_where_it_has_no_answer(tmp_path, run):
     (tmp_path / "bad" / "chroma.sqlite3").write_bytes(b"no database" * 100)
     _, err = run("check", "--index", tmp_path / "bad", code=2)
     assert "could not be checked" in err
-    run("check", "--index", tmp_path / "none", "--lock-timeout", "-1", code=2)
+    run("check", "--index", tmp_path / "none", "--wait", "-1", code=2)
 
 
 def test_characters_that_steer_a_terminal_are_not_printed(where, run):

@@ -1,0 +1,438 @@
+"""What fails around an index: disks, folders, memory, clocks, servers.
+
+Each scenario runs in a process of its own. It injects one fault into something that worked, and
+what is asked then ends in an answer or in an error of this package, in time. When the fault is
+over, everything that was acknowledged is there, and writing goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from metaembed_rag.errors import MetaEmbedError
+from metaembed_rag.index import PageIndex
+from metaembed_rag.pages import Page
+from metaembed_rag.testing import FakeEncoder
+from tests.soak.children import run
+from tests.soak.state import encoder, opened, pages_of, problems, versions
+from tests.soak.tally import Share, Tally
+from tests.support.servers import FakeServer, Proxy, proxy, silence
+
+KIND = "faults"
+_TIMEOUT = 1.0
+"""Of servers, in seconds."""
+_PATIENCE = 5.0
+"""What an error may take beyond a timeout."""
+_SLOW = 30.0
+"""What anything may take on a machine that does other things."""
+_PAGES = 12
+
+
+class Wrong(Exception):
+    """Something was not as it is promised; the first argument is its column."""
+
+
+def _ends(what: str, call: Callable[[], Any], seconds: float = _SLOW) -> bool:
+    """Whether a call succeeds; it may fail, but in our words and in time."""
+    begun = time.monotonic()
+    try:
+        call()
+        good = True
+    except MetaEmbedError:
+        good = False
+    except Exception as error:
+        raise Wrong("tracebacks", f"{what}: {type(error).__name__}: {error}") from error
+    if (took := time.monotonic() - begun) > seconds:
+        raise Wrong("hangs", f"{what} took {took:.1f} s")
+    return good
+
+
+def _everything(index: PageIndex, seconds: float = _SLOW) -> None:
+    """Ask and write in every way."""
+    _ends("search", lambda: index.search("apple", hybrid=False), seconds)
+    _ends("exhaustive", lambda: index.search("apple", exhaustive=True, hybrid=False), seconds)
+    _ends("add", lambda: index.add(pages_of(range(100, 103), 1)), seconds)
+    _ends("delete", lambda: index.delete(["doc100#1"]), seconds)
+
+
+def _whole(folder: Path, least: int = _PAGES) -> None:
+    """All pages of before are there, and it goes on."""
+    with opened(folder) as index:
+        have = versions(index)
+        lost = [number for number in range(least) if have.get(f"doc{number}#1") != 1]
+        if lost:
+            raise Wrong("lost", f"pages {lost}")
+        if found := problems(index):
+            raise Wrong("wrong", found[0])
+        index.add(pages_of([500], 1))
+        if "doc500#1" not in index.ids():
+            raise Wrong("lost", "a page that was added afterwards")
+
+
+def _index(folder: Path) -> Path:
+    with opened(folder / "index") as index:
+        index.add(pages_of(range(_PAGES), 1))
+        index.search("apple", hybrid=False)
+    return folder / "index"
+
+
+# -- disk and folders ------------------------------------------------------------
+
+
+@contextmanager
+def _no_file_over(size: int) -> Iterator[None]:
+    """As a full disk: no file can grow beyond so many bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def _full_disk(folder: Path, room: int) -> None:
+    place = _index(folder)
+    size = (place / "chroma.sqlite3").stat().st_size
+    with opened(place) as index:
+        with _no_file_over(max(0, size + room)):
+            _everything(index)
+        _ends("search afterwards", lambda: index.search("apple", hybrid=False))
+    _whole(place)
+
+
+def full_disk_now(folder: Path) -> None:
+    _full_disk(folder, -(10**9))
+
+
+def full_disk_at_the_database(folder: Path) -> None:
+    _full_disk(folder, 0)
+
+
+def full_disk_soon(folder: Path) -> None:
+    _full_disk(folder, 16_384)
+
+
+def a_file_system_without_room(folder: Path) -> None:
+    """Of three megabytes; where it may not be mounted, files that may not grow stand for it."""
+    small = folder / "small"
+    small.mkdir()
+    if os.system(f"mount -t tmpfs -o size=3m tmpfs '{small}' 2>/dev/null"):
+        full_disk_soon(folder)
+        return
+    try:
+        place = _index(small)
+        with opened(place) as index:
+            _fill(small / "filling")
+            _everything(index)
+            (small / "filling").unlink(missing_ok=True)
+            _ends("search afterwards", lambda: index.search("apple", hybrid=False))
+        _whole(place)
+    finally:
+        os.system(f"umount -l '{small}'")
+
+
+def _fill(path: Path) -> None:
+    """Write until there is no room."""
+    with suppress(OSError), path.open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def read_only(folder: Path) -> None:
+    place = _index(folder)
+    every = [place, *place.rglob("*")]
+    for path in every:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    _ends("opening", lambda: _everything(opened(place)))
+    for path in every:
+        if path.exists():
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    _whole(place)
+
+
+def deleted_while_open(folder: Path) -> None:
+    place = _index(folder)
+    with opened(place) as index:
+        shutil.rmtree(place)
+        _everything(index)
+        if place.exists() and (place / "chroma.sqlite3").exists():
+            raise Wrong("wrong", "what was deleted is there again")
+
+
+def replaced_while_open(folder: Path) -> None:
+    place, other = _index(folder), folder / "other"
+    with opened(other) as index:
+        index.add([Page("strange", text="a strange page")])
+    with opened(place) as index:
+        place.rename(folder / "away")
+        other.rename(place)
+        _everything(index)
+        found = {hit.page.source for hit in index.search("apple", 50, hybrid=False)}
+        if "doc1" in found:
+            raise Wrong("wrong", "an answer of the index that was replaced")
+    _whole(folder / "away")
+
+
+def unmounted_while_open(folder: Path) -> None:
+    place = _index(folder)
+    with opened(place) as index:
+        place.rename(folder / "away")
+        place.mkdir()
+        _everything(index)
+        place.rename(folder / "empty")
+        (folder / "away").rename(place)
+        _ends("search when it is back", lambda: index.search("apple", hybrid=False))
+    _whole(place)
+
+
+def pictures_gone(folder: Path) -> None:
+    place = _index(folder)
+    with opened(place) as index:
+        shutil.rmtree(place / "pictures")
+        _everything(index)
+        for page in index.get(index.ids()):
+            _ends("a picture", page.load_image)
+        index.add(pages_of(range(_PAGES), 1))
+        back = index.get(["doc0#1"])[0]
+        if back.image_path is None:
+            raise Wrong("lost", "a picture that was added again")
+    _whole(place)
+
+
+def _in_the_way(folder: Path, name: str, make: Callable[[Path], None]) -> None:
+    place = _index(folder)
+    path = place / name
+    path.unlink(missing_ok=True)
+    make(path)
+    with opened(place) as index:
+        _everything(index)
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
+    _whole(place)
+
+
+def locks_and_marks_that_are_folders(folder: Path) -> None:
+    for name in (".metaembed.lock", ".metaembed.mark", ".metaembed.writing", ".metaembed.holder"):
+        (folder / name[11:]).mkdir()
+        _in_the_way(folder / name[11:], name, Path.mkdir)
+
+
+def locks_and_marks_that_are_garbage(folder: Path) -> None:
+    for name in (".metaembed.lock", ".metaembed.mark", ".metaembed.writing", ".metaembed.holder"):
+        (folder / name[11:]).mkdir()
+        _in_the_way(folder / name[11:], name, lambda path: path.write_bytes(b"\xff\0{[" * 99))
+
+
+def a_mark_that_is_a_link(folder: Path) -> None:
+    mine = folder / "mine.txt"
+    mine.write_text("mine")
+    for name in (".metaembed.mark", ".metaembed.holder"):
+        (folder / name[11:]).mkdir()
+        _in_the_way(folder / name[11:], name, lambda path: path.symlink_to(mine))
+    if mine.read_text() != "mine":
+        raise Wrong("wrong", "a file outside of the index was written")
+
+
+def a_file_that_grows(folder: Path) -> None:
+    files, stop = folder / "files", threading.Event()
+    files.mkdir()
+    (files / "log.txt").write_text("apple river\n\n" * 50)
+    (files / "other.txt").write_text("stone")
+
+    def grow() -> None:
+        while not stop.is_set():
+            with (files / "log.txt").open("a") as file:
+                file.write("cloud night\n\n" * 20)
+            time.sleep(0.01)
+
+    writer = threading.Thread(target=grow, daemon=True)
+    writer.start()
+    with opened(folder / "index") as index:
+        for _ in range(5):
+            _ends("sync", lambda: index.sync(files))
+        stop.set()
+        writer.join()
+        _ends("the last sync", lambda: index.sync(files))
+        if not any(id.endswith("other.txt#1") for id in index.ids()):
+            raise Wrong("lost", "the file that did not grow")
+        if found := problems(index):
+            raise Wrong("wrong", found[0])
+
+
+# -- memory and time ------------------------------------------------------------
+
+
+class _Small(FakeEncoder):
+    """One whose memory takes three pages at a time, and no page that says so."""
+
+    def _encode_batch(self, items: Any, side: str, count: int) -> Any:
+        if len(items) > 3 or any("huge" in item.text for item in items):
+            raise MemoryError
+        return super()._encode_batch(items, side, count)
+
+
+def no_memory_in_the_encoder(folder: Path) -> None:
+    small = _Small(dimension=16, query_vectors=4, document_vectors=8)
+    with PageIndex.open(folder / "index", small) as index:
+        report = index.add([*pages_of(range(_PAGES), 1), Page("huge", text="huge")])
+        if [error.source for error in report.skipped] != ["huge#1"]:
+            raise Wrong("wrong", f"skipped: {report.skipped}")
+    _whole(folder / "index")
+
+
+def a_clock_that_is_set_back(folder: Path) -> None:
+    place, now = _index(folder), time.time
+    time.time = lambda: now() - 10_000_000
+    try:
+        with opened(place) as index:
+            index.add(pages_of(range(_PAGES, _PAGES + 5), 1))
+            if found := problems(index):
+                raise Wrong("wrong", found[0])
+    finally:
+        time.time = now
+    _whole(place, _PAGES + 5)
+
+
+# -- servers ------------------------------------------------------------
+
+_ANSWERS = {
+    "413": (413, {}, b"too large"),
+    "429": (429, {"Retry-After": "1"}, b"later"),
+    "503": (503, {}, b"busy"),
+    "500": (500, {}, b"oh"),
+    "garbage": (200, {"Content-Type": "application/json"}, b"\xff{[not json"),
+    "html": (200, {"Content-Type": "text/html"}, b"<html>hello</html>"),
+    "another version": (200, {"Content-Type": "application/json"}, b'{"version": "99", "ids": 5}'),
+    "empty": (200, {}, b""),
+}
+
+
+def _chroma(folder: Path, use: Callable[[Proxy, PageIndex], None]) -> None:
+    """An index on a server of Chroma behind a proxy that misbehaves, and then no more."""
+    from tests.soak.servers import chroma
+
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    with (
+        chroma(folder / "server") as address,
+        proxy(address) as between,
+        PageIndex.open(between.address, encoder(), timeout=_TIMEOUT) as index,
+    ):
+        index.add(pages_of(range(_PAGES), 1))
+        use(between, index)
+        between.always = None
+        between.silent.clear()
+        have = versions(index)
+        if lost := [n for n in range(_PAGES) if have.get(f"doc{n}#1") != 1]:
+            raise Wrong("lost", f"pages {lost}")
+        if found := problems(index):
+            raise Wrong("wrong", found[0])
+
+
+def a_server_that_answers_nonsense(folder: Path) -> None:
+    def use(between: Proxy, index: PageIndex) -> None:
+        for answer in _ANSWERS.values():
+            between.always = answer
+            _ends("search", lambda: index.search("apple", hybrid=False), 60)
+            _ends("add", lambda: index.add(pages_of(range(100, 103), 1)), 60)
+
+    _chroma(folder, use)
+
+
+def a_server_that_falls_silent(folder: Path) -> None:
+    def use(between: Proxy, index: PageIndex) -> None:
+        between.silent.set()
+        for call in (lambda: index.search("apple"), lambda: index.delete(["doc100#1"])):
+            _ends("a silent server", call, _TIMEOUT + _PATIENCE)
+
+    _chroma(folder, use)
+
+
+def a_server_that_is_not_there(folder: Path) -> None:
+    with silence() as address:
+        for where in (address, "http://127.0.0.1:9"):
+            _ends(
+                "opening",
+                lambda where=where: PageIndex.open(where, encoder(), timeout=_TIMEOUT),
+                _TIMEOUT + _PATIENCE,
+            )
+
+
+def a_model_server_that_answers_nonsense(folder: Path) -> None:
+    from metaembed_rag.model.remote import RemoteEncoder
+
+    server = FakeServer()
+    try:
+        name = f"{server.address}#colbert?timeout=1"
+        made = RemoteEncoder.connect(name)
+        for status, headers, body in _ANSWERS.values():
+            server.failures[:] = [(status, headers, body.decode("latin-1"))] * 9
+            _ends("a model server", lambda: made.encode_query(["a"]), _SLOW)
+    finally:
+        server.close()
+
+
+SCENARIOS: dict[str, Callable[[Path], None]] = {
+    one.__name__: one
+    for one in (
+        full_disk_now,
+        full_disk_at_the_database,
+        full_disk_soon,
+        a_file_system_without_room,
+        read_only,
+        deleted_while_open,
+        replaced_while_open,
+        unmounted_while_open,
+        pictures_gone,
+        locks_and_marks_that_are_folders,
+        locks_and_marks_that_are_garbage,
+        a_mark_that_is_a_link,
+        a_file_that_grows,
+        no_memory_in_the_encoder,
+        a_clock_that_is_set_back,
+        a_server_that_answers_nonsense,
+        a_server_that_falls_silent,
+        a_server_that_is_not_there,
+        a_model_server_that_answers_nonsense,
+    )
+}
+
+
+def fail_all(share: Share) -> Tally:
+    """Run the scenarios, each in a process of its own."""
+    tally = Tally(KIND)
+    for number in share.numbers():
+        name = [*SCENARIOS][number % len(SCENARIOS)]
+        case = f"{name}: {share.name(KIND, number)}"
+        with tempfile.TemporaryDirectory(prefix="soak_", ignore_cleanup_errors=True) as scratch:
+            done = run(_scenario, name, Path(scratch), seconds=600)
+        tally.cases += 1
+        tally.faults += 1
+        if done.hung or done.killed:
+            tally.fail("hangs", case, f"it did not end: {done}")
+        elif done.error:
+            tally.fail("tracebacks", case, done.error)
+        elif done.value is not None:
+            tally.fail(done.value[0], case, done.value[1])
+    return tally
+
+
+def _scenario(name: str, folder: Path) -> tuple[str, str] | None:
+    """What went wrong, as the column and the words; None for nothing."""
+    try:
+        SCENARIOS[name](folder)
+    except Wrong as wrong:
+        return str(wrong.args[0]), str(wrong.args[1])
+    return None

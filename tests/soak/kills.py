@@ -1,0 +1,362 @@
+"""SIGKILL at random points of everything that writes.
+
+After each kill another process looks whether every page that was acknowledged is there as it was
+given, whether every other page is wholly old or wholly new, and whether searches find what an
+exhaustive reading finds. Then it runs the same command again, which has to do the rest and to
+encode nothing that is stored.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metaembed_rag import cli
+from metaembed_rag.index import PageIndex
+from metaembed_rag.training.run_folder import RunFolder
+from tests.soak.children import Kill, Notes, run
+from tests.soak.state import (
+    checked,
+    encoder,
+    opened,
+    page_of,
+    pages_of,
+    problems,
+    text_of,
+    versions,
+)
+from tests.soak.tally import Share, Tally
+
+KIND = "kills"
+_OLD, _NEW = range(20), range(20, 60)
+_BATCH = 8
+_LONGEST = 60.0
+_GONE = -2
+"""Stands for the version of a page that is not there."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is being killed.
+
+    Attributes:
+        act: Does it to a folder, and notes what it acknowledged.
+        before: The version of each page before, by number.
+        after: The version of each page afterwards; -2 for none.
+        ready: Puts what it needs beside the index, before.
+    """
+
+    act: Callable[[Path, Notes], Any]
+    before: dict[int, int]
+    after: dict[int, int]
+    ready: Callable[[Path], None] = field(default=lambda _: None)
+
+
+def _add(folder: Path, notes: Notes) -> int:
+    return _added(folder, notes, pages_of(_NEW, 1))
+
+
+def _change(folder: Path, notes: Notes) -> int:
+    return _added(folder, notes, pages_of([*_OLD, *_NEW], 2))
+
+
+def _added(folder: Path, notes: Notes, pages: Any) -> int:
+    made = encoder()
+    with opened(folder / "index", made) as index:
+        index.add(pages, batch_size=_BATCH, progress=lambda done: notes.add(*done.ids))
+    return len(made.encoded)
+
+
+def _sync(folder: Path, notes: Notes) -> int:
+    made = encoder()
+    with opened(folder / "index", made) as index:
+        index.sync(folder / "files", batch_size=_BATCH, progress=lambda done: notes.add(*done.ids))
+    return len(made.encoded)
+
+
+def _files(folder: Path) -> None:
+    """Files of the new versions; the last ten of the old pages are gone."""
+    shutil.rmtree(folder / "files", ignore_errors=True)
+    (folder / "files").mkdir()
+    for number in (*_OLD[:10], *_NEW):
+        (folder / "files" / f"doc{number}.txt").write_text(text_of(number, 2))
+
+
+def _delete(folder: Path, notes: Notes) -> int:
+    with opened(folder / "index") as index:
+        for start in range(0, len(_OLD), 5):
+            ids = [f"doc{number}#1" for number in _OLD[start : start + 5]]
+            index.delete(ids)
+            notes.add(*ids)
+    return 0
+
+
+def _compact(folder: Path, notes: Notes) -> int:
+    with opened(folder / "index") as index:
+        index.compact()
+    return 0
+
+
+def _rebuild(folder: Path, notes: Notes) -> int:
+    for derived in ("cache", "lexical"):
+        shutil.rmtree(folder / "index" / derived, ignore_errors=True)
+    with opened(folder / "index") as index:
+        index.search("apple river", hybrid=True)
+    return 0
+
+
+def _calibrate(folder: Path, notes: Notes) -> int:
+    with opened(folder / "index") as index:
+        index.calibrate(["apple", "river stone"], k=3)
+        index.search("apple", 3, budget="auto")
+    return 0
+
+
+def _move(folder: Path, notes: Notes) -> int:
+    """Out of the index into one file, and into another index."""
+    place, file = str(folder / "index"), str(folder / "moved.metaembed")
+    for words in (["export", file, "--index", place], ["import", file, "--index", f"{place}2"]):
+        if cli.main([*words, "--quiet"]):
+            raise RuntimeError(f"{words} failed")
+    return 0
+
+
+def _repair(folder: Path, notes: Notes) -> int:
+    shutil.rmtree(folder / "index" / "cache", ignore_errors=True)
+    if cli.main(["repair", "--index", str(folder / "index"), "--quiet"]):
+        raise RuntimeError("repair failed")
+    return 0
+
+
+_BEFORE = dict.fromkeys(_OLD, 1)
+_ADDED = _BEFORE | dict.fromkeys(_NEW, 1)
+
+TARGETS = {
+    "add": Target(_add, _BEFORE, _ADDED),
+    "change": Target(_change, _ADDED, dict.fromkeys([*_OLD, *_NEW], 2)),
+    "delete": Target(_delete, _ADDED, dict.fromkeys(_OLD, _GONE) | dict.fromkeys(_NEW, 1)),
+    "compact": Target(_compact, _ADDED, _ADDED),
+    "rebuild": Target(_rebuild, _ADDED, _ADDED),
+    "calibrate": Target(_calibrate, _ADDED, _ADDED),
+    "sync": Target(
+        _sync,
+        _BEFORE,
+        dict.fromkeys(_OLD[:10], 2) | dict.fromkeys(_OLD[10:], _GONE) | dict.fromkeys(_NEW, 2),
+        _files,
+    ),
+}
+TARGETS |= {
+    name: Target(act, _ADDED, _ADDED)
+    for name, act, command in (("move", _move, "export"), ("repair", _repair, "repair"))
+    if command in cli.COMMANDS
+}
+
+CHECKPOINT = "checkpoint"
+_SAVED = 6
+
+
+def kill_all(share: Share) -> Tally:
+    """Kill each target in turn."""
+    tally, begun = Tally(KIND), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="soak_") as scratch:
+        ready: dict[str, _Ready] = {}
+        for number in share.numbers():
+            name = [*TARGETS, CHECKPOINT][number % (len(TARGETS) + 1)]
+            if name not in ready:
+                ready[name] = _prepared(name, Path(scratch) / name)
+            _one(tally, share, number, name, ready[name])
+    tally.seconds = time.monotonic() - begun
+    return tally
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A folder to copy for each case, and how long its target takes, measured once."""
+
+    folder: Path
+    calls: int
+    seconds: float
+
+
+def _prepared(name: str, folder: Path) -> _Ready:
+    folder.mkdir(parents=True)
+    place = folder / "case"  # always the same, because ids of files are their paths
+    made = run(_make, name, place, seconds=_LONGEST)
+    if made.error or made.hung:
+        raise RuntimeError(f"{name} cannot be prepared: {made}")
+    place.rename(folder / "before")
+    counted = []
+    for kill in (Kill(calls=0), Kill()):
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(folder / "before", place)
+        done = run(_act, name, place, seconds=_LONGEST, kill=kill)
+        if done.error or done.hung:
+            raise RuntimeError(f"{name} cannot be done: {done}")
+        counted.append(done)
+    calls = int(counted[0].value)
+    return _Ready(folder / "before", calls, counted[1].seconds)
+
+
+def _make(name: str, folder: Path) -> None:
+    """What lies there before."""
+    folder.mkdir()
+    if name == CHECKPOINT:
+        RunFolder(folder / "run").begin({})
+        return
+    target = TARGETS[name]
+    with opened(folder / "index") as index:
+        if name == "sync":
+            _old_files(folder)
+            index.sync(folder / "files")
+        else:
+            index.add([page_of(number, version) for number, version in target.before.items()])
+        index.search("apple", hybrid=True)
+    target.ready(folder)
+
+
+def _old_files(folder: Path) -> None:
+    (folder / "files").mkdir()
+    for number in _OLD:
+        (folder / "files" / f"doc{number}.txt").write_text(text_of(number, 1))
+
+
+def _act(name: str, folder: Path) -> int:
+    notes = Notes(folder / "notes")
+    if name == CHECKPOINT:
+        return _save_checkpoints(folder, notes)
+    return int(TARGETS[name].act(folder, notes))
+
+
+def _one(tally: Tally, share: Share, number: int, name: str, ready: _Ready) -> None:
+    draw, case = share.draw(KIND, number), f"{name}: {share.name(KIND, number)}"
+    place = ready.folder.parent / "case"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(ready.folder, place)
+    part = draw.uniform(0, 1.02)
+    by_calls = draw.random() < 0.5
+    kill = (
+        Kill(calls=max(1, int(part * ready.calls)))
+        if by_calls
+        else Kill(seconds=part * ready.seconds)
+    )
+    done = run(_act, name, place, seconds=_LONGEST, kill=kill)
+    tally.cases += 1
+    tally.faults += done.killed
+    if done.hung:
+        tally.fail("hangs", case, "before the kill")
+    if done.error:
+        tally.fail("tracebacks", case, done.error)
+    look = _look_at_checkpoints if name == CHECKPOINT else _look
+    seen = run(look, name, place, seconds=_LONGEST)
+    if seen.hung or seen.killed:
+        tally.fail("hangs", case, f"after the kill at {part:.3f}: {seen}")
+    elif seen.error:
+        tally.fail("tracebacks", case, f"after the kill at {part:.3f}: {seen.error}")
+    else:
+        for what, why in seen.value:
+            tally.fail(what, case, f"after the kill at {part:.3f}: {why}")
+
+
+# -- after the kill, in a process of its own ----------------------------------------------------
+
+
+def _look(name: str, folder: Path) -> list[tuple[str, str]]:
+    """What is wrong after a kill, and after the same command was run again."""
+    target, acknowledged = TARGETS[name], set(Notes(folder / "notes").read())
+    with opened(folder / "index") as index:
+        found = _states(index, target, acknowledged, folder)
+        missing = _missing(index, target, folder)
+    found += [("wrong", why) for why in checked(folder / "index")]
+    encoded = target.act(folder, Notes(folder / "notes"))
+    if encoded != missing:
+        found.append(("wrong", f"{encoded} pages were encoded, and {missing} were not stored"))
+    with opened(folder / "index") as index:
+        wanted = {_id(folder, target, n): v for n, v in target.after.items() if v != _GONE}
+        if (have := versions(index)) != wanted:
+            found.append(("lost", f"at the end there is {_difference(have, wanted)}"))
+        found += [("wrong", f"at the end: {why}") for why in problems(index)]
+    found += [("wrong", f"at the end: {why}") for why in checked(folder / "index")]
+    return found
+
+
+def _states(
+    index: PageIndex, target: Target, acknowledged: set[str], folder: Path
+) -> list[tuple[str, str]]:
+    have, found = versions(index), []
+    for number in target.before.keys() | target.after.keys():
+        id = _id(folder, target, number)
+        old, new = (one.get(number, _GONE) for one in (target.before, target.after))
+        version = have.pop(id, _GONE)
+        if id in acknowledged and version != new:
+            found.append(("lost", f"{id} was acknowledged as {new} and is {version}"))
+        elif version not in (old, new):
+            found.append(("lost", f"{id} is {version}, neither {old} nor {new}"))
+    found += [("wrong", f"{id} is there and was never given") for id in have]
+    return found + [("wrong", why) for why in problems(index)]
+
+
+def _missing(index: PageIndex, target: Target, folder: Path) -> int:
+    """How many pages are still to be encoded."""
+    have = versions(index)
+    wanted = {_id(folder, target, n): v for n, v in target.after.items() if v != _GONE}
+    return sum(have.get(id) != version for id, version in wanted.items())
+
+
+def _id(folder: Path, target: Target, number: int) -> str:
+    if target.act is not _sync:
+        return f"doc{number}#1"
+    return f"{(folder / 'files' / f'doc{number}.txt').resolve().as_posix()}#1"
+
+
+def _difference(have: dict[str, int], wanted: dict[str, int]) -> str:
+    ids = sorted(have.keys() | wanted.keys())
+    return str([(id, have.get(id), wanted.get(id)) for id in ids if have.get(id) != wanted.get(id)])
+
+
+# -- checkpoints of a training run --------------------------------------------------------------
+
+
+def _save_checkpoints(folder: Path, notes: Notes) -> int:
+    """Save checkpoints as a training run does, going on after the last."""
+    run_folder = RunFolder(folder / "run")
+    run_folder.begin({})
+    last = run_folder.last_checkpoint()
+    begin = 0 if last is None else int((last / "step").read_text())
+    for step in range(begin + 1, _SAVED + 1):
+        part = run_folder.unfinished()
+        for name in ("model.safetensors", "optimizer.bin"):
+            (part / name).write_bytes(_weights(step))
+        (part / "step").write_text(str(step))
+        run_folder.log({"step": step, "loss": 1.0})
+        run_folder.keep(part, f"checkpoint-{step}")
+        notes.add(str(step))
+    return 0
+
+
+def _weights(step: int) -> bytes:
+    return bytes([step]) * 300_000
+
+
+def _look_at_checkpoints(name: str, folder: Path) -> list[tuple[str, str]]:
+    acknowledged = [int(line) for line in Notes(folder / "notes").read()]
+    found = _whole_checkpoint(folder, max(acknowledged, default=0))
+    _save_checkpoints(folder, Notes(folder / "notes"))
+    return found + _whole_checkpoint(folder, _SAVED)
+
+
+def _whole_checkpoint(folder: Path, least: int) -> list[tuple[str, str]]:
+    last = RunFolder(folder / "run").last_checkpoint()
+    if last is None:
+        return [("lost", f"no checkpoint is left of {least}")] if least else []
+    step = int(last.name.rpartition("-")[2])
+    if step < least:
+        return [("lost", f"the last checkpoint is {step}, and {least} was saved")]
+    names = ("model.safetensors", "optimizer.bin")
+    if any((last / one).read_bytes() != _weights(step) for one in names):
+        return [("wrong", f"{last} is not whole")]
+    return []
