@@ -7,7 +7,7 @@ import argparse
 from metaembed_rag.cli.options import add_place, open_index
 from metaembed_rag.cli.output import answer, counted, say
 
-SUMMARY = "delete pages by id or source"
+SUMMARY = "delete pages by id or source, or all"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--id", action="append", default=[], help="a page's id; may be repeated")
     what.add_argument("--source", action="append", default=[], help="a file; may be repeated")
+    what.add_argument("--all", action="store_true", help="every page of the index")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -23,8 +24,8 @@ def run(given: argparse.Namespace) -> int:
     with open_index(given) as index:
         removed = {id: index.delete(id) for id in given.id}
         removed |= {source: index.delete(source=source) for source in given.source}
+        total = index.delete(everything=True) if given.all else sum(removed.values())
         pages = len(index)
-    total = sum(removed.values())
     found = {"index": given.index, "deleted": total, "pages": pages}
     answer(
         given, found, f"{counted(total, 'page')} deleted: {counted(pages, 'page')} in {given.index}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from metaembed_rag.errors import PageError, UnreadableFileError
@@ -29,28 +30,36 @@ INDEX_MARK = "chroma.sqlite3"
 
 
 def list_files(
-    paths: PathLike | Iterable[PathLike], *, on_ignore: Callable[[Path], None] | None = None
+    paths: PathLike | Iterable[PathLike],
+    *,
+    on_ignore: Callable[[Path], None] | None = None,
+    follow_links: bool = False,
 ) -> list[Path]:
     """List the files that `load_pages` would read, each once, in its order.
 
     Paths keep their order; a folder is walked through with everything below it, sorted by name.
-    Hidden files and folders, and the folders of indexes, are left out unless named themselves.
+    Hidden files and folders, and the folders of indexes, are left out unless named themselves, and
+    so is what lies outside a named folder, where a link inside leads to.
 
     Args:
         paths: One path or several, of files and folders.
         on_ignore: Called with each file inside a folder that is of a kind that is not read.
+        follow_links: Read what links lead to, wherever it lies.
     """
-    return [found for found in find_files(paths, on_ignore) if isinstance(found, Path)]
+    found = find_files(paths, on_ignore, follow_links=follow_links)
+    return [one for one in found if isinstance(one, Path)]
 
 
 def find_files(
     paths: PathLike | Iterable[PathLike],
     on_ignore: Callable[[Path], None] | None = None,
     seen: set[Path] | None = None,
+    follow_links: bool = False,
 ) -> Iterator[Path | PageError]:
     """Yield the resolved path of each file to read, or the error that stands for it.
 
-    Those in ``seen`` are left out, and those found are added to it.
+    Those in ``seen`` are left out, and those found are added to it. A link that leads out of the
+    folder that was named is an error, unless links are followed.
     """
     seen = set() if seen is None else seen
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
@@ -60,7 +69,8 @@ def find_files(
                 "''", "names no file and no folder; write '.' for this folder"
             )
             continue
-        for found in _find(Path(name).expanduser(), on_ignore, seen):
+        walk = _Walk(on_ignore, seen, follow_links)
+        for found in walk.find(Path(name).expanduser(), None):
             if isinstance(found, PageError):
                 yield found
             elif found not in seen:
@@ -68,51 +78,76 @@ def find_files(
                 yield found
 
 
-def _find(
-    path: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path], *, named: bool = True
-) -> Iterator[Path | PageError]:
-    """The file ``path``, or those below it; only what is ``named`` has to be of a known kind."""
-    try:
-        resolved = path.resolve(strict=True)
-        is_folder = resolved.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:
-        yield _missing(path, error)
-        return
-    if is_folder:
-        empty = named
-        for found in _walk(resolved, on_ignore, seen, named):
+@dataclass(frozen=True)
+class _Walk:
+    """A walk through what was named.
+
+    Attributes:
+        on_ignore: Called with each file inside a folder that is of a kind that is not read.
+        seen: Files and folders that are left out; folders are added, against links in circles.
+        follow_links: Whether links lead out of a named folder.
+    """
+
+    on_ignore: Callable[[Path], None] | None
+    seen: set[Path]
+    follow_links: bool
+
+    def find(self, path: Path, root: Path | None) -> Iterator[Path | PageError]:
+        """The file ``path``, or those below it.
+
+        Args:
+            path: A file or a folder.
+            root: The resolved folder that was named, of what was found inside of it; None for what
+                is named itself, and only that has to be of a known kind.
+        """
+        try:
+            resolved = path.resolve(strict=True)
+            is_folder = resolved.is_dir()
+        except (OSError, RuntimeError, ValueError) as error:
+            yield _missing(path, error)
+            return
+        is_read = is_folder or _kind(resolved) is not None
+        if is_read and self._is_outside(resolved, root):
+            yield _leads_out(path, resolved)
+        elif is_folder:
+            yield from self._below(resolved, root)
+        elif is_read:
+            yield resolved
+        elif root is None:
+            yield _unsupported(resolved)
+        elif self.on_ignore is not None:
+            self.on_ignore(resolved)
+
+    def _is_outside(self, resolved: Path, root: Path | None) -> bool:
+        return not (self.follow_links or root is None or resolved.is_relative_to(root))
+
+    def _below(self, folder: Path, root: Path | None) -> Iterator[Path | PageError]:
+        """What is below a resolved folder; a named one must not be empty."""
+        empty = root is None
+        for found in self._entries(folder, root):
             empty = False
             yield found
         if empty:
             yield UnreadableFileError(
-                show(resolved), f"this folder holds no file of a kind that is read ({_kinds()})"
+                show(folder), f"this folder holds no file of a kind that is read ({_kinds()})"
             )
-    elif _kind(resolved):
-        yield resolved
-    elif named:
-        yield _unsupported(resolved)
-    elif on_ignore is not None:
-        on_ignore(resolved)
 
-
-def _walk(
-    folder: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path], named: bool
-) -> Iterator[Path | PageError]:
-    """Files below a resolved ``folder``; ``seen`` also holds the folders, against link loops."""
-    if folder in seen:
-        return
-    seen.add(folder)
-    try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        yield UnreadableFileError(
-            show(folder), f"this folder cannot be listed ({error.strerror}): check its permissions"
-        )
-        return
-    if not named and any(entry.name == INDEX_MARK for entry in entries):
-        return
-    for entry in entries:
-        yield from _find(entry, on_ignore, seen, named=False)
+    def _entries(self, folder: Path, root: Path | None) -> Iterator[Path | PageError]:
+        if folder in self.seen:
+            return
+        self.seen.add(folder)
+        try:
+            entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        except OSError as error:
+            yield UnreadableFileError(
+                show(folder),
+                f"this folder cannot be listed ({error.strerror}): check its permissions",
+            )
+            return
+        if root is not None and any(entry.name == INDEX_MARK for entry in entries):
+            return
+        for entry in entries:
+            yield from self.find(entry, root or folder)
 
 
 def kind_of(path: Path) -> str:
@@ -151,6 +186,14 @@ def _kinds() -> str:
 def _unsupported(path: Path) -> UnreadableFileError:
     kind = f"{path.suffix} is not a kind of file" if path.suffix else "without a suffix, not a kind"
     return UnreadableFileError(show(path), f"{kind} that is read; convert it to one of {_kinds()}")
+
+
+def _leads_out(path: Path, target: Path) -> UnreadableFileError:
+    return UnreadableFileError(
+        show(path),
+        f"is a link that leads out of the folder that was named, to {show(target)}; name that "
+        f"too, or have links followed (--follow-links, Limits(follow_links=True))",
+    )
 
 
 def _missing(path: Path, error: Exception) -> UnreadableFileError:
