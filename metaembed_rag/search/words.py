@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from metaembed_rag.errors import StoreError, require
 from metaembed_rag.search.pairs import WordPairs
 from metaembed_rag.store.places import replacing
+from metaembed_rag.store.privacy import make_folder
 from metaembed_rag.store.records import StampedText
 
 PAIR_WEIGHT = 0.5
@@ -161,7 +162,7 @@ class LexicalIndex:
         Raises:
             OSError: The place cannot be written.
         """
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         with replacing(folder) as unfinished:
             unfinished.mkdir()
             if self._scorer is not None:

@@ -31,6 +31,7 @@ from metaembed_rag.store.changes import Change, are_all_between
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.level_writer import CacheWriter, compact, write_manifest
 from metaembed_rag.store.levels import CachedVectors, Header
+from metaembed_rag.store.privacy import make_folder
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import Encoded
 
@@ -202,7 +203,7 @@ class VectorCache:
         """Bring the files up to date; again when somebody deletes them meanwhile."""
         for attempt in range(_TRIES):
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
                 with FileLock(self.folder / _LOCK, timeout=_PATIENCE):
                     return self._update(changes, tidy)
             except Timeout:

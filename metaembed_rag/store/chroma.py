@@ -30,6 +30,7 @@ from metaembed_rag.store.link import Connection, Link
 from metaembed_rag.store.lock import WriterLock
 from metaembed_rag.store.matching import Matching, fits
 from metaembed_rag.store.places import MEMORY, Places, is_server
+from metaembed_rag.store.privacy import keep_private
 from metaembed_rag.store.purge import purge
 from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
@@ -180,6 +181,8 @@ class ChromaStore:
             self._link.see_writes(self._writes.is_behind)
             with self._link.pinned():
                 yield
+            if self.places.folder is not None:
+                keep_private(self.places.folder)
 
     def upsert(
         self,

@@ -31,6 +31,7 @@ from metaembed_rag.store.levels import (
     row_bytes,
 )
 from metaembed_rag.store.places import replace_file
+from metaembed_rag.store.privacy import make_folder
 from metaembed_rag.vectors.formats import Encoded
 
 _COPIED_AT_ONCE = 1000
@@ -77,7 +78,7 @@ class CacheWriter:
         self._dead = set(np.flatnonzero(~start.alive).tolist()) if start else set()
         self._dead_name = start.manifest.dead if start else ""
         self._numbers = {stamp: n for n, stamp in enumerate(start.every_stamp)} if start else {}
-        (folder / self.generation).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / self.generation)
         known = start.manifest.files if start else {}
         names = sorted(SMALL_FILES | row_bytes(header).keys())
         self._files = {name: self._open(name, *known.get(name, (0, 0))) for name in names}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from metaembed_rag.pages import Page
 from metaembed_rag.store.places import replace_file
+from metaembed_rag.store.privacy import make_folder
 
 
 def ocr_text(page: Page, cache_dir: str | PathLike[str] | None = None) -> str:
@@ -26,7 +27,7 @@ def ocr_text(page: Page, cache_dir: str | PathLike[str] | None = None) -> str:
     image = page.load_image()
     text = "" if image is None else read_text(image)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         replace_file(path, text)
     return text
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaembed_rag.store.places import Places, replacing, temporary_folder
+from metaembed_rag.store.privacy import make_folder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,7 +58,7 @@ class PictureFolder:
         name = f"{stem[:2]}/{stem}.jpg"
         path = self.folder / name
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with replacing(path) as unfinished:
                 image.convert("RGB").save(unfinished, "JPEG", quality=_JPEG_QUALITY)
         return name
