@@ -6,6 +6,7 @@ reads (:func:`page_input`, :func:`query_input`), and the encoder reads it as an 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from metaembed_rag.errors import (
     ModelError,
     NothingToReadError,
     PageError,
+    ResourceLimitError,
     UnreadableFileError,
 )
 from metaembed_rag.model.checkpoints import visual_words_are_on
@@ -40,6 +42,8 @@ Query = Input | bytes | os.PathLike[str] | OpenFile
 ``"image"`` a path as text."""
 Reader = Callable[[Page], str]
 """What reads the text of a page's picture."""
+
+_log = logging.getLogger(__name__)
 
 _KEYS = frozenset({"text", "image"})
 _FEW = 32
@@ -143,15 +147,21 @@ def read_page(page: Page, ocr: bool | Ocr = "auto", reader: Reader | None = None
     """The page with the text that OCR reads, for whoever wants text whatever the model.
 
     ``auto`` reads the pictures of pages without text and of those that are ``unread``, ``always``
-    every picture. A page stays as it is where nothing is found, and in ``auto`` where OCR is not
-    installed. A ``reader`` is as for :func:`page_input`.
+    every picture. A page stays as it is where nothing is found, in ``auto`` where OCR is not
+    installed, and, with a warning, where OCR fails. A ``reader`` is as for :func:`page_input`.
 
     Raises:
         MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
     policy = ocr_policy(ocr)
     is_wanted = policy == "always" or page.unread or not page.text.strip()
-    return _Look(policy, reader).complete(page) if policy != "never" and is_wanted else page
+    if policy == "never" or not is_wanted:
+        return page
+    try:
+        return _Look(policy, reader).complete(page)
+    except ResourceLimitError as error:
+        _log.warning("%s", error)
+        return page
 
 
 def page_inputs(
@@ -178,7 +188,7 @@ def page_inputs(
     inputs: list[Input] = []
     for page in pages:
         try:
-            page, value = page_input(page, mode, modalities, ocr=ocr)
+            page, value, note = _as_far_as_possible(page, mode, modalities, ocr)
         except PageError as error:
             if on_skip is None:
                 raise
@@ -186,9 +196,25 @@ def page_inputs(
         else:
             readable.append(page)
             inputs.append(value)
-            if on_note is not None and page.unread and wants_ocr(page, mode, modalities):
-                on_note(unread_note(page, ocr))
+            if on_note is not None and note is not None:
+                on_note(note)
     return readable, inputs
+
+
+def _as_far_as_possible(
+    page: Page, mode: Mode, modalities: frozenset[str], ocr: bool | Ocr
+) -> tuple[Page, Input, PageError | None]:
+    """:func:`page_input`, and what is missing; without OCR where that fails and there is more."""
+    try:
+        page, value = page_input(page, mode, modalities, ocr=ocr)
+    except ResourceLimitError as error:
+        try:
+            page, value = page_input(page, mode, modalities, ocr="never")
+        except NothingToReadError:
+            raise error from None
+        return page, value, error
+    is_unread = page.unread and wants_ocr(page, mode, modalities)
+    return page, value, unread_note(page, ocr) if is_unread else None
 
 
 def unread_note(page: Page, ocr: bool | Ocr) -> PageError:
@@ -375,7 +401,10 @@ def _read_text(page: Page) -> str:
     from metaembed_rag.pages.ocr import read_text
 
     image = page.load_image()
-    return "" if image is None else read_text(image)
+    try:
+        return "" if image is None else read_text(image)
+    except ResourceLimitError as error:
+        raise ResourceLimitError(page.id, error.reason) from error
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Any
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError, kind_of_value
 from metaembed_rag.pages.file_names import name_parts
 from metaembed_rag.pages.folders import find_files, kind_of, kind_of_suffix, show
-from metaembed_rag.pages.images import read_image
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
 from metaembed_rag.pages.parts import PicturePart, joined
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
@@ -62,11 +61,13 @@ class Limits:
         max_file_bytes: Of a file.
         max_pages: Of a PDF, frames of a TIFF, or chunks of a text.
         max_pixels: Of a picture.
-        max_page_seconds: Of computing for one page of a PDF; by the clock three times as long.
-        max_memory: Bytes for reading a PDF, beside the file itself (as far as the system limits a
-            process: Linux does, macOS is looked after, Windows is not).
-        separate_process: Read PDFs in a process of their own, which the last two limits and a
-            crash can end; without it they are read in this one, and these limits do not hold.
+        max_page_seconds: Of computing for one page of a PDF or one picture; by the clock three
+            times as long.
+        max_memory: Bytes for reading a PDF or a picture, beside the file itself (as far as the
+            system limits a process: Linux does, macOS is looked after, Windows is not).
+        separate_process: Read PDFs and pictures in processes of their own, which the last two
+            limits and a crash can end; without it they are read in this one, and these limits do
+            not hold.
         follow_links: Read what links in a folder lead to also where that lies outside the folder
             that was named; otherwise such a link is an error of its own.
 
@@ -297,15 +298,18 @@ def _read(
     if kind == "text":
         return read_text_file(data, source, limits.max_pages)
     if kind == "image":
+        # Imported when the first picture or PDF comes: a folder of texts needs no worker process.
+        from metaembed_rag.pages.image_client import read_image
+
         return read_image(
             data,
             source,
             names,
+            limits.of_work(),
             max_side=max_side,
             max_pages=limits.max_pages,
             max_pixels=limits.max_pixels,
         )
-    # Imported when the first PDF comes: a folder of texts needs no worker process.
     from metaembed_rag.pages.pdf_client import read_pdf
 
     return read_pdf(

@@ -113,6 +113,11 @@ def fitted(image: Image.Image, max_side: int) -> Image.Image:
     return bounded(image, max(max_side, int(longest * scale)))
 
 
+def largest_fitted(max_side: int) -> int:
+    """Pixels that a picture has at most that :func:`fitted` has made smaller."""
+    return _LONGEST * max_side**2
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert a picture of any Pillow mode to RGB.
 
