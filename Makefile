@@ -55,11 +55,13 @@ test-fast: $(VENV)/.test  ## Run the tests of the package that are no whole prog
 test-all: $(VENV)/.test  ## Run the slow tests too
 	$(PYTEST) -m "not network" $(OPTIONS)
 
-check: $(VENV)/.test  ## ruff, mypy, pydoclint, the tables of the documents
+check: $(VENV)/.test  ## ruff, mypy, pydoclint, bandit, pip-audit, the tables of the documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	BIN=$(BIN) .ci/docstrings
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive metaembed_rag
+	BIN=$(BIN) $(BIN)/python .ci/audit
 	$(BIN)/python -m benchmarks.tables --check
 
 hooks: $(VENV)/.test  ## Check each commit before it is made (pre-commit)

@@ -34,6 +34,8 @@ DAMAGE = (
 """What Pillow's readers raise on damaged files."""
 
 
+_MOST_PIXELS = 80_000_000
+"""Of a picture that is opened in this process; as many as a file may have by default."""
 _LONG = 2.5
 """How many times longer than wide a picture is that is read in pieces."""
 _LONGEST = 32
@@ -50,7 +52,7 @@ def open_picture(path: Path) -> Image.Image:
     """
     try:
         return _upright(path)
-    except DAMAGE as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         raise UnreadableFileError(
             path.as_posix(), f"this picture cannot be opened ({error}); index its page again"
         ) from error
@@ -78,6 +80,10 @@ def picture_of(value: Source | Image.Image) -> Image.Image:
 
 def _upright(file: Any) -> Image.Image:
     with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > _MOST_PIXELS:
+            raise ValueError(
+                f"it has {image.width:,} x {image.height:,} pixels, over {_MOST_PIXELS:,}"
+            )
         return to_rgb(ImageOps.exif_transpose(image))
 
 
