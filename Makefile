@@ -60,11 +60,13 @@ SOAK ?= --out results/soak.json
 soak: $(VENV)/.test  ## Kills, faults, crowds, hostile input (under an hour on two cores): a table
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(SOAK)
 
-check: $(VENV)/.test  ## ruff, mypy, pydoclint, the tables of the documents
+check: $(VENV)/.test  ## ruff, mypy, pydoclint, bandit, pip-audit, the tables of the documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	BIN=$(BIN) .ci/docstrings
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive metaembed_rag
+	BIN=$(BIN) $(BIN)/python .ci/audit
 	$(BIN)/python -m benchmarks.tables --check
 
 hooks: $(VENV)/.test  ## Check each commit before it is made (pre-commit)

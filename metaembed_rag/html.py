@@ -62,7 +62,8 @@ def card(
     said = f'<span class="score">{html.escape(score)}</span> · ' if score else ""
     return (
         f'<div class="hit">{shown}<div class="said">'
-        f"{said}{html.escape(name)}, page {number}<br>{html.escape(section)}</div></div>"
+        f"{said}{html.escape(name)}, page {html.escape(str(number))}<br>"
+        f"{html.escape(section)}</div></div>"
     )
 
 
@@ -98,4 +99,4 @@ def _picture(image: Image.Image, number: int, max_side: int) -> str:
     data = io.BytesIO()
     small.save(data, "JPEG", quality=80)
     uri = "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
-    return f'<img alt="page {number}" src="{uri}">'
+    return f'<img alt="page {html.escape(str(number))}" src="{uri}">'

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import PageError, StoreError
 from metaembed_rag.hits import Hits
-from metaembed_rag.ingest import AddOptions, AddReport, Ingest
+from metaembed_rag.ingest import AddOptions, AddReport, FollowKeywords, Ingest
 from metaembed_rag.maintenance.of_index import MaintainedIndex
 from metaembed_rag.model.describing import DescribeLike
 from metaembed_rag.model.inputs import Mode, Query
@@ -234,24 +234,25 @@ class PageIndex(MaintainedIndex):
         show_progress: bool = False,
         lock_timeout: float = 0.0,
         describe: DescribeLike | None = None,
-        **load_options: Any,
+        **keywords: Unpack[FollowKeywords],
     ) -> AddReport:
         """Bring the index in line with files and folders.
 
         New and changed files are read, unchanged ones are not even opened for rendering, and
-        files that have gone from a named folder lose their pages (unless the folder holds
-        nothing readable at all, as an unmounted disk does). Unreadable files are listed in the
-        report and the rest goes on.
+        files that have gone from a named folder lose their pages. Not where a whole sub-folder is
+        missing or empty, or the named folder, as an unmounted disk is: ``prune`` removes those
+        too. Unreadable files are listed in the report and the rest goes on.
 
         Args:
             paths: Files and folders.
             mode: As for :meth:`add`, and so are ``batch_size``, ``ocr``, ``progress``,
                 ``show_progress``, ``lock_timeout`` and ``describe``; what is stored is described
                 too, when ``describe`` names somebody for the first time.
-            **load_options: Passed to :func:`metaembed_rag.load_pages`.
+            **keywords: ``prune``, and ``password``, ``max_side`` and ``limits`` of
+                :func:`metaembed_rag.load_pages`; see :class:`.FollowKeywords`.
         """
         options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout, describe)
-        return self._ingest.sync(paths, options, load_options)
+        return self._ingest.sync(paths, options, keywords)
 
     def delete(
         self,
@@ -259,14 +260,17 @@ class PageIndex(MaintainedIndex):
         *,
         source: str | Path | None = None,
         where: Mapping[str, Any] | None = None,
+        everything: bool = False,
         lock_timeout: float = 0.0,
     ) -> int:
-        """Delete pages by id, by source file or by filter.
+        """Delete pages by id, by source file or by filter; or all of them.
 
         Args:
             ids: Page ids.
             source: A file (as given to :func:`metaembed_rag.load_pages`) or any page's source.
-            where: A filter, as for :meth:`search`; one that every page passes is refused.
+            where: A filter, as for :meth:`search`. Refused is one that every page passes whatever
+                the index holds, and one that says only what pages are not, where all pass.
+            everything: Delete all pages; nothing else may be named then.
             lock_timeout: Seconds to wait for another writer.
 
         Returns:
@@ -275,7 +279,7 @@ class PageIndex(MaintainedIndex):
         Raises:
             StoreError: No pages are named, or all of them by a filter.
         """
-        return self._ingest.delete(ids, source, where, lock_timeout)
+        return self._ingest.delete(ids, source, where, everything, lock_timeout)
 
     def compact(self, *, lock_timeout: float = 0.0) -> CompactReport:
         """Take what was deleted or replaced out of the index's files, and make them smaller.

@@ -4,8 +4,10 @@ import base64
 import io
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from metaembed_rag.budget import RetrievalBudget
@@ -84,6 +86,51 @@ def test_a_document_is_byte_for_byte_what_it_was():
     encoded = base64.b64encode(data.getvalue()).decode("ascii")
     html = hits_page([hits(PICTURE, NOTE), words, hits()], max_side=90)
     assert html == WRITTEN.read_text(encoding="utf-8").replace("PICTURE", encoded)
+
+
+class Elements(HTMLParser):
+    """The elements of a document, each with its attributes."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.found: set[tuple[str, tuple[str, ...]]] = set()
+        self.sources: list[str] = []
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add((tag, tuple(name for name, _ in attrs)))
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+HOSTILE = (
+    "</title><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</style></div><a href='javascript:alert(1)'>x</a>",
+    "<svg/onload=alert(1)>",
+    "javascript:alert(1)",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_whatever_a_page_says_is_text_and_no_element(text):
+    harmless = hits(PICTURE, NOTE)
+    said = {"section": text, "title": text}
+    image = Image.new("RGB", (90, 60), "red")
+    pages = [
+        Page(source=text, text=text, metadata=said),
+        Page(source=text, text=text, metadata=said, image=image),
+    ]
+    found = hits(*pages, query=text)
+    found.note = text
+    for hostile, like in (
+        (hits_page([found]), hits_page([harmless])),
+        (pages[0]._repr_html_(), NOTE._repr_html_()),
+        (pages[1]._repr_html_(), PICTURE._repr_html_()),
+    ):
+        elements = Elements(hostile)
+        assert elements.found == Elements(like).found
+        assert all(source.startswith("data:image/jpeg;base64,") for source in elements.sources)
 
 
 def test_cards_need_nothing_but_the_standard_library():

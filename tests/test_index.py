@@ -29,7 +29,7 @@ from metaembed_rag.errors import (
 )
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.inputs import page_input
-from metaembed_rag.pages import Page
+from metaembed_rag.pages import Limits, Page
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.maxsim import maxsim
 from tests.support.indexes import index_of
@@ -605,6 +605,67 @@ def test_an_unmounted_folder_loses_nothing(tmp_path, encoder):
     assert (report.removed, len(report.skipped), len(index)) == (0, 1, 1)
 
 
+@pytest.mark.parametrize("how", ["missing", "empty", "hidden", "deep"])
+def test_a_sub_folder_that_is_not_mounted_loses_nothing_until_that_is_said(tmp_path, encoder, how):
+    files = tmp_path / "files"
+    write_files(files, a="red apples", b="blue whales")
+    (files / "disk").mkdir()
+    write_files(files / "disk" / "in", c="green pears", d="old maps")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    assert index.sync(files).added == 4
+    (files / "b.txt").unlink()
+    if how == "deep":
+        for path in (files / "disk" / "in").iterdir():
+            path.unlink()
+        (files / "disk" / "own.xyz").write_text("of another kind")
+    else:
+        shutil.rmtree(files / "disk")
+    if how in ("empty", "hidden"):
+        (files / "disk").mkdir()
+    if how == "hidden":
+        (files / "disk" / ".not-mounted").touch()
+    report = index.sync(files)
+    assert (report.removed, len(index)) == (1, 3)  # b.txt has gone from a folder that is there
+    (kept,) = report.unpruned
+    assert Path(kept.source) == files / "disk" / ("in" if how == "deep" else "")
+    state = "is missing" if how == "missing" else "is empty"
+    assert f"this folder {state}, and 2 pages" in kept.reason
+    assert index.sync(files, prune=True).removed == 2
+    assert index.sync(files).unpruned == []
+    assert len(index) == 1
+
+
+def test_files_that_have_gone_from_a_sub_folder_with_others_lose_their_pages(tmp_path, encoder):
+    (tmp_path / "files").mkdir()
+    write_files(tmp_path / "files" / "sub", a="red apples", b="blue whales")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.sync(tmp_path / "files")
+    (tmp_path / "files" / "sub" / "a.txt").unlink()
+    report = index.sync(tmp_path / "files")
+    assert (report.removed, report.unpruned) == (1, [])
+
+
+def test_a_named_folder_that_is_empty_is_pruned_where_that_is_said(tmp_path, encoder):
+    write_files(tmp_path / "files", a="red apples")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    index.sync(tmp_path / "files")
+    (tmp_path / "files" / "a.txt").unlink()
+    assert index.sync(tmp_path / "files").removed == 0
+    assert index.sync(tmp_path / "files", prune=True).removed == 1
+
+
+def test_a_link_out_of_a_followed_folder_is_read_where_that_is_said(tmp_path, encoder):
+    write_files(tmp_path / "files", a="red apples")
+    write_files(tmp_path / "private", letter="my password")
+    (tmp_path / "files" / "link").symlink_to(tmp_path / "private")
+    index = PageIndex.open(tmp_path / "i", encoder)
+    report = index.sync(tmp_path / "files")
+    assert (report.added, [Path(error.source).name for error in report.skipped]) == (1, ["link"])
+    report = index.sync(tmp_path / "files", limits=Limits(follow_links=True))
+    assert (report.added, report.skipped) == (1, [])
+    assert index.sync(tmp_path / "files").removed == 0  # of what links led to nothing is known
+
+
 def test_a_damaged_file_is_reported_and_the_rest_goes_on(tmp_path, encoder):
     files = tmp_path / "files"
     write_files(files, a="red apples")
@@ -989,6 +1050,34 @@ def test_fault_10_a_filter_that_every_page_passes_deletes_nothing(index, where):
     with pytest.raises(StoreError, match="would delete every page"):
         index.delete(where=where)
     assert len(index) == 4
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"title": {"$not_contains": ""}},
+        {"page": {"$gte": 1}},
+        {"source": {"$ne": ""}},
+        {"#document": {"$regex": ".*"}},
+        {"misspelt": {"$ne": 2020}},
+        {"#document": {"$not_contains": "a word that no page has"}},
+        {"$or": [{"page": 1}, {"misspelt": {"$nin": [1]}}]},
+    ],
+)
+def test_what_deletes_by_a_filter_never_deletes_all_pages_by_mistake(index, where):
+    with pytest.raises(StoreError):
+        index.delete(where=where)
+    assert len(index) == 4
+
+
+def test_all_pages_are_deleted_where_that_is_said(index):
+    with pytest.raises(StoreError, match="exactly one of ids, source and where, or"):
+        index.delete("book#1", everything=True)
+    assert index.delete(where={"page": {"$ne": 1}}) > 0  # spares some, and may
+    rest = len(index)
+    assert rest > 0
+    assert index.delete(everything=True) == rest
+    assert len(index) == 0
 
 
 def test_fault_10_pages_can_be_deleted_by_their_text(index):

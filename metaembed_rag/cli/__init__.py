@@ -29,7 +29,15 @@ from metaembed_rag.cli import (
     train,
 )
 from metaembed_rag.cli.options import add_common
-from metaembed_rag.cli.output import flush, give_up_output, make_outputs_ready, say, show_warnings
+from metaembed_rag.cli.output import (
+    Parser,
+    flush,
+    give_up_output,
+    make_outputs_ready,
+    say,
+    show_tracebacks,
+    show_warnings,
+)
 from metaembed_rag.errors import MetaEmbedError
 
 INTERRUPTED = 130
@@ -72,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except MetaEmbedError as error:
         if given.debug:
+            show_tracebacks()
             raise
         say(f"metaembed: {error}")
         return 1
@@ -87,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         if given.debug:
+            show_tracebacks()
             raise
         return _failed(error)
 
@@ -100,7 +110,7 @@ def _failed(error: OSError) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="metaembed",
         description="Find the page that answers: multimodal retrieval at the budget you choose.",
         epilog="Environment: METAEMBED_INDEX, METAEMBED_MODEL, METAEMBED_BUDGET and "

@@ -7,7 +7,7 @@ import argparse
 from metaembed_rag.cli.options import add_place, add_wait, open_index
 from metaembed_rag.cli.output import answer, counted, say
 
-SUMMARY = "delete pages by id or source"
+SUMMARY = "delete pages by id or source, or all"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--id", action="append", default=[], help="a page's id; may be repeated")
     what.add_argument("--source", action="append", default=[], help="a file; may be repeated")
+    what.add_argument("--all", action="store_true", help="every page of the index")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -26,8 +27,10 @@ def run(given: argparse.Namespace) -> int:
         removed |= {
             source: index.delete(source=source, lock_timeout=given.wait) for source in given.source
         }
+        total = sum(removed.values())
+        if given.all:
+            total = index.delete(everything=True, lock_timeout=given.wait)
         pages = len(index)
-    total = sum(removed.values())
     found = {"index": given.index, "deleted": total, "pages": pages}
     answer(
         given, found, f"{counted(total, 'page')} deleted: {counted(pages, 'page')} in {given.index}"

@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="values stored a vector, where the model was trained for it (default: all)",
     )
     parser.add_argument("--password", help="for those PDFs that need one")
+    _add_following(parser)
     parser.add_argument(
         "--max-page-seconds",
         type=_seconds,
@@ -65,6 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_mebibytes,
         metavar="MIB",
         help="memory that reading a PDF may take, in MiB (default: 2048)",
+    )
+
+
+def _add_following(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove the pages of sub-folders that are missing or empty now, too (default: they "
+        "are kept and listed, because a disk may be unmounted)",
+    )
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="read what links in a folder lead to, also outside of it",
     )
 
 
@@ -89,9 +104,10 @@ def _mebibytes(text: str) -> int:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Index, and say what was done; the exit code is 1 when something could not be read.
+    """Index, and say what was done.
 
-    Blank pages are no failure.
+    The exit code is 1 when something could not be read, or pages of a folder that is not there now
+    were kept. Blank pages are no failure.
     """
     _check_paths(given.paths)
     with _open(given) as index:
@@ -104,7 +120,7 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
     from metaembed_rag.pages import list_files
     from metaembed_rag.pages.load import count_pages
 
-    total = count_pages(list_files(given.paths))
+    total = count_pages(list_files(given.paths, follow_links=given.follow_links))
     # In a log file the bar says something every ten seconds.
     pause = 0.1 if sys.stderr.isatty() else 10.0
     with (
@@ -118,6 +134,7 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
             ocr=ocr_of(given),
             describe=given.describe,
             progress=progress,
+            prune=given.prune,
             lock_timeout=given.wait,
             password=given.password,
             limits=_limits(given),
@@ -126,7 +143,8 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
     answer(given, _as_dict(index, report), text)
     _list_skipped(report)
     _list_cut(report)
-    return 1 if report.skipped else 0
+    _list_unpruned(report)
+    return 1 if report.skipped or report.unpruned else 0
 
 
 @contextmanager
@@ -157,7 +175,8 @@ def _limits(given: argparse.Namespace) -> Limits:
 
     memory = None if given.max_memory is None else given.max_memory * 1024**2
     wanted = {"max_page_seconds": given.max_page_seconds, "max_memory": memory}
-    return Limits(**{name: value for name, value in wanted.items() if value is not None})
+    chosen: dict[str, Any] = {name: one for name, one in wanted.items() if one is not None}
+    return Limits(follow_links=given.follow_links, **chosen)
 
 
 def _check_paths(paths: Sequence[str]) -> None:
@@ -205,6 +224,7 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
         **{name: getattr(report, name) for name in counts},
         "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
         "notes": [{"source": e.source, "reason": e.reason} for e in report.notes],
+        "unpruned": [{"source": e.source, "reason": e.reason} for e in report.unpruned],
         "blank": [error.source for error in report.blank],
         "ignored": [path.as_posix() for path in report.ignored],
         "cut": [{"id": id, "unread_tokens": count} for id, count in report.cut.items()],
@@ -251,6 +271,11 @@ def _is_of_picture_file(error: PageError) -> bool:
 
     path = Path(error.source.rpartition("#")[0])
     return KINDS.get(path.suffix.lower()) == "image"
+
+
+def _list_unpruned(report: AddReport) -> None:
+    for error in report.unpruned:
+        say(f"metaembed: {error}")
 
 
 def _list_cut(report: AddReport) -> None:

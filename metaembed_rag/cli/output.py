@@ -8,19 +8,47 @@ import io
 import json
 import logging
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+_NOT_SHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""C0 and C1 controls but tab and line end, and what turns the direction of writing."""
 
 
 def answer(given: argparse.Namespace, found: Mapping[str, Any], text: str) -> None:
     """Print what was found: as one JSON object on one line with ``--json``, else as ``text``.
 
-    Where the output is not UTF-8, JSON is written in ASCII, which says the same.
+    Where the output is not UTF-8, JSON is written in ASCII, which says the same. Whatever pages,
+    names and servers say reaches the terminal without control characters.
     """
-    print(json.dumps(found, ensure_ascii=not _is_utf8(sys.stdout)) if given.json else text)
+    print(_as_json(found) if given.json else shown(text))
+
+
+def shown(text: str) -> str:
+    """A text for the terminal: control characters and changes of direction as their escapes.
+
+    A page, a name or a server's answer could otherwise write over what stands there, change the
+    title of the window or, in some terminals, run something.
+    """
+    return _NOT_SHOWN.sub(_escape, text)
+
+
+def _as_json(found: Mapping[str, Any]) -> str:
+    """JSON whose characters are all harmless in a terminal; it says the same."""
+    text = json.dumps(found, ensure_ascii=not _is_utf8(sys.stdout))
+    return _NOT_SHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
 
 
 def make_outputs_ready() -> None:
@@ -60,7 +88,7 @@ class _Messages(logging.Handler):
         # A filter, for one, is not as it was typed; then the record has other words for us.
         message = f"metaembed: {getattr(record, 'in_short', '') or record.getMessage()}"
         if "tqdm" in sys.modules:  # a bar is drawn perhaps: write above it
-            sys.modules["tqdm"].tqdm.write(message, file=sys.stderr)
+            sys.modules["tqdm"].tqdm.write(shown(message), file=sys.stderr)
         else:
             say(message)
 
@@ -111,7 +139,21 @@ def printable(text: str) -> str:
 
 def say(message: str) -> None:
     """Print a message to standard error."""
-    print(message, file=sys.stderr)
+    print(shown(message), file=sys.stderr)
+
+
+def show_tracebacks() -> None:
+    """Let Python's tracebacks be written as messages are."""
+    sys.excepthook = lambda kind, error, trace: say(
+        "".join(traceback.format_exception(kind, error, trace)).rstrip()
+    )
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows what was typed as messages are shown: a name that a shell has found may be anything."""
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        super()._print_message(shown(message), file)
 
 
 def wrong_usage(message: str) -> SystemExit:

@@ -12,6 +12,7 @@ from dataclasses import Field, fields
 from typing import Any, get_type_hints
 
 from metaembed_rag.cli.options import number_or_text
+from metaembed_rag.cli.output import shown
 from metaembed_rag.errors import TrainingError
 from metaembed_rag.training.config import MANY, TABLES, RunConfig, read_config
 from metaembed_rag.training.values import Groups, Names, Numbers, Sizes, Temperatures, Template
@@ -71,11 +72,11 @@ def run(given: argparse.Namespace) -> int:
     result = train(
         config,
         command=shlex.join(["metaembed", *typed]),
-        say=None if given.quiet else lambda line: tqdm.write(line, file=sys.stderr),
+        say=None if given.quiet else lambda line: tqdm.write(shown(line), file=sys.stderr),
         show_progress=not given.quiet and sys.stderr.isatty(),
     )
     if is_main():
-        print(json.dumps(result) if given.json else _summary(config, result))
+        print(json.dumps(result) if given.json else shown(_summary(config, result)))
     return 0
 
 

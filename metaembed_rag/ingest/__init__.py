@@ -9,7 +9,7 @@ read back out of Chroma.
 """
 
 from metaembed_rag.ingest.ingest import Ingest
-from metaembed_rag.ingest.options import AddOptions
+from metaembed_rag.ingest.options import AddOptions, FollowKeywords
 from metaembed_rag.ingest.report import Acknowledged, AddReport
 
-__all__ = ["Acknowledged", "AddOptions", "AddReport", "Ingest"]
+__all__ = ["Acknowledged", "AddOptions", "AddReport", "FollowKeywords", "Ingest"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from metaembed_rag.errors import PageError
+from metaembed_rag.ingest.options import FollowKeywords
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import sight
-from metaembed_rag.pages import Page, list_files, load_pages
+from metaembed_rag.pages import Limits, Page, list_files, load_pages
 from metaembed_rag.pages.folders import expanded
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
@@ -25,6 +29,7 @@ class Followed:
         paths: Of files and folders.
         mode: What of a page is encoded.
         described: Who describes pictures, as ``Describer.way``; ``""`` for nobody.
+        keywords: How they are followed, and how their pages are loaded.
 
     Attributes:
         report: What is unchanged, and what was not read.
@@ -32,33 +37,50 @@ class Followed:
     """
 
     def __init__(
-        self, target: Target, paths: Sequence[str | Path], mode: str, described: str = ""
+        self,
+        target: Target,
+        paths: Sequence[str | Path],
+        mode: str,
+        described: str,
+        keywords: FollowKeywords,
     ) -> None:
         self._target, self._paths, self._mode = target, paths, mode
-        self._described = described
+        self._described, self._prune = described, keywords.get("prune", False)
+        self._loading = {name: value for name, value in keywords.items() if name != "prune"}
+        self._links = keywords.get("limits", Limits()).follow_links
         self.report = AddReport()
         self.progress: Callable[[int], None] | None = None
 
-    def pages(self, load_options: Mapping[str, Any]) -> Iterator[Page]:
+    def pages(self) -> Iterator[Page]:
         """The pages of new and changed files, loaded as they are asked for."""
         return load_pages(
             self._paths,
             skip=self._skip,
             on_skip=self.report.leave_out,
             on_ignore=self.report.ignored.append,
-            **load_options,
+            **cast(Any, self._loading),
         )
 
     def count_pages(self) -> int:
         """About how many pages there are, unchanged ones among them."""
-        return count_pages(list_files(self._paths))
+        return count_pages(list_files(self._paths, follow_links=self._links))
 
     def remove_gone(self) -> int:
         """Remove pages of files that have gone, and count them.
 
-        All pages have to be loaded before.
+        All pages have to be loaded before. Those of a whole sub-folder are kept and reported,
+        unless that is to be pruned: so it looks where a disk is not mounted.
         """
-        gone = self._vanished()
+        gone = []
+        kept: dict[Path, int] = {}
+        bare_folder = cache(_bare_folder)
+        for id, root in self._vanished():
+            bare = None if self._prune else bare_folder(_source(id).parent, root)
+            if bare is None:
+                gone.append(id)
+            else:
+                kept[bare] = kept.get(bare, 0) + 1
+        self.report.unpruned = [_kept(folder, count) for folder, count in sorted(kept.items())]
         self._target.remove(gone)
         return len(gone)
 
@@ -69,6 +91,7 @@ class Followed:
         report.skipped = self.report.skipped + report.skipped
         report.blank = self.report.blank + report.blank
         report.ignored = self.report.ignored
+        report.unpruned = self.report.unpruned
         return report
 
     def _skip(self, source: str, digest: str) -> bool:
@@ -123,12 +146,25 @@ class Followed:
         numbers = [id.removeprefix(f"{source}#") for id in more]
         return any(number.isdecimal() for number in numbers)  # a tenant's have ids of their own
 
-    def _vanished(self) -> list[str]:
-        """Ids of pages of files that have gone from the named folders."""
-        named = [_folder(path) for path in self._paths]
-        folders = [folder for folder in named if folder is not None and list_files(folder)]
-        every = self._target.store.ids() if folders else []
-        return [id for id in every if any(_has_vanished(id, folder) for folder in folders)]
+    def _vanished(self) -> Iterator[tuple[str, Path]]:
+        """Ids of pages of files that have gone from the named folders, each with that folder.
+
+        A named folder without anything to read says nothing, unless it is to be pruned.
+        """
+        named = [folder for folder in map(_folder, self._paths) if folder is not None]
+        folders = [one for one in named if self._prune or self._has_files(one)]
+        for id in self._target.store.ids() if folders else []:
+            root = next((folder for folder in folders if _has_vanished(id, folder)), None)
+            if root is not None:
+                yield id, root
+
+    def _has_files(self, folder: Path) -> bool:
+        return bool(list_files(folder, follow_links=self._links))
+
+
+def _source(id: str) -> Path:
+    """The file of a page that :func:`load_pages` read."""
+    return Path(id.rpartition("#")[0])
 
 
 def _folder(path: str | Path) -> Path | None:
@@ -142,10 +178,33 @@ def _folder(path: str | Path) -> Path | None:
 
 def _has_vanished(id: str, folder: Path) -> bool:
     """Whether ``id`` is of a page that :func:`load_pages` read below ``folder``, its file gone."""
-    source = Path(id.rpartition("#")[0])
+    source = _source(id)
     if not source.is_absolute() or not source.is_relative_to(folder):
         return False
     try:
         return not source.exists()
     except OSError:
         return False  # a folder that may not be entered says nothing about its files
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether a folder is missing, or holds no file but hidden ones, at any depth."""
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    return all(name.startswith(".") for name in names)
+
+
+def _bare_folder(folder: Path, root: Path) -> Path | None:
+    """The uppermost folder without files from ``folder`` up to below ``root``; None for none."""
+    inside = folder.relative_to(root).parts
+    ways = (root.joinpath(*inside[:length]) for length in range(1, len(inside) + 1))
+    return next(filter(_is_bare, ways), None)
+
+
+def _kept(folder: Path, count: int) -> PageError:
+    is_there = "is empty" if folder.is_dir() else "is missing"
+    pages = "1 page" if count == 1 else f"{count:,} pages"
+    return PageError(
+        folder.as_posix(),
+        f"this folder {is_there}, and {pages} of files in it stay in the index: mount its disk, or "
+        f"have them removed (--prune, or prune=True)",
+    )

@@ -11,11 +11,12 @@ from typing import Any
 
 from metaembed_rag.errors import StoreError, kind_of_value
 from metaembed_rag.ingest.following import Followed
-from metaembed_rag.ingest.options import AddOptions
+from metaembed_rag.ingest.options import AddOptions, FollowKeywords
 from metaembed_rag.ingest.report import AddReport
 from metaembed_rag.ingest.run import AddRun, no_page
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.metadata.filters import normalize_where
+from metaembed_rag.metadata.sparing import only_negates, spares_none
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import page_ids
 from metaembed_rag.pages import Page
@@ -73,12 +74,12 @@ class Ingest:
         self,
         paths: str | Path | Iterable[str | Path],
         options: AddOptions,
-        load_options: Mapping[str, Any],
+        keywords: FollowKeywords,
     ) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.sync`."""
         way = "" if options.describer is None else options.describer.way
-        followed = Followed(self.target, _followable(paths), options.mode, way)
-        pages = followed.pages(load_options)
+        followed = Followed(self.target, _followable(paths), options.mode, way, keywords)
+        pages = followed.pages()
         bar = page_counter(
             options.progress, shown=options.show_progress, total=followed.count_pages
         )
@@ -96,13 +97,19 @@ class Ingest:
         ids: Sequence[str] | str | None,
         source: str | Path | None,
         where: Mapping[str, Any] | None,
+        everything: bool,
         lock_timeout: float,
     ) -> int:
         """See :meth:`metaembed_rag.PageIndex.delete`."""
-        if where is not None and normalize_where(where) is None:
-            raise StoreError("this filter would delete every page; name the pages to delete")
-        if sum(value is not None for value in (ids, source, where)) != 1:
-            raise StoreError("name the pages to delete by exactly one of ids, source and where")
+        if where is not None and spares_none(normalize_where(where)):
+            raise StoreError(
+                f"this filter would delete every page; name the pages to delete, or {_EVERYTHING}"
+            )
+        if sum(value is not None for value in (ids, source, where, everything or None)) != 1:
+            raise StoreError(
+                "name the pages to delete by exactly one of ids, source and where, or "
+                f"{_EVERYTHING}"
+            )
         store, readings = self.target.store, self.target.readings
         with store.writing(lock_timeout):
             if ids is not None:
@@ -110,7 +117,7 @@ class Ingest:
             elif source is not None:
                 found = _ids_of_source(store, source)
             else:
-                found = store.ids(where)
+                found = _ids_passing(store, where)
             self.target.remove(found)
             readings.refresh()
             readings.forget_texts()  # a deleted page's would stay
@@ -135,6 +142,25 @@ def _followable(paths: Any) -> list[str | Path]:
                 "sync follows files and folders, and '' names none; write '.' for here"
             )
     return named
+
+
+_EVERYTHING = "say everything=True"
+
+
+def _ids_passing(store: ChromaStore, where: Mapping[str, Any] | None) -> list[str]:
+    """Ids of all pages, or of those that pass a filter.
+
+    Raises:
+        StoreError: All pass a filter that says only what pages are not: its key may be misspelt.
+    """
+    found = store.ids(where)
+    asked = normalize_where(where)
+    if asked is not None and found and only_negates(asked) and len(found) == len(store.ids()):
+        raise StoreError(
+            f"all {len(found):,} pages pass this filter, which says only what pages are not, and "
+            f"would be deleted; check its keys and values, or {_EVERYTHING}"
+        )
+    return found
 
 
 def _ids_of_source(store: ChromaStore, source: str | Path) -> list[str]:

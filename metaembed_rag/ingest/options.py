@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 from metaembed_rag.errors import StoreError
 from metaembed_rag.model.describing import DescribeLike, Describer
 from metaembed_rag.model.inputs import Mode, check_mode
+from metaembed_rag.pages import Limits
 from metaembed_rag.pages.reading import Ocr, ocr_policy
 
 
@@ -40,3 +42,21 @@ class AddOptions:
     def describer(self) -> Describer | None:
         """Who describes pictures, None for nobody."""
         return Describer.of(self.describe)
+
+
+class FollowKeywords(TypedDict, total=False):
+    """How files and folders are followed by :meth:`metaembed_rag.PageIndex.sync`.
+
+    Attributes:
+        prune: Remove also the pages of files below a sub-folder that is missing or empty now, and
+            below a named folder that is empty; without it they are kept and the report lists them
+            (``unpruned``), for that is how an unmounted disk looks.
+        password: As for :func:`metaembed_rag.load_pages`, and so are the next two.
+        max_side: Longest side of a page's picture in pixels.
+        limits: Sizes above which a file is refused, and whether links are followed.
+    """
+
+    prune: bool
+    password: str | None
+    max_side: int
+    limits: Limits

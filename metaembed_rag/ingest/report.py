@@ -48,6 +48,9 @@ class AddReport:
         blank: Pages with nothing to read, which are not in the index and no failure: blank ones,
             and pictures without letters, caption or telling name where the model reads text only.
             They are remembered, and not read again while they are unchanged.
+        unpruned: Sub-folders that have pages in the index and are missing or empty now, with the
+            number of those pages: they are kept, since a disk may be unmounted, until
+            :meth:`PageIndex.sync` is told to ``prune``.
         ignored: Files inside folders that are of a kind that is not read.
         cut: Ids of added or updated pages whose text is longer than what the encoder reads in its
             ``max_passes`` passes, each with the number of tokens at its end that no vector has
@@ -65,6 +68,7 @@ class AddReport:
     skipped: list[PageError] = field(default_factory=list)
     notes: list[PageError] = field(default_factory=list)
     blank: list[BlankPageError] = field(default_factory=list)
+    unpruned: list[PageError] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
     cut: dict[str, int] = field(default_factory=dict)
     acknowledged: list[str] = field(default_factory=list)

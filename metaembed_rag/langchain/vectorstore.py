@@ -225,9 +225,9 @@ class MetaEmbedVectorStore(VectorStore):
         Ids that do not exist do not matter; a filter that every page passes is refused.
         """
         check_keywords(kwargs, ("filter",))
-        if ids is None and filter is None:
-            ids = self.index.ids()
-        self.index.delete(ids=ids, where=None if filter is None else index_filter(filter) or {})
+        everything = ids is None and filter is None
+        where = None if filter is None else index_filter(filter) or {}
+        self.index.delete(ids=ids, where=where, everything=everything)
         return True
 
     # -- reading ---------------------------------------------------------------------------

@@ -247,11 +247,16 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
         """Delete nodes by id, by filter, or those of these ids that pass the filter.
 
         Raises:
-            StoreError: Neither was given; :meth:`clear` deletes everything.
+            StoreError: Neither was given, or a filter that every node passes; :meth:`clear` deletes
+                everything.
         """
-        if node_ids is None and not filters_to_where(filters):
+        where = filters_to_where(filters)
+        if node_ids is None and not where:
             raise StoreError("name the nodes to delete by node_ids or filters; clear() deletes all")
-        self._index.delete(self._ids(node_ids, filters), **delete_kwargs)
+        if node_ids is None:
+            self._index.delete(where=where, **delete_kwargs)
+        else:
+            self._index.delete(self._ids(node_ids, filters), **delete_kwargs)
 
     async def adelete_nodes(
         self,
@@ -264,7 +269,7 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
 
     def clear(self) -> None:
         """Delete all nodes."""
-        self._index.delete(self._index.ids())
+        self._index.delete(everything=True)
 
     async def aclear(self) -> None:
         """:meth:`clear` in a thread."""

@@ -6,6 +6,7 @@ reads (:func:`page_input`, :func:`query_input`), and the encoder reads it as an 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from metaembed_rag.errors import (
     ModelError,
     NothingToReadError,
     PageError,
+    ResourceLimitError,
     UnreadableFileError,
 )
 from metaembed_rag.model.checkpoints import visual_words_are_on
@@ -37,6 +39,8 @@ Input = str | Image.Image | Mapping[str, Any]
 Query = Input | bytes | os.PathLike[str] | OpenFile
 """As an input; a picture can also be bytes, an open file (an upload, too) or a ``Path``, and under
 ``"image"`` a path as text."""
+
+_log = logging.getLogger(__name__)
 
 _KEYS = frozenset({"text", "image"})
 _OCR_HELP = "pip install 'metaembed-rag[ocr]' and index it again"
@@ -139,15 +143,21 @@ def read_page(page: Page, ocr: bool | Ocr = "auto", reader: Reader | None = None
     """The page with the text that OCR reads, for whoever wants text whatever the model.
 
     ``auto`` reads the pictures of pages without text and of those that are ``unread``, ``always``
-    every picture. A page stays as it is where nothing is found, and in ``auto`` where OCR is not
-    installed. A ``reader`` is as for :func:`page_input`.
+    every picture. A page stays as it is where nothing is found, in ``auto`` where OCR is not
+    installed, and, with a warning, where OCR fails. A ``reader`` is as for :func:`page_input`.
 
     Raises:
         MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
     policy = ocr_policy(ocr)
     is_wanted = policy == "always" or page.unread or not page.text.strip()
-    return Look(policy, reader).complete(page) if policy != "never" and is_wanted else page
+    if policy == "never" or not is_wanted:
+        return page
+    try:
+        return Look(policy, reader).complete(page)
+    except ResourceLimitError as error:
+        _log.warning("%s", error)
+        return page
 
 
 def page_inputs(
@@ -178,7 +188,7 @@ def page_inputs(
     for page in pages:
         try:
             seen = described is not None and described(page.id)
-            page, value = page_input(page, mode, modalities, ocr=ocr, described=seen)
+            page, value, note = _as_far_as_possible(page, mode, modalities, ocr, seen)
         except PageError as error:
             if on_skip is None:
                 raise
@@ -186,9 +196,25 @@ def page_inputs(
         else:
             readable.append(page)
             inputs.append(value)
-            if on_note is not None and page.unread and wants_ocr(page, mode, modalities):
-                on_note(unread_note(page, ocr))
+            if on_note is not None and note is not None:
+                on_note(note)
     return readable, inputs
+
+
+def _as_far_as_possible(
+    page: Page, mode: Mode, modalities: frozenset[str], ocr: bool | Ocr, described: bool
+) -> tuple[Page, Input, PageError | None]:
+    """:func:`page_input`, and what is missing; without OCR where that fails and there is more."""
+    try:
+        page, value = page_input(page, mode, modalities, ocr=ocr, described=described)
+    except ResourceLimitError as error:
+        try:
+            page, value = page_input(page, mode, modalities, ocr="never", described=described)
+        except NothingToReadError:
+            raise error from None
+        return page, value, error
+    is_unread = page.unread and wants_ocr(page, mode, modalities)
+    return page, value, unread_note(page, ocr) if is_unread else None
 
 
 def unread_note(page: Page, ocr: bool | Ocr) -> PageError:

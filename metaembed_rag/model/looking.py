@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from metaembed_rag.errors import BlankPageError, MissingExtraError, NothingToReadError
+from metaembed_rag.errors import (
+    BlankPageError,
+    MissingExtraError,
+    NothingToReadError,
+    ResourceLimitError,
+)
 from metaembed_rag.model.checkpoints import visual_words_are_on
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.legibility import squeezed
@@ -124,4 +129,7 @@ def _read_text(page: Page) -> str:
     from metaembed_rag.pages.ocr import read_text
 
     image = page.load_image()
-    return "" if image is None else read_text(image)
+    try:
+        return "" if image is None else read_text(image)
+    except ResourceLimitError as error:
+        raise ResourceLimitError(page.id, error.reason) from error

@@ -10,18 +10,21 @@
     pdf.py      PDF -> pages (text, outline, labels, picture), by pypdfium2
     pdf_client.py, pdf_worker.py   the same, in a process whose memory and time are limited
     workers.py, frames.py          such processes, and what is said to them and by them
+    worker_program.py, worker_client.py   what those that answer have in common, and those that ask
     pdf_fields.py   form fields, notes, stamps, signatures and attached files of a PDF
     pdf_xfa.py  values of forms that are made of XML
     pdf_pictures.py how much of a page of a PDF is drawn and not written
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own
     images.py   PNG, JPEG, WebP, TIFF -> pages
+    image_client.py, image_worker.py   the same in a process with limits
     captions.py what is written beside the pixels: EXIF, IPTC, XMP, comments
     file_names.py  names of files and folders as words
     decoding.py bytes of a text file -> text, in the encodings that there are
     texts.py    text and Markdown -> pages of about 1,800 characters
     pictures.py any Pillow image -> RGB of a bounded size
-    ocr.py      the text of a picture, by rapidocr, for models that read text only
+    ocr.py, ocr_worker.py   the text of a picture, by rapidocr in a process with limits, for models
+                that read text only
 
 Reading PDFs is pypdfium2's alone: on 87 pages of Debian's LaTeX manuals its text layer took 2.2 ms
 a page where pypdf took 18 ms, and pypdf raised an error on the twelfth file. Forms and notes are

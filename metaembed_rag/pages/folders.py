@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from metaembed_rag.errors import PageError, UnreadableFileError
@@ -37,28 +38,36 @@ def expanded(path: PathLike) -> Path:
 
 
 def list_files(
-    paths: PathLike | Iterable[PathLike], *, on_ignore: Callable[[Path], None] | None = None
+    paths: PathLike | Iterable[PathLike],
+    *,
+    on_ignore: Callable[[Path], None] | None = None,
+    follow_links: bool = False,
 ) -> list[Path]:
     """List the files that `load_pages` would read, each once, in its order.
 
     Paths keep their order; a folder is walked through with everything below it, sorted by name.
-    Hidden files and folders, and the folders of indexes, are left out unless named themselves.
+    Hidden files and folders, and the folders of indexes, are left out unless named themselves, and
+    so is what lies outside a named folder, where a link inside leads to.
 
     Args:
         paths: One path or several, of files and folders.
         on_ignore: Called with each file inside a folder that is of a kind that is not read.
+        follow_links: Read what links lead to, wherever it lies.
     """
-    return [found for found in find_files(paths, on_ignore) if isinstance(found, Path)]
+    found = find_files(paths, on_ignore, follow_links=follow_links)
+    return [one for one in found if isinstance(one, Path)]
 
 
 def find_files(
     paths: PathLike | Iterable[PathLike],
     on_ignore: Callable[[Path], None] | None = None,
     seen: set[Path] | None = None,
+    follow_links: bool = False,
 ) -> Iterator[Path | PageError]:
     """Yield the resolved path of each file to read, or the error that stands for it.
 
-    Those in ``seen`` are left out, and those found are added to it.
+    Those in ``seen`` are left out, and those found are added to it. A link that leads out of the
+    folder that was named is an error, unless links are followed.
     """
     seen = set() if seen is None else seen
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
@@ -68,7 +77,7 @@ def find_files(
                 "''", "names no file and no folder; write '.' for this folder"
             )
             continue
-        for found in _find(expanded(name), on_ignore, seen):
+        for found in _Walk(on_ignore, seen, follow_links).named(expanded(name)):
             if isinstance(found, PageError):
                 yield found
             elif found not in seen:
@@ -76,63 +85,68 @@ def find_files(
                 yield found
 
 
-def _find(
-    path: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path]
-) -> Iterator[Path | PageError]:
-    """The file that was named ``path``, or the files below that folder."""
-    try:
-        resolved = path.resolve(strict=True)
-        is_folder = resolved.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:
-        yield _missing(path, error)
-        return
-    if is_folder:
-        empty = True
-        for found in _walk(resolved, on_ignore, seen):
-            empty = False
-            yield found
-        if empty:
-            yield UnreadableFileError(
-                show(resolved), f"this folder holds no file of a kind that is read ({_kinds()})"
-            )
-    elif _kind(resolved):
-        yield resolved
-    else:
-        yield _unsupported(resolved)
+@dataclass(frozen=True)
+class _Walk:
+    """A walk through what was named.
 
-
-def _walk(
-    top: Path, on_ignore: Callable[[Path], None] | None, seen: set[Path]
-) -> Iterator[Path | PageError]:
-    """Files of a known kind below a resolved folder, in order.
-
-    Folders wait in a list and not in calls inside each other, of which Python bears a thousand.
-
-    Args:
-        top: The folder.
-        on_ignore: Called with each file of another kind.
-        seen: Folders that were walked through, also before; against links that lead in circles.
+    Attributes:
+        on_ignore: Called with each file inside a folder that is of a kind that is not read.
+        seen: Files and folders that are left out; folders are added, against links in circles.
+        follow_links: Whether links lead out of a named folder.
     """
-    ahead = [top]
-    while ahead:
-        path = ahead.pop()
+
+    on_ignore: Callable[[Path], None] | None
+    seen: set[Path]
+    follow_links: bool
+
+    def named(self, path: Path) -> Iterator[Path | PageError]:
+        """The file that was named, which must be of a known kind, or the files below the folder."""
         try:
             resolved = path.resolve(strict=True)
             is_folder = resolved.is_dir()
         except (OSError, RuntimeError, ValueError) as error:
             yield _missing(path, error)
-            continue
-        if is_folder and resolved not in seen:
-            seen.add(resolved)
-            entries = _entries(resolved)
-            if isinstance(entries, PageError):
-                yield entries
-            elif path is top or all(entry.name != INDEX_MARK for entry in entries):
-                ahead += reversed(entries)
-        elif not is_folder and _kind(resolved):
-            yield resolved
-        elif not is_folder and on_ignore is not None:
-            on_ignore(resolved)
+            return
+        if not is_folder:
+            yield resolved if _kind(resolved) else _unsupported(resolved)
+            return
+        empty = True
+        for found in self._below(resolved):
+            empty = False
+            yield found
+        if empty:
+            yield UnreadableFileError(
+                show(path), f"this folder holds no file of a kind that is read ({_kinds()})"
+            )
+
+    def _below(self, top: Path) -> Iterator[Path | PageError]:
+        """Files of a known kind below a resolved folder, in order.
+
+        Folders wait in a list and not in calls inside each other, of which Python bears a thousand.
+        """
+        ahead = [top]
+        while ahead:
+            path = ahead.pop()
+            try:
+                resolved = path.resolve(strict=True)
+                is_folder = resolved.is_dir()
+            except (OSError, RuntimeError, ValueError) as error:
+                yield _missing(path, error)
+                continue
+            is_read = is_folder or _kind(resolved) is not None
+            if is_read and not self.follow_links and not resolved.is_relative_to(top):
+                yield _leads_out(path, resolved)
+            elif is_folder and resolved not in self.seen:
+                self.seen.add(resolved)
+                entries = _entries(resolved)
+                if isinstance(entries, PageError):
+                    yield entries
+                elif path is top or all(entry.name != INDEX_MARK for entry in entries):
+                    ahead += reversed(entries)
+            elif not is_folder and is_read:
+                yield resolved
+            elif not is_folder and self.on_ignore is not None:
+                self.on_ignore(resolved)
 
 
 def _entries(folder: Path) -> list[Path] | PageError:
@@ -181,6 +195,14 @@ def _kinds() -> str:
 def _unsupported(path: Path) -> UnreadableFileError:
     kind = f"{path.suffix} is not a kind of file" if path.suffix else "without a suffix, not a kind"
     return UnreadableFileError(show(path), f"{kind} that is read; convert it to one of {_kinds()}")
+
+
+def _leads_out(path: Path, target: Path) -> UnreadableFileError:
+    return UnreadableFileError(
+        show(path),
+        f"is a link that leads out of the folder that was named, to {show(target)}; name that "
+        f"too, or have links followed (--follow-links, Limits(follow_links=True))",
+    )
 
 
 def _missing(path: Path, error: Exception) -> UnreadableFileError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, TypeVar
 
 from PIL import Image
@@ -17,6 +17,7 @@ from PIL import Image
 from metaembed_rag import errors
 from metaembed_rag.errors import MetaEmbedError, PageError
 from metaembed_rag.pages.page import Page
+from metaembed_rag.pages.parts import PicturePart
 
 Header = dict[str, Any]
 T = TypeVar("T")
@@ -87,6 +88,7 @@ def page_frame(page: Page) -> tuple[Header, bytes]:
         for field in dataclasses.fields(page)
         if field.name != "image"
     }
+    fields["parts"] = parts_frame(page.parts)
     if page.image is None:
         return {"page": fields}, b""
     return {"page": fields, "size": page.image.size}, page.image.tobytes()
@@ -102,9 +104,27 @@ def page_of(header: Mapping[str, Any], body: bytes, source: str) -> Page:
     try:
         image = Image.frombytes("RGB", tuple(header["size"]), body) if "size" in header else None
         ours = {"source": source, "image": image, "id": "", "image_path": None}
-        return Page(**{**header["page"], **ours})
+        fields = {**header["page"], **ours}
+        return Page(**{**fields, "parts": parts_of(fields.get("parts", ()))})
     except (LookupError, TypeError, PageError) as error:
         raise ValueError(f"a frame holds no page ({error})") from None
+
+
+def parts_frame(parts: Iterable[PicturePart]) -> list[tuple[str, str]]:
+    """The parts of a picture's text, as JSON has them."""
+    return [(part.origin, part.text) for part in parts]
+
+
+def parts_of(said: Iterable[Sequence[Any]]) -> tuple[PicturePart, ...]:
+    """The parts of a picture's text again.
+
+    Raises:
+        ValueError: They are none.
+    """
+    try:
+        return tuple(PicturePart(origin, text) for origin, text in said)
+    except (TypeError, AttributeError, PageError) as error:
+        raise ValueError(f"a frame holds no parts ({error})") from None
 
 
 def error_frame(error: MetaEmbedError) -> Header:

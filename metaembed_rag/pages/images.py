@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from PIL import Image, ImageOps
@@ -28,8 +28,12 @@ def read_image(
     max_side: int,
     max_pages: int,
     max_pixels: int,
+    first: int = 1,
+    opened: Callable[[int], object] = lambda count: None,
 ) -> Iterator[Page | PageError]:
     """Yield the picture of an image file, or each frame of a TIFF; or the error of a frame.
+
+    From the ``first`` frame on; ``opened`` is told the number of frames when it is known.
 
     The text of a page is what is written beside the pixels. ``names``, what the name of the file
     says, are of the first frame, and not of a picture of one colour, which stays a blank page.
@@ -40,8 +44,9 @@ def read_image(
     """
     with _open(data, source, max_pixels) as image:
         count = _frames(image, source, max_pages)
+        opened(count)
         said: set[str] = set()
-        for index in range(count):
+        for index in range(first - 1, count):
             beside = _captions(image, index, said)
             name = source if count == 1 else f"{source}#{index + 1}"
             try:

@@ -16,7 +16,6 @@ from typing import Any
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError, kind_of_value
 from metaembed_rag.pages.file_names import name_parts
 from metaembed_rag.pages.folders import expanded, find_files, kind_of, kind_of_suffix, show
-from metaembed_rag.pages.images import read_image
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
 from metaembed_rag.pages.parts import PicturePart, joined
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
@@ -62,11 +61,15 @@ class Limits:
         max_file_bytes: Of a file.
         max_pages: Of a PDF, frames of a TIFF, or chunks of a text.
         max_pixels: Of a picture.
-        max_page_seconds: Of computing for one page of a PDF; by the clock three times as long.
-        max_memory: Bytes for reading a PDF, beside the file itself (as far as the system limits a
-            process: Linux does, macOS is looked after, Windows is not).
-        separate_process: Read PDFs in a process of their own, which the last two limits and a
-            crash can end; without it they are read in this one, and these limits do not hold.
+        max_page_seconds: Of computing for one page of a PDF or one picture; by the clock three
+            times as long.
+        max_memory: Bytes for reading a PDF or a picture, beside the file itself (as far as the
+            system limits a process: Linux does, macOS is looked after, Windows is not).
+        separate_process: Read PDFs and pictures in processes of their own, which the last two
+            limits and a crash can end; without it they are read in this one, and these limits do
+            not hold.
+        follow_links: Read what links in a folder lead to also where that lies outside the folder
+            that was named; otherwise such a link is an error of its own.
 
     Raises:
         PageError: A limit that is no number, or of time or memory and makes no sense.
@@ -79,6 +82,7 @@ class Limits:
     max_page_seconds: float = field(default=60.0, repr=False)
     max_memory: int = field(default=2 * 1024**3, repr=False)
     separate_process: bool = field(default=True, repr=False)
+    follow_links: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("max_file_bytes", "max_pages", "max_pixels", "max_page_seconds", "max_memory"):
@@ -149,7 +153,7 @@ def load_pages(
         raise PageError("password", f"must be text, not {kind_of_value(password)}; decode it")
     given = listed(paths)
     check_source(source, given)
-    for found, folder in _found(given, on_ignore):
+    for found, folder in _found(given, on_ignore, limits.follow_links):
         for item in _load_one(found, folder, skip, password, int(max_side), limits, source):
             if isinstance(item, Page):
                 yield item
@@ -223,14 +227,15 @@ def _count(path: Path) -> int:
 
 
 def _found(
-    given: Iterable[Source], on_ignore: Callable[[Path], None] | None
+    given: Iterable[Source], on_ignore: Callable[[Path], None] | None, follow_links: bool
 ) -> Iterator[tuple[Path | PageError | Source, Path | None]]:
     """Files, errors, and what are no paths, in the order given; each with the folder given."""
     seen: set[Path] = set()
     for one in given:
         if isinstance(one, str | os.PathLike):
             folder = _folder(one)
-            yield from ((found, folder) for found in find_files(one, on_ignore, seen))
+            found = find_files(one, on_ignore, seen, follow_links)
+            yield from ((file, folder) for file in found)
         elif is_upload(one):
             yield one, None
         else:
@@ -293,15 +298,18 @@ def _read(
     if kind == "text":
         return read_text_file(data, source, limits.max_pages)
     if kind == "image":
+        # Imported when the first picture or PDF comes: a folder of texts needs no worker process.
+        from metaembed_rag.pages.image_client import read_image
+
         return read_image(
             data,
             source,
             names,
+            limits.of_work(),
             max_side=max_side,
             max_pages=limits.max_pages,
             max_pixels=limits.max_pixels,
         )
-    # Imported when the first PDF comes: a folder of texts needs no worker process.
     from metaembed_rag.pages.pdf_client import read_pdf
 
     return read_pdf(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import threading
 from collections.abc import Iterator
@@ -16,11 +17,21 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Transpose
 
-from metaembed_rag.errors import require
+from metaembed_rag.errors import ResourceLimitError, require
 from metaembed_rag.pages.pictures import fitted, to_rgb
+from metaembed_rag.pages.worker_client import Readers, end_of, request, text_of
+from metaembed_rag.pages.workers import Pool, WorkerLostError, WorkLimits
 
 MAX_SIDE = 2_000
 """Larger pictures are made smaller first: more pixels cost time and find no more text."""
+
+LIMITS = WorkLimits(seconds=300.0, memory=2 * 1024**3)
+"""What reading one picture may take. The longest screenshot is read in some fifty pieces, twice
+where it has to be turned; that takes 100 seconds of computing on a slow machine."""
+
+WORKERS = Pool("metaembed_rag.pages.ocr_worker", idle=1)
+"""The process that reads letters for this one: its models take 300 MB."""
+READERS = Readers(WORKERS, "letters on pictures (OCR)")
 
 _SETTINGS = {
     "Global.log_level": "critical",
@@ -92,9 +103,10 @@ def read_text(image: Image.Image) -> str:
     """Read the text of a picture, in reading order, one line of the picture per line.
 
     A picture that is upside down or lies on its side is turned first; a long one is read in pieces.
-    The first call of a process loads the models (1.4 s); calls from several threads wait
-    for each other. A page of 634 x 896 pixels takes about 2.3 s on one core, a chart 0.7 s; one
-    that has to be turned takes twice as long.
+    It is read in a worker process with limits (:data:`LIMITS`), which the first call starts (it
+    loads the models in 1.4 s); calls from several threads wait for each other. A page of 634 x 896
+    pixels takes about 2.3 s on one core, a chart 0.7 s; one that has to be turned takes twice as
+    long.
 
     Args:
         image: Of any size and mode; transparent parts as :func:`to_rgb` fills them.
@@ -104,14 +116,61 @@ def read_text(image: Image.Image) -> str:
 
     Raises:
         MissingExtraError: rapidocr is not installed; the message is the ``pip install`` line.
+        ResourceLimitError: It cannot be read within the limits, or ends the process that reads it.
     """
     if min(image.size) < _LEAST_SIDE:
         return ""
+    _require_extra()
     image = _of_readable_size(to_rgb(image))
     with _LOCK:
-        lines = _read_upright(image)
+        return _read_in_worker(image) if READERS.can_start() else read_here(image)
+
+
+def read_here(image: Image.Image) -> str:
+    """Read the text of an RGB picture of readable size in this process; one thread at a time."""
+    lines = _read_upright(image)
     kept = [line for line in lines if line.score >= _LEAST_SURE]
     return "\n".join(" ".join(line.text for line in row) for row in reading_order(kept))
+
+
+def _read_in_worker(image: Image.Image) -> str:
+    """Read an RGB picture in a worker; once more in a new one where the first was lost.
+
+    Raises:
+        ResourceLimitError: Both were lost, or time was up.
+    """
+    for is_last in (False, True):
+        try:
+            with WORKERS.lease() as worker:
+                worker.send(request("read", LIMITS, size=image.size), image.tobytes())
+                text = worker.receive(LIMITS.seconds, text_of)
+                worker.receive(LIMITS.seconds, end_of)
+                return text
+        except WorkerLostError as lost:
+            if is_last or lost.cause == "time":
+                raise ResourceLimitError("a picture", _why_lost(lost)) from None
+    raise AssertionError("the second time it is read or lost")
+
+
+def _why_lost(lost: WorkerLostError) -> str:
+    what = "reading the letters on it by OCR"
+    if lost.cause == "time":
+        return f"{what} took more than {LIMITS.seconds:g} seconds; index it without OCR"
+    if lost.cause == "memory":
+        most = LIMITS.memory / 1024**2
+        return f"{what} needs more than {most:,.0f} MiB of memory; index it without OCR"
+    return f"{what} ended the process that does that ({lost.how}); run again, or without OCR"
+
+
+def _require_extra() -> None:
+    """Raise what is missing for OCR here, not in the worker; nothing is loaded where all is there.
+
+    Raises:
+        MissingExtraError: The message is the ``pip install`` line.
+    """
+    for name in ("onnxruntime", "rapidocr"):
+        if importlib.util.find_spec(name) is None:
+            require(name)
 
 
 def _of_readable_size(image: Image.Image) -> Image.Image:

@@ -34,6 +34,8 @@ DAMAGE = (
 """What Pillow's readers raise on damaged files."""
 
 
+_MOST_PIXELS = 80_000_000
+"""Of a picture that is opened in this process; as many as a file may have by default."""
 _LONG = 2.5
 """How many times longer than wide a picture is that is read in pieces."""
 _LONGEST = 32
@@ -50,7 +52,7 @@ def open_picture(path: Path) -> Image.Image:
     """
     try:
         return _upright(path)
-    except DAMAGE as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         raise UnreadableFileError(
             path.as_posix(), f"this picture cannot be opened ({error}); index its page again"
         ) from error
@@ -78,6 +80,10 @@ def picture_of(value: Source | Image.Image) -> Image.Image:
 
 def _upright(file: Any) -> Image.Image:
     with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > _MOST_PIXELS:
+            raise ValueError(
+                f"it has {image.width:,} x {image.height:,} pixels, over {_MOST_PIXELS:,}"
+            )
         return to_rgb(ImageOps.exif_transpose(image))
 
 
@@ -111,6 +117,11 @@ def fitted(image: Image.Image, max_side: int) -> Image.Image:
         return bounded(image, max_side)
     scale = min(1.0, max_side / 2**0.5 / shortest, _LONGEST * max_side / longest)
     return bounded(image, max(max_side, int(longest * scale)))
+
+
+def largest_fitted(max_side: int) -> int:
+    """Pixels that a picture has at most that :func:`fitted` has made smaller."""
+    return _LONGEST * max_side**2
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ from metaembed_rag.options import SearchOptions
 from metaembed_rag.search.plan import DEFAULT_K, Plan, Stage
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.places import replace_file
+from metaembed_rag.store.privacy import make_folder
 
 _HOW = "run `metaembed calibrate --index …`, or index.calibrate()"
 _CHANGED = 2.0
@@ -171,7 +172,7 @@ class CalibrationFile:
             self._kept = calibration
             return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             replace_file(self.path, calibration.to_json())
         except OSError as error:
             raise StoreError(

@@ -33,6 +33,7 @@ from metaembed_rag.search.pairs import WordPairs
 from metaembed_rag.search.word_scores import WordScores
 from metaembed_rag.store.history import knows
 from metaembed_rag.store.places import replacing
+from metaembed_rag.store.privacy import make_folder
 from metaembed_rag.store.records import StampedText
 
 PAIR_WEIGHT = 0.5
@@ -196,7 +197,7 @@ class LexicalIndex:
         Raises:
             OSError: The place cannot be written.
         """
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         with replacing(folder) as unfinished:
             unfinished.mkdir()
             if self._scorer is not None:

@@ -33,6 +33,7 @@ from metaembed_rag.store.history import knows
 from metaembed_rag.store.level_writer import CacheWriter, compact, write_manifest
 from metaembed_rag.store.levels import CachedVectors, Header
 from metaembed_rag.store.lock import held_in_turn
+from metaembed_rag.store.privacy import make_folder
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import Encoded
 
@@ -242,7 +243,7 @@ class VectorCache:
         """Bring the files up to date; again when somebody deletes them meanwhile."""
         for attempt in range(_TRIES):
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
                 with held_in_turn(self.folder / _LOCK, _STALLED, _PATIENCE):
                     return self._update_whole(changes, tidy)
             except Timeout:

@@ -31,6 +31,7 @@ from metaembed_rag.store.link import Connection, Link
 from metaembed_rag.store.lock import WriterLock
 from metaembed_rag.store.matching import Matching, fits
 from metaembed_rag.store.places import MEMORY, Places, is_server
+from metaembed_rag.store.privacy import keep_private
 from metaembed_rag.store.raw import RawRecord, read_raw
 from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
@@ -183,6 +184,8 @@ class ChromaStore:
             self._link.see_writes(self._writes.is_behind)
             with self._link.pinned(), self._sessions.one():
                 yield
+            if self.places.folder is not None:
+                keep_private(self.places.folder)
 
     def upsert(
         self,

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from metaembed_rag.errors import IndexNotFoundError, StoreError, kind_of_value
 from metaembed_rag.store.places import DATABASE, LOCK, MARK, MEMORY, OURS, is_new, is_server
+from metaembed_rag.store.privacy import PRIVATE_FOLDER, make_database_private
 from metaembed_rag.store.server import TIMEOUT, ServerClient
 from metaembed_rag.store.systems import folder_client, memory_client
 from metaembed_rag.web import has_password, without_password
@@ -168,9 +169,12 @@ def _alone_in(folder: Path, create: bool) -> Iterator[bool]:
         with suppress(Timeout, OSError):  # an old index that is written to, or a read-only one
             stack.enter_context(FileLock(folder / LOCK, timeout=_PATIENCE))
             locked = True
-            if not (folder / DATABASE).exists():  # what lies there is of one before
-                (folder / MARK).unlink(missing_ok=True)
+        is_first = locked and not (folder / DATABASE).exists()
+        if is_first:  # what lies there is of one before
+            (folder / MARK).unlink(missing_ok=True)
         yield locked
+        if is_first:
+            make_database_private(folder)
 
 
 def _check_new_folder(folder: Path, create: bool) -> None:
@@ -188,7 +192,8 @@ def _check_new_folder(folder: Path, create: bool) -> None:
             f"{folder} holds other files and no index; name a new or an empty folder for the index"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     except OSError as error:
         raise StoreError(f"the index folder {folder} cannot be made: {error.strerror}") from error
 

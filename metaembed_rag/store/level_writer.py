@@ -35,6 +35,7 @@ from metaembed_rag.store.levels import (
     sums_name,
 )
 from metaembed_rag.store.places import replace_file
+from metaembed_rag.store.privacy import make_folder
 from metaembed_rag.vectors.formats import Encoded
 
 _COPIED_AT_ONCE = 1000
@@ -83,7 +84,7 @@ class CacheWriter:
         self._dead = set(np.flatnonzero(~start.alive).tolist()) if start else set()
         self._dead_name = start.manifest.dead if start else ""
         self._numbers = {stamp: n for n, stamp in enumerate(start.every_stamp)} if start else {}
-        (folder / self.generation).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / self.generation)
         if start and not goes_on:
             _copy_what_counts(start, folder / self.generation)
         known = start.manifest.files if start else {}

@@ -12,6 +12,7 @@ import hashlib
 from pathlib import Path
 
 from metaembed_rag.store.places import replace_file, user_folder
+from metaembed_rag.store.privacy import make_folder
 
 
 def remember_model(collection_id: str, name: str) -> None:
@@ -23,7 +24,7 @@ def remember_model(collection_id: str, name: str) -> None:
     if named_model(collection_id) == name:
         return
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         replace_file(path, name)
 
 

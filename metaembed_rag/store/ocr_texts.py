@@ -7,8 +7,10 @@ from importlib import metadata
 from os import PathLike
 from pathlib import Path
 
+from metaembed_rag.errors import ResourceLimitError
 from metaembed_rag.pages import Page
 from metaembed_rag.store.places import replace_file
+from metaembed_rag.store.privacy import make_folder
 
 
 def ocr_text(page: Page, cache_dir: str | PathLike[str] | None = None) -> str:
@@ -16,6 +18,7 @@ def ocr_text(page: Page, cache_dir: str | PathLike[str] | None = None) -> str:
 
     Raises:
         UnreadableFileError: The picture is damaged.
+        ResourceLimitError: It cannot be read within the limits.
         MissingExtraError: The extra ``ocr`` is not installed and the text is not kept.
     """
     from metaembed_rag.pages.ocr import read_text
@@ -24,9 +27,12 @@ def ocr_text(page: Page, cache_dir: str | PathLike[str] | None = None) -> str:
     if path is not None and path.exists():
         return path.read_text(encoding="utf-8")
     image = page.load_image()
-    text = "" if image is None else read_text(image)
+    try:
+        text = "" if image is None else read_text(image)
+    except ResourceLimitError as error:
+        raise ResourceLimitError(page.id, error.reason) from error
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         replace_file(path, text)
     return text
 

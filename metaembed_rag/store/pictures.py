@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from metaembed_rag.errors import PageError
 from metaembed_rag.pages.pictures import open_picture
 from metaembed_rag.store.places import Places, replacing, temporary_folder
+from metaembed_rag.store.privacy import make_folder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,7 +68,7 @@ class PictureFolder:
         name = picture_name(page_id, content_hash)
         path = self.folder / name
         if not self.holds(name):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with replacing(path) as unfinished:
                 image.convert("RGB").save(unfinished, "JPEG", quality=_JPEG_QUALITY)
         return name

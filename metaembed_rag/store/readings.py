@@ -22,6 +22,7 @@ from metaembed_rag.pages.reading import description_of, ocr_text_of
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.places import replace_file
+from metaembed_rag.store.privacy import make_folder
 
 _FORMAT = 1
 _log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ class Readings:
         entries += [_description_entry(*key, text) for key, text in self._descriptions.items()]
         entries += [_file_entry(*key, found) for key, found in self._files.items()]
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             replace_file(self._path, "\n".join(map(json.dumps, entries)))
         except OSError as error:
             self._cannot(error)

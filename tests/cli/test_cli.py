@@ -193,6 +193,33 @@ def test_info_says_model_pages_and_bytes(index, run):
     assert "bytes per page" in run("info", "--index", index)[0]
 
 
+def test_delete_of_all_pages_has_an_option_of_its_own(index, run):
+    out, _ = run("delete", "--index", index, "--all", "--json")
+    assert json.loads(out)["pages"] == 0
+    assert json.loads(out)["deleted"] > 0
+    run("delete", "--index", index, "--all", "--id", "x", code=2)
+
+
+def test_pages_of_a_folder_that_is_not_mounted_are_kept_and_listed(tmp_path, run):
+    (tmp_path / "files" / "disk").mkdir(parents=True)
+    (tmp_path / "files" / "a.txt").write_text("red apples")
+    (tmp_path / "files" / "disk" / "b.txt").write_text("blue whales")
+    (tmp_path / "b.txt").write_text("blue whales")
+    (tmp_path / "files" / "link.txt").symlink_to(tmp_path / "b.txt")
+    command = ("index", tmp_path / "files", "--index", tmp_path / "i", "--model", "mini")
+    _, err = run(*command, code=1)
+    assert "link.txt: is a link that leads out of the folder" in err
+    run(*command, "--follow-links")
+    (tmp_path / "files" / "link.txt").unlink()
+    (tmp_path / "files" / "disk" / "b.txt").unlink()
+    out, err = run(*command, "--json", code=1)
+    assert json.loads(out)["removed"] == 0
+    assert [Path(one["source"]).name for one in json.loads(out)["unpruned"]] == ["disk"]
+    assert "this folder is empty, and 1 page of files in it" in err
+    out, _ = run(*command, "--prune", "--json")
+    assert (json.loads(out)["removed"], json.loads(out)["unpruned"]) == (1, [])
+
+
 def test_delete_by_source_and_id(index, files, run):
     out, _ = run("delete", "--index", index, "--source", files / "a.txt", "--json")
     assert json.loads(out)["deleted"] == 1

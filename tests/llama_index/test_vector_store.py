@@ -794,6 +794,9 @@ def test_empty_filters_delete_nothing(encoder):
     before = len(store.get_nodes())
     with pytest.raises(StoreError, match="clear"):
         store.delete_nodes(filters=MetadataFilters(filters=[]))
+    negated = MetadataFilter(key="misspelt", value="x", operator=FilterOperator.NE)
+    with pytest.raises(StoreError, match="only what pages are not"):
+        store.delete_nodes(filters=MetadataFilters(filters=[negated]))
     assert len(store.get_nodes()) == before > 0
 
 

@@ -151,6 +151,36 @@ def test_links_that_lead_in_circles_end(folder: Path) -> None:
     assert [Path(error.source).name for error in errors] == ["self.txt"]
 
 
+@pytest.mark.parametrize("inside", ["", "sub"])
+@pytest.mark.parametrize("to", ["secret.txt", "."])
+def test_a_link_out_of_the_named_folder_is_not_followed(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, inside: str, to: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "secret.txt").write_text("secret")
+    link = folder / inside / "link.txt"
+    link.symlink_to(outside / to)
+    errors: list[PageError] = []
+    pages = list(load_pages(folder, on_skip=errors.append))
+    assert names(pages) == ["a.md#1", "b.txt#1", "c.txt#1"]
+    assert [(error.source, "leads out of the folder" in error.reason) for error in errors] == [
+        (link.as_posix(), True)
+    ]
+    assert [path.name for path in list_files(folder)] == ["a.md", "b.txt", "c.txt"]
+    followed = list(load_pages(folder, limits=Limits(follow_links=True)))
+    assert "secret" in [page.text for page in followed]
+    assert outside / "secret.txt" in list_files(folder, follow_links=True)
+
+
+def test_links_inside_the_named_folder_and_named_links_are_followed(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (folder / "again.txt").symlink_to(folder / "b.txt")
+    named = tmp_path_factory.mktemp("elsewhere") / "named"
+    named.symlink_to(folder)
+    assert names(list(load_pages(named))) == ["a.md#1", "b.txt#1", "c.txt#1"]
+
+
 def test_a_link_to_a_missing_file_is_reported(folder: Path) -> None:
     (folder / "gone.pdf").symlink_to(folder / "nowhere.pdf")
     with pytest.raises(UnreadableFileError, match="a link to a file that is gone"):

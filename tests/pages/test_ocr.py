@@ -13,7 +13,7 @@ from PIL import Image
 
 from metaembed_rag.errors import MissingExtraError
 from metaembed_rag.pages import load_pages, ocr
-from metaembed_rag.pages.ocr import Line, read_text, reading_order
+from metaembed_rag.pages.ocr import Line, read_here, read_text, reading_order
 from tests.support.files import picture, picture_of_text
 
 
@@ -59,12 +59,8 @@ def test_without_the_extra_the_error_is_the_line_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "rapidocr", None)
-    ocr._engine.cache_clear()
-    try:
-        with pytest.raises(MissingExtraError, match=r"pip install 'metaembed-rag\[ocr\]'"):
-            read_text(picture())
-    finally:
-        ocr._engine.cache_clear()
+    with pytest.raises(MissingExtraError, match=r"pip install 'metaembed-rag\[ocr\]'"):
+        read_text(picture())
 
 
 @pytest.mark.integration
@@ -197,14 +193,14 @@ def test_only_doubtful_pictures_are_read_the_other_way_round(
 ) -> None:
     engine = Engine([("some words", (10, 10, 90, 20), score)])
     monkeypatch.setattr(ocr, "_engine", lambda: engine)
-    assert read_text(picture(size=(200, 200))) == "some words"
+    assert read_here(picture(size=(200, 200))) == "some words"
     assert (engine.pictures, engine.single) == (1, single)
 
 
 def test_what_is_read_with_little_confidence_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine([("clear", (10, 10, 90, 20), 0.99), ("smudge", (10, 40, 90, 50), 0.4)])
     monkeypatch.setattr(ocr, "_engine", lambda: engine)
-    assert read_text(picture(size=(200, 200))) == "clear"
+    assert read_here(picture(size=(200, 200))) == "clear"
 
 
 def test_a_line_of_pixels_has_no_text(monkeypatch: pytest.MonkeyPatch) -> None:

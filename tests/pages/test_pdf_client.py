@@ -206,10 +206,10 @@ def test_limits_that_make_no_sense_are_refused(limit: dict[str, float]) -> None:
 @pytest.fixture
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     pdf_client.WORKERS.close()
-    pdf_client._can_start.cache_clear()
+    pdf_client.READERS.forget()
     monkeypatch.setattr(sys, "executable", "")
     yield
-    pdf_client._can_start.cache_clear()
+    pdf_client.READERS.forget()
 
 
 @pytest.mark.usefixtures("no_worker")
@@ -337,7 +337,7 @@ def test_a_forked_child_reads_on_with_a_worker_of_its_own(tmp_path: Path) -> Non
 def test_where_the_system_sets_no_limit_a_worker_looks_itself_how_much_it_has() -> None:
     code = """
 import threading
-from metaembed_rag.pages.pdf_worker import Restraint, _peak
+from metaembed_rag.pages.worker_program import Restraint, _peak
 restraint = Restraint()
 restraint._most = _peak() + 50 * 2**20
 threading.Thread(target=restraint.watch, daemon=True).start()
