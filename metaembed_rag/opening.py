@@ -13,9 +13,19 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import ModelMismatchError, StoreError, UnnamedModelError
+from metaembed_rag.errors import (
+    IndexNotFoundError,
+    ModelMismatchError,
+    StoreError,
+    UnnamedModelError,
+)
 from metaembed_rag.model.base import OrderedEncoder
-from metaembed_rag.model.checkpoints import DEFAULT_MODEL, MODEL_VARIABLE
+from metaembed_rag.model.checkpoints import (
+    DEFAULT_MODEL,
+    MODEL_VARIABLE,
+    former_versions,
+    name_of_version,
+)
 from metaembed_rag.model.inputs import Input, query_input
 from metaembed_rag.model.protocol import Encoder, checked_vectors, dimensions
 from metaembed_rag.options import HYBRID_AUTO
@@ -91,12 +101,11 @@ class Opened:
                 has not named it for this index on this machine.
             ModelMismatchError: Another model has that name now.
         """
-        named = _named_by_user(self.store)
+        about, named = self.store.about, _named_by_user(self.store)
         if named is None:
             _refuse_unnamed(self.store)
-            encoder = load_encoder(self.store.about.model, self.device, True)
-        else:
-            encoder = load_encoder(named, self.device)
+        name = name_of_version(named or about.model, about.fingerprint)
+        encoder = load_encoder(name, self.device, locally=named is None)
         _check_model(self.store, encoder)
         return encoder
 
@@ -221,6 +230,34 @@ def load_encoder(name: str, device: str | None = None, locally: bool = False) ->
     if locally and is_of_hub_or_folder(name):
         return MetaEmbedEncoder.from_pretrained(name, device=device, local_files_only=True)
     return MetaEmbedEncoder.from_pretrained(name, device=device)
+
+
+def name_for_index(
+    name: str, where: str | os.PathLike[str], collection: str, timeout: float | None = None
+) -> str:
+    """The name of the version of a shipped checkpoint that made an index, where a name is given.
+
+    Args:
+        name: What the user wrote: ``"small"`` is any version of it.
+        where: As for :meth:`metaembed_rag.PageIndex.open`, like the others.
+        collection: Of the index, which need not be there.
+        timeout: Of a server.
+
+    Returns:
+        The name with that version, if a former one made the index; else the name as it is.
+
+    Raises:
+        StoreError: The index cannot be opened.
+    """
+    if not former_versions(name) or where == MEMORY:
+        return name
+    try:
+        store = ChromaStore.open(where, None, collection=collection, timeout=timeout)
+    except IndexNotFoundError:
+        return name
+    with ExitStack() as undo:
+        undo.callback(store.close)
+        return name_of_version(name, store.about.fingerprint)
 
 
 def _named_by_user(store: ChromaStore) -> str | None:

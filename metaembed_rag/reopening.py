@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metaembed_rag.errors import ModelMismatchError, StoreError
+from metaembed_rag.model.checkpoints import name_of_version
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.opening import OpenSettings, lasting_name, load_encoder
 from metaembed_rag.store.chroma import ChromaStore
@@ -29,7 +30,7 @@ class NamedModel:
         Raises:
             ModelMismatchError: Another model has that name there.
         """
-        encoder = load_encoder(self.name, device)
+        encoder = load_encoder(name_of_version(self.name, self.fingerprint), device)
         if encoder.fingerprint != self.fingerprint:
             raise ModelMismatchError(
                 f"{self.name!r} loads another model here ({encoder.fingerprint[:12]}) than where "

@@ -209,11 +209,17 @@ def open_index(given: argparse.Namespace) -> PageIndex:
 
 
 def load_encoder(given: argparse.Namespace) -> Encoder:
-    """Load the model that ``--model`` names, or the default one."""
+    """Load the model that ``--model`` names, or the default one.
+
+    A shipped name is any version of it, where the command has an index: the one that made that.
+    """
     from metaembed_rag import opening
     from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 
-    encoder = opening.load_encoder(given.model or DEFAULT_MODEL, given.device)
+    name = given.model or DEFAULT_MODEL
+    if getattr(given, "index", None):
+        name = opening.name_for_index(name, given.index, given.collection, given.timeout)
+    encoder = opening.load_encoder(name, given.device)
     if getattr(given, "max_passes", None):
         limit_passes(encoder, given.max_passes)
     return encoder

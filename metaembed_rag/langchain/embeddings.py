@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from metaembed_rag.budget import BudgetLike
 from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 from metaembed_rag.model.inputs import Input, page_input
 from metaembed_rag.model.protocol import Encoder
+from metaembed_rag.opening import name_for_index
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import picture_of
 
@@ -45,6 +47,18 @@ class MetaEmbedEmbeddings(Embeddings):
     def encoder(self) -> Encoder:
         """The model, loaded by its name when it is first needed."""
         return self._encoder.load(self.model_name)
+
+    def encoder_for(self, where: str | os.PathLike[str], collection: str = "pages") -> Encoder:
+        """The model for an index, which need not be there.
+
+        A shipped name that has not been loaded yet becomes the version that made the index.
+
+        Raises:
+            StoreError: The index cannot be opened.
+        """
+        if self._encoder.given is None:
+            self.model_name = name_for_index(self.model_name, where, collection)
+        return self.encoder
 
     # -- the first vector ------------------------------------------------------------------
 

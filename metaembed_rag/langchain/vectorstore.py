@@ -380,7 +380,8 @@ class MetaEmbedVectorStore(VectorStore):
                 f"a MetaEmbedVectorStore needs MetaEmbedEmbeddings, which make ordered vectors, "
                 f"not {type(embedding).__name__}"
             )
-        index = PageIndex.open(where, embedding.encoder, collection=collection, vectors=vectors)
+        encoder = embedding.encoder_for(where, collection)
+        index = PageIndex.open(where, encoder, collection=collection, vectors=vectors)
         store = cls(index, **kwargs)
         store.add_texts(texts, metadatas, ids=ids)
         return store

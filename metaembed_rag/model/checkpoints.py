@@ -25,6 +25,10 @@ MODEL_VARIABLE = "METAEMBED_MODEL"
 """The environment variable that names a model where a command names none."""
 
 CONFIG = "metaembed.json"
+VERSION = "version"
+"""The option of a name that asks for a version: its fingerprint, or the first 8 digits or more."""
+FORMER = "former"
+"""Folder in that of a checkpoint: what its former versions differ in from the present files."""
 _LATE = "config_sentence_transformers.json"
 _MODULES = "modules.json"
 _UNORDERED = frozenset({"SparseEncoder", "CrossEncoder"})
@@ -87,6 +91,31 @@ def read_options(text: str, otherwise: str) -> dict[str, str]:
 def join_name(name: str, options: Mapping[str, str]) -> str:
     """The inverse of :func:`split_name`."""
     return f"{name}?{urlencode(options, safe=',/', quote_via=quote)}" if options else name
+
+
+def former_versions(name: str | os.PathLike[str]) -> list[str]:
+    """Fingerprints of the former versions of a shipped checkpoint, sorted; of any other name none.
+
+    Nothing is loaded and no network is used.
+    """
+    name = os.fspath(name)
+    return versions_in(find_checkpoint(name)) if name in shipped_checkpoints() else []
+
+
+def versions_in(folder: Path) -> list[str]:
+    """Fingerprints of the former versions that a checkpoint's folder holds, sorted."""
+    return sorted(path.stem for path in (folder / FORMER).glob("*.safetensors"))
+
+
+def name_of_version(name: str, fingerprint: str) -> str:
+    """The name that loads that version of a shipped checkpoint; ``name`` if it is no former one.
+
+    Args:
+        name: What an index recorded or a user wrote; a name that has options stays as it is.
+        fingerprint: Of the model that is wanted.
+    """
+    known = fingerprint in former_versions(name)
+    return join_name(name, {VERSION: fingerprint}) if known else name
 
 
 def is_hub_id(name: str) -> bool:

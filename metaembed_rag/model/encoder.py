@@ -19,6 +19,7 @@ from metaembed_rag.model.backbones import Backbone, load_model, tokenizer_of
 from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.checkpoints import (
     DEFAULT_MODEL,
+    VERSION,
     check_backbone_folder,
     find_checkpoint,
     is_address,
@@ -28,6 +29,7 @@ from metaembed_rag.model.checkpoints import (
     split_name,
 )
 from metaembed_rag.model.fingerprint import fingerprint, weights_state
+from metaembed_rag.model.former import load_version
 from metaembed_rag.model.inputs import Item
 from metaembed_rag.model.loading import (
     DType,
@@ -131,7 +133,8 @@ class MetaEmbedEncoder(OrderedEncoder):
                 (ColBERT, ColPali, ...), a model of one vector an input (bge, e5, CLIP, ...; see
                 ``docs/dense.md``), or the address of a server (``"http://host:8000#model"``, see
                 ``docs/remote.md``); these three take options after a question mark:
-                ``"my-colbert?pooling=kmeans"``.
+                ``"my-colbert?pooling=kmeans"``. ``"small?version=1b3f3a73"`` is the version of a
+                checkpoint with this fingerprint, or one that begins so.
             device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes the best there is.
             dtype: Of the weights, such as ``"bfloat16"``; None takes bfloat16 on CUDA and float32
                 elsewhere.
@@ -196,16 +199,21 @@ class MetaEmbedEncoder(OrderedEncoder):
             return DenseEncoder.load(
                 folder, name=join_name(bare, asked.options()), options=asked, **code, **on
             )
+        version = options.pop(VERSION, None)
         if options or pooling:
             raise CheckpointError(
                 f"{bare} makes ordered vectors itself, so there is nothing to pool; leave out "
                 f"pooling and what stands after the question mark"
             )
+        name = os.fspath(name_or_path)
         with quiet(), explained(folder):
-            backbone = Backbone.load(str(folder), local_files_only=True)
+            if version is None:
+                backbone = Backbone.load(str(folder), local_files_only=True)
+            else:
+                backbone, whole = load_version(folder, version)
+                name = join_name(bare, {VERSION: whole})
         if on["max_pixels"] is not None:
             backbone.settings = replace(backbone.settings, max_pixels=on["max_pixels"])
-        name = os.fspath(name_or_path)
         encoder = cls(backbone, name=name, device=on["device"], dtype=on["dtype"])
         encoder.loaded_by_name = on["max_pixels"] is None
         return encoder
