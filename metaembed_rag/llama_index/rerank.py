@@ -43,7 +43,7 @@ class MetaEmbedRerank(PickledWhole, BaseNodePostprocessor):
     Args:
         index: Where vectors are stored. Without one every node is encoded, and its vectors are
             rounded to half precision.
-        encoder: The model, or its name; that of the index by default, else ``mini``.
+        encoder: The model, or its name; that of the index by default, else ``small``.
         top_n: At most so many nodes.
         budget: ``(r_q, r_c)``, ``"4,8"`` or a preset's name; else the environment variable
             ``METAEMBED_BUDGET``, else all vectors there are. A query's own budget comes first.

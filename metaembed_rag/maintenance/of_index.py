@@ -20,6 +20,7 @@ from metaembed_rag.progress import page_counter
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.compaction import CompactReport, compact
 from metaembed_rag.store.pictures import PictureFolder
 
 
@@ -30,6 +31,31 @@ class MaintainedIndex:
     _pictures: PictureFolder
     _searcher: PageSearcher
     _lexical: LexicalCache
+
+    def compact(self, *, lock_timeout: float = 0.0) -> CompactReport:
+        """Take what was deleted or replaced out of the index's files, and make them smaller.
+
+        A deleted page is found no more at once, but Chroma's log and freed pages of its database
+        go on holding its text and vectors; so do word index, dead rows of the mapped vectors and,
+        after a kill, pictures. Afterwards only its first vector may be left, in the graph of
+        nearest neighbours (Chroma 1.5.9 keeps deleted nodes): where that must go too, index into
+        a new folder. Nothing is encoded, and the index can be searched meanwhile, except that
+        searches wait while the database is written again. A kill at any moment loses nothing;
+        the next call does the rest.
+
+        The disk needs room for a second copy of ``chroma.sqlite3``.
+
+        Args:
+            lock_timeout: Seconds to wait for another writer.
+
+        Returns:
+            Bytes on disk before and after.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+            StoreError: The index is on a server or in memory, or the disk is full.
+        """
+        return compact(self._store, self._pictures, self._searcher.renew, lock_timeout)
 
     def check(
         self,
