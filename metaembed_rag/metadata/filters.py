@@ -23,7 +23,7 @@ of which tell capitals apart; ``(?i)`` at the beginning of an expression does no
 NOTHING: dict[str, Any] = {"$or": []}
 """The filter that lets no page pass: one of no conditions."""
 
-_DEEPEST = 50
+_DEEPEST = 100
 """Combinations inside each other: Chroma and Python go down a stack for each."""
 
 _COMBINED = {"$and", "$or"}

@@ -16,7 +16,7 @@ import pytest
 
 from metaembed_rag.errors import PageError, ResourceLimitError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.pages import Limits, Page, load_pages, page_texts, pdf_client
+from metaembed_rag.pages import Limits, Page, load_pages, page_texts, pdf_client, worker_client
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.testing import FakeEncoder
 from tests.support.bombs import FOLDER, LIMITS, SMALL, between_good_pages, that_cannot_be_opened
@@ -109,7 +109,7 @@ def test_fault_22_counting_pages_survives_what_cannot_be_opened(
 def test_fault_22_a_file_of_bombs_only_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pdf_client, "_MOST_LOST", 1)
+    monkeypatch.setattr(worker_client, "_MOST_LOST", 1)
     (tmp_path / "report.pdf").write_bytes(between_good_pages("nested_4g.pdf"))
     pages, errors = load(tmp_path / "report.pdf", SMALL)
     assert [page.text for page in pages] == ["before"]

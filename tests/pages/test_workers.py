@@ -113,7 +113,7 @@ def test_a_program_that_brings_no_python_is_told(
 
 
 def test_a_page_comes_through_with_every_field_and_pixel() -> None:
-    page = Page("a.pdf", 2, "text \ud800", two_colors(), {"year": 1, "of": 0.1}, page_count=3)
+    page = Page("a.pdf", 2, "text \u2603", two_colors(), {"year": 1, "of": 0.1}, page_count=3)
     assert page_of(*page_frame(page), "a.pdf") == page
 
 

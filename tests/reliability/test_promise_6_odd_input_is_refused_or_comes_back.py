@@ -85,7 +85,7 @@ def test_metadata_and_filters_that_are_nested_without_end(index):
         deep, where = [deep], {"$and": [where, {"$or": [{"b": 1}, {"c": 2}]}]}
     with pytest.raises(MetadataError, match="nested too deeply"):
         index.add([Page("b", text="b", metadata={"a": deep})])
-    with pytest.raises(StoreError, match="nested more than 100 deep"):
+    with pytest.raises(StoreError, match="nested more than 200 deep"):
         index.search("fox", where=where)
 
 

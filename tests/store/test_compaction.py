@@ -77,7 +77,7 @@ def test_fault_16_deleted_text_cannot_be_read_from_the_files(tmp_path: Path) -> 
 
 def test_fault_16_after_everything_is_deleted_no_text_is_left(tmp_path: Path) -> None:
     index = _index(tmp_path, versions=1)
-    index.delete(where={"page": {"$gte": 1}})
+    index.delete(everything=True)
     index.compact()
     assert not _holders(tmp_path, "secret")
     assert len(index) == 0
