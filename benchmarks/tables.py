@@ -39,7 +39,16 @@ SETS = {
 """Heading of a column -> the set in the records."""
 SHORT = tuple(SETS)[:4]
 TIMED = (
-    *("formats", "latency", "kernels", "peers", "indexing", "async_retrieval", "hybrid_speed"),
+    *(
+        "encoding_speed",
+        "formats",
+        "latency",
+        "kernels",
+        "peers",
+        "indexing",
+        "async_retrieval",
+        "hybrid_speed",
+    ),
     *("search_long_pages", "search_short_texts"),
 )
 """Records whose tables name the machine."""
@@ -403,6 +412,23 @@ def latency(record: Record) -> Lines:
     return grid(["one thread", "CPU time"], rows)
 
 
+def encoding_speed(record: Record) -> Lines:
+    """Encoding on two threads in several arithmetics."""
+    head = ["checkpoint", "arithmetic", "pages a second", "× float32", "ms a query", "least cosine"]
+    rows = [
+        [
+            f"`{one['checkpoint']}`",
+            one["arithmetic"],
+            number(one["pages_per_second"]),
+            f"{one['pages_times_as_fast']:.2f}",
+            number(one["query_ms"]),
+            f"{min(one['page_cosine_least'], one['query_cosine_least']):.4f}",
+        ]
+        for one in record["numbers"]["rows"]
+    ]
+    return grid(head, rows)
+
+
 def search_ways(record: Record) -> Lines:
     """Time and recall of each way to search."""
     names = {
@@ -564,6 +590,12 @@ def _of_latency(record: Record) -> str:
     return f"query {number(of['query_ms_cpu'])} ms, page {number(of['page_ms_cpu'])} ms of CPU"
 
 
+def _of_encoding(record: Record) -> str:
+    first, second = record["numbers"]["rows"][:2]
+    told = [f"{number(one['pages_per_second'])} in {one['arithmetic']}" for one in (first, second)]
+    return f"`{first['checkpoint']}`: {', '.join(told)} pages a second"
+
+
 def _of_ways(record: Record) -> str:
     ways = {(one["way"], one["source"]): one for one in record["numbers"]["ways"]}
     default, exact = ways["cascade", "cache"], ways["exhaustive", "cache"]
@@ -652,6 +684,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "wrong_answers": _of_wrong,
     "training_curve": _of_curve,
     "manpages": _of_manpages,
+    "encoding_speed": _of_encoding,
     "latency": _of_latency,
     "search_short_texts": _of_ways,
     "search_long_pages": _of_ways,
@@ -734,6 +767,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 TABLES: dict[str, Table] = {
     "budgets": Table(budgets, ("quality_small",)),
+    "encoding_speed": Table(encoding_speed, ("encoding_speed",)),
     "formats": Table(formats, ("formats",)),
     "formats_kept": Table(formats_kept, ("formats",)),
     "formats_everywhere": Table(formats_everywhere, ("quality_small",)),
