@@ -256,6 +256,10 @@ def query_text(query: Input) -> str:
     return str(_parts(query)[0])
 
 
+LONGEST_QUERY = 100_000
+"""Characters: models read far fewer, and words are counted in milliseconds."""
+
+
 def read_query(query: Query) -> Input:
     """A query with its picture opened.
 
@@ -295,6 +299,11 @@ def check_query(query: Input) -> None:
             )
     if isinstance(query, Mapping) and (unknown := set(query) - _KEYS):
         raise ModelError(f'a query has the keys "text" and "image", not {sorted(unknown)}')
+    if len(text or "") > LONGEST_QUERY:
+        raise ModelError(
+            f"a query of {len(text or ''):,} characters is too long, at most {LONGEST_QUERY:,} are "
+            f"looked for; ask with a part of it (a whole document is a page to be added)"
+        )
     try:
         (text or "").encode("utf-8")
     except UnicodeEncodeError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from metaembed_rag.errors import CheckpointError, ModalityError
-from metaembed_rag.model.inputs import as_inputs, bound_pixels, query_input, read_input
+from metaembed_rag.errors import CheckpointError, ModalityError, ModelError
+from metaembed_rag.model.inputs import as_inputs, bound_pixels, query_input, read_input, read_query
 from metaembed_rag.model.template import Template, break_tokens, token_pattern
 
 ALL = frozenset({"text", "image", "fused"})
@@ -88,3 +88,9 @@ def test_fault_17_a_query_picture_without_letters_is_told_as_a_query(
         "the model reads text only, the query is a picture: no text was found on it, and nothing "
         "else seen"
     )
+
+
+def test_a_query_of_megabytes_is_refused():
+    assert read_query("word " * 20_000) == "word " * 20_000
+    with pytest.raises(ModelError, match=r"20,000,000 characters is too long, at most 100,000"):
+        read_query("x" * 20_000_000)
