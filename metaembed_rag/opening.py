@@ -105,7 +105,7 @@ class Opened:
         if named is None:
             _refuse_unnamed(self.store)
         name = name_of_version(named or about.model, about.fingerprint)
-        encoder = load_encoder(name, self.device, locally=named is None)
+        encoder = load_encoder(name, self.device, named is None)
         _check_model(self.store, encoder)
         return encoder
 

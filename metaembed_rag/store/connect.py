@@ -185,7 +185,11 @@ def _check_new_folder(folder: Path, create: bool) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name a folder for the index")
-    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        reason = _advice(error.strerror or str(error))
+        raise StoreError(f"the index folder {folder} cannot be listed: {reason}") from error
     others = {name for name in names - OURS if not name.startswith("..metaembed.")}
     if DATABASE not in names and others:  # else somebody has just made it
         raise StoreError(
@@ -195,7 +199,8 @@ def _check_new_folder(folder: Path, create: bool) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"the index folder {folder} cannot be made: {error.strerror}") from error
+        reason = _advice(error.strerror or str(error))
+        raise StoreError(f"the index folder {folder} cannot be made: {reason}") from error
 
 
 @contextmanager
