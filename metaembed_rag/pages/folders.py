@@ -128,7 +128,9 @@ class _Walk:
         while ahead:
             path = ahead.pop()
             try:
-                resolved = path.resolve(strict=True)
+                # What is no link in a resolved folder is resolved; to look at all folders above it
+                # again would take time by the square of the depth.
+                resolved = path.resolve(strict=True) if path.is_symlink() else path
                 is_folder = resolved.is_dir()
             except (OSError, RuntimeError, ValueError) as error:
                 yield _missing(path, error)
