@@ -157,7 +157,8 @@ def describe_query(query: Any) -> str | None:
 
 def hit_card(hit: Hit, *, max_side: int = 520) -> str:
     """Show a hit as a card of HTML: picture or text, rank, score, file and page number."""
-    return page_card(hit.page, score=f"{hit.rank}. {hit.score:.3f}", max_side=max_side)
+    parts = "" if hit.bm25 is None else f" (vectors {hit.maxsim:.3f}, words {hit.bm25:.2f})"
+    return page_card(hit.page, score=f"{hit.rank}. {hit.score:.3f}{parts}", max_side=max_side)
 
 
 def hits_html(results: Hits | Sequence[Hits], *, max_side: int = 520) -> str:

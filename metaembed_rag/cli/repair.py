@@ -94,4 +94,4 @@ def _lines(given: argparse.Namespace, report: RepairReport, pages: int) -> list[
         lines += ["left:", *finding_lines(report.left)]
     lines.append(f"{would}made again: {', '.join(report.rebuilt)}")
     left = counted(len(report.left), "finding") if report.left else "nothing"
-    return [*lines, f"{given.index}: {counted(pages, 'page')}, {left} left"]
+    return [*lines, f"{given.index}: {counted(pages, 'page')}, {left} left to mend"]
