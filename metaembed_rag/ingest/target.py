@@ -16,7 +16,7 @@ from metaembed_rag.pages import Page
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
-from metaembed_rag.store.pictures import PictureFolder
+from metaembed_rag.store.pictures import PictureFolder, own_picture
 from metaembed_rag.store.readings import Readings
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import pack, vector_format
@@ -69,10 +69,10 @@ class Target:
             metadata = records.to_metadata(Record(page, payload, digest, mode))
             if page.id in replaced:
                 metadata |= records.keys_gone(replaced[page.id], metadata)
-                old.add(replaced[page.id].page.image_path)
+                old.add(_picture(replaced[page.id]))
             elif damaged := self.store.unreadable.get(page.id):
                 metadata |= dict.fromkeys(damaged.keys() - metadata.keys())
-                old.add(records.picture_name(damaged))
+                old.add(_damaged_picture(page.id, damaged))
             metadatas.append(metadata)
         change = self.store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
         self.pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
@@ -95,9 +95,9 @@ class Target:
 
     def take_out(self, ids: Sequence[str]) -> Change:
         """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
-        names = {record.page.image_path for record in self.store.get(ids).values()}
+        names = {_picture(record) for record in self.store.get(ids).values()}
         damaged = self.store.unreadable
-        names |= {records.picture_name(damaged[id]) for id in ids if id in damaged}
+        names |= {_damaged_picture(id, damaged[id]) for id in ids if id in damaged}
         change = self.store.delete(ids)
         self.pictures.remove(names)
         return change
@@ -106,3 +106,11 @@ class Target:
         """Take pages out, and hand that over."""
         if ids:  # else a write would be recorded, and everybody look for it
             self.hand_over([self.take_out(ids)])
+
+
+def _picture(record: Record) -> str | None:
+    return own_picture(record.page.image_path, record.page.id, record.content_hash)
+
+
+def _damaged_picture(id: str, metadata: Mapping[str, Any]) -> str | None:
+    return own_picture(records.picture_name(metadata), id, metadata.get(records.HASH))

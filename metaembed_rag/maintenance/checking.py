@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter as Counts
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -78,7 +79,8 @@ class Look:
         progress: Called with the number of records after each batch.
         pages: Records that were looked at.
         pictures_seen: Pictures that were looked at.
-        named: Names of pictures that records have, those of unreadable records too.
+        named: Names of pictures that records have, those of unreadable records too, and how many
+            have it.
         findings: What is wrong.
         notes: What is untidy only.
         inspection: Of the files of Chroma's database.
@@ -87,7 +89,7 @@ class Look:
     def __init__(self, store: ChromaStore, pictures: PictureFolder) -> None:
         self.progress: Callable[[int], None] | None = None
         self.pages = self.pictures_seen = 0
-        self.named: set[str] = set()
+        self.named: Counts[str] = Counts()
         self.findings: list[Finding] = []
         self.notes: list[Finding] = []
         self.inspection = Inspection()
@@ -129,6 +131,14 @@ class Look:
         """Look at the records and pictures of some pages."""
         for batch in scan(self._store, ids):
             self._at_batch(batch)
+
+    def is_last(self, name: str) -> bool:
+        """Note that a record has that picture no longer; whether no other one has it."""
+        self.named[name] -= 1
+        last = self.named[name] <= 0
+        if last:
+            del self.named[name]
+        return last
 
     def _at_records(self) -> None:
         ids = self._store.ids()

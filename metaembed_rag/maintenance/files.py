@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -60,7 +60,7 @@ def picture_problem(path: Path) -> str:
 
 
 def left_over(
-    store: ChromaStore, pictures: PictureFolder, named: set[str]
+    store: ChromaStore, pictures: PictureFolder, named: Container[str]
 ) -> Iterator[tuple[Path, Finding]]:
     """Files that nothing needs: pictures of no page, unfinished files, old copies of the vectors.
 

@@ -121,10 +121,9 @@ class _Repair:
         store = self.parts.store
         for part in slices(len(ids), AT_ONCE):
             held = store.stored(ids[part]).values()
-            names = {records.picture_name(metadata) for metadata in held}
+            names = [records.picture_name(metadata) for metadata in held]
             store.delete(ids[part])
-            self.parts.pictures.remove(names)
-            self.look.named -= {name for name in names if name is not None}
+            self.parts.pictures.remove({name for name in names if name and self.look.is_last(name)})
 
     def drop_graph(self) -> None:
         """Remove a graph with which nothing can be read; what it held is found to be lost then."""
@@ -212,10 +211,10 @@ class _Repair:
         """Put a picture in its place, and its name into the record where that is another."""
         record, pictures = one.record, self.parts.pictures
         old = record.page.image_path
-        if old is not None:
+        if old is not None and self.look.is_last(old):  # a damaged record may name another's
             pictures.remove({old})
         name = pictures.save(one.image, record.page.id, record.content_hash)
-        self.look.named.add(name)
+        self.look.named[name] += 1
         if name != old:
             self.parts.store.update_metadata([record.page.id], [{records.IMAGE: name}])
 

@@ -37,6 +37,15 @@ def picture_name(page_id: str, content_hash: str) -> str:
     return f"{stem[:2]}/{stem}.jpg"
 
 
+def own_picture(name: str | None, page_id: str, content_hash: object) -> str | None:
+    """A name that a record has, if it is that of the page's own picture.
+
+    A record that was damaged, or made to harm, may name the picture of another page, which must
+    not go with it.
+    """
+    return name if name == picture_name(page_id, str(content_hash)) else None
+
+
 class PictureFolder:
     """A folder of page pictures, named by page and content.
 

@@ -140,6 +140,40 @@ def test_a_picture_of_a_record_that_leads_outside_is_named_by_its_content_again(
     assert_sound(where)
 
 
+@pytest.mark.parametrize("how", ["repair", "dropped", "delete", "add"])
+def test_a_record_that_names_the_picture_of_another_page_does_not_take_it_along(where, how):
+    files = where.parent / "files"
+    thief, other = f"{files}/red.png#1", f"{files}/blue.png#1"
+    with reopened(where) as index:
+        name = index._store.get([other])[other].page.image_path
+    damage = {"vectors": "AAAA"} if how == "dropped" else {}
+    change_record(where, thief, image=name, **damage)
+    for colour in ("blue", "red"):
+        (files / f"{colour}.png").unlink()  # nothing could be restored
+    with reopened(where) as index:
+        if how in ("repair", "dropped"):
+            index.repair()
+        elif how == "delete":
+            index.delete(thief)
+        else:
+            index.add([Page(f"{files}/red.png", text="red")])
+        assert name in {
+            picture.relative_to(index._pictures.folder).as_posix() for picture in pictures(where)
+        }
+        wrong = {finding.id for finding in index.check().findings}
+    assert wrong == ({thief} if how == "repair" else set())
+
+
+def test_a_page_gets_its_own_picture_again_and_the_other_one_keeps_its_own(where):
+    files = where.parent / "files"
+    thief, other = f"{files}/red.png#1", f"{files}/blue.png#1"
+    with reopened(where) as index:
+        name = index._store.get([other])[other].page.image_path
+    change_record(where, thief, image=name)
+    assert repaired(where).restored == [thief]
+    assert_sound(where)
+
+
 def test_a_vector_that_chromas_graph_has_wrong_is_written_again(where):
     raw_collection(where).update(ids=["c.pdf#1"], embeddings=np.eye(1, 32, dtype=np.float32))
     report = repaired(where)
