@@ -21,7 +21,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -142,7 +142,11 @@ class LexicalIndex:
 
     def parts(self, query: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """BM25 of the words alone, and of their pairs alone, each as in :meth:`scores`."""
-        numbers = self._numbers(query)
+        return self._parts(self._numbers(query))
+
+    def _parts(
+        self, numbers: Sequence[int | None]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         known = [number for number in numbers if number is not None]
         if not known:
             nothing = np.zeros(len(self.ids), dtype=np.float32)
@@ -155,7 +159,9 @@ class LexicalIndex:
 
         A word that no page has counts as the rarest.
         """
-        numbers = self._numbers(query)
+        return self._most(self._numbers(query))
+
+    def _most(self, numbers: Sequence[int | None]) -> float:
         if self._scorer is None or not numbers:
             return 0.0
         starts = self._scorer.scores["indptr"]
@@ -170,17 +176,23 @@ class LexicalIndex:
         They are in [0, 1): how much of what was asked a page has, not where there is most of it. A
         query of one word has no pairs; its word stands for them.
         """
+        return self._shares(self._numbers(query), words, pairs)
+
+    def _shares(
+        self, numbers: Sequence[int | None], words: NDArray[np.float32], pairs: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if not words.any():
             return words, pairs
-        share, numbers = words / np.float32(self.most(query)), self._numbers(query)
+        share = words / np.float32(self._most(numbers))
         if len(numbers) == 1:
             return share, share
         return share, pairs / np.float32(self._pairs.most(numbers))
 
     def search(self, query: str) -> WordScores:
         """:meth:`scores` by page id, and how much of the query each page has."""
-        words, pairs = self.parts(query)
-        both = self.shares(query, words, pairs)
+        numbers = self._numbers(query)  # tokens and stems of a query are made once
+        words, pairs = self._parts(numbers)
+        both = self._shares(numbers, words, pairs)
         found = np.float32(FOUND_WORDS) * both[0] + np.float32(FOUND_PAIRS) * both[1]
         scores = words + np.float32(PAIR_WEIGHT) * pairs
         return WordScores(self.places, self.ids, scores, found, self.stamps)

@@ -32,13 +32,6 @@ from tests.maintenance.builders import (
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "a870c41" / "index.tar.gz"
 
 
-@pytest.fixture
-def where(tmp_path):
-    with made(tmp_path / "index", tmp_path / "files"):
-        pass
-    return tmp_path / "index"
-
-
 def checked(where: Path | str, **settings: object) -> CheckReport:
     with reopened(where, **settings) as index:
         return index.check()

@@ -36,13 +36,6 @@ FIXTURE = Path(__file__).parents[1] / "fixtures" / "a870c41" / "index.tar.gz"
 
 
 @pytest.fixture
-def where(tmp_path):
-    with made(tmp_path / "index", tmp_path / "files"):
-        pass
-    return tmp_path / "index"
-
-
-@pytest.fixture
 def file(where, tmp_path):
     with reopened(where) as index:
         index.export(tmp_path / "index.zip")

@@ -31,13 +31,6 @@ from tests.maintenance.builders import (
 )
 
 
-@pytest.fixture
-def where(tmp_path):
-    with made(tmp_path / "index", tmp_path / "files"):
-        pass
-    return tmp_path / "index"
-
-
 def repaired(where: Path, **options: object) -> RepairReport:
     with reopened(where) as index:
         return index.repair(**options)  # type: ignore[arg-type]
