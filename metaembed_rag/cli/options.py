@@ -49,7 +49,7 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     """How long a command that writes waits for another one: ``--wait``."""
     parser.add_argument(
         "--wait",
-        type=limit,
+        type=seconds,
         default=0.0,
         metavar="SECONDS",
         help="wait so long for another process that is writing to the index (default: not at all)",
