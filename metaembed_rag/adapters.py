@@ -119,6 +119,21 @@ def plan_fields(hits: Hits) -> dict[str, str]:
     return {PLAN: json.dumps({"budget": budget, **hits.plan.to_dict()})}
 
 
+def trace_fields(hits: Hits) -> dict[str, Any]:
+    """What a trace says of a search: the budget that ranked, the plan, the milliseconds.
+
+    ``budget`` is a pair of whole numbers; ``plan`` is :meth:`.SearchPlan.to_dict`, empty where
+    nothing had to be searched; ``ms`` is wall time, the query's encoding included; ``scoring`` is
+    ``"maxsim"`` or ``"hybrid"``. All of it is JSON.
+    """
+    return {
+        "budget": [hits.budget.r_q, hits.budget.r_c],
+        "plan": {} if hits.plan is None else hits.plan.to_dict(),
+        "ms": round(hits.seconds * 1000, 3),
+        "scoring": hits.scoring,
+    }
+
+
 class LazyEncoder:
     """A model that was given, or is loaded by its name when it is first needed.
 

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import mimetypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from langchain_core.documents import Document
-from PIL import Image
 
-from metaembed_rag.pages import bounded
-from metaembed_rag.pages.pictures import picture_of
-
-_SENT_AS_THEY_ARE = ("image/jpeg", "image/png", "image/webp")
-"""What the models of all large providers read."""
-_SMALLEST_SIDE = 64
-"""Below that nothing can be recognised: the picture is left out instead."""
-_QUALITY = 80
+from metaembed_rag.pages.sending import PictureLimits, pictures_to_send
 
 
 def content_blocks(
@@ -47,21 +36,30 @@ def content_blocks(
         UnreadableFileError: A picture is missing or damaged.
     """
     given = list(documents)
-    waiting = sum(bool(document.metadata.get("image_path")) for document in given)
+    limits = PictureLimits(max_bytes, max_bytes_each, max_side)
+    return blocks_within(given, limits, strict=True)
+
+
+def blocks_within(
+    documents: Sequence[Document], limits: PictureLimits, *, strict: bool
+) -> list[dict[str, Any]]:
+    """:func:`content_blocks`; of a picture that cannot be read the text says so, if not strict.
+
+    Raises:
+        UnreadableFileError: ``strict`` is true, and a picture is missing or damaged.
+    """
     blocks: list[dict[str, Any]] = []
-    for document in given:
-        text, path = _text(document), document.metadata.get("image_path")
-        picture = None
-        if path:
-            picture = _picture(Path(path), min(max_bytes_each, max_bytes // waiting), max_side)
-            waiting -= 1
-            if picture is None:
-                text = f"{text}\n[its picture is left out: too large]".lstrip("\n")
+    paths = [document.metadata.get("image_path") for document in documents]
+    pictures = pictures_to_send(paths, limits, strict=strict)
+    for document, picture in zip(documents, pictures, strict=True):
+        text = _text(document)
+        if picture.left_out:
+            text = f"{text}\n[{picture.left_out}]".lstrip("\n")
         if text:  # hosted models refuse empty text blocks
             blocks.append({"type": "text", "text": text})
-        if picture is not None:
-            max_bytes -= len(picture["base64"])
-            blocks.append(picture)
+        if picture.data:
+            sent = {"base64": picture.base64, "mime_type": picture.mime_type}
+            blocks.append({"type": "image", **sent})
     return blocks
 
 
@@ -71,42 +69,6 @@ def _text(document: Document) -> str:
     if "page" in metadata:
         name = f"{name}, page {metadata['page']}"
     return "\n".join(part for part in (name, document.page_content) if part)
-
-
-def _picture(path: Path, limit: int, max_side: int | None) -> dict[str, Any] | None:
-    image = picture_of(path)
-    mime_type = mimetypes.guess_type(path)[0]
-    data = path.read_bytes()
-    fits = _base64_length(len(data)) <= limit and max(image.size) <= (max_side or max(image.size))
-    if not fits or mime_type not in _SENT_AS_THEY_ARE:
-        mime_type = "image/jpeg"
-        smaller = next(_fitting(_shrinking(image, max_side), limit), None)
-        if smaller is None:
-            return None
-        data = smaller
-    return {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": mime_type}
-
-
-def _shrinking(image: Image.Image, max_side: int | None) -> Iterator[Image.Image]:
-    """The picture, smaller by a fifth each time."""
-    side = min(max(image.size), max_side or max(image.size))
-    while True:
-        yield bounded(image, side)
-        side = side * 4 // 5
-        if side < _SMALLEST_SIDE:
-            return
-
-
-def _fitting(images: Iterable[Image.Image], limit: int) -> Iterator[bytes]:
-    for image in images:
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=_QUALITY)
-        if _base64_length(buffer.tell()) <= limit:
-            yield buffer.getvalue()
-
-
-def _base64_length(size: int) -> int:
-    return -(-size // 3) * 4
 
 
 def message_content(question: str, documents: Sequence[Document], **limits: Any) -> list[Any]:

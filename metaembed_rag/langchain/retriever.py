@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -15,8 +16,9 @@ from pydantic import ConfigDict
 from metaembed_rag.adapters import SearchFields, in_search_thread
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain.searching import KEYWORDS, hit_document, options_of, search
+from metaembed_rag.langchain.tracing import asked_for, retriever_params, traced
 from metaembed_rag.model.inputs import Input
-from metaembed_rag.options import check_keywords
+from metaembed_rag.options import SearchOptions, check_keywords
 
 
 class MetaEmbedRetriever(BaseRetriever, SearchFields):
@@ -47,6 +49,9 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
             ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms`` and
             ``min_recall``.
 
+    A trace (LangSmith, or any other handler) shows what was asked for as ``ls_k`` and
+    ``ls_budget``, and what was done as ``metaembed``: budget, plan, milliseconds.
+
     With ``"auto"``, the plan that was chosen is in the documents' metadata as JSON:
     ``retrieval_plan``. A call's limit goes over a budget of the fields, and a call's budget over
     their limits.
@@ -72,7 +77,7 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
         k: int | None = None,
         **keywords: Any,
     ) -> list[Document]:
-        return self._search(query, k, keywords)
+        return self._search(query, k, keywords, run_manager.metadata)
 
     async def _aget_relevant_documents(
         self,
@@ -82,20 +87,25 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
         k: int | None = None,
         **keywords: Any,
     ) -> list[Document]:
-        return await in_search_thread(self._search, query, k, keywords)
+        return await in_search_thread(self._search, query, k, keywords, run_manager.metadata)
 
-    def _search(self, query: Input, k: int | None, keywords: dict[str, Any]) -> list[Document]:
+    def _search(
+        self, query: Input, k: int | None, keywords: dict[str, Any], trace: dict[str, Any]
+    ) -> list[Document]:
         check_keywords(keywords, ("k", *KEYWORDS))
-        fields = options_of({name: getattr(self, name) for name in KEYWORDS})
-        options = options_of(keywords).over(fields)
-        hits = search(self.index, query, self.k if k is None else k, options)
+        options = self._options(keywords)
+        with traced(trace):
+            hits = search(self.index, query, self.k if k is None else k, options)
         return [hit_document(hits, hit, hit.score) for hit in hits]
 
+    def _options(self, keywords: Mapping[str, Any]) -> SearchOptions:
+        """What holds for a call with these keywords."""
+        fields = options_of({name: getattr(self, name) for name in KEYWORDS})
+        return options_of(keywords).over(fields)
+
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
-        """What LangSmith shows of the retriever."""
-        return LangSmithRetrieverParams(
-            ls_retriever_name="metaembed",
-            ls_vector_store_provider="chroma",
-            ls_embedding_provider="metaembed",
-            ls_embedding_model=self.index.encoder.name,
-        )
+        """What LangSmith shows of the retriever: the model, and what was asked for."""
+        given = {name: one for name, one in kwargs.items() if name in KEYWORDS}
+        k = self.k if kwargs.get("k") is None else kwargs["k"]
+        asked = asked_for(lambda: self._options(given), k, self.index)
+        return retriever_params(self.index.encoder.name, asked)

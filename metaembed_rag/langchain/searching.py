@@ -20,6 +20,7 @@ from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain.documents import page_to_document
 from metaembed_rag.langchain.filters import index_filter
+from metaembed_rag.langchain.tracing import note_search
 from metaembed_rag.metadata.filters import all_of, of_text
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, check_keywords
@@ -63,7 +64,9 @@ def search(index: PageIndex, query: Input, k: int, options: SearchOptions) -> Hi
         BudgetError: The budget asks for more vectors than there are, or for ``"auto"`` what the
             calibration cannot give.
     """
-    return index.search(open_query(query), k, **_for_index(options).keywords)
+    hits = index.search(open_query(query), k, **_for_index(options).keywords)
+    note_search(hits)
+    return hits
 
 
 def search_vectors(
@@ -79,7 +82,9 @@ def search_vectors(
     chosen = (options.budget, options.r_q, options.max_ms, options.min_recall)
     if all(one is None for one in chosen):
         options = replace(options, r_q=len(vectors))
-    return index.search_vectors(vectors, k, **_for_index(options).keywords)
+    hits = index.search_vectors(vectors, k, **_for_index(options).keywords)
+    note_search(hits)
+    return hits
 
 
 def _for_index(options: SearchOptions) -> SearchOptions:

@@ -379,7 +379,7 @@ def shown_score(node: BaseNode, score: float) -> float:
 
 def has_picture(node: BaseNode) -> bool:
     """Whether a node of any class has a picture that can be looked for."""
-    return _picture_source(node) is not None
+    return picture_source(node) is not None
 
 
 def node_picture(node: BaseNode) -> Image.Image | None:
@@ -391,11 +391,11 @@ def node_picture(node: BaseNode) -> Image.Image | None:
     Raises:
         UnreadableFileError: It is missing or damaged.
     """
-    source = _picture_source(node)
+    source = picture_source(node)
     return None if source is None else picture_of(_downloaded(source))
 
 
-def _picture_source(node: BaseNode) -> bytes | str | AnyUrl | None:
+def picture_source(node: BaseNode) -> bytes | str | AnyUrl | None:
     """Bytes, path or address of a node's picture; LlamaIndex's own look-up raises without one."""
     if isinstance(node, ImageNode):
         parts: tuple[Any, Any, Any] = (

@@ -20,6 +20,7 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.nodes import marked, node_to_page, page_to_node
 from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.llama_index.searching import MetaEmbedQueryBundle, bundle_query
+from metaembed_rag.llama_index.tracing import tell
 from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import SearchOptions
@@ -150,6 +151,7 @@ class MetaEmbedRerank(PickledWhole, BaseNodePostprocessor):
             batch_size=self.batch_size,
             on_skip=lambda error: _log.warning("this node comes last: %s", error),
         )
+        tell(hits)
         scores = {hit.page.id: hit.score for hit in hits}
         ranked = [self._scored(one, scores.get(one.node.node_id, _UNREADABLE)) for one in nodes]
         return sorted(ranked, key=lambda one: -(one.score or 0.0))

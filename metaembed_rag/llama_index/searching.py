@@ -13,6 +13,7 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
 from metaembed_rag.index import PageIndex
+from metaembed_rag.llama_index.tracing import tell
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, all_of, is_optional
 from metaembed_rag.pages.pictures import picture_of
@@ -93,8 +94,8 @@ def search_pages(
         return Hits([], query, options.fixed(RetrievalBudget.parse("fast")), 0.0)
     options = replace(options, where=all_of(options.where, doc_ids_to_where(doc_ids)))
     if node_ids is not None:
-        return _score_nodes(index, query, k, options, node_ids)
-    return index.search(query, k, **options.keywords)
+        return tell(_score_nodes(index, query, k, options, node_ids))
+    return tell(index.search(query, k, **options.keywords))
 
 
 def _score_nodes(

@@ -44,6 +44,7 @@ from metaembed_rag.llama_index.searching import (
     scoring_options,
     search_pages,
 )
+from metaembed_rag.llama_index.tracing import tell
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import (
@@ -381,7 +382,7 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
         chosen = options.over(SearchOptions(r_q=1, r_c=self._index.vectors_per_page))
         where = all_of(chosen.where, doc_ids_to_where(query.doc_ids))
         keywords = replace(chosen, where=where).keywords
-        return self._index.search_vectors(vector[None], query.similarity_top_k, **keywords)
+        return tell(self._index.search_vectors(vector[None], query.similarity_top_k, **keywords))
 
 
 def _from_anywhere(where: str) -> str:

@@ -23,6 +23,7 @@
     decoding.py bytes of a text file -> text, in the encodings that there are
     texts.py    text and Markdown -> pages of about 1,800 characters
     pictures.py any Pillow image -> RGB of a bounded size
+    sending.py  pictures as a model is sent them: bytes, within limits
     ocr.py, ocr_worker.py   the text of a picture, by rapidocr in a process with limits, for models
                 that read text only
 
