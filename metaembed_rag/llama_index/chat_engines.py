@@ -32,7 +32,7 @@ from llama_index.core.schema import (
 from llama_index.core.settings import Settings
 
 from metaembed_rag.errors import ModelError
-from metaembed_rag.llama_index.nodes import has_picture
+from metaembed_rag.llama_index.nodes import PageNode, has_picture
 from metaembed_rag.options import check_keywords
 
 MODES = ("best", "condense_plus_context", "context", "condense_question")
@@ -172,6 +172,8 @@ def _part(whole: NodeWithScore, node: BaseNode) -> NodeWithScore:
 def _pictures(node: BaseNode) -> list[ImageNode]:
     if not has_picture(node):
         return []
+    if isinstance(node, ImageNode) and not isinstance(node, PageNode):
+        return [node]  # whose own blocks would download a picture that is named by an address
     blocks = node.get_content_blocks(metadata_mode=MetadataMode.NONE)
     return [_image_node(node, block) for block in blocks if isinstance(block, ImageBlock)]
 

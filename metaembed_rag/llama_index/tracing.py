@@ -16,8 +16,8 @@ dispatcher = get_dispatcher(__name__)
 class MetaEmbedSearchEvent(BaseEvent):
     """A page index has answered: at which budget, how, and in what time.
 
-    Retriever, vector store and reranker send it beside LlamaIndex's own events, inside of the same
-    span; handlers of the root dispatcher receive it.
+    Retriever, vector store and reranker send it beside LlamaIndex's own events, inside of the span
+    of their work; handlers of the root dispatcher receive it.
 
     Args:
         budget: Query vectors and page vectors of the scores.
