@@ -2,9 +2,9 @@
 
     python examples/llama_index_agent.py
 
-The LLM here is an offline stand-in: it asks the tool once, opens the pictures that it was given, and
-says what it saw. Put a real one in its place: any LLM of LlamaIndex that calls functions and reads
-pictures.
+The LLM here is an offline stand-in: it asks the tool once, opens the pictures that it was given,
+and says what it saw. Put a real one in its place: any LLM of LlamaIndex that calls functions and
+reads pictures.
 """
 
 import asyncio

@@ -164,6 +164,7 @@ _EXTRAS = {
     "eval": {"ir_measures"},
     "mteb": {"mteb"},
     "hybrid": {"bm25s", "Stemmer"},
+    "mcp": {"mcp"},
 }
 """The optional modules that each extra of this package brings; written once, here."""
 

@@ -22,6 +22,7 @@ from metaembed_rag.cli import (
     import_,
     index,
     info,
+    mcp,
     mine,
     plan,
     repair,
@@ -59,6 +60,7 @@ _MODULES = (
     mine,
     plan,
     calibrate,
+    mcp,
 )
 
 COMMANDS = {module.__name__.rpartition(".")[2].rstrip("_"): module for module in _MODULES}

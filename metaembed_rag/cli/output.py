@@ -83,6 +83,12 @@ def show_warnings() -> None:
         logger.addHandler(_Messages(logging.WARNING))
 
 
+def show_warnings_of_all() -> None:
+    """Show what any library warns of as messages, where a server runs until it is stopped."""
+    logging.getLogger("metaembed_rag").propagate = False  # its warnings are shown already
+    logging.getLogger().addHandler(_Messages(logging.WARNING))
+
+
 class _Messages(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # A filter, for one, is not as it was typed; then the record has other words for us.

@@ -104,8 +104,10 @@ def test_langsmiths_own_tracer_sends_it_at_the_end(index):
     class Client:
         """Takes what would be sent."""
 
-        updates: list[dict[str, Any]] = []
         tracing_queue = None
+
+        def __init__(self) -> None:
+            self.updates: list[dict[str, Any]] = []
 
         def create_run(self, **run: Any) -> None: ...
 
