@@ -64,3 +64,20 @@ def test_llama_index_query_engine(run):
 def test_langchain_chain(run):
     printed = run("langchain_chain.py")
     assert printed.count("I was given 2 page pictures; the best page is bardiag.pdf, page ") == 3
+
+
+def test_langchain_agent(run):
+    printed = run("langchain_agent.py")
+    seen = r"I was given bardiag\.pdf, page \d+, its picture of 634 x 896 pixels, bardiag\.pdf, page "
+    assert re.search(seen, printed)
+    assert len(re.findall(r"^  [01]\.\d{3}  bardiag\.pdf, page \d+$", printed, re.MULTILINE)) == 2
+
+
+# LlamaIndex's workflows look at every attribute of an agent, those that pydantic has retired, too.
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
+def test_llama_index_agent(run):
+    printed = run("llama_index_agent.py")
+    seen = r"I was given bardiag\.pdf, page \d+, its picture of 634 x 896 pixels, bardiag\.pdf, page "
+    assert re.search(seen, printed)
+    assert len(re.findall(r"^  [01]\.\d{3}  bardiag\.pdf, page \d+$", printed, re.MULTILINE)) == 2
