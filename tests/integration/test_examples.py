@@ -68,7 +68,9 @@ def test_langchain_chain(run):
 
 def test_langchain_agent(run):
     printed = run("langchain_agent.py")
-    seen = r"I was given bardiag\.pdf, page \d+, its picture of 634 x 896 pixels, bardiag\.pdf, page "
+    seen = (
+        r"I was given bardiag\.pdf, page \d+, its picture of 634 x 896 pixels, bardiag\.pdf, page "
+    )
     assert re.search(seen, printed)
     assert len(re.findall(r"^  [01]\.\d{3}  bardiag\.pdf, page \d+$", printed, re.MULTILINE)) == 2
 
@@ -78,6 +80,8 @@ def test_langchain_agent(run):
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
 def test_llama_index_agent(run):
     printed = run("llama_index_agent.py")
-    seen = r"I was given bardiag\.pdf, page \d+, its picture of 634 x 896 pixels, bardiag\.pdf, page "
+    seen = (
+        r"I was given bardiag\.pdf, page \d+, its picture of 634 x 896 pixels, bardiag\.pdf, page "
+    )
     assert re.search(seen, printed)
     assert len(re.findall(r"^  [01]\.\d{3}  bardiag\.pdf, page \d+$", printed, re.MULTILINE)) == 2
