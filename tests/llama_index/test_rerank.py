@@ -168,7 +168,8 @@ def test_reranking_sends_events_to_handlers_and_callbacks(index, events):
     debug = LlamaDebugHandler(print_trace_on_end=False)
     rerank = MetaEmbedRerank(index, top_n=1, callback_manager=CallbackManager([debug]))
     best = rerank.postprocess_nodes(given("pears", "apples"), query_str="apples")
-    start, end = events
+    start, search, end = events
+    assert (search.class_name(), search.budget) == ("MetaEmbedSearchEvent", (16, 64))
     assert (start.class_name(), start.top_n, start.model_name) == ("ReRankStartEvent", 1, "fake")
     assert (end.class_name(), texts(end.nodes)) == ("ReRankEndEvent", ["apples"])
     ((_, ended),) = debug.get_event_pairs(CBEventType.RERANKING)

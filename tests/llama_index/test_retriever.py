@@ -762,8 +762,9 @@ def test_retrieval_sends_events_to_handlers_and_callbacks(index, events):
     retriever = MetaEmbedRetriever(index, callback_manager=CallbackManager([debug]))
     nodes = retriever.retrieve("apples")
     run(retriever.aretrieve("apples"))
-    assert names(events) == ["RetrievalStartEvent", "RetrievalEndEvent"] * 2
-    assert ids(events[1].nodes) == ids(nodes)
+    said = ["RetrievalStartEvent", "MetaEmbedSearchEvent", "RetrievalEndEvent"]
+    assert names(events) == said * 2
+    assert ids(events[2].nodes) == ids(nodes)
     pairs = debug.get_event_pairs(CBEventType.RETRIEVE)
     assert [ids(end.payload[EventPayload.NODES]) for _, end in pairs] == [ids(nodes)] * 2
 
