@@ -8,10 +8,12 @@ the others.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
+_FOLDERS = re.compile(r"(?<![\w:/.])(?:/|~/|[A-Za-z]:\\)(?:[^\s/\\'\"<>|;,()]+[/\\])*(?=[^\s/\\])")
 _DIGITS = 16
 """Hexadecimal ones of an id: of a million pages, two meet with a chance of 1 to 40 million."""
 
@@ -20,6 +22,11 @@ def told_id(page_id: str) -> str:
     """What stands for the id of a page, 16 hexadecimal digits."""
     data = page_id.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(data, digest_size=_DIGITS // 2).hexdigest()
+
+
+def without_folders(message: str) -> str:
+    """A message in which a path is only its last part; addresses of servers stay as they are."""
+    return _FOLDERS.sub("", message)
 
 
 def told_names(sources: Iterable[str]) -> Mapping[str, str]:

@@ -48,6 +48,8 @@ class PageTools:
         self._ids: dict[str, str] = {}
         self._lock = threading.Lock()
         self._loading = threading.Lock()
+        self._source_of: dict[str, str] = {}
+        self._listing = threading.Lock()
 
     def load_soon(self) -> None:
         """Begin to load the model, which takes seconds, while a client says what it wants.
@@ -162,12 +164,14 @@ class PageTools:
         return found
 
     def _pages_of_sources(self) -> Mapping[str, int]:
-        """How many pages each source has."""
+        """How many pages each source has; a page is read of the index once."""
         ids = self._index.ids()
-        pages: Counter[str] = Counter()
-        for first in range(0, len(ids), _AT_ONCE):
-            pages.update(page.source for page in self._index.get(ids[first : first + _AT_ONCE]))
-        return pages
+        with self._listing:
+            new = [id for id in ids if id not in self._source_of]
+            for first in range(0, len(new), _AT_ONCE):
+                found = self._index.get(new[first : first + _AT_ONCE])
+                self._source_of |= {page.id: page.source for page in found}
+            return Counter(self._source_of[id] for id in ids if id in self._source_of)
 
 
 def _ends_with(source: str, asked: tuple[str, ...]) -> bool:

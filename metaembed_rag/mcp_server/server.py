@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from metaembed_rag import __version__
 from metaembed_rag.errors import MetaEmbedError
+from metaembed_rag.mcp_server.names import without_folders
 from metaembed_rag.mcp_server.pages import PageTools
 from metaembed_rag.tools import (
     BUDGET,
@@ -107,7 +108,7 @@ def _answered(ask: Callable[[], list[ContentBlock]]) -> list[ContentBlock]:
     try:
         return ask()
     except MetaEmbedError as error:
-        raise ToolError(str(error)) from error
+        raise ToolError(without_folders(str(error))) from error
 
 
 def serve_stdio(tools: PageTools) -> None:

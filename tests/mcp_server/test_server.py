@@ -12,9 +12,9 @@ import pytest
 from mcp import Client
 from PIL import Image
 
-from metaembed_rag.errors import ModelError
+from metaembed_rag.errors import ModelError, StoreError
 from metaembed_rag.mcp_server import PageTools, build_server
-from metaembed_rag.mcp_server.names import told_id, told_names
+from metaembed_rag.mcp_server.names import told_id, told_names, without_folders
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.sending import PictureLimits
 from tests.mcp_server.conftest import BLUE, RED, asking
@@ -207,3 +207,42 @@ def test_names_are_as_short_as_they_can_be_and_all_different():
     assert names["/a/x/r.pdf"] == "a/x/r.pdf"
     assert names["r.pdf"] == "r.pdf"
     assert told_id("a#1") != told_id("a#2")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("no index at /home/me/papers/index: make one", "no index at index: make one"),
+        ("/home/me/a.jpg: this picture", "a.jpg: this picture"),
+        ("'~/models/mini' holds no checkpoint", "'mini' holds no checkpoint"),
+        (r"C:\Users\me\index is gone", "index is gone"),
+        ("http://host:8000/v1/embed answers no more", "http://host:8000/v1/embed answers no more"),
+        ("(4,8) or 4/8 and a / b", "(4,8) or 4/8 and a / b"),
+    ],
+)
+def test_messages_name_no_folder(said, told):
+    assert without_folders(said) == told
+
+
+def test_a_failure_of_the_store_is_told_without_its_place(index, monkeypatch):
+    def broken(*args: Any, **keywords: Any) -> None:
+        raise StoreError("the index /home/me/papers/index cannot be read: repair it")
+
+    monkeypatch.setattr(index, "search", broken)
+    answer = asking(PageTools(index))("search_pages", query="apples")
+    assert answer.text == "the index index cannot be read: repair it"
+
+
+def test_a_page_is_read_once_to_list_the_sources(index, monkeypatch):
+    tools = PageTools(index)
+    ask = asking(tools)
+    ask("list_sources")
+    read: list[str] = []
+    real = index.get
+    monkeypatch.setattr(index, "get", lambda ids: read.extend(ids) or real(ids))
+    assert "fruit.pdf: 2 pages" in ask("list_sources").text
+    assert read == []
+    index.add([Page(source="new.txt", text="yellow bananas")])
+    index.delete(source="sea.pdf")
+    assert ask("list_sources").text.splitlines()[1:] == ["fruit.pdf: 2 pages", "new.txt: 1 page"]
+    assert read == ["new.txt#1"]
