@@ -10,7 +10,7 @@ from metaembed_rag.cli.output import counted, printable, say, show_warnings_of_a
 
 SUMMARY = "give agents pages of an index, by the Model Context Protocol"
 
-_TOKEN = "METAEMBED_TOKEN"  # the name of a variable, no token
+_VARIABLE = "METAEMBED_TOKEN"
 _PORT = 8765
 
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token",
         metavar="TOKEN",
         help=f"with --http: what clients have to send as a bearer token, beyond loopback always; "
-        f"better in the environment variable {_TOKEN}, which no list of processes shows",
+        f"better in the environment variable {_VARIABLE}, which no list of processes shows",
     )
     parser.add_argument(
         "--max-picture-bytes",
@@ -53,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
     place = HttpPlace(
         given.host or "127.0.0.1",
         _PORT if given.port is None else given.port,
-        given.token or os.environ.get(_TOKEN) or None,
+        given.token or os.environ.get(_VARIABLE) or None,
     )
     most = LIMITS.max_bytes if given.max_picture_bytes is None else given.max_picture_bytes
     with open_index(given) as index:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
-from langchain_core.messages import ToolMessage
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.retrievers import BaseRetriever
 from PIL import Image
 
@@ -121,3 +123,38 @@ def test_nothing_found_is_a_sentence(encoder):
 
     tool = page_tool(MetaEmbedRetriever(index=index_of([], encoder)))
     assert call(tool, query="apples").content == "No page was found."
+
+
+class Asking(BaseChatModel):
+    """Asks the tool for what the user says, and notes the message that comes back."""
+
+    seen: list[Any] = []  # noqa: RUF012  # pydantic copies it
+
+    @property
+    def _llm_type(self) -> str:
+        return "asking"
+
+    def bind_tools(self, tools: Any, **keywords: Any) -> Any:
+        return self.bind(tool=tools[0].name)
+
+    def _generate(self, messages: list[Any], *args: Any, **keywords: Any) -> ChatResult:
+        last = messages[-1]
+        if isinstance(last, ToolMessage):
+            self.seen.append(last)
+            answer = AIMessage("done")
+        else:
+            call = {"name": keywords["tool"], "args": {"query": last.text}, "id": "1"}
+            answer = AIMessage("", tool_calls=[call])
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+def test_an_agent_is_given_the_picture_of_the_right_page(retriever):
+    from langchain.agents import create_agent
+
+    model = Asking()
+    agent = create_agent(model, tools=[page_tool(retriever)])
+    asked: Any = {"messages": [{"role": "user", "content": "blue whales"}]}
+    assert agent.invoke(asked)["messages"][-1].text == "done"
+    (message,) = model.seen
+    assert colours(message) == [BLUE]
+    assert message.content[0]["text"] == "sea.pdf, page 1\nblue whales swim"
