@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ImageBlock, TextBlock
+from llama_index.core.chat_engine.multi_modal_condense_plus_context import (
+    MultiModalCondensePlusContextChatEngine,
+)
+from llama_index.core.chat_engine.multi_modal_context import MultiModalContextChatEngine
 from llama_index.core.llms import CompletionResponse, CustomLLM, LLMMetadata
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.schema import ImageNode, MediaResource, Node, NodeWithScore, TextNode
@@ -156,6 +160,27 @@ def test_the_vector_stores_retriever_gives_pictures_too(index, llm):
     engine = page_chat_engine(found, llm=llm, memory=memory())
     engine.chat("red apples")
     assert sees_the_pages(llm)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_the_page_says_of_llama_indexs_own_engines(index, llm, mode):
+    """If this fails, LlamaIndex has got better, and docs/agents.md has to say so."""
+    store = MetaEmbedVectorStore(index=index)
+    pages = VectorStoreIndex.from_vector_store(store, embed_model=store.embed_model)
+    given: Any = {"chat_mode": mode, "llm": llm, "memory": memory()}
+    pages.as_chat_engine(**given).chat("red apples")
+    assert not llm.colours
+    assert "red apples" in llm.text
+
+
+@pytest.mark.parametrize(
+    "engine", [MultiModalContextChatEngine, MultiModalCondensePlusContextChatEngine]
+)
+def test_and_of_its_multimodal_ones(retriever, llm, engine):
+    made = engine.from_defaults(retriever=retriever, multi_modal_llm=llm, memory=memory())
+    made.chat("what is this?")
+    assert llm.colours
+    assert "page: 1" not in llm.text
 
 
 @pytest.mark.parametrize("mode", ["simple", "react", "openai", "nonsense"])
