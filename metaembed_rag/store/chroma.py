@@ -416,7 +416,7 @@ class ChromaStore:
         Raises:
             StoreError: One failed; those before it are kept.
         """
-        with self._link.asking() as connection, self._writes.write(connection.seen) as span:
+        with self._link.writing() as connection, self._writes.write(connection.seen) as span:
             try:
                 with chroma_errors(self.where):
                     self._sessions.begin(connection)

@@ -43,6 +43,15 @@ class Connection:
         self._counting = threading.RLock()  # the collector may let go in the middle of it
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether a write by way of its client failed."""
+        return bool(getattr(self.client, "is_doubtful", False))
+
+    def doubt(self) -> None:
+        """A write failed: the next one needs another connection, where it is to a folder."""
+        getattr(self.client, "doubt", lambda: None)()
+
+    @property
     def origin(self) -> Hashable:
         """Which database and which collection in it: others have another history."""
         return getattr(self.client, "identity", None), str(self.collection.id)
@@ -137,6 +146,22 @@ class Link(Generic[_About]):
                 if not self._find_again(connection) and not isinstance(error, NotFoundError):
                     raise
                 return question(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """As :meth:`asking`, for what writes: never by a connection by which a write has failed.
+
+        Raises:
+            StoreError: As for :meth:`asking`.
+        """
+        if self._connection.is_doubtful:
+            self.reconnect()
+        with self.asking() as connection:
+            try:
+                yield connection
+            except StoreError:
+                connection.doubt()
+                raise
 
     def reconnect(self) -> None:
         """Connect anew to what lies at the place, having seen everything that is stored.

@@ -107,8 +107,21 @@ def _full_disk(folder: Path, room: int) -> None:
     with opened(place) as index:
         with _no_file_over(max(0, size + room)):
             _everything(index)
-        _ends("search afterwards", lambda: index.search("apple", hybrid=False))
+        _goes_on(index)
     _whole(place)
+
+
+def _goes_on(index: PageIndex) -> None:
+    """Once there is room again, the index that met the full disk is used as before."""
+    for what, call in (
+        ("search", lambda: index.search("apple", hybrid=False)),
+        ("add", lambda: index.add(pages_of([200], 1))),
+        ("delete", lambda: index.delete(["doc200#1"])),
+    ):
+        if not _ends(f"{what} afterwards", call):
+            raise Wrong("wrong", f"{what} fails when there is room again")
+    if found := problems(index):
+        raise Wrong("wrong", found[0])
 
 
 def full_disk_now(folder: Path) -> None:
@@ -136,7 +149,7 @@ def a_file_system_without_room(folder: Path) -> None:
             _fill(small / "filling")
             _everything(index)
             (small / "filling").unlink(missing_ok=True)
-            _ends("search afterwards", lambda: index.search("apple", hybrid=False))
+            _goes_on(index)
         _whole(place)
     finally:
         os.system(f"umount -l '{small}'")

@@ -5,8 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from chromadb.api.models.Collection import Collection
+from chromadb.errors import InternalError
 
-from metaembed_rag.errors import IndexClosedError
+from metaembed_rag.errors import IndexClosedError, StoreError
 from metaembed_rag.store import systems
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
@@ -35,3 +37,38 @@ def test_connecting_anew_closes_what_was_before(store):
     for use in (store.reconnect, store.origin, store.check_open):
         with pytest.raises(IndexClosedError):
             use()
+
+
+def test_after_a_write_that_failed_the_next_one_takes_another_connection(store, monkeypatch):
+    """The first may be in the middle of its transaction, and a write would wait for it for ever."""
+    written(store, "a")
+    first = store._link._connection.client
+
+    def failing(self, **given):
+        raise InternalError("disk I/O error")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="make room"):
+        patch.setattr(Collection, "delete", failing)
+        store.delete(["a"])
+    assert store.ids() == ["a"]  # what only reads goes on
+    assert store._link._connection.client is first
+    store.delete(["a"])
+    assert store.ids() == []
+    assert store._link._connection.client is not first
+    second = store._link._connection.client
+    store.delete(["a"])
+    assert store._link._connection.client is second
+    assert first._system not in systems._running
+
+
+def test_an_index_in_memory_stays_when_a_write_failed(monkeypatch):
+    def failing(self, **given):
+        raise InternalError("no memory")
+
+    with closing(ChromaStore.open(":memory:", lambda: ABOUT)) as store:
+        written(store, "a")
+        with monkeypatch.context() as patch, pytest.raises(StoreError):
+            patch.setattr(Collection, "delete", failing)
+            store.delete(["a"])
+        store.delete(["b"])
+        assert store.ids() == ["a"]
