@@ -142,7 +142,7 @@ def _with_words(page: Page, image: Image.Image, said: str, is_of_pdf: bool) -> P
     of_scene = not is_of_pdf and is_photo(image)
     if len(said) >= _FEW and not of_scene:
         return page
-    words = describe(image, unsure=not is_of_pdf)
+    words = describe(image, unsure=False) if is_of_pdf else describe(image)
     if words.startswith(UNSURE) and _is_unnamed(page):
         words += f"\n{PurePath(page.source).stem}"
     seen = with_part(page, VISUAL_WORDS, words)

@@ -165,7 +165,7 @@ def test_a_photo_of_something_unknown_has_its_likeliest_words(
 def test_a_photo_of_something_unknown_is_found_by_its_name(
     read: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visual_words, "describe", lambda image, unsure: "a photo, perhaps of a dog")
+    monkeypatch.setattr(visual_words, "describe", lambda image: "a photo, perhaps of a dog")
     page = Page("IMG_2041.jpg", image=photo(), settings="image:2000")
     assert page_input(page, "fused", TEXT)[1] == "a photo, perhaps of a dog\nIMG_2041"
     named = with_part(page, "file name", "my dog")
