@@ -390,7 +390,8 @@ def photos(record: Record) -> Lines:
         sizes = numbers["checkpoint"].get(held, {})
         some = [numbers["bm25"].get(held), sizes.get("1,1"), sizes.get("16,64")]
         rows.append([name, *map(_halves, [*some, numbers["sentences"].get(held)])])
-    head = ["nDCG@5 of what the page holds", "BM25", "`mini` (1,1)", "`mini` (16,64)"]
+    model = numbers.get("model", "mini")  # older records do not name it
+    head = ["nDCG@5 of what the page holds", "BM25", f"`{model}` (1,1)", f"`{model}` (16,64)"]
     return grid([*head, "all-MiniLM-L6-v2"], rows)
 
 

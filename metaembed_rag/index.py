@@ -361,7 +361,8 @@ class PageIndex(MaintainedIndex):
                 out; without it the error is raised.
 
         Returns:
-            Hits, best first, ties by page id, with scores as those of :meth:`search`.
+            Hits, best first, ties by page id, with scores as those of :meth:`search` by vectors
+            alone: words never count here, whatever the index says.
         """
         options = SearchOptions(budget=budget)
         return self._retrieval.score(

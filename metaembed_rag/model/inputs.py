@@ -247,8 +247,11 @@ def query_input(query: Input, modalities: frozenset[str]) -> Input:
 
 
 def sight() -> str:
-    """What tells in words what pictures show, for :func:`.way_of`; ``""`` where nothing does."""
-    return VISUAL_WORDS if visual_words_are_on() else ""
+    """What tells in words what pictures show, for :func:`.way_of`; ``""`` where nothing does.
+
+    The number rises when more is told than before, so that what was blank is looked at again.
+    """
+    return f"{VISUAL_WORDS} 2" if visual_words_are_on() else ""
 
 
 def query_text(query: Input) -> str:

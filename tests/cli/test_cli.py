@@ -487,6 +487,12 @@ def test_evaluate_json_is_the_contract(tmp_path, run):
     ]
     assert report["results"][1]["ndcg@5"] == 1.0
     assert "ndcg@5" in run("evaluate", tmp_path, "--quiet")[0]
+    given = [["--hybrid", tmp_path], [tmp_path, "--hybrid"], ["--hybrid", "auto", tmp_path]]
+    for options, name in zip(given, ("minmax", "minmax", "auto"), strict=True):
+        out, _ = run("evaluate", *options, "--json", "--quiet")
+        assert json.loads(out)["hybrid"] == name
+    assert "DATASET is missing" in run("evaluate", "--hybrid", "auto", code=2)[1]
+    assert "not before rrf" in run("evaluate", tmp_path, "--hybrid", "rrf", code=2)[1]
 
 
 def test_hybrid_search_shows_both_scores(index, run):
