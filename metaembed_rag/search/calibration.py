@@ -49,6 +49,7 @@ class Calibration:
     def to_json(self) -> str:
         """As text, for :meth:`from_json`."""
         data = asdict(replace(self, unrelated=None))
+        del data["unrelated"]
         if self.unrelated is not None:
             data["unrelated"] = self.unrelated.to_dict()
         return json.dumps(data)

@@ -58,7 +58,8 @@ class Unrelated:
 
     Attributes:
         questions: How many were asked.
-        vectors: By r_q and r_c, scores that 0, 5, …, 80 % of them stay below: MaxSim / r_q.
+        vectors: By r_q and r_c, each with each, scores that 0, 5, …, 80 % of them stay below:
+            MaxSim / r_q.
         words: The same of :func:`evidence`; empty where words cannot count.
     """
 
@@ -118,7 +119,10 @@ class Unrelated:
                 {(int(r_q), int(r_c)): _checked(scores) for r_q, r_c, scores in data[name]}
                 for name in ("vectors", "words")
             )
-            return cls(int(data["questions"]), *both)
+            found = cls(int(data["questions"]), *both)
+            if not found.vectors or not all(map(_is_grid, (found.vectors, found.words))):
+                raise ValueError("budgets are missing")
+            return found
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"these are no scores of unrelated questions: {error}") from error
 
@@ -167,6 +171,12 @@ def _checked(scores: Sequence[float]) -> tuple[float, ...]:
     if len(found) != len(_SHARES) or not all(map(math.isfinite, found)):
         raise ValueError(f"{len(_SHARES)} finite numbers are wanted, not {found}")
     return found
+
+
+def _is_grid(measured: Mapping[tuple[int, int], object]) -> bool:
+    """Whether each r_q stands with each r_c."""
+    r_qs, r_cs = ({size[side] for size in measured} for side in (0, 1))
+    return len(measured) == len(r_qs) * len(r_cs)
 
 
 def _at(
