@@ -299,6 +299,20 @@ def _three(values: Sequence[float]) -> str:
     return " / ".join(map(percent, values))
 
 
+def confidence(record: Record) -> Lines:
+    """What ``min_confidence=0.95`` drops and lets through, on each set."""
+    rows = []
+    for one in record["numbers"]["sets"]:
+        for row in one["rows"]:
+            of = row["levels"]["0.95"]
+            ways = "vectors and words" if row["hybrid"] else "vectors"
+            shares = (percent(of[name]) for name in ("misses", "false alarms", "strangers"))
+            place = (one["dataset"], f"({row['budget']})", ways)
+            rows.append([*place, *shares, f"{row['auc']:.3f}"])
+    head = ["set", "budget", "search by", "misses, %", "false alarms, %", "strangers, %", "AUC"]
+    return grid(head, rows)
+
+
 def _fusions(sets: Sequence[Row]) -> Lines:
     ways = ("late interaction", "rrf", "no pairs", "every page", "hybrid")
     head = ["set", "budget", *(f"BM25 {name}" for name in sets[0]["bm25"]), *ways]
@@ -608,6 +622,15 @@ def _of_fusion(record: Record) -> str:
     return f"`auto`: mean {percent(auto['mean'])}, least gain {100 * auto['least gain']:+.1f}"
 
 
+def _of_confidence(record: Record) -> str:
+    levels = [row["levels"]["0.95"] for one in record["numbers"]["sets"] for row in one["rows"]]
+    missed, wrong = (
+        [percent(level[name]) for level in sorted(levels, key=lambda level: level[name])]
+        for name in ("misses", "false alarms")
+    )
+    return f"at 0.95: misses {missed[0]} to {missed[-1]}, false alarms {wrong[0]} to {wrong[-1]} %"
+
+
 def _of_wrong(record: Record) -> str:
     every = [one for one in record["numbers"] if one["kind"] == "all"]
     return "; ".join(f"{one['set']}: {one['wrong']} of {one['queries']}" for one in every)
@@ -711,6 +734,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "hybrid": _of_hybrid,
     "hybrid_development": _of_choices,
     "fusion": _of_fusion,
+    "confidence": _of_confidence,
     "wrong_answers": _of_wrong,
     "training_curve": _of_curve,
     "manpages": _of_manpages,
@@ -810,6 +834,7 @@ TABLES: dict[str, Table] = {
     "hybrid": Table(hybrid, ("hybrid",)),
     "hybrid_choices": Table(hybrid_choices, ("hybrid_development",)),
     "fusion": Table(fusion, ("fusion",)),
+    "confidence": Table(confidence, ("confidence",)),
     "hybrid_speed": Table(hybrid_speed, ("hybrid_speed",)),
     "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
     "training_curve": Table(training_curve, ("training_curve",)),
