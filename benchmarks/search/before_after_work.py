@@ -78,7 +78,7 @@ def _pages(count: int) -> Iterator[Any]:
     return (Page("random", number=n, text=f"page {n}") for n in range(1, count + 1))
 
 
-def search(args: argparse.Namespace) -> Found:
+def search(args: argparse.Namespace) -> None:
     """Search stored pages in every way for each line on standard input, which names a query.
 
     After each, the milliseconds of every way are told, by the clock and of the processor.
@@ -91,7 +91,7 @@ def search(args: argparse.Namespace) -> Found:
             query = queries[int(line)]
             _step(ways, name, partial(index.search_vectors, query, 10, **options))
         _tell({"pages": len(index), "ways": ways})
-    return {"end": True}
+    return None
 
 
 def reopen(args: argparse.Namespace) -> Found:
@@ -138,7 +138,7 @@ def _timed() -> Iterator[Found]:
     found["wall"] = time.perf_counter() - start
 
 
-WORKS: dict[str, Callable[[argparse.Namespace], Found]] = {
+WORKS: dict[str, Callable[[argparse.Namespace], Found | None]] = {
     "index_pdfs": index_pdfs,
     "index_pictures": index_pictures,
     "store": store,
@@ -158,7 +158,8 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=100)
     args = parser.parse_args()
     found = WORKS[args.work](args)
-    _tell(found)
+    if found is not None:
+        _tell(found)
 
 
 def _tell(found: Found) -> None:
