@@ -91,7 +91,7 @@ def search(args: argparse.Namespace) -> None:
             query = queries[int(line)]
             _step(ways, name, partial(index.search_vectors, query, 10, **options))
         _tell({"pages": len(index), "ways": ways})
-    return None
+    return
 
 
 def reopen(args: argparse.Namespace) -> Found:
