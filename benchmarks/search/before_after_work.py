@@ -108,6 +108,36 @@ def reopen(args: argparse.Namespace) -> Found:
     return {"pages": len(index), "ways": ways}
 
 
+def map_vectors(args: argparse.Namespace) -> Found:
+    """Write the mapped copy of an index, open it and read pages of it: milliseconds of each step.
+
+    Without Chroma, which is asked the same whatever the copy is like.
+    """
+    import numpy as np
+
+    from metaembed_rag.store.level_writer import CacheWriter
+    from metaembed_rag.store.levels import CachedVectors, Header
+    from metaembed_rag.vectors.formats import vector_format
+
+    vectors = vector_format("int8").encode(_encoder().encode_document(range(_BATCH)))
+
+    def write(folder: Path) -> None:
+        with CacheWriter(folder, Header("", "", "int8", _DIMENSION, vectors.values.shape[1])) as to:
+            for begin in range(0, args.pages, _BATCH):
+                ids = [f"random#{number}" for number in range(begin, begin + _BATCH)]
+                to.append(ids, ["stamp"] * _BATCH, vectors)
+            to.commit()
+
+    rows = np.linspace(0, args.pages - 1, 1000, dtype=np.int64)
+    ways: Ways = {}
+    with tempfile.TemporaryDirectory() as name:
+        _step(ways, "write", partial(write, Path(name)))
+        copy = _step(ways, "open", partial(CachedVectors.load, Path(name)))
+        _step(ways, "read 1,000 pages", partial(copy.take, rows, vectors.values.shape[1]))
+        _step(ways, "read them again", partial(copy.take, rows, vectors.values.shape[1]))
+    return {"pages": len(copy), "ways": ways}
+
+
 def _step(ways: Ways, name: str, step: Callable[[], Any]) -> Any:
     wall, cpu = time.perf_counter(), time.process_time()
     done = step()
@@ -144,6 +174,7 @@ WORKS: dict[str, Callable[[argparse.Namespace], Found | None]] = {
     "store": store,
     "search": search,
     "reopen": reopen,
+    "map_vectors": map_vectors,
 }
 
 
