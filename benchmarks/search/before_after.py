@@ -82,7 +82,9 @@ class Runner:
         taken: Ways = {}
         with ExitStack() as both:
             asked = {
-                tree: both.enter_context(self._started(tree, "search", self.index_of(tree)))
+                tree: both.enter_context(
+                    self._started(tree, "search", self.index_of(tree), searches=searches)
+                )
                 for tree in TREES
             }
             for number in tqdm(range(-_WARM_UP, self.runs * searches), desc="search", disable=None):
