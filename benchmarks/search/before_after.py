@@ -139,8 +139,14 @@ def _take(taken: Ways, tree: str, found: Mapping[str, Any]) -> None:
 
 
 def _rows(name: str, pages: int, taken: Ways) -> list[Row]:
+    """Rows in seconds; those of single ways in milliseconds, and they say so."""
     return [
-        {"work": f"{name} {way}".strip(), "pages": pages, **compared(by_tree)}
+        {
+            "work": f"{name} {way}".strip(),
+            "pages": pages,
+            **({"unit": "ms"} if way else {}),
+            **compared(by_tree),
+        }
         for way, by_tree in taken.items()
     ]
 
