@@ -506,7 +506,7 @@ def before_after(*records: Record) -> Lines:
             one["work"],
             whole(one["pages"]),
             *(f"{number(one['cpu'][tree])} {one.get('unit', 's')}" for tree in ("before", "after")),
-            f"{one['cpu']['ratio']:.2f} ({' to '.join(f'{q:.2f}' for q in one['cpu']['quartiles'])})",
+            "{:.2f} ({:.2f} to {:.2f})".format(one["cpu"]["ratio"], *one["cpu"]["quartiles"]),
             f"{one['wall']['ratio']:.2f}",
         ]
         for record in records
