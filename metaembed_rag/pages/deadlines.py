@@ -27,7 +27,10 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
-        self._forget()
+        self._changed = threading.Condition()
+        self._pending: dict[int, _Deadline] = {}
+        self._thread: threading.Thread | None = None
+        self._wakes = 0.0
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
@@ -79,6 +82,5 @@ class Deadlines:
     def _forget(self) -> None:
         """As at first; in a forked child, which has neither the thread nor who waits."""
         self._changed = threading.Condition()
-        self._pending: dict[int, _Deadline] = {}
-        self._thread: threading.Thread | None = None
-        self._wakes = 0.0
+        self._pending = {}
+        self._thread = None
