@@ -103,7 +103,9 @@ def reopen(args: argparse.Namespace) -> Found:
     index = _step(ways, "opening", lambda: _opened(args.place))
     _step(ways, "the first search", partial(index.search_vectors, queries[0], 10))
     again = _step(ways, "opening again", lambda: _opened(args.place))
-    for name, query in zip(("an exhaustive search", "the next one"), queries[1:], strict=False):
+    for name, query in zip(
+        ("the first exhaustive search", "the next one"), queries[1:], strict=False
+    ):
         _step(ways, name, partial(again.search_vectors, query, 10, exhaustive=True))
     return {"pages": len(index), "ways": ways}
 
