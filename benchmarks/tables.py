@@ -50,6 +50,7 @@ TIMED = (
         "hybrid_speed",
     ),
     *("search_long_pages", "search_short_texts"),
+    *("before_after_search", "checksums"),
 )
 """Records whose tables name the machine."""
 OTHERS = ("dense_door",)
@@ -534,6 +535,32 @@ def indexing(record: Record) -> Lines:
     return grid(["", "measured"], rows)
 
 
+def before_after(*records: Record) -> Lines:
+    """What work took in an older checkout, and in this one."""
+    rows = [
+        [
+            one["work"],
+            whole(one["pages"]),
+            *(f"{number(one['cpu'][tree])} {one.get('unit', 's')}" for tree in ("before", "after")),
+            "{:.2f} ({:.2f} to {:.2f})".format(one["cpu"]["ratio"], *one["cpu"]["quartiles"]),
+            f"{one['wall']['ratio']:.2f}",
+        ]
+        for record in records
+        for one in record["numbers"]["rows"]
+    ]
+    of = records[0]["numbers"]["before"]
+    head = ["work", "pages", f"CPU before (`{of}`)", "CPU now", "ratio (quartiles)", "by the clock"]
+    return grid(head, rows)
+
+
+def checksums(record: Record) -> Lines:
+    """What is compared when, and what that takes."""
+    of = record["numbers"]
+    rows = [[one["when"], one["what"], number(one["cpu_ms"])] for one in of["rows"]]
+    head = f"{whole(of['pages'])} pages of {of['vectors']} x {of['dimension']} in int8"
+    return grid(["when", head, "CPU ms"], rows)
+
+
 def disk_size(record: Record) -> Lines:
     """Bytes a page by part."""
     of = record["numbers"]
@@ -670,6 +697,18 @@ def _of_indexing(record: Record) -> str:
     return f"{number(of['pages_per_cpu_second'])} pages a second of CPU, {of['peak_gb']:.2f} GB"
 
 
+def _of_before_after(record: Record) -> str:
+    ratios = {one["work"]: one["cpu"]["ratio"] for one in record["numbers"]["rows"]}
+    least, most = (end(ratios, key=lambda one: ratios[one]) for end in (min, max))
+    told = dict.fromkeys((least, most))
+    return "CPU, times as much: " + "; ".join(f"{work} {ratios[work]:.2f}" for work in told)
+
+
+def _of_checksums(record: Record) -> str:
+    opened = next(one for one in record["numbers"]["rows"] if one["when"] == "open")
+    return f"{opened['what']} opened in {number(opened['cpu_ms'])} ms of CPU"
+
+
 def _of_disk(record: Record) -> str:
     of = record["numbers"]
     near = of["estimate"] / of["whole"] - 1
@@ -746,6 +785,8 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "kernels": _of_kernels,
     "peers": _of_peers,
     "indexing": _of_indexing,
+    "before_after_search": _of_before_after,
+    "checksums": _of_checksums,
     "disk_size": _of_disk,
     "async_retrieval": _of_async,
 }
@@ -848,6 +889,8 @@ TABLES: dict[str, Table] = {
     "kernels": Table(kernels, ("kernels",)),
     "peers": Table(peers, ("peers",)),
     "indexing": Table(indexing, ("indexing",)),
+    "before_after": Table(before_after, ("before_after_search",)),
+    "checksums": Table(checksums, ("checksums",)),
     "disk_size": Table(disk_size, ("disk_size",)),
     "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
     "claims": Table(claims, tuple(HEADLINES)),
