@@ -26,6 +26,10 @@ _CONTEXT.set_forkserver_preload(
         "torch",
         "metaembed_rag.index",
         "metaembed_rag.testing",
+        "tests.soak.crowds",
+        "tests.soak.faults",
+        "tests.soak.fuzz",
+        "tests.soak.kills",
         "tests.soak.state",
     ]
 )

@@ -152,7 +152,7 @@ def _calibrate(folder: Path, notes: Notes) -> int:
 def _move(folder: Path, notes: Notes) -> int:
     """Out of the index into one file, and into another index."""
     place, file = str(folder / "index"), str(folder / "moved.metaembed")
-    _command("export", file, "--index", place)
+    _command("export", file, "--index", place, "--force")
     _command("import", file, "--index", f"{place}2")
     return 0
 
@@ -362,13 +362,23 @@ def _look(name: str, folder: Path) -> list[tuple[str, str]]:
     encoded = target.act(folder, Notes(folder / "notes"))
     if encoded != missing:
         found.append(("wrong", f"{encoded} pages were encoded, and {missing} were not stored"))
-    with _opened(folder) as index:
+    found += _not_as_wanted(folder, target, folder)
+    if (copy := folder / "index2").exists():  # what was imported
+        (folder / "copy").mkdir()
+        copy.rename(folder / "copy" / "index")
+        found += _not_as_wanted(folder / "copy", target, folder)
+    return found
+
+
+def _not_as_wanted(place: Path, target: Target, folder: Path) -> list[tuple[str, str]]:
+    """What is wrong when the command has come to its end."""
+    found = []
+    with _opened(place) as index:
         wanted = {_id(folder, target, n): v for n, v in target.after.items() if v != _GONE}
         if (have := versions(index)) != wanted:
             found.append(("lost", f"at the end there is {_difference(have, wanted)}"))
         found += [("wrong", f"at the end: {why}") for why in problems(index)]
-    found += [("wrong", f"at the end: {why}") for why in _checked(folder)]
-    return found
+    return found + [("wrong", f"at the end: {why}") for why in _checked(place)]
 
 
 def _states(
