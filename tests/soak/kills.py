@@ -209,7 +209,11 @@ def kill_all(share: Share) -> Tally:
             for one in range(share.workers)
         ]
         with share.telling(KIND, lambda: sum(one.tally.cases for one in workers)):
-            list(pool.map(_Worker.work, workers))
+            try:
+                list(pool.map(_Worker.work, workers))
+            finally:  # also after Ctrl-C
+                for one in workers:
+                    one.stopped = True
     tally = Tally(KIND, seconds=time.monotonic() - begun)
     for one in workers:
         tally.merge(one.tally)
@@ -248,9 +252,12 @@ class _Worker:
     address: str
     tally: Tally = field(default_factory=lambda: Tally(KIND))
     ready: dict[str, _Ready] = field(default_factory=dict)
+    stopped: bool = False
 
     def work(self) -> None:
         for number in self.share.numbers():
+            if self.stopped:
+                return
             name = ALL[number % len(ALL)]
             if name in self.names:
                 self._kill(number, name)
