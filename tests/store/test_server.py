@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -134,13 +135,13 @@ def test_fault_15_every_operation_on_a_server_that_answers_nonsense_ends_in_a_se
 ):
     index = opened(before.address)
     index.add(PAGES)
-    for strange in STRANGE:
-        for path in ("get", "query", "upsert", "delete", "count", "pre-flight-checks", "*"):
-            answer = (200, {"Content-Type": "application/json"}, json.dumps(strange).encode())
-            before.always = answer if path == "*" else None
-            before.at = {path: answer}
-            with suppress(StoreError):
-                OPERATIONS[operation](index)
+    paths = ("get", "query", "upsert", "delete", "count", "pre-flight-checks")
+    for path, strange in [*product(paths, STRANGE[:1]), *product(("get", "query", "*"), STRANGE)]:
+        answer = (200, {"Content-Type": "application/json"}, json.dumps(strange).encode())
+        before.always = answer if path == "*" else None
+        before.at = {path: answer}
+        with suppress(StoreError):
+            OPERATIONS[operation](index)
     before.always, before.at = None, {}
     assert {page.id for page in PAGES} - {"a#1"} <= set(index.ids())
 
