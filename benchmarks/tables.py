@@ -605,6 +605,26 @@ def async_retrieval(record: Record) -> Lines:
     return grid(head, rows)
 
 
+def soak(record: Record) -> Lines:
+    """A row a kind; what has to be zero stands last."""
+    columns = {
+        "cases": "cases",
+        "faults injected": "faults",
+        "pages lost": "lost",
+        "wrong results": "wrong",
+        "tracebacks": "tracebacks",
+        "hangs": "hangs",
+    }
+    of = record["numbers"]
+    rows = [
+        [one["kind"], *(whole(one[key]) for key in columns.values()), f"{one['seconds'] / 60:.1f}"]
+        for one in of["kinds"]
+    ]
+    sums = [whole(sum(one[key] for one in of["kinds"])) for key in columns.values()]
+    rows.append(["in all", *sums, f"{of['seconds'] / 60:.1f}"])
+    return grid(["kind", *columns, "minutes"], rows)
+
+
 # -- the list of claims ----------------------------------------------------------------------
 
 
@@ -760,6 +780,15 @@ def _of_long_pages(record: Record) -> str:
     return f"from the last third: {', '.join(told)}"
 
 
+def _of_soak(record: Record) -> str:
+    made = ", ".join(
+        f"{whole(count)} {name}" for name, count in record["numbers"]["counts"].items()
+    )
+    bad = ("lost", "wrong", "tracebacks", "hangs")
+    zero = sum(one[key] for one in record["numbers"]["kinds"] for key in bad)
+    return f"{made}: {whole(zero)} lost, wrong, tracebacks or hangs"
+
+
 HEADLINES: dict[str, Callable[[Record], str]] = {
     "quality": _of_quality,
     "quality_small": _of_quality,
@@ -893,6 +922,7 @@ TABLES: dict[str, Table] = {
     "checksums": Table(checksums, ("checksums",)),
     "disk_size": Table(disk_size, ("disk_size",)),
     "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
+    "soak": Table(soak, ("soak",)),
     "claims": Table(claims, tuple(HEADLINES)),
 }
 

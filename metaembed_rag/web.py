@@ -27,6 +27,8 @@ BUSY = frozenset({429, 502, 503, 504})
 """Answers of servers and of proxies before them after which the same request may succeed."""
 TOO_LARGE = 413
 _LONGEST_PAUSE = 30.0
+_LEAST = 1.0
+"""Seconds that a last try may take however little is left."""
 _wait = time.sleep
 
 
@@ -55,12 +57,13 @@ class Patience:
 
         Args:
             tries: How often it is sent at most.
-            seconds: No try begins later than that after the first one.
+            seconds: For all tries together; each is to take :attr:`left` of them at most.
             busy: Status codes after which it is sent again.
             reconnects: Try again after a broken connection too; not after one that TLS refused.
             sleep: Waits between two tries.
         """
         self.tries = 0
+        self._seconds, self._end = seconds, time.monotonic() + seconds
 
         def may_pass(error: BaseException) -> bool:
             broken = isinstance(error, httpx.TransportError) and not _tls_problem(error)
@@ -86,6 +89,13 @@ class Patience:
             return send()
 
         return self._retrying(once)
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left of those for all tries: all for the first, and never nothing."""
+        if self.tries <= 1:
+            return self._seconds
+        return min(self._seconds, max(_LEAST, self._end - time.monotonic()))
 
     @property
     def spoken(self) -> str:

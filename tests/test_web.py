@@ -55,6 +55,20 @@ def test_no_try_begins_after_the_time_is_over():
     assert sent(patience, answer(503, retry_after="11")).status_code == 503
 
 
+def test_all_tries_together_take_no_longer_than_one_may(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    patience, limits = Patience(5, 60, sleep=lambda _: None), []
+
+    def send() -> httpx.Response:
+        limits.append(patience.left)
+        now[0] += 25
+        return answer(503)
+
+    patience.send(send)
+    assert limits == [60, 35, 10]
+
+
 def test_what_tls_refuses_is_not_tried_again():
     error = httpx.ConnectError("certificate")
     error.__cause__ = ssl.SSLCertVerificationError("bad")

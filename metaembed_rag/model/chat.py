@@ -151,7 +151,9 @@ class Descriptions:
         )
         url = self._describer.url
         try:
-            answer = patience.send(lambda: self._client.post(url, json=body))
+            answer = patience.send(
+                lambda: self._client.post(url, json=body, timeout=time_limit(patience.left))
+            )
         except httpx.HTTPError as error:
             self._in_a_row += 1
             why = f"{url} gave no answer in {patience.spoken}: {explained(error, url)}"

@@ -312,7 +312,9 @@ class RemoteEncoder(PooledEncoder):
         )
         try:
             answer = patience.send(
-                lambda: self._client.request(method, self._base + path, json=body)
+                lambda: self._client.request(
+                    method, self._base + path, json=body, timeout=time_limit(patience.left)
+                )
             )
         except httpx.TransportError as error:
             raise ModelError(self._silence(patience, explained(error, self._base))) from error
