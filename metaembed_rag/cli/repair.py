@@ -38,7 +38,8 @@ def run(given: argparse.Namespace) -> int:
                 progress=count,
                 lock_timeout=given.wait,
             )
-            pages = len(index)
+            # The records cannot be asked for before the graph is made again.
+            pages = None if given.dry_run and "graph" in report.rebuilt else len(index)
     except MetaEmbedError as error:
         if given.debug:
             raise
@@ -63,7 +64,7 @@ def _asked(given: argparse.Namespace) -> Callable[[Sequence[Finding]], bool]:
     return confirm
 
 
-def _as_dict(given: argparse.Namespace, report: RepairReport, pages: int) -> dict[str, Any]:
+def _as_dict(given: argparse.Namespace, report: RepairReport, pages: int | None) -> dict[str, Any]:
     return {
         "index": given.index,
         "collection": given.collection,
@@ -78,7 +79,7 @@ def _as_dict(given: argparse.Namespace, report: RepairReport, pages: int) -> dic
     }
 
 
-def _lines(given: argparse.Namespace, report: RepairReport, pages: int) -> list[str]:
+def _lines(given: argparse.Namespace, report: RepairReport, pages: int | None) -> list[str]:
     would = "would be " if report.dry_run else ""
     lines = []
     if report.dropped:
@@ -94,7 +95,8 @@ def _lines(given: argparse.Namespace, report: RepairReport, pages: int) -> list[
         lines += ["left:", *finding_lines(report.left)]
     lines.append(f"{would}made again: {', '.join(report.rebuilt)}")
     left = counted(len(report.left), "finding") if report.left else "nothing"
-    return [*lines, f"{given.index}: {counted(pages, 'page')}, {left} left to mend"]
+    count = "" if pages is None else f" {counted(pages, 'page')},"
+    return [*lines, f"{given.index}:{count} {left} left to mend"]
 
 
 def _names(names: Sequence[str]) -> list[str]:
