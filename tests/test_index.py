@@ -352,6 +352,21 @@ def test_fault_31_sync_brings_back_the_picture_of_any_page_of_a_file(tmp_path, e
     assert len(encoder.encoded) == encoded
 
 
+@pytest.mark.parametrize("given", ["path", "bytes", "opened", "beside a text"])
+@pytest.mark.parametrize("harm", ["bomb", "cut off"])
+def test_fault_31_a_hostile_picture_as_a_query_ends_in_a_sentence(tmp_path, encoder, harm, given):
+    path = tmp_path / "query.png"
+    Image.new("1", (9_000, 9_000) if harm == "bomb" else (300, 300)).save(path)
+    if harm == "cut off":
+        path.write_bytes(path.read_bytes()[:60])
+    with PageIndex.open(tmp_path / "i", encoder) as index, Image.open(path) as opened:
+        index.add([Page(source="a.txt", text="apples")])
+        queries = {"path": path, "bytes": path.read_bytes(), "opened": opened}
+        query = queries.get(given, {"text": "apples", "image": opened})
+        with pytest.raises(ModelError, match="the picture of the query: "):
+            index.search(query)
+
+
 @pytest.mark.integration
 def test_an_index_can_be_moved(tmp_path, encoder):
     PageIndex.open(tmp_path / "i", encoder).add(
