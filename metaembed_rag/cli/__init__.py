@@ -39,6 +39,7 @@ from metaembed_rag.cli.output import (
     show_warnings,
 )
 from metaembed_rag.errors import MetaEmbedError
+from metaembed_rag.web import timeout_of_all_servers
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     show_warnings()
     try:
-        code = int(given.run(given))
+        with timeout_of_all_servers(getattr(given, "timeout", None)):
+            code = int(given.run(given))
         flush()
         return code
     except MetaEmbedError as error:
@@ -113,8 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="metaembed",
         description="Find the page that answers: multimodal retrieval at the budget you choose.",
-        epilog="Environment: METAEMBED_INDEX, METAEMBED_MODEL, METAEMBED_BUDGET and "
-        "METAEMBED_DESCRIBE are the defaults of --index, --model, --budget and --describe.",
+        epilog="Environment: METAEMBED_INDEX, METAEMBED_MODEL, METAEMBED_BUDGET, "
+        "METAEMBED_DESCRIBE and METAEMBED_TIMEOUT are the defaults of --index, --model, --budget, "
+        "--describe and --timeout.",
     )
     parser.add_argument("--version", action="version", version=f"metaembed {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

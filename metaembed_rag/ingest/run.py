@@ -47,7 +47,7 @@ class AddRun:
     """
 
     def __init__(self, target: Target, options: AddOptions, progress: PageCounter) -> None:
-        self.target, self.store, self.pictures = target, target.store, target.pictures
+        self.target, self.store = target, target.store
         self.options, self.report, self.progress = options, AddReport(), progress
         self.page_counts: dict[str, int] = {}
         self.read = RunReadings(target.readings, target.store)
@@ -163,8 +163,8 @@ class AddRun:
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest up to date where it differs or is lost."""
         name = old.page.image_path
-        if name is not None and page.image is not None and not self.pictures.holds(name):
-            # Another name than before where that one led outside.
+        if page.image is not None and not self.target.has_picture(old):
+            # Another name than before where that one led outside, or to another page's picture.
             name = self.target.keep_picture(page.image, page.id, old.content_hash)
         incomplete = old.may_be_unread and self._is_incomplete(page)
         if incomplete:

@@ -86,6 +86,11 @@ class Worker:
     Args:
         module: What it runs, by its dotted name: it says ``{"ready": true}``, then answers.
 
+    Attributes:
+        busy: It has not ended its answer.
+        used: It has worked for another caller before, and was idle since.
+        alive: It was not stopped.
+
     Raises:
         WorkerStartError: There is no Python program to run, or it does not come to answer.
         WorkerLostError: The system has no room for another process.
@@ -93,6 +98,7 @@ class Worker:
 
     def __init__(self, module: str) -> None:
         self.busy = False
+        self.used = False
         self.alive = True
         self._expired = False
         self._foreign = False
@@ -220,14 +226,20 @@ class Pool:
             os.register_at_fork(after_in_child=self._disown)
 
     @contextmanager
-    def lease(self) -> Iterator[Worker]:
+    def lease(self, *, new: bool = False) -> Iterator[Worker]:
         """A worker of one's own; one that is still busy afterwards is stopped.
+
+        One that was idle may have been killed from outside without anybody having noticed: whoever
+        loses a worker that was ``used`` tries again with a new one.
+
+        Args:
+            new: Start one, also where one is idle.
 
         Raises:
             WorkerStartError: As for `Worker`, and so is the next.
             WorkerLostError: The system has no room for another process.
         """
-        worker = self._take() or Worker(self._module)
+        worker = (None if new else self._take()) or Worker(self._module)
         with self._lock:
             self._all.add(worker)
         try:
@@ -258,6 +270,7 @@ class Pool:
         with self._lock:
             keep = worker.alive and not worker.busy and len(self._idle) < self._most_idle
             if keep:
+                worker.used = True
                 self._idle.append(worker)
             else:
                 self._all.discard(worker)

@@ -140,8 +140,8 @@ class ChromaStore:
 
     @property
     def _collection(self) -> Any:
-        """The collection of now, for a single question."""
-        with self._link.asking() as connection:
+        """The collection of now, for what it says of itself."""
+        with self._link.asking(records=False) as connection:
             return connection.collection
 
     def origin(self) -> Hashable:
@@ -151,7 +151,7 @@ class ChromaStore:
         Raises:
             StoreError: There is none any more, or one that cannot go on for the first.
         """
-        with self._link.asking() as connection:
+        with self._link.asking(records=False) as connection:
             return connection.origin
 
     def check_open(self) -> None:

@@ -178,9 +178,7 @@ class _Session(httpx.Client):
         patience = Patience(_TRIES, self._seconds, reconnects=self._has_answered)
         send = super().request
         try:
-            answer = patience.send(
-                lambda: send(method, url, timeout=time_limit(patience.left), **options)
-            )
+            answer = patience.send(lambda: send(method, url, timeout=patience.left, **options))
         except httpx.HTTPError as error:
             raise StoreError(
                 f"Chroma at {self._where}: {explained(error, self._where)} ({patience.spoken}, "

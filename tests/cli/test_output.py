@@ -31,6 +31,7 @@ def test_control_characters_are_shown_by_their_escapes():
     assert shown("a\x1b[2Jb\x9bc\u202ed\re") == r"a\x1b[2Jb\x9bc\u202ed\re"
     assert shown("tab\tline\nnaïve 漢字 😀") == "tab\tline\nnaïve 漢字 😀"
     assert is_harmless(shown(HOSTILE))
+    assert shown("a\tb\nc\x1b\u2028", in_one_line=True) == r"a\tb\nc\x1b\u2028"
 
 
 def test_json_says_the_same_without_control_characters(capsys):

@@ -12,6 +12,7 @@ from metaembed_rag.errors import IndexClosedError, StoreError
 from metaembed_rag.store import systems
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
+from metaembed_rag.store.places import MARK
 
 ABOUT = CollectionModel("model", "f" * 32, dimension=4, vectors=3)
 
@@ -72,3 +73,16 @@ def test_an_index_in_memory_stays_when_a_write_failed(monkeypatch):
             store.delete(["a"])
         store.delete(["b"])
         assert store.ids() == ["a"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks into /proc")
+def test_fault_31_a_reader_without_a_cache_beside_a_writer_keeps_no_files_open(store):
+    written(store, "a")
+    folder, counts = store.places.folder, []
+    for number in range(12):
+        (folder / MARK).write_text(f"another-process-{number}")
+        store._link.see_writes(store._writes.is_behind)
+        assert store.ids() == ["a"]
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert max(counts[2:]) <= counts[1] + 2
+    assert [system.folder for system in systems._running].count(folder.resolve()) == 1
