@@ -72,7 +72,7 @@ def test_all_tries_together_take_no_longer_than_one_may(monkeypatch):
     patience, limits = Patience(5, 60, sleep=lambda _: None), []
 
     def send() -> httpx.Response:
-        limits.append(patience.left)
+        limits.append(patience.left.read)
         now[0] += 25
         return answer(503)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from metaembed_rag import __version__
 from metaembed_rag.cli import (
@@ -39,7 +40,6 @@ from metaembed_rag.cli.output import (
     show_warnings,
 )
 from metaembed_rag.errors import MetaEmbedError
-from metaembed_rag.web import timeout_of_all_servers
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     show_warnings()
     try:
-        with timeout_of_all_servers(getattr(given, "timeout", None)):
+        with _servers_in_time(getattr(given, "timeout", None)):
             code = int(given.run(given))
         flush()
         return code
@@ -101,6 +101,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show_tracebacks()
             raise
         return _failed(error)
+
+
+def _servers_in_time(seconds: float | None) -> AbstractContextManager[None]:
+    """How long servers may keep silent, where ``--timeout`` says so."""
+    if seconds is None:
+        return nullcontext()
+    from metaembed_rag.web import timeout_of_all_servers  # and the HTTP client
+
+    return timeout_of_all_servers(seconds)
 
 
 def _failed(error: OSError) -> int:

@@ -6,8 +6,7 @@ import argparse
 from typing import Any
 
 from metaembed_rag.cli.options import add_budget, add_encoding, load_encoder, ocr_of, positive
-from metaembed_rag.cli.output import answer, counted, say, table, wrong_usage
-from metaembed_rag.options import HYBRID_AUTO
+from metaembed_rag.cli.output import answer, counted, say, table
 
 SUMMARY = "measure a model on a BEIR set"
 
@@ -17,18 +16,20 @@ _LISTED = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed evaluate``."""
-    parser.add_argument("dataset", nargs="?", metavar="DATASET", help="a folder in BEIR layout")
+    parser.add_argument("dataset", metavar="DATASET", help="a folder in BEIR layout")
     add_encoding(parser)
     add_budget(parser, "may be repeated (default: all five of the paper)", action="append")
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N queries only")
-    parser.add_argument(
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument(
         "--hybrid",
-        nargs="?",
-        const=True,
-        default=False,
-        metavar=HYBRID_AUTO,
-        help="fuse with BM25, as search --hybrid; `--hybrid auto` as a search without options "
-        "(default: vectors alone, which is the model itself)",
+        action="store_true",
+        help="fuse with BM25 (default: vectors alone, which is the model itself)",
+    )
+    words.add_argument(
+        "--hybrid-auto",
+        action="store_true",
+        help="let words count where they can, as a search without options does",
     )
     parser.add_argument("--cache", metavar="DIR", help="keep OCR texts here between runs")
 
@@ -37,9 +38,8 @@ def run(given: argparse.Namespace) -> int:
     """Measure, and print a table or one JSON object."""
     from metaembed_rag.evaluation import evaluate
 
-    dataset, hybrid = _asked(given)
     report = evaluate(
-        dataset,
+        given.dataset,
         load_encoder(given),
         mode=given.mode,
         budgets=given.budget or None,
@@ -48,7 +48,7 @@ def run(given: argparse.Namespace) -> int:
         ocr=ocr_of(given),
         show_progress=not given.quiet,
         cache_dir=given.cache,
-        hybrid=hybrid,
+        hybrid="auto" if given.hybrid_auto else given.hybrid,
     )
     answer(given, report.to_dict(), _table(report.to_dict()))
     if report.skipped:
@@ -57,18 +57,6 @@ def run(given: argparse.Namespace) -> int:
         for error in report.skipped[:_LISTED]:
             say(f"  {error}")
     return 0
-
-
-def _asked(given: argparse.Namespace) -> tuple[str, bool | str]:
-    """The folder, which may stand behind ``--hybrid``, and whether words count."""
-    dataset, hybrid = given.dataset, given.hybrid
-    if dataset is None and hybrid not in (True, False, HYBRID_AUTO):
-        dataset, hybrid = hybrid, True
-    if dataset is None:
-        raise wrong_usage("DATASET is missing: name a folder in BEIR layout")
-    if hybrid not in (True, False, HYBRID_AUTO):
-        raise wrong_usage(f"--hybrid stands alone or before auto, not before {hybrid}")
-    return dataset, hybrid
 
 
 def _table(report: dict[str, Any]) -> str:

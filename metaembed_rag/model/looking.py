@@ -19,7 +19,7 @@ from metaembed_rag.pages import Page
 from metaembed_rag.pages.legibility import legible, squeezed
 from metaembed_rag.pages.page import SCAN
 from metaembed_rag.pages.parts import VISUAL_WORDS
-from metaembed_rag.pages.reading import UNREAD, Ocr, completed, ocr_text_of, parts_of, with_part
+from metaembed_rag.pages.reading import UNREAD, Ocr, completed, parts_of, with_part
 
 Reader = Callable[[Page], str]
 """What reads the text of a page's picture."""
@@ -147,7 +147,8 @@ def _with_words(page: Page, image: Image.Image, said: str, is_of_pdf: bool) -> P
         words += f"\n{PurePath(page.source).stem}"
     seen = with_part(page, VISUAL_WORDS, words)
     if words and (of_scene or (len(said) == 1 and not is_of_pdf)):
-        seen = with_part(seen, "ocr", legible(ocr_text_of(page) or ""))
+        read = next((part.text for part in parts_of(page) if part.origin == "ocr"), "")
+        seen = with_part(seen, "ocr", legible(read))
     return replace(seen, unread=page.unread)  # whether OCR has read it is known here
 
 

@@ -48,11 +48,11 @@ def ask_unrelated(
     by_vectors: dict[tuple[int, int], list[float]] = {}
     with_words: dict[tuple[int, int], list[float]] = {}
     for budget in budgets_up_to(most):
-        exact = SearchOptions(k=1, budget=budget, exhaustive=True, hybrid=False)
+        plain = SearchOptions(k=1, budget=budget, hybrid=False)
         auto = SearchOptions(k=_LOOKED_AT, budget=budget, hybrid=HYBRID_AUTO)
         by_vectors[budget.r_q, budget.r_c] = [
             max(one.maxsim[id] for id in one.ids) / budget.r_q
-            for one in searcher.scored(vectors, texts, _plan(exact, most))
+            for one in searcher.scored(vectors, texts, _plan(plain, most))
         ]
         scored = searcher.scored(vectors, texts, _plan(auto, most))
         if all(one.found is not None or one.words == NO_WORD for one in scored):
