@@ -257,7 +257,7 @@ def _advice(message: str) -> str:
         return f"{message} It was deleted in the middle of this: try again"
     if "pickle" in low or "hnsw" in low or "deserializ" in low:
         return (
-            f"{message}; the search graph is damaged: delete the folder with a long hexadecimal "
-            f"name inside the index (it is made again), or index into a new folder"
+            f"{message}; the search graph is damaged: run `metaembed repair --index …`, which "
+            f"makes it again from the records"
         )
     return message

@@ -112,7 +112,7 @@ class GraphWatch:
         """What is wrong with a graph in the folder, perhaps another collection's."""
         for graph in _graphs_in(self._folder):
             state = _state(graph)
-            if self._in_order.get(graph) == state:
+            if self._in_order.get(graph) == state or _is_refused(graph):
                 continue
             if problem := graph_problem(graph):
                 return problem
@@ -125,6 +125,16 @@ def _graphs_in(folder: Path) -> list[Path]:
         return [one for one in folder.iterdir() if any((one / name).exists() for name in _FILES)]
     except OSError:  # who asks Chroma is told
         return []
+
+
+def _is_refused(graph: Path) -> bool:
+    """Whether Chroma itself says that it cannot read a graph, as of one that was being saved when
+    the disk was full. A process that has it in memory goes on, and saves it again.
+    """
+    try:
+        return (graph / _HEADER_FILE).stat().st_size < _HEADER.size
+    except OSError:
+        return False
 
 
 def _state(graph: Path) -> Hashable:

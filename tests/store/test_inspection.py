@@ -89,3 +89,23 @@ def test_a_graph_in_order_is_read_again_only_when_its_files_change(made: Path, m
     path.touch()
     watch.check()
     assert len(looks) == 2
+
+
+@pytest.mark.integration
+def test_a_graph_whose_saving_a_full_disk_cut_off_names_the_repair_that_mends_it(
+    made: Path, tmp_path: Path
+) -> None:
+    """Chroma refuses it itself, where it has it not in memory; see also promise 5."""
+    folder = tmp_path / "index"
+    shutil.copytree(made, folder)
+    [path] = folder.glob("*/header.bin")
+    path.write_bytes(b"")
+    inspection.GraphWatch(folder, "pages").check()
+    with (
+        PageIndex.open(folder, ENCODER, create=False) as index,
+        pytest.raises(StoreError, match="metaembed repair"),
+    ):
+        index.search("word7", 1)
+    assert main(["repair", "--index", str(folder), "--quiet"]) == 0
+    with PageIndex.open(folder, ENCODER) as index:
+        assert index.search("word7", 1)[0].page.id == "7.txt#1"
