@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError
 from metaembed_rag.options import HYBRID_AUTO, SearchOptions
 from metaembed_rag.search.confidence import Unrelated, evidence
-from metaembed_rag.search.plan import Plan, QueryPlan, plan_query
+from metaembed_rag.search.plan import CANDIDATES, Plan, QueryPlan, plan_query
 from metaembed_rag.search.searcher import NO_WORD, PageSearcher
 from metaembed_rag.search.sources import Scored
 
@@ -48,8 +49,9 @@ def ask_unrelated(
     by_vectors: dict[tuple[int, int], list[float]] = {}
     with_words: dict[tuple[int, int], list[float]] = {}
     for budget in budgets_up_to(most):
-        plain = SearchOptions(k=1, budget=budget, hybrid=False)
-        auto = SearchOptions(k=_LOOKED_AT, budget=budget, hybrid=HYBRID_AUTO)
+        near: dict[str, Any] = {"budget": budget, "candidates": CANDIDATES}  # as hybrid searches do
+        plain = SearchOptions(k=1, hybrid=False, **near)
+        auto = SearchOptions(k=_LOOKED_AT, hybrid=HYBRID_AUTO, **near)
         by_vectors[budget.r_q, budget.r_c] = [
             max(one.maxsim[id] for id in one.ids) / budget.r_q
             for one in searcher.scored(vectors, texts, _plan(plain, most))
