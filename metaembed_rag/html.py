@@ -27,6 +27,20 @@ STYLE = """
                         white-space: pre-wrap; font-size: 12px; }
 .metaembed .hit .said { padding: 8px 10px 10px; overflow-wrap: anywhere; }
 .metaembed .score { font-weight: 600; }
+.metaembed .snippet { display: block; margin-top: 4px; font-size: 12px; color: #3d4654; }
+.metaembed .why { display: flex; flex-wrap: wrap; gap: 18px; align-items: flex-start; }
+.metaembed .why > div { flex: 1 1 320px; }
+.metaembed .why h3 { font-size: 14px; margin: 10px 0 4px; }
+.metaembed .why mark { background: #fff2b3; }
+.metaembed .why td, .metaembed .why th { padding: 0 10px 0 0; font-size: 12px; text-align: right; }
+.metaembed .why .bar { width: 180px; }
+.metaembed .why .bar i { display: block; height: 9px; background: #3b6fd4; border-radius: 2px; }
+.metaembed .why .picture { position: relative; border: 1px solid #d9dee6; }
+.metaembed .why .picture img { display: block; width: 100%; }
+.metaembed .why .picture i { position: absolute; }
+.metaembed .why .passage { background: rgba(255, 214, 51, .28); }
+.metaembed .why .best { background: rgba(255, 170, 0, .38); outline: 2px solid #e08700; }
+.metaembed .why .word { border-bottom: 2px solid #c2185b; }
 """
 """The style sheet of everything of class ``metaembed``."""
 
@@ -42,6 +56,7 @@ def card(
     score: str = "",
     image: Image.Image | None = None,
     text: str = "",
+    snippet: str = "",
     max_side: int,
 ) -> str:
     """Show one page: its picture, or the beginning of its text, and below it what the page is.
@@ -53,17 +68,19 @@ def card(
         score: Stands before the name; left out when it is ``""``.
         image: The picture in a mode that JPEG takes (RGB, L), embedded in the card.
         text: Shown where there is no picture.
+        snippet: What of the page matched, below everything else; ``""`` for nothing.
         max_side: Longest side of the embedded picture in pixels.
     """
     if image is None:
         shown = f'<div class="text">{html.escape(text[:_TEXT_SHOWN])}</div>'
     else:
-        shown = _picture(image, number, max_side)
+        shown = picture(image, number, max_side)
     said = f'<span class="score">{html.escape(score)}</span> · ' if score else ""
+    found = f'<span class="snippet">{html.escape(snippet)}</span>' if snippet else ""
     return (
         f'<div class="hit">{shown}<div class="said">'
         f"{said}{html.escape(name)}, page {html.escape(str(number))}<br>"
-        f"{html.escape(section)}</div></div>"
+        f"{html.escape(section)}{found}</div></div>"
     )
 
 
@@ -93,7 +110,14 @@ def document(title: str, body: str) -> str:
     )
 
 
-def _picture(image: Image.Image, number: int, max_side: int) -> str:
+def picture(image: Image.Image, number: int, max_side: int) -> str:
+    """The picture of a page, embedded as JPEG.
+
+    Args:
+        image: In a mode that JPEG takes (RGB, L).
+        number: Of the page, for whoever cannot see it.
+        max_side: Longest side in pixels that is embedded.
+    """
     small = image.copy()
     small.thumbnail((max_side, max_side))
     data = io.BytesIO()

@@ -96,6 +96,7 @@ class ScoringKeywords(TypedDict, total=False):
     hybrid: HybridLike
     max_ms: float | None
     min_recall: float | None
+    snippets: bool | None
 
 
 class SearchKeywords(ScoringKeywords, total=False):
@@ -134,6 +135,8 @@ class SearchOptions:
         max_ms: The best of what takes at most so many milliseconds beyond encoding the query. It
             asks for ``"auto"``, and so does ``min_recall``.
         min_recall: The fastest of what finds at least this share of the full budget's exact top k.
+        snippets: Find in each hit the passage that matched (``hit.snippet``): pieces of its text
+            are encoded for it, some 80 a hit (``docs/explain.md``).
 
     Raises:
         StoreError: ``k`` is no whole number of at least 1 or over ``candidates``, ``hybrid`` says
@@ -151,6 +154,7 @@ class SearchOptions:
     hybrid: HybridLike = None
     max_ms: float | None = None
     min_recall: float | None = None
+    snippets: bool | None = None
 
     def __post_init__(self) -> None:
         if self.k is not None:

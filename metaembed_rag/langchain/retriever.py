@@ -44,8 +44,9 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
             ``{"$contains": "net revenue"}``; it has ``$not_contains``, ``$regex``, ``$not_regex``,
             ``$and`` and ``$or``, too.
         budget: As :class:`metaembed_rag.options.SearchOptions` explains it, and so are the fields
-            ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms`` and
-            ``min_recall``.
+            ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms``,
+            ``min_recall`` and ``snippets``, which puts the passage that matched into the metadata
+            as ``snippet``.
 
     With ``"auto"``, the plan that was chosen is in the documents' metadata as JSON:
     ``retrieval_plan``. A call's limit goes over a budget of the fields, and a call's budget over
