@@ -136,7 +136,7 @@ class SearchOptions:
             asks for ``"auto"``, and so does ``min_recall``.
         min_recall: The fastest of what finds at least this share of the full budget's exact top k.
         snippets: Find in each hit the passage that matched (``hit.snippet``): pieces of its text
-            are encoded for it, some 80 a hit (``docs/explain.md``).
+            are encoded for it, some 70 a hit (``docs/explain.md``).
 
     Raises:
         StoreError: ``k`` is no whole number of at least 1 or over ``candidates``, ``hybrid`` says

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--explain",
         action="store_true",
         help="say of each hit which passage and words matched, with their boxes on the picture in "
-        "--html; some 80 pieces of each hit are encoded for it",
+        "--html; some 70 pieces of each hit are encoded for it",
     )
 
 

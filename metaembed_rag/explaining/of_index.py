@@ -26,7 +26,7 @@ class ExplainedIndex:
         """Say why a page has its score: which vectors, which passages, which words.
 
         Pieces of the page are scored as pages of their own, by the same model at the same budget,
-        coarse to fine: some 80 of the text of a page, 14 parts of a picture that the model reads
+        coarse to fine: some 70 of the text of a page, 14 parts of a picture that the model reads
         (see ``docs/explain.md``).
 
         Args:
@@ -38,11 +38,17 @@ class ExplainedIndex:
 
         Returns:
             All of it of one version of the page: as the index has it now. Words are those of the
-            BM25 part, where the index counts words and the extra ``hybrid`` is installed.
+            BM25 part: of a hit where they counted, of a page where the index counts words and the
+            extra ``hybrid`` is installed.
 
         Raises:
             StoreError: There is no such page.
             BudgetError: The budget asks for more vectors than there are.
         """
-        id = page if isinstance(page, str) else page.id if isinstance(page, Page) else page.page.id
-        return self._explainer.explain(Asked.of(read_query(query)), id, budget, ocr=ocr)
+        asked = Asked.of(read_query(query))
+        if isinstance(page, Hit):
+            return self._explainer.explain(
+                asked, page.page.id, budget, hybrid=page.bm25 is not None, ocr=ocr
+            )
+        id = page if isinstance(page, str) else page.id
+        return self._explainer.explain(asked, id, budget, ocr=ocr)

@@ -20,8 +20,9 @@ MOST = 5
 """Passages of an explanation."""
 _KEPT = 2
 """Windows, or parts of a picture, that a step keeps."""
-_WIDTHS = (1, 2, 3)
-"""Units of the smallest windows."""
+_SEEDS = 2
+"""Units around which wider passages are tried, and of how many units these are."""
+_WIDTHS = (2, 3)
 _SAME = 0.3
 """Share of a part of a picture from which it shows the same as another one."""
 
@@ -70,9 +71,9 @@ class PassageFinder:
     def in_text(self, text: str, lines: Sequence[TextLine]) -> list[Scored]:
         """The passages of a text, best first, none over another.
 
-        Lines and sentences are the units. While there are over 24 of them, overlapping windows (at
-        most about 12) are scored and those in the best two stay; then every one, two and three
-        units in a row are. A page of 60 lines costs some 80 pieces.
+        Lines and sentences are the units. While there are over 64 of them, overlapping windows (at
+        most about 12) are scored and those in the best two stay. Then each unit is scored, and so
+        are two and three in a row around the best two. A page of 60 lines costs up to 70 pieces.
         """
         found = pieces.units(text)
         scope = list(range(len(found)))
@@ -84,8 +85,12 @@ class PassageFinder:
             if len(kept) >= len(scope):
                 break
             scope = kept
-        fine = pieces.small_windows(scope, _WIDTHS)
-        scored = self._texts(text, [pieces.span_of(found, window) for window in fine])
+        fine = [range(unit, unit + 1) for unit in scope]
+        scored = self._texts(text, [found[unit] for unit in scope])
+        order = sorted(range(len(fine)), key=lambda place: (-scored[place].score, place))
+        wider = pieces.around([scope[place] for place in order[:_SEEDS]], scope, _WIDTHS)
+        scored += self._texts(text, [pieces.span_of(found, window) for window in wider])
+        fine += wider
         order = sorted(range(len(fine)), key=lambda place: (-scored[place].score, place))
         chosen: list[int] = []
         for place in order:

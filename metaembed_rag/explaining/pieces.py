@@ -9,10 +9,11 @@ from itertools import groupby
 Span = tuple[int, int]
 """First character of a piece, and the one behind its last."""
 
-FEW = 24
-"""Units among which a passage is looked for one by one."""
+FEW = 64
+"""Units that are scored one by one: a page of a PDF seldom has more lines."""
 _WINDOWS = 12
-"""Windows that a step from coarse to fine has at most."""
+"""Windows that a step from coarse to fine has at most, of this many units at least."""
+_NARROW = 8
 _LINE = re.compile(r"[^\n]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]?\s+(?=[\"'(\[]?[A-Z0-9])")
 _LONG = 160
@@ -57,7 +58,7 @@ def windows(scope: Sequence[int]) -> list[range]:
     Returns:
         Ranges of units; each begins half a window behind the one before.
     """
-    width = max(FEW // 3, -(-2 * len(scope) // (_WINDOWS + 1)))
+    width = max(_NARROW, -(-2 * len(scope) // (_WINDOWS + 1)))
     found = []
     for run in runs(scope):
         step = max(1, width // 2)
@@ -73,13 +74,14 @@ def runs(scope: Sequence[int]) -> Iterator[range]:
         yield range(members[0], members[-1] + 1)
 
 
-def small_windows(scope: Sequence[int], widths: Sequence[int]) -> list[range]:
-    """Every window of these widths inside a scope."""
+def around(seeds: Sequence[int], scope: Sequence[int], widths: Sequence[int]) -> list[range]:
+    """Every window of these widths inside a scope that holds a seed, in order, none twice."""
     return [
         range(start, start + width)
         for run in runs(scope)
         for width in widths
         for start in range(run.start, run.stop - width + 1)
+        if any(start <= seed < start + width for seed in seeds)
     ]
 
 
