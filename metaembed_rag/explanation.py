@@ -18,6 +18,23 @@ from metaembed_rag.pages.lines import Box
 SNIPPET = 240
 """Characters that a snippet has about, where the passage is shorter."""
 
+STYLE = """
+.metaembed .why { display: flex; flex-wrap: wrap; gap: 18px; align-items: flex-start; }
+.metaembed .why > div { flex: 1 1 320px; }
+.metaembed .why h3 { font-size: 14px; margin: 10px 0 4px; }
+.metaembed .why mark { background: #fff2b3; }
+.metaembed .why td, .metaembed .why th { padding: 0 10px 0 0; font-size: 12px; text-align: right; }
+.metaembed .why .bar { width: 180px; }
+.metaembed .why .bar i { display: block; height: 9px; background: #3b6fd4; border-radius: 2px; }
+.metaembed .why .picture { position: relative; border: 1px solid #d9dee6; }
+.metaembed .why .picture img { display: block; width: 100%; }
+.metaembed .why .picture i { position: absolute; }
+.metaembed .why .passage { background: rgba(255, 214, 51, .28); }
+.metaembed .why .best { background: rgba(255, 170, 0, .38); outline: 2px solid #e08700; }
+.metaembed .why .word { border-bottom: 2px solid #c2185b; }
+"""
+"""The style sheet of explanations, beside that of cards."""
+
 _DRAWN = 5
 """Boxes are drawn of so many passages."""
 
@@ -199,7 +216,7 @@ def explanation_html(
             other file.
     """
     several = [explanations] if not isinstance(explanations, Sequence) else explanations
-    return html.fragment("".join(_section(one, max_side) for one in several))
+    return html.fragment("".join(_section(one, max_side) for one in several), STYLE)
 
 
 def explanation_page(

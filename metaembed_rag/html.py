@@ -27,20 +27,6 @@ STYLE = """
                         white-space: pre-wrap; font-size: 12px; }
 .metaembed .hit .said { padding: 8px 10px 10px; overflow-wrap: anywhere; }
 .metaembed .score { font-weight: 600; }
-.metaembed .snippet { display: block; margin-top: 4px; font-size: 12px; color: #3d4654; }
-.metaembed .why { display: flex; flex-wrap: wrap; gap: 18px; align-items: flex-start; }
-.metaembed .why > div { flex: 1 1 320px; }
-.metaembed .why h3 { font-size: 14px; margin: 10px 0 4px; }
-.metaembed .why mark { background: #fff2b3; }
-.metaembed .why td, .metaembed .why th { padding: 0 10px 0 0; font-size: 12px; text-align: right; }
-.metaembed .why .bar { width: 180px; }
-.metaembed .why .bar i { display: block; height: 9px; background: #3b6fd4; border-radius: 2px; }
-.metaembed .why .picture { position: relative; border: 1px solid #d9dee6; }
-.metaembed .why .picture img { display: block; width: 100%; }
-.metaembed .why .picture i { position: absolute; }
-.metaembed .why .passage { background: rgba(255, 214, 51, .28); }
-.metaembed .why .best { background: rgba(255, 170, 0, .38); outline: 2px solid #e08700; }
-.metaembed .why .word { border-bottom: 2px solid #c2185b; }
 """
 """The style sheet of everything of class ``metaembed``."""
 
@@ -76,7 +62,7 @@ def card(
     else:
         shown = picture(image, number, max_side)
     said = f'<span class="score">{html.escape(score)}</span> · ' if score else ""
-    found = f'<span class="snippet">{html.escape(snippet)}</span>' if snippet else ""
+    found = f"<br><small>{html.escape(snippet)}</small>" if snippet else ""
     return (
         f'<div class="hit">{shown}<div class="said">'
         f"{said}{html.escape(name)}, page {html.escape(str(number))}<br>"
@@ -95,9 +81,14 @@ def section(heading: str, about: str, cards: Iterable[str]) -> str:
     return f'<h2>{html.escape(heading)}</h2><p class="about">{html.escape(about)}</p>{row([shown])}'
 
 
-def fragment(body: str) -> str:
-    """``body`` with the style sheet that it needs, for a notebook or another document."""
-    return f'<style>{STYLE}</style><div class="metaembed">{body}</div>'
+def fragment(body: str, style: str = "") -> str:
+    """``body`` with the style sheet that it needs, for a notebook or another document.
+
+    Args:
+        body: HTML.
+        style: What is needed beside :data:`STYLE`.
+    """
+    return f'<style>{STYLE}{style}</style><div class="metaembed">{body}</div>'
 
 
 def document(title: str, body: str) -> str:
