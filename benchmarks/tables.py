@@ -379,13 +379,13 @@ def pointing(record: Record) -> Lines:
         [
             f"({row['budget'][0]},{row['budget'][1]})",
             *(percent(row[name]) for name in ("explained", "most_words", "random", "area")),
-            f"{row['pieces']:.0f}",
+            f"{row['pieces']:.0f}, {row['pieces'] * numbers['cpu_ms_a_piece'] / 1000:.2f} s",
         ]
         for row in numbers["rows"]
     ]
     head = ["best passage of `small`", "most query words", "random", "its area, of the page"]
     placed = f"budget ({numbers['placed']} of {numbers['queries']} titles placed)"
-    return grid([placed, *head, "pieces encoded"], rows)
+    return grid([placed, *head, "pieces a page, CPU time"], rows)
 
 
 def _halves(row: Row | None) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,17 +77,25 @@ class Kept:
 
     Args:
         encoder: The model.
+
+    Attributes:
+        seconds: CPU time that encoding took.
+        count: How many texts were encoded.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
+        self.seconds, self.count = 0.0, 0
         self._kept: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, inputs: Sequence[Input]) -> NDArray[np.float32]:
         """Float32 unit vectors of texts, shape (inputs, R, D)."""
         new = list(dict.fromkeys(str(one) for one in inputs if str(one) not in self._kept))
         if new:
+            start = time.process_time()
             self._kept |= dict(zip(new, self._encoder.encode_document(new), strict=True))
+            self.seconds += time.process_time() - start
+            self.count += len(new)
         return np.stack([self._kept[str(one)] for one in inputs])
 
     def forget(self) -> None:
@@ -230,8 +239,8 @@ Row = tuple[bool, float, bool, float, int]
 """Pointed at, by chance, by words; area of the box, pieces that were encoded."""
 
 
-def measured(encoder: Encoder, pages: Sequence[Titled]) -> list[dict[str, Any]]:
-    """Shares of the titles that are pointed at, at each budget."""
+def measured(encoder: Encoder, pages: Sequence[Titled]) -> dict[str, Any]:
+    """Shares of the titles that are pointed at, at each budget; and what a piece costs."""
     rows: dict[tuple[int, int], list[Row]] = {size: [] for size in BUDGETS}
     encode = Kept(encoder)
     before: Page | None = None
@@ -242,7 +251,10 @@ def measured(encoder: Encoder, pages: Sequence[Titled]) -> list[dict[str, Any]]:
         query = encoder.encode_query([one.title])[0]
         for size in BUDGETS:
             rows[size].append(pointed(one, query, RetrievalBudget(*size), encode))
-    return [{"budget": list(size), **_means(found)} for size, found in rows.items()]
+    return {
+        "cpu_ms_a_piece": round(1000 * encode.seconds / max(1, encode.count), 2),
+        "rows": [{"budget": list(size), **_means(found)} for size, found in rows.items()],
+    }
 
 
 def pointed(one: Titled, query: NDArray[np.float32], budget: RetrievalBudget, encode: Kept) -> Row:
@@ -278,7 +290,7 @@ def main() -> None:
         "queries": len(every),
         "placed": len(pages),
         "placed_by_outline": sum(one.by_outline for one in pages),
-        "rows": measured(encoder, pages),
+        **measured(encoder, pages),
     }
     print(json.dumps(numbers, indent=1))
     if given.json:
