@@ -179,10 +179,10 @@ def card_quality(quality: Record, ocr: Record, beside: Record) -> Lines:
     return systems((quality, ocr, beside), rows, tuple(SETS), interval)
 
 
-def card_small(quality: Record) -> Lines:
+def card_small(quality: Record, ocr: Record) -> Lines:
     """The default checkpoint with intervals."""
     rows = [*SMALL, AUTO[0], AUTO[2], AUTO[4], HYBRID[4], *BM25]
-    return systems((quality,), rows, SHORT, interval)
+    return systems((quality, ocr), rows, tuple(SETS), interval)
 
 
 def both_checkpoints(small: Record, mini: Record) -> Lines:
@@ -275,6 +275,28 @@ def hybrid_choices(record: Record) -> Lines:
         for pair in pairs
     ]
     return grid(["pairs count", *(f"BM25 counts {one}" for one in weights)], rows)
+
+
+def fusion(record: Record) -> Lines:
+    """Every way to fuse on each validation set at three budgets, by its mean; the best first."""
+    numbers = record["numbers"]
+    sets = [one for several in numbers["sets"].values() for one in several]
+    head = ["method", *(one["dataset"] for one in sets), "mean", "least gain over BM25"]
+    rows = [
+        [f"BM25 {name}", *(percent(one["bm25"][name]) for one in sets), NONE, NONE]
+        for name in sets[0]["bm25"]
+    ]
+    rows.append(["vectors alone", *(_three(one["vectors"]) for one in sets), NONE, NONE])
+    for row in numbers["summary"]:
+        name = row["method"]
+        values = [_three(one["methods"][name]) for one in sets]
+        gain = f"{100 * row['least gain']:+.1f}"
+        rows.append([f"`{name}`", *values, percent(row["mean"]), gain])
+    return grid(head, rows)
+
+
+def _three(values: Sequence[float]) -> str:
+    return " / ".join(map(percent, values))
 
 
 def _fusions(sets: Sequence[Row]) -> Lines:
@@ -596,6 +618,11 @@ def _of_choices(record: Record) -> str:
     return f"pairs {best['pairs']:g}, BM25 {best['bm25']}: mean nDCG@5 {percent(best['mean'])}"
 
 
+def _of_fusion(record: Record) -> str:
+    auto = next(one for one in record["numbers"]["summary"] if one["method"] == "auto")
+    return f"`auto`: mean {percent(auto['mean'])}, least gain {100 * auto['least gain']:+.1f}"
+
+
 def _of_wrong(record: Record) -> str:
     every = [one for one in record["numbers"] if one["kind"] == "all"]
     return "; ".join(f"{one['set']}: {one['wrong']} of {one['queries']}" for one in every)
@@ -696,6 +723,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "quality": _of_quality,
     "quality_small": _of_quality,
     "quality_ocr": _of_ocr,
+    "quality_ocr_small": _of_ocr,
     "beside": _of_beside,
     "long_pages": _of_long_pages,
     "dense_door": _of_dense_door,
@@ -704,6 +732,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "formats": _of_formats,
     "hybrid": _of_hybrid,
     "hybrid_development": _of_choices,
+    "fusion": _of_fusion,
     "wrong_answers": _of_wrong,
     "training_curve": _of_curve,
     "manpages": _of_manpages,
@@ -796,12 +825,13 @@ TABLES: dict[str, Table] = {
     "formats_everywhere": Table(formats_everywhere, ("quality_small",)),
     "results": Table(results, ("quality", "beside")),
     "card_quality": Table(card_quality, ("quality", "quality_ocr", "beside")),
-    "card_small": Table(card_small, ("quality_small",)),
+    "card_small": Table(card_small, ("quality_small", "quality_ocr_small")),
     "both_checkpoints": Table(both_checkpoints, ("quality_small", "quality")),
     "card_formats": Table(card_formats, ("quality", "quality_ocr")),
     "pooling": Table(pooling, ("quality", "quality_ocr", "beside")),
     "hybrid": Table(hybrid, ("hybrid",)),
     "hybrid_choices": Table(hybrid_choices, ("hybrid_development",)),
+    "fusion": Table(fusion, ("fusion",)),
     "hybrid_speed": Table(hybrid_speed, ("hybrid_speed",)),
     "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
     "training_curve": Table(training_curve, ("training_curve",)),
