@@ -197,12 +197,14 @@ class Explainer:
     ) -> tuple[tuple[Passage, ...], int]:
         """The passages of a page, and how many pieces were encoded to find them.
 
-        A page whose picture the model has read is cut as a picture, any other as a text.
+        A page whose picture the model has read is cut as a picture, any other as a text; so is one
+        that has both, where it is not known which text stands in a part of the picture.
         """
         finder = PassageFinder(question.vectors, question.budget, self._encoded)
         reads = self._model.encoder().modalities
+        says = page.text.strip() != "" and "text" in reads
         image = None
-        if record.mode != "text" and "image" in reads:
+        if record.mode != "text" and "image" in reads and (lines or not says):
             with suppress(PageError):  # it was deleted, or is damaged
                 image = page.load_image()
         if image is not None:

@@ -186,6 +186,14 @@ def test_a_model_that_reads_pictures_gets_parts_of_them() -> None:
     assert any(passage.text == "walrus" for passage in found.passages)
 
 
+def test_a_page_of_text_and_picture_is_cut_as_a_text_where_no_lines_are_known() -> None:
+    image = Image.new("RGB", (400, 600), "white")
+    pages = [Page(source="p", text=TEXT, image=image)]
+    index = index_of(pages, encoder("text", "image", "fused"))
+    found = index.explain("revenue by region", "p#1", ocr=False)
+    assert found.passages[0].text == "Revenue by region"
+
+
 def test_a_page_that_is_not_there_and_a_budget_that_there_is_not_are_refused(
     index: PageIndex,
 ) -> None:
