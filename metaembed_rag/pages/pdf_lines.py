@@ -24,8 +24,7 @@ _STEPS = 2**20
 def text_lines(page: pdfium.PdfPage) -> Iterator[tuple[str, Box]]:
     """What stands in each line of the text layer, as PDFium gives it, and where.
 
-    Turned pages and crop boxes are those of the picture, since PDFium places both. It takes 0.8 ms
-    of a page with 940 characters.
+    Turned pages and crop boxes are those of the picture, since PDFium places both.
 
     Args:
         page: Opened, as it is drawn; the caller holds PDFium's lock.
