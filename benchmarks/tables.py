@@ -410,6 +410,22 @@ def photos(record: Record) -> Lines:
     return grid([*head, "all-MiniLM-L6-v2"], rows)
 
 
+def pointing(record: Record) -> Lines:
+    """Whether the best passage is where the title stands, beside two baselines, at each budget."""
+    numbers = record["numbers"]
+    rows = [
+        [
+            f"({row['budget'][0]},{row['budget'][1]})",
+            *(percent(row[name]) for name in ("explained", "most_words", "random", "area")),
+            f"{row['pieces']:.0f}, {row['pieces'] * numbers['cpu_ms_a_piece'] / 1000:.2f} s",
+        ]
+        for row in numbers["rows"]
+    ]
+    head = ["best passage of `small`", "most query words", "random", "its area, of the page"]
+    placed = f"budget ({numbers['placed']} of {numbers['queries']} titles placed)"
+    return grid([placed, *head, "pieces a page, CPU time"], rows)
+
+
 def _halves(row: Row | None) -> str:
     return NONE if row is None else f"{percent(row['reporting'])} ({percent(row['choosing'])})"
 
@@ -771,6 +787,12 @@ def _of_photos(record: Record) -> str:
     return f"visual words: {', '.join(told)}"
 
 
+def _of_pointing(record: Record) -> str:
+    row = record["numbers"]["rows"][0]
+    names = {"explained": "explained", "most_words": "most words", "random": "random"}
+    return ", ".join(f"{told} {percent(row[name])}" for name, told in names.items())
+
+
 def _of_long_pages(record: Record) -> str:
     rows = [one["rows"] for one in record["numbers"]["sets"]]
     told = []
@@ -798,6 +820,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "long_pages": _of_long_pages,
     "dense_door": _of_dense_door,
     "photos": _of_photos,
+    "pointing": _of_pointing,
     "formats": _of_formats,
     "hybrid": _of_hybrid,
     "hybrid_development": _of_choices,
@@ -911,6 +934,7 @@ TABLES: dict[str, Table] = {
     "long_pages": Table(long_pages, ("long_pages",)),
     "dense_door": Table(dense_door, ("dense_door",)),
     "photos": Table(photos, ("photos",)),
+    "pointing": Table(pointing, ("pointing",)),
     "manpages": Table(manpages, ("manpages",)),
     "latency": Table(latency, ("latency",)),
     "search_long_pages": Table(search_ways, ("search_long_pages",)),

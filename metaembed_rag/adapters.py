@@ -99,16 +99,21 @@ MAXSIM, BM25 = "maxsim_score", "bm25_score"
 """In the metadata of what a hybrid search found: MaxSim / r_q and BM25, which were fused."""
 CONFIDENCE = "confidence"
 """In the metadata of what a calibrated index found: :attr:`metaembed_rag.hits.Hit.confidence`."""
+SNIPPET = "snippet"
+"""In the metadata of what was found with ``snippets=True``: the passage that matched."""
 OF_ONE_SEARCH = frozenset(
-    {SCORE, MAXSIM, BM25, CONFIDENCE, PLAN, "relevance_score", "retrieval_score"}
+    {SCORE, MAXSIM, BM25, CONFIDENCE, PLAN, SNIPPET, "relevance_score", "retrieval_score"}
 )
 """Metadata that differ from search to search, and so do not tell one page from another."""
 
 
 def search_fields(hits: Hits, hit: Hit) -> dict[str, Any]:
-    """What a search says of a hit in its metadata: both scores of a hybrid one, how sure it is, and
-    the plan."""
-    told = {MAXSIM: hit.maxsim, BM25: hit.bm25, CONFIDENCE: hit.confidence}
+    """What a search says of a hit in its metadata.
+
+    Both scores of a hybrid one, how sure it is, the passage that matched where it was asked for,
+    and the plan.
+    """
+    told = {MAXSIM: hit.maxsim, BM25: hit.bm25, CONFIDENCE: hit.confidence, SNIPPET: hit.snippet}
     return {name: one for name, one in told.items() if one is not None} | plan_fields(hits)
 
 

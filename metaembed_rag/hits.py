@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from metaembed_rag import html
-from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.errors import StoreError
+from metaembed_rag.explanation import Explanation
 from metaembed_rag.pages.page import Page, page_card
+
+Explain = Callable[[BudgetLike | None], Explanation]
+"""Explains one hit, at a budget or at that of its search."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Hit:
         confidence: The share of unrelated questions whose best page scores less than this one, in
             [0, 1]; None before the index was calibrated. Of the pages of 100 questions that have
             no answer in the index, 5 are expected to have 0.95 or more.
+        snippet: The passage that matched, in one line; None where ``snippets`` were not asked for.
+        explainer: Whom :meth:`explain` asks; not part of a pickle or copy.
     """
 
     rank: int
@@ -33,6 +40,27 @@ class Hit:
     maxsim: float | None = None
     bm25: float | None = None
     confidence: float | None = None
+    snippet: str | None = None
+    explainer: Explain | None = field(default=None, compare=False, repr=False)
+
+    def explain(self, budget: BudgetLike | None = None) -> Explanation:
+        """Say why the page matched: see :meth:`metaembed_rag.PageIndex.explain`.
+
+        It is of the page as the index has it now.
+
+        Args:
+            budget: That of the search by default.
+
+        Raises:
+            StoreError: The index is gone, or the hit is a copy that never knew it.
+        """
+        if self.explainer is None:
+            raise StoreError("this hit knows no index, as a pickled one: index.explain(query, hit)")
+        return self.explainer(budget)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Its fields; an index does not travel with its hits."""
+        return {**vars(self), "explainer": None}
 
     def _repr_html_(self) -> str:
         """Show the hit's card in a notebook."""
@@ -116,7 +144,8 @@ class Hits(list[Hit]):
         A hybrid search adds ``"scoring"``, and to each hit ``"maxsim"`` and ``"bm25"``; one by
         ``hybrid="auto"``, too, ``"words"``: how they counted or why not. A search with the budget
         ``"auto"`` adds ``"plan"``, one whose filter lets no page pass ``"note"``.
-        A hit whose text was read from a picture, or beside it, has ``"text_from"``.
+        A hit whose text was read from a picture, or beside it, has ``"text_from"``; with
+        ``snippets=True`` each has ``"snippet"``.
         """
         chosen = self.plan if self.plan is not None and self.plan.way == "auto" else None
         words = "" if self.plan is None else self.plan.words
@@ -147,6 +176,7 @@ def _hit_dict(hit: Hit) -> dict[str, Any]:
         "text": hit.page.text,
         "image": hit.page.image_path,
         **({"text_from": hit.page.text_from} if hit.page.text_from else {}),
+        **({} if hit.snippet is None else {"snippet": hit.snippet}),
     } | {name: round(value, 6) for name, value in parts.items() if value is not None}
 
 
@@ -169,7 +199,8 @@ def hit_card(hit: Hit, *, max_side: int = 520) -> str:
     """Show a hit as a card of HTML: picture or text, rank, score, file and page number."""
     parts = "" if hit.bm25 is None else f" (vectors {hit.maxsim:.3f}, words {hit.bm25:.2f})"
     parts += "" if hit.confidence is None else f" · confidence {shown_confidence(hit.confidence)}"
-    return page_card(hit.page, score=f"{hit.rank}. {hit.score:.3f}{parts}", max_side=max_side)
+    score = f"{hit.rank}. {hit.score:.3f}{parts}"
+    return page_card(hit.page, score=score, snippet=hit.snippet or "", max_side=max_side)
 
 
 def hits_html(results: Hits | Sequence[Hits], *, max_side: int = 520) -> str:

@@ -42,6 +42,7 @@ def card(
     score: str = "",
     image: Image.Image | None = None,
     text: str = "",
+    snippet: str = "",
     max_side: int,
 ) -> str:
     """Show one page: its picture, or the beginning of its text, and below it what the page is.
@@ -53,17 +54,19 @@ def card(
         score: Stands before the name; left out when it is ``""``.
         image: The picture in a mode that JPEG takes (RGB, L), embedded in the card.
         text: Shown where there is no picture.
+        snippet: What of the page matched, below everything else; ``""`` for nothing.
         max_side: Longest side of the embedded picture in pixels.
     """
     if image is None:
         shown = f'<div class="text">{html.escape(text[:_TEXT_SHOWN])}</div>'
     else:
-        shown = _picture(image, number, max_side)
+        shown = picture(image, number, max_side)
     said = f'<span class="score">{html.escape(score)}</span> · ' if score else ""
+    found = f"<br><small>{html.escape(snippet)}</small>" if snippet else ""
     return (
         f'<div class="hit">{shown}<div class="said">'
         f"{said}{html.escape(name)}, page {html.escape(str(number))}<br>"
-        f"{html.escape(section)}</div></div>"
+        f"{html.escape(section)}{found}</div></div>"
     )
 
 
@@ -78,9 +81,14 @@ def section(heading: str, about: str, cards: Iterable[str]) -> str:
     return f'<h2>{html.escape(heading)}</h2><p class="about">{html.escape(about)}</p>{row([shown])}'
 
 
-def fragment(body: str) -> str:
-    """``body`` with the style sheet that it needs, for a notebook or another document."""
-    return f'<style>{STYLE}</style><div class="metaembed">{body}</div>'
+def fragment(body: str, style: str = "") -> str:
+    """``body`` with the style sheet that it needs, for a notebook or another document.
+
+    Args:
+        body: HTML.
+        style: What is needed beside :data:`STYLE`.
+    """
+    return f'<style>{STYLE}{style}</style><div class="metaembed">{body}</div>'
 
 
 def document(title: str, body: str) -> str:
@@ -93,7 +101,14 @@ def document(title: str, body: str) -> str:
     )
 
 
-def _picture(image: Image.Image, number: int, max_side: int) -> str:
+def picture(image: Image.Image, number: int, max_side: int) -> str:
+    """The picture of a page, embedded as JPEG.
+
+    Args:
+        image: In a mode that JPEG takes (RGB, L).
+        number: Of the page, for whoever cannot see it.
+        max_side: Longest side in pixels that is embedded.
+    """
     small = image.copy()
     small.thumbnail((max_side, max_side))
     data = io.BytesIO()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import PageError, StoreError
+from metaembed_rag.explaining import Asked, ExplainedIndex, Explainer
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, FollowKeywords, Ingest
 from metaembed_rag.maintenance.of_index import MaintainedIndex
@@ -33,7 +34,7 @@ from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 
 
-class PageIndex(MaintainedIndex):
+class PageIndex(MaintainedIndex, ExplainedIndex):
     """An index of pages. Use :meth:`open`.
 
     It holds files and threads until :meth:`close`, the end of a ``with`` block, or the last
@@ -58,6 +59,7 @@ class PageIndex(MaintainedIndex):
             self._calibration.unrelated,
         )
         self._retrieval = Retrieval(self._store, self._model, self._searcher, self._calibration)
+        self._explainer = Explainer(self._store, self._model, self._searcher, lexical)
         self._ingest = Ingest(
             self._store, self._pictures, self._model.encoder, self._searcher.apply
         )
@@ -320,7 +322,11 @@ class PageIndex(MaintainedIndex):
         self, queries: Sequence[Query], k: int = 5, **keywords: Unpack[SearchKeywords]
     ) -> list[Hits]:
         """:meth:`search` for several queries, encoded and searched together."""
-        return self._retrieval.search(queries, SearchOptions.of(keywords, k))
+        options = SearchOptions.of(keywords, k)
+        found = self._retrieval.search(queries, options)
+        for hits in found:
+            self._explainer.complete(hits, Asked.of(hits.query), snippets=options.snippets)
+        return found
 
     def search_vectors(
         self,
@@ -338,7 +344,11 @@ class PageIndex(MaintainedIndex):
             text: The words that a hybrid search looks for.
             **keywords: As for :meth:`search`.
         """
-        return self._retrieval.search_vectors(query_vectors, text, SearchOptions.of(keywords, k))
+        options = SearchOptions.of(keywords, k)
+        hits = self._retrieval.search_vectors(query_vectors, text, options)
+        asked = Asked(None, self._model.cut(np.asarray(query_vectors, dtype=np.float32)), text)
+        self._explainer.complete(hits, asked, snippets=options.snippets)
+        return hits
 
     def score(
         self,
@@ -349,6 +359,7 @@ class PageIndex(MaintainedIndex):
         mode: Mode = "fused",
         batch_size: int = 32,
         on_skip: Callable[[PageError], None] | None = None,
+        snippets: bool | None = None,
     ) -> Hits:
         """Rank given pages at a budget, for reranking another retriever's results.
 
@@ -363,15 +374,18 @@ class PageIndex(MaintainedIndex):
             batch_size: Pages encoded at a time.
             on_skip: Called with the error of each page that has nothing to read, which is then left
                 out; without it the error is raised.
+            snippets: As for :meth:`search`, of pages that are stored.
 
         Returns:
             Hits, best first, ties by page id, with scores as those of :meth:`search` by vectors
             alone: words never count here, whatever the index says.
         """
         options = SearchOptions(budget=budget)
-        return self._retrieval.score(
+        hits = self._retrieval.score(
             query, ids, options, mode=mode, batch_size=batch_size, on_skip=on_skip
         )
+        self._explainer.complete(hits, Asked.of(hits.query), snippets=snippets)
+        return hits
 
     def recall(
         self, queries: Sequence[Query], k: int = 10, **keywords: Unpack[SearchKeywords]

@@ -97,6 +97,7 @@ class ScoringKeywords(TypedDict, total=False):
     max_ms: float | None
     min_recall: float | None
     min_confidence: float | None
+    snippets: bool | None
 
 
 class SearchKeywords(ScoringKeywords, total=False):
@@ -138,6 +139,8 @@ class SearchOptions:
         min_confidence: Only hits whose :attr:`metaembed_rag.hits.Hit.confidence` is at least this,
             in [0, 1]: with 0.95, a question that has no answer in the index gets a hit in 5 of 100
             cases. Needs a calibration.
+        snippets: Find in each hit the passage that matched (``hit.snippet``): pieces of its text
+            are encoded for it, some 70 a hit (``docs/explain.md``).
 
     Raises:
         StoreError: ``k`` is no whole number of at least 1 or over ``candidates``, ``hybrid`` says
@@ -156,6 +159,7 @@ class SearchOptions:
     max_ms: float | None = None
     min_recall: float | None = None
     min_confidence: float | None = None
+    snippets: bool | None = None
 
     def __post_init__(self) -> None:
         if self.k is not None:

@@ -4,6 +4,7 @@ import base64
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def test_a_fragment_shows_query_budget_time_score_source_and_page():
     assert "report.pdf, page 3<br>Sales &lt;2024&gt;" in html
     assert html.count("data:image/jpeg;base64,") == 1
     assert "red &amp; blue" in html
+
+
+def test_the_passage_that_matched_stands_on_the_card_as_text():
+    [hit] = hits(NOTE)
+    html = replace(hit, snippet="a <b> passage")._repr_html_()
+    assert "<small>a &lt;b&gt; passage</small>" in html
 
 
 def test_whole_paths_stay_out_of_shared_notebooks():

@@ -16,7 +16,7 @@ from metaembed_rag.cli.options import (
     open_index,
     positive,
 )
-from metaembed_rag.cli.output import answer, counted, printable, say, table, wrong_usage
+from metaembed_rag.cli.output import answer, counted, say, shown, table, wrong_usage
 
 if TYPE_CHECKING:
     from metaembed_rag.evaluation import IndexReport
@@ -135,7 +135,7 @@ def _run_index(given: argparse.Namespace) -> int:
             given.questions,
             budgets=given.budget or None,
             k=given.k or 5,
-            hybrid=given.hybrid or None,
+            hybrid="auto" if given.hybrid_auto else given.hybrid or None,
             batch_size=given.batch_size,
             show_progress=not given.quiet,
         )
@@ -178,11 +178,11 @@ def _index_table(report: IndexReport, failures: bool) -> str:
 def _failure_lines(failure: dict[str, Any]) -> str:
     where = f"at rank {failure['rank']}" if failure["rank"] else "not found"
     wanted = ", ".join(f"{_name(one)} page {one['page']}" for one in failure["wanted"])
-    lines = [f"\n{printable(failure['question'])}", f"   right: {wanted}, {where}"]
+    lines = [f"\n{shown(failure['question'], in_one_line=True)}", f"   right: {wanted}, {where}"]
     for one in failure["instead"]:
         lines.append(f"   {one['rank']}. {one['score']:.3f}  {_name(one)} page {one['page']}")
     return "\n".join(lines)
 
 
 def _name(one: dict[str, Any]) -> str:
-    return printable(Path(one["source"]).name or one["source"])
+    return shown(Path(one["source"]).name or one["source"], in_one_line=True)

@@ -6,7 +6,7 @@ import argparse
 import os
 
 from metaembed_rag.cli.options import add_device, add_model_of_index, add_place, open_index
-from metaembed_rag.cli.output import counted, printable, say, show_warnings_of_all, wrong_usage
+from metaembed_rag.cli.output import counted, say, show_warnings_of_all, shown, wrong_usage
 
 SUMMARY = "give agents pages of an index, by the Model Context Protocol"
 
@@ -58,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
     most = LIMITS.max_bytes if given.max_picture_bytes is None else given.max_picture_bytes
     with open_index(given) as index:
         tools = PageTools(index, PictureLimits(most, most, LIMITS.max_side))
-        say(f"metaembed: {counted(len(index), 'page')} of {printable(given.index)}")
+        say(f"metaembed: {counted(len(index), 'page')} of {shown(given.index, in_one_line=True)}")
         show_warnings_of_all()
         tools.load_soon()
         if given.http:

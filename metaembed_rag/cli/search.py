@@ -7,6 +7,8 @@ import math
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
 
 if TYPE_CHECKING:
+    from metaembed_rag.explanation import Explanation
     from metaembed_rag.hits import Hit, Hits
 
 SUMMARY = "find pages by text, image or both"
@@ -24,6 +27,8 @@ _KEYWORDS = ("budget", "candidates", "exhaustive", "max_ms", "min_recall", "min_
 """Options that :meth:`metaembed_rag.PageIndex.search` takes by the same names, as they are."""
 _SNIPPET = 200
 """Characters of a page's text that are printed."""
+_PASSAGES, _WORDS = 3, 8
+"""Of an explanation that are printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only hits that score over such a share (0.95) of unrelated questions, by calibration",
     )
     parser.add_argument("--html", metavar="FILE", help="also write a page that shows the hits")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="say of each hit which passage and words matched, with their boxes on the picture in "
+        "--html; some 70 pieces of each hit are encoded for it",
+    )
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
@@ -102,16 +113,33 @@ def run(given: argparse.Namespace) -> int:
     with options.open_index(given) as index:
         where = _where(given.where, given.where_text)
         hits = index.search(query, given.k, where=where, **keywords)
+        explained = _explained(hits) if given.explain else []
         pages = len(index)
     if hits.plan is not None and hits.plan.note:
         say(f"metaembed: {hits.plan.note}")
     if given.html:
-        from metaembed_rag.hits import hits_page
-
-        Path(given.html).write_text(hits_page(hits), encoding="utf-8")
+        Path(given.html).write_text(_document(hits, explained), encoding="utf-8")
         say(f"wrote {given.html}")
-    answer(given, hits.to_dict(), _text(hits, pages))
+    found = hits.to_dict()
+    for one, explanation in zip(found["hits"], explained, strict=False):
+        one["explanation"] = explanation.to_dict()
+    answer(given, found, _text(hits, pages, explained))
     return 0
+
+
+def _explained(hits: Hits) -> list[Explanation]:
+    """Why each hit was found; each knows its snippet afterwards."""
+    explained = [hit.explain() for hit in hits]
+    hits[:] = [replace(hit, snippet=one.snippet) for hit, one in zip(hits, explained, strict=True)]
+    return explained
+
+
+def _document(hits: Hits, explained: Sequence[Explanation]) -> str:
+    """The HTML of the hits, or of why they were found."""
+    from metaembed_rag.explanation import explanation_page
+    from metaembed_rag.hits import hits_page
+
+    return explanation_page(explained) if explained else hits_page(hits)
 
 
 def _hybrid(given: argparse.Namespace) -> bool | None:
@@ -228,7 +256,20 @@ def _line(hit: Hit) -> str:
     return line
 
 
-def _text(hits: Hits, pages: int) -> str:
+def _why(explanation: Explanation) -> str:
+    """The best passages with their scores, and the words with their weights."""
+    lines = [
+        f"   {one.score:.3f}  {textwrap.shorten(one.text, 84)}"
+        for one in explanation.passages[:_PASSAGES]
+        if one.text.strip()
+    ]
+    if explanation.words:
+        words = [f"{one.word} {one.weight:.2f}" for one in explanation.words[:_WORDS]]
+        lines.append(f"   words: {', '.join(words)}")
+    return "\n".join(lines)
+
+
+def _text(hits: Hits, pages: int, explained: Sequence[Explanation] = ()) -> str:
     about = f"budget ({hits.budget})" + (", with BM25" if hits.scoring == "hybrid" else "")
     plan = hits.plan
     if hits.scoring != "hybrid" and plan is not None and plan.words:
@@ -240,13 +281,15 @@ def _text(hits: Hits, pages: int) -> str:
     lines = [f"{about}, {len(hits)} of {pages} pages, {hits.seconds * 1000:.0f} ms"]
     if not hits and hits.note:
         lines.append(f"\n{hits.note}")
-    for hit in hits:
+    for hit, why in zip_longest(hits, explained):
         page = hit.page
         lines.append(_line(hit))
         if section := page.metadata.get("section"):
             lines.append(f"   {section}")
-        if snippet := textwrap.shorten(page.text, _SNIPPET):
+        if snippet := hit.snippet or textwrap.shorten(page.text, _SNIPPET):
             lines.append(textwrap.indent(textwrap.fill(snippet, 92), "   "))
+        if why is not None:
+            lines.append(_why(why))
         if page.image_path:
             lines.append(f"   picture: {page.image_path}")
     return "\n".join(lines)

@@ -181,6 +181,8 @@ class AddRun:
             image_path=name,
             source_digest="" if incomplete else page.source_digest,
         )
+        if page.lines and not old.page.lines and page.text == old.page.text:
+            new = replace(new, lines=page.lines)  # of an index from before they were kept
         new = self.described.kept(new)
         if new == old.page:
             return

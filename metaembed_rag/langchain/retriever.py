@@ -46,8 +46,9 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
             ``{"$contains": "net revenue"}``; it has ``$not_contains``, ``$regex``, ``$not_regex``,
             ``$and`` and ``$or``, too.
         budget: As :class:`metaembed_rag.options.SearchOptions` explains it, and so are the fields
-            ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms`` and
-            ``min_recall``.
+            ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms``,
+            ``min_recall`` and ``snippets``, which puts the passage that matched into the metadata
+            as ``snippet``.
 
     A trace (LangSmith, or any other handler) shows what was asked for as ``ls_k`` and
     ``ls_budget``, and what was done as ``metaembed``: budget, plan, milliseconds.

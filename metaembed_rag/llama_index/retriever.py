@@ -69,8 +69,9 @@ class MetaEmbedRetriever(MultiModalRetriever):
         doc_ids: Only pages of these documents: files (the source of a page), or the documents of
             nodes in a :class:`MetaEmbedVectorStore`. An empty list gives no nodes.
         **options: ``budget``, ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``,
-            ``max_ms`` and ``min_recall``, as :class:`metaembed_rag.options.SearchOptions` explains
-            them; each becomes an attribute. And LlamaIndex's ``callback_manager``, ``objects``,
+            ``max_ms``, ``min_recall`` and ``snippets`` (the passage that matched, as ``snippet`` in
+            the metadata), as :class:`metaembed_rag.options.SearchOptions` explains them; each
+            becomes an attribute. And LlamaIndex's ``callback_manager``, ``objects``,
             ``object_map``, ``verbose``.
 
     Raises:

@@ -33,7 +33,7 @@ class MetaEmbedQueryBundle(QueryBundle, _ScoringFields):  # type: ignore[misc, v
 
     Beside the following it takes what :class:`metaembed_rag.options.SearchOptions` explains
     (``budget``, ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``, ``max_ms``,
-    ``min_recall``), each instead of the retriever's.
+    ``min_recall``, ``snippets``), each instead of the retriever's.
 
     Args:
         query_str: Text; ``""`` where the query is a picture alone.
@@ -111,6 +111,9 @@ def _score_nodes(
         ids = [id for id in ids if id in allowed]
     most = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
     hits = index.score(query, ids, budget=options.unchosen(most))
+    if options.snippets:  # of at most k
+        best = [hit.page.id for hit in hits[:k]]
+        hits = index.score(query, best, budget=hits.budget, snippets=True)
     return Hits(hits[:k], query, hits.budget, hits.seconds, plan=hits.plan)
 
 

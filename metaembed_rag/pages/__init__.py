@@ -13,6 +13,7 @@
     worker_program.py, worker_client.py   what those that answer have in common, and those that ask
     pdf_fields.py   form fields, notes, stamps, signatures and attached files of a PDF
     pdf_xfa.py  values of forms that are made of XML
+    pdf_lines.py, lines.py   where the lines of a text stand on the picture of its page
     pdf_pictures.py how much of a page of a PDF is drawn and not written
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own

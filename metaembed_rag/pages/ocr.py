@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, pairwise
@@ -18,6 +18,8 @@ from PIL import Image
 from PIL.Image import Transpose
 
 from metaembed_rag.errors import ResourceLimitError, require
+from metaembed_rag.pages.frames import Header, field_of
+from metaembed_rag.pages.lines import Box, Lettering
 from metaembed_rag.pages.pictures import fitted, to_rgb
 from metaembed_rag.pages.worker_client import Readers, end_of, request, text_of
 from metaembed_rag.pages.workers import Pool, WorkerLostError, WorkLimits
@@ -112,7 +114,8 @@ def read_text(image: Image.Image) -> str:
         image: Of any size and mode; transparent parts as :func:`to_rgb` fills them.
 
     Returns:
-        The text; ``""`` when none is found.
+        The text, which knows where its lines stand (:class:`metaembed_rag.pages.lines.Lettering`);
+        ``""`` when none is found.
 
     Raises:
         MissingExtraError: rapidocr is not installed; the message is the ``pip install`` line.
@@ -128,9 +131,44 @@ def read_text(image: Image.Image) -> str:
 
 def read_here(image: Image.Image) -> str:
     """Read the text of an RGB picture of readable size in this process; one thread at a time."""
-    lines = _read_upright(image)
+    lines, turn = _read_upright(image)
     kept = [line for line in lines if line.score >= _LEAST_SURE]
-    return "\n".join(" ".join(line.text for line in row) for row in reading_order(kept))
+    rows = reading_order(kept)
+    size = image.size if turn in (None, Transpose.ROTATE_180) else image.size[::-1]
+    pieces = [(line.text, _as_shown(line, size, turn)) for row in rows for line in row]
+    return Lettering("\n".join(" ".join(line.text for line in row) for row in rows), pieces)
+
+
+def _as_shown(line: Line, size: tuple[int, int], turn: Transpose | None) -> Box:
+    """Where a line of a picture of this size stands on the picture before it was turned."""
+    left, right = line.left / size[0], line.right / size[0]
+    top, bottom = line.top / size[1], line.bottom / size[1]
+    if turn is Transpose.ROTATE_180:
+        return 1 - right, 1 - bottom, 1 - left, 1 - top
+    if turn is Transpose.ROTATE_90:  # against the clock: what was right is on top
+        return 1 - bottom, left, 1 - top, right
+    if turn is Transpose.ROTATE_270:
+        return top, 1 - right, bottom, 1 - left
+    return left, top, right, bottom
+
+
+def lettering_of(header: Header, body: bytes) -> Lettering:
+    """What a worker has read, with its lines.
+
+    Raises:
+        ValueError: The frame holds something else.
+    """
+    text = text_of(header, body)
+    try:
+        pieces = [(str(said), _box_of(box)) for said, box in field_of(header, "lines", list)]
+    except TypeError as error:
+        raise ValueError(f"a frame holds no lines ({error})") from None
+    return Lettering(text, pieces)
+
+
+def _box_of(said: Sequence[Any]) -> Box:
+    left, top, right, bottom = map(float, said)
+    return left, top, right, bottom
 
 
 def _read_in_worker(image: Image.Image) -> str:
@@ -143,7 +181,7 @@ def _read_in_worker(image: Image.Image) -> str:
         try:
             with WORKERS.lease(new=is_last) as worker:
                 worker.send(request("read", LIMITS, size=image.size), image.tobytes())
-                text = worker.receive(LIMITS.seconds, text_of)
+                text = worker.receive(LIMITS.seconds, lettering_of)
                 worker.receive(LIMITS.seconds, end_of)
                 return text
         except WorkerLostError as lost:
@@ -179,16 +217,16 @@ def _of_readable_size(image: Image.Image) -> Image.Image:
     return fitted(image, MAX_SIDE)
 
 
-def _read_upright(image: Image.Image) -> list[Line]:
-    """The lines of a picture, after it was turned if that makes it readable."""
+def _read_upright(image: Image.Image) -> tuple[list[Line], Transpose | None]:
+    """The lines of a picture, after it was turned if that makes it readable, and how it was."""
     lines = _read(image)
     turn = _turn(image, lines)
     if turn is not None:
         turned = image.transpose(turn)
         again = _read(turned)
         if _found(again) > _AS_MUCH * _found(lines):
-            image, lines = turned, again
-    return [_read_upwards(image, line) for line in lines]
+            return [_read_upwards(turned, line) for line in again], turn
+    return [_read_upwards(image, line) for line in lines], None
 
 
 def _turn(image: Image.Image, lines: list[Line]) -> Transpose | None:

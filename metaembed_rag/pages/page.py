@@ -30,7 +30,10 @@ be a cipher."""
 _LARGEST = 2**63 - 1
 """A whole number beyond comes back from Chroma as a float."""
 
-_TEXTS = ("source", "id", "text", "settings", "source_digest", "image_hash", "text_layer", "unread")
+_TEXTS = (
+    *("source", "id", "text", "settings", "source_digest", "image_hash", "text_layer", "unread"),
+    "lines",
+)
 """Fields of a page that are text, and are stored as it."""
 
 
@@ -71,6 +74,9 @@ class Page:
             :mod:`metaembed_rag.model.describing`); ``""`` for nobody.
         parts: What the text of a picture was made from, in its order, where that is more than one
             thing or not written on the picture; see :func:`metaembed_rag.pages.reading.with_part`.
+        lines: Where the lines of the text stand on the picture, packed by
+            :func:`metaembed_rag.pages.lines.packed`; ``""`` where that is not known. No part of the
+            content hash.
 
     Raises:
         PageError: No source, a number below 1 or beyond 64 bits, text that is no Unicode, or a
@@ -94,6 +100,7 @@ class Page:
     doubtful: int = 0
     described_by: str = field(default="", repr=False)
     parts: tuple[PicturePart, ...] = field(default=(), repr=False)
+    lines: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         # Of a path, and of a number of numpy, what it means.
@@ -211,7 +218,7 @@ def _check_text(source: str, name: str, value: object) -> None:
     )
 
 
-def page_card(page: Page, *, score: str = "", max_side: int = 520) -> str:
+def page_card(page: Page, *, score: str = "", snippet: str = "", max_side: int = 520) -> str:
     """Show a page as a card of HTML: its picture or text, the file, the number, the section.
 
     The whole path of the source is left out, so that a shared notebook says nothing of a disk.
@@ -219,6 +226,7 @@ def page_card(page: Page, *, score: str = "", max_side: int = 520) -> str:
     Args:
         page: The page; the text stands in for a kept picture that was deleted.
         score: What stands before the name of the file; ``""`` for nothing.
+        snippet: What of the page matched; ``""`` for nothing.
         max_side: Longest side of the embedded picture in pixels.
     """
     section = page.metadata.get("section") or page.metadata.get("title") or ""
@@ -233,5 +241,6 @@ def page_card(page: Page, *, score: str = "", max_side: int = 520) -> str:
         score=score,
         image=image,
         text=page.text,
+        snippet=snippet,
         max_side=max_side,
     )

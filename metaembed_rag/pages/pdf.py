@@ -32,8 +32,10 @@ from metaembed_rag.errors import (
     UnreadableFileError,
 )
 from metaembed_rag.pages.legibility import decodable_lines, is_undecodable, looks_enciphered
+from metaembed_rag.pages.lines import Box, located, packed
 from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
 from metaembed_rag.pages.pdf_fields import annotation_texts, attachment_names, draw_into_page
+from metaembed_rag.pages.pdf_lines import text_lines
 from metaembed_rag.pages.pdf_pictures import outline_count, picture_share
 from metaembed_rag.pages.pdf_xfa import xfa_values
 
@@ -72,6 +74,7 @@ class _Shown:
         beside: What fields and stamps show, their values, and notes.
         is_drawn: Whether the page shows more than its text layer, which is short.
         label: Its number as the document writes it.
+        lines: What stands in each line of the text layer, and where on the picture.
     """
 
     image: Image.Image
@@ -79,6 +82,7 @@ class _Shown:
     beside: list[str]
     is_drawn: bool
     label: str
+    lines: list[tuple[str, Box]]
 
 
 _index = attrgetter("index")
@@ -282,11 +286,12 @@ def _shown(document: pdfium.PdfDocument, index: int, source: str, max_side: int)
         image = _render(page, max_side, f"{source}#{index + 1}")
         label = one_line(document.get_page_label(index))
         raw = _raw_text(page)
+        lines = list(text_lines(page))
         is_drawn = len(raw) < _SHORT_TEXT and _is_drawn(page)
         beside = annotation_texts(page)
         is_changed = draw_into_page(page)
     drawn = _drawn_text(document, index, raw) if is_changed else ""
-    return _Shown(image, raw, [drawn, *beside], is_drawn, label)
+    return _Shown(image, raw, [drawn, *beside], is_drawn, label, lines)
 
 
 def _with_text(page: Page, shown: _Shown, beside: list[str]) -> Page:
@@ -308,7 +313,8 @@ def _with_text(page: Page, shown: _Shown, beside: list[str]) -> Page:
     elif not unread and text and (shown.is_drawn or not layer):
         unread = SCAN
     doubtful = len(layer) if unread == CIPHER else 0
-    return replace(page, text=text, unread=unread, doubtful=doubtful)
+    lines = packed(located(text, ((clean_text(said), box) for said, box in shown.lines)))
+    return replace(page, text=text, unread=unread, doubtful=doubtful, lines=lines)
 
 
 def _unsaid(text: str, others: Iterable[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from metaembed_rag.errors import ModelError
 from metaembed_rag.pages.legibility import agrees, runs, squeezed
+from metaembed_rag.pages.lines import Lettering, lines_of, located, moved, packed, unpacked
 from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
 from metaembed_rag.pages.parts import FROM_PIXELS, PicturePart, in_order, joined
 
@@ -62,7 +63,8 @@ def completed(page: Page, read: str) -> Page:
         read: The text of its picture; may be empty.
     """
     if page.parts:
-        return replace(with_part(page, "ocr", read), unread="", doubtful=0)
+        found = replace(with_part(page, "ocr", read), unread="", doubtful=0)
+        return _with_lines(found, page, read)
     known = page.text
     if page.unread == CIPHER:
         doubtful = page.doubtful or len(known)
@@ -73,7 +75,19 @@ def completed(page: Page, read: str) -> Page:
     if text == page.text:
         return replace(page, unread="", doubtful=0)
     layer = page.text_layer if page.text_from_ocr else page.text
-    return replace(page, text=text, text_from_ocr=True, text_layer=layer, unread="", doubtful=0)
+    found = replace(page, text=text, text_from_ocr=True, text_layer=layer, unread="", doubtful=0)
+    return _with_lines(found, page, read)
+
+
+def _with_lines(page: Page, before: Page, read: str) -> Page:
+    """A page with the lines that it had before, and those of what was read of its picture."""
+    had = unpacked(before.lines, len(before.text))
+    said = [(before.text[line.start : line.end], line.box) for line in had]
+    own = located(page.text, said)
+    behind = own[-1].end if own else 0
+    new = located(page.text[behind:], lines_of(read))
+    placed = [replace(one, start=one.start + behind, end=one.end + behind) for one in new]
+    return replace(page, lines=packed([*own, *placed]))
 
 
 def with_part(page: Page, origin: str, text: str) -> Page:
@@ -99,8 +113,15 @@ def with_part(page: Page, origin: str, text: str) -> Page:
     unread = page.unread if whole else ""
     if whole and not page.text.strip() and origin != "ocr":
         unread = SCAN
+    lines = moved(page.lines, page.text, whole)
     return replace(
-        page, text=whole, parts=ordered, text_from_ocr=more, text_layer=layer, unread=unread
+        page,
+        text=whole,
+        parts=ordered,
+        text_from_ocr=more,
+        text_layer=layer,
+        unread=unread,
+        lines=lines,
     )
 
 
@@ -122,7 +143,18 @@ def parts_of(page: Page) -> tuple[PicturePart, ...]:
 
 
 def ocr_text_of(page: Page) -> str | None:
-    """What OCR read of a page's picture, alone; ``""`` for nothing, None if unknown."""
+    """What OCR read of a page's picture, alone and with its lines.
+
+    ``""`` for nothing, None if unknown.
+    """
+    text = _ocr_text(page)
+    lines = unpacked(page.lines, len(page.text))
+    if not text or not lines:
+        return text
+    return Lettering(text, [(page.text[line.start : line.end], line.box) for line in lines])
+
+
+def _ocr_text(page: Page) -> str | None:
     read = [part.text for part in page.parts if part.origin == "ocr"]
     if read or not page.parts:
         from_ocr = page.text if page.text_from_ocr and not page.text_layer else None

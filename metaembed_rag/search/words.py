@@ -390,6 +390,11 @@ def _words(texts: list[str], stemmer: str | None, *, return_ids: bool = False) -
     )
 
 
+def stems(words: list[str], stemmer: str | None) -> list[str]:
+    """What each word counts as; ``""`` for one that counts for nothing."""
+    return ["".join(found) for found in _words(words, stemmer)] if words else []
+
+
 def _bm25s() -> Any:
     """The library; its logger asks for every debug line when it is imported, which is undone."""
     is_new = "bm25s" not in sys.modules

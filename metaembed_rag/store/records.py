@@ -28,6 +28,7 @@ STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
 IMAGE_HASH = _OURS + "image_hash"
 TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
+LINES = _OURS + "lines"
 SUM = _OURS + "sum"
 """Checksum of the packed vectors, by :func:`sealed`."""
 
@@ -52,6 +53,7 @@ _OPTIONAL: Mapping[str, type | UnionType] = {
     WRITTEN: int,
     PARTS: str,
     DESCRIBED: str,
+    LINES: str,
     SUM: str,
 }
 _EVERY_KIND = {**_KINDS, **_OPTIONAL}
@@ -125,6 +127,7 @@ def to_metadata(record: Record) -> dict[str, Any]:
         UNREAD: page.unread if record.looked_at else None,
         PARTS: _packed_parts(page),
         DESCRIBED: page.described_by or None,
+        LINES: page.lines or None,
         VECTORS: record.payload,
         IMAGE: page.image_path,
         COUNT: page.page_count,
@@ -161,6 +164,7 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
         unread=metadata.get(UNREAD, ""),
         parts=_parts(metadata.get(PARTS)),
         described_by=metadata.get(DESCRIBED, ""),
+        lines=metadata.get(LINES, ""),
     )
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata

@@ -188,6 +188,31 @@ def test_html_shows_pictures_scores_and_budget(index, tmp_path, run):
     assert str(page) in err
 
 
+def test_explain_says_which_passage_and_words_matched(index, files, tmp_path, run):
+    (files / "d.txt").write_text("Annual report\n" * 40 + "the zebra sleeps\n" + "More\n" * 40)
+    run("index", files, "--index", index)
+    out, _ = run("search", "zebra sleeps", "--index", index, "--explain", "-k", 1)
+    assert "the zebra sleeps" in out
+    assert re.search(r"^   \d\.\d{3}  .*the zebra sleeps", out, re.MULTILINE)
+    assert re.search(r"   words: .*zebra \d\.\d\d", out)
+    plain, _ = run("search", "zebra sleeps", "--index", index, "-k", 1)
+    assert "the zebra sleeps" not in plain
+
+
+def test_explain_adds_to_the_json_and_draws_the_html(index, tmp_path, run):
+    page = tmp_path / "why.html"
+    asked = ("search", "<b>whales</b>", "--index", index, "--explain", "--budget", "2,4")
+    answer = json.loads(run(*asked, "--json", "--html", page)[0])
+    for hit in answer["hits"]:
+        assert hit["explanation"]["id"] == hit["id"]
+        assert hit["explanation"]["budget"] == [2, 4]
+        assert hit["snippet"] in hit["text"]
+    html = page.read_text()
+    assert html.count('<div class="why">') == 3
+    assert "&lt;b&gt;whales" in html
+    assert "<b>whales" not in html
+
+
 def test_info_says_model_pages_and_bytes(index, run):
     info = json.loads(run("info", "--index", index, "--json")[0])
     assert (info["model"], info["pages"], info["vectors_per_page"]) == ("mini", 3, 64)

@@ -69,6 +69,16 @@ def test_a_document_keeps_text_picture_metadata_and_score(index):
     }
 
 
+def test_the_passage_that_matched_is_in_the_metadata_only_where_it_is_asked_for(index):
+    retriever = MetaEmbedRetriever(index=index, k=2)
+    assert all("snippet" not in one.metadata for one in retriever.invoke("green pears"))
+    asked = retriever.invoke("green pears", snippets=True)
+    assert asked[0].metadata["snippet"] == "green pears"
+    fixed = MetaEmbedRetriever(index=index, k=2, snippets=True).invoke("green pears")
+    assert whole(fixed) == whole(asked)
+    assert fixed == retriever.invoke("green pears")  # the same pages, whatever was asked
+
+
 def test_a_page_without_a_picture_has_no_image_path(index):
     metadata = MetaEmbedRetriever(index=index).invoke("green pears")[0].metadata
     assert metadata["page"] == 2

@@ -67,6 +67,18 @@ def run(coroutine: Any) -> Any:
 # -- the retriever -------------------------------------------------------------------------
 
 
+def test_the_passage_that_matched_is_in_the_metadata_only_where_it_is_asked_for(index):
+    plain = MetaEmbedRetriever(index).retrieve("green pears")
+    assert all("snippet" not in one.node.metadata for one in plain)
+    found = MetaEmbedRetriever(index, snippets=True).retrieve("green pears")
+    assert found[0].node.metadata["snippet"] == "green pears"
+    assert "snippet" in found[0].node.excluded_llm_metadata_keys
+    assert [one.node.hash for one in found] == [one.node.hash for one in plain]
+    bundle = MetaEmbedQueryBundle("green pears", snippets=True)
+    only = MetaEmbedRetriever(index, node_ids=["fruit.pdf#2", "sea.pdf#1"], similarity_top_k=1)
+    assert [one.node.metadata["snippet"] for one in only.retrieve(bundle)] == ["green pears"]
+
+
 def test_the_page_with_the_words_comes_first_with_its_score(index):
     nodes = MetaEmbedRetriever(index, similarity_top_k=2).retrieve("red apples")
     hits = index.search("red apples", k=2)

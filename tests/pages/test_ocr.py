@@ -13,6 +13,7 @@ from PIL import Image
 
 from metaembed_rag.errors import MissingExtraError
 from metaembed_rag.pages import load_pages, ocr
+from metaembed_rag.pages.lines import Lettering
 from metaembed_rag.pages.ocr import Line, read_here, read_text, reading_order
 from tests.support.files import picture, picture_of_text
 
@@ -218,3 +219,36 @@ def test_any_number_of_lines_has_an_order() -> None:
         assert words(reading_order(steps)) == [str(n) for n in range(200)]
     finally:
         sys.setrecursionlimit(limit)
+
+
+def lines_of_ink(image: Image.Image, read: str) -> list[tuple[str, bool]]:
+    """What was read in each line, and whether its box holds ink and little else."""
+    assert isinstance(read, Lettering)
+    dark = np.asarray(image.convert("L")) < 128
+    found = []
+    for said, (left, top, right, bottom) in read.lines:
+        rows = slice(int(top * image.height), int(bottom * image.height) + 1)
+        columns = slice(int(left * image.width), int(right * image.width) + 1)
+        found.append((said, bool(dark[rows, columns].mean() > 0.05)))
+    return found
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("turn", [None, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_90])
+def test_what_was_read_knows_where_it_stands_on_the_picture_as_it_was_given(
+    turn: Image.Transpose | None,
+) -> None:
+    pytest.importorskip("rapidocr")
+    said = ["Revenue by region 2025", "Europe 42 percent", "boilers and gaskets", "flow meter"]
+    image = picture_of_text(said, (560, 320))
+    given = image if turn is None else image.transpose(turn)
+    found = lines_of_ink(given, read_text(given))
+    assert [found[0], found[-1]] == [("Revenue by region 2025", True), ("flow meter", True)]
+
+
+def test_lines_of_a_worker_that_are_none_are_refused() -> None:
+    header = {"text": "a", "lines": [["a", [0, 0, 1, 1]]]}
+    assert ocr.lettering_of(header, b"").lines == (("a", (0.0, 0.0, 1.0, 1.0)),)
+    for lines in ([["a"]], [["a", [0, 0, 1]]], [["a", ["x", 0, 1, 1]]], 7):
+        with pytest.raises(ValueError, match="frame|unpack|convert"):
+            ocr.lettering_of({"text": "a", "lines": lines}, b"")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from metaembed_rag.errors import ModelError
 from metaembed_rag.pages import Page, load_pages
-from metaembed_rag.pages.reading import completed, merged, ocr_policy
+from metaembed_rag.pages.lines import Lettering, TextLine, packed, unpacked
+from metaembed_rag.pages.parts import PicturePart
+from metaembed_rag.pages.reading import completed, merged, ocr_policy, ocr_text_of, with_part
 from tests.pages.test_legibility import ENGLISH, shifted
 from tests.support.files import picture
 
@@ -87,3 +90,39 @@ def test_fault_03_and_04_what_such_a_page_shows_is_read(name: str) -> None:
     for words in ("boiler must be drained", "Ottokar Zwiebel", "error nineteen"):
         assert words in " ".join(text.split())
     assert "fsmpiv" not in text
+
+
+HIGH, LOW = (0.1, 0.1, 0.9, 0.2), (0.1, 0.5, 0.9, 0.6)
+
+
+def lines_of(page: Page) -> list[tuple[str, float]]:
+    """Each line's text, and how far down it stands."""
+    found = unpacked(page.lines, len(page.text))
+    return [(page.text[line.start : line.end], round(line.box[1], 2)) for line in found]
+
+
+def test_lines_of_the_text_layer_stay_and_those_that_ocr_read_join_them() -> None:
+    layer = replace(SCAN, lines=packed([TextLine(0, len(SCAN.text), HIGH)]))
+    read = Lettering("ACME fax 12 May\nDear sir", [("ACME fax 12 May", LOW), ("Dear sir", LOW)])
+    assert lines_of(completed(layer, read)) == [("ACME fax 12 May", 0.1), ("Dear sir", 0.5)]
+
+
+def test_lines_move_when_a_part_is_put_before_them() -> None:
+    parts = (PicturePart("file name", "harbour"),)
+    page = Page("a.png", text="harbour", image=picture(), parts=parts, unread="scan")
+    read = completed(page, Lettering("ships", [("ships", LOW)]))
+    assert lines_of(read) == [("ships", 0.5)]
+    described = with_part(read, "description", "A harbour with cranes.")
+    assert lines_of(described) == [("ships", 0.5)]
+    assert described.text.index("ships") > read.text.index("ships")
+
+
+def test_what_ocr_read_before_still_knows_its_lines() -> None:
+    page = completed(Page("a.png", image=picture()), Lettering("ships", [("ships", LOW)]))
+    again = ocr_text_of(page)
+    assert isinstance(again, Lettering)
+    assert lines_of(completed(Page("b.png", image=picture()), again)) == [("ships", 0.5)]
+
+
+def test_a_plain_text_has_no_lines() -> None:
+    assert completed(Page("a.png", image=picture()), "ships").lines == ""

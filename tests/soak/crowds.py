@@ -109,7 +109,7 @@ def read_beside_a_writer(share: Share) -> Tally:
                 done = reader.wait(share.seconds + 120)
                 _count(tally, f"{share.name(READERS, 0)}, reader {number}", done)
         board.stop.value = 1
-        done = writer.wait(120)
+        done = writer.wait(share.seconds + 240)  # of its whole life
         if done.hung or done.error:
             tally.fail("hangs" if done.hung else "tracebacks", "the writer", done.error)
         tally.faults += board.writes.value
