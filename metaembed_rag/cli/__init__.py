@@ -26,6 +26,7 @@ from metaembed_rag.cli import (
     plan,
     repair,
     search,
+    serve,
     train,
 )
 from metaembed_rag.cli.options import add_common
@@ -47,6 +48,7 @@ INTERRUPTED = 130
 _MODULES = (
     index,
     search,
+    serve,
     evaluate,
     info,
     delete,

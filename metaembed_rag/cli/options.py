@@ -142,6 +142,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
 def number_or_text(text: str) -> Any:
     """A whole number or a float where ``text`` is one, else ``text`` itself."""
     for read in (int, float):
