@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import (
+    TOKEN,
     add_device,
     add_model_of_index,
     add_place,
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 SUMMARY = "serve an index over HTTP, with a page to search it"
 
-TOKEN = "METAEMBED_TOKEN"
-"""The environment variable of the token, of the server and of its clients."""
 _UPLOADS = "uploads"
 """Folder inside that of the index, where uploads lie by default."""
 _MIB = 1024**2

@@ -28,8 +28,12 @@ class HitAnswer(BaseModel):
     image: str | None = Field(description="path of the picture on this server")
     metadata: dict[str, Any]
     text_from: str | None = None
-    maxsim: float | None = Field(default=None, description="in a hybrid search, the score of the vectors")
-    bm25: float | None = Field(default=None, description="in a hybrid search, the score of the words")
+    maxsim: float | None = Field(
+        default=None, description="in a hybrid search, the score of the vectors"
+    )
+    bm25: float | None = Field(
+        default=None, description="in a hybrid search, the score of the words"
+    )
 
 
 class SearchAnswer(BaseModel):

@@ -58,7 +58,9 @@ class Question(BaseModel):
 
     query: str = Field(default="", max_length=MOST_CHARACTERS)
     budget: Budget | None = None
-    r_q: int | None = Field(default=None, ge=1, description="query vectors, instead of the budget's")
+    r_q: int | None = Field(
+        default=None, ge=1, description="query vectors, instead of the budget's"
+    )
     r_c: int | None = Field(default=None, ge=1, description="page vectors, instead of the budget's")
 
 
