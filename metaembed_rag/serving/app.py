@@ -134,7 +134,7 @@ class Server:
 
         @routes.get("/pages/{id}", summary="A page and its neighbours", responses=_MISSING)
         async def page(request: Request, id: PageId) -> answers.PageAnswer:
-            return await self._found(request, service.page, id)
+            return await self._read(request, service.page, id)
 
         @routes.get(
             "/pages/{id}/picture",
@@ -143,7 +143,7 @@ class Server:
             response_class=FileResponse,
         )
         async def picture(request: Request, id: PageId) -> Response:
-            path = await self._found(request, service.picture, id)
+            path = await self._read(request, service.picture, id)
             return FileResponse(path, media_type="image/jpeg", headers=_KEPT)
 
     def _add_asking(self, routes: FastAPI) -> None:
@@ -230,24 +230,10 @@ class Server:
     ) -> _Result:
         return await self._reads.run(request.is_disconnected, call, *args, **kwargs)
 
-    async def _found(self, request: Request, call: Callable[[str], _Result], id: str) -> _Result:
-        """What is read of a page.
-
-        Raises:
-            HTTPException: There is no such page.
-        """
-        try:
-            return await self._read(request, call, id)
-        except PageError as error:
-            raise HTTPException(404, self._sentence(error)) from error
-
     async def _delete(self, ids: list[str], source: str | None) -> answers.DeleteAnswer:
         self.service.check_writable()
         job = self._writes.submit(lambda job: self.service.delete(ids, source))
-        try:
-            found: answers.DeleteAnswer = await job.result
-        except PageError as error:
-            raise HTTPException(404, self._sentence(error)) from error
+        found: answers.DeleteAnswer = await job.result
         return found
 
     async def _receive(

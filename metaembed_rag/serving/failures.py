@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metaembed_rag import errors
-from metaembed_rag.serving.naming import without_folders
+from metaembed_rag.serving.naming import NotFoundError, without_folders
 from metaembed_rag.serving.service import CannotExplainError, ReadOnlyError
 from metaembed_rag.serving.work import BusyError, GoneError, StoppingError
 
@@ -23,6 +23,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (errors.ServerError, 400),
     (errors.BudgetError, 400),
     (errors.ModalityError, 400),
+    (NotFoundError, 404),
     (errors.FileTooLargeError, 413),
     (errors.PageError, 422),
     (errors.MissingExtraError, 501),
@@ -35,14 +36,8 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
 often is about an option."""
 
 
-class NotFoundError(errors.ServerError):
-    """What was named is not there."""
-
-
 def status_of(error: BaseException) -> int:
     """The status of an answer about an error."""
-    if isinstance(error, NotFoundError):
-        return 404
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return 507
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

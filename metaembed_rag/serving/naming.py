@@ -30,6 +30,10 @@ _FRESH = 5.0
 _READ_AT_ONCE = 500
 
 
+class NotFoundError(PageError):
+    """A page or file that is not in the index."""
+
+
 def public_id(id: str) -> str:
     """What the server calls a page: 32 hexadecimal digits."""
     return hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -135,11 +139,11 @@ class Catalog:
         """The id of a page.
 
         Raises:
-            PageError: There is no such page.
+            NotFoundError: There is no such page.
         """
         found = self._listed.ids.get(public) or self.listed(oldest=0.5).ids.get(public)
         if found is None:
-            raise PageError("this page", "is not in the index; search again")
+            raise NotFoundError("this page", "is not in the index; search again")
         return found
 
     def name_of(self, source: str) -> str:

@@ -35,7 +35,13 @@ from metaembed_rag.serving.answers import (
 )
 from metaembed_rag.serving.budgets import ladder, points
 from metaembed_rag.serving.filtering import local_where
-from metaembed_rag.serving.naming import Catalog, public_id, public_metadata, without_folders
+from metaembed_rag.serving.naming import (
+    Catalog,
+    NotFoundError,
+    public_id,
+    public_metadata,
+    without_folders,
+)
 from metaembed_rag.serving.requests import ExplainRequest, SearchRequest
 from metaembed_rag.serving.settings import ServerSettings
 from metaembed_rag.serving.uploads import Received, UploadFolder, pages_of
@@ -103,7 +109,7 @@ class IndexService:
 
         Raises:
             CannotExplainError: This version of the index does not say.
-            PageError: There is no such page.
+            NotFoundError: There is no such page.
         """
         explain = getattr(self.index, "explain", None)
         if explain is None:
@@ -120,7 +126,7 @@ class IndexService:
         """A page.
 
         Raises:
-            PageError: There is no such page.
+            NotFoundError: There is no such page.
         """
         page = self._page(public)
         before, after = self.catalog.neighbours(page)
@@ -132,11 +138,11 @@ class IndexService:
         """The file of a page's picture, inside the index's own folder of pictures.
 
         Raises:
-            PageError: There is no such page, or it has no picture.
+            NotFoundError: There is no such page, or it has no picture.
         """
         page = self._page(public)
         if page.image_path is None or not Path(page.image_path).is_file():
-            raise PageError(self.catalog.name_of(page.source), "this page has no picture")
+            raise NotFoundError(self.catalog.name_of(page.source), "this page has no picture")
         return Path(page.image_path)
 
     def sources(self, offset: int, limit: int, containing: str) -> SourcesAnswer:
@@ -248,7 +254,7 @@ class IndexService:
         touched.
 
         Raises:
-            PageError: There is no such page or file.
+            NotFoundError: There is no such page or file.
         """
         self.check_writable()
         files = 0
@@ -258,7 +264,7 @@ class IndexService:
         else:
             named = self.catalog.source_of(source)
             if named is None:
-                raise PageError(source, "is no file of the index")
+                raise NotFoundError(source, "is no file of the index")
             deleted = self.index.delete(source=named, lock_timeout=_PATIENCE)
             files = 0 if self.uploads is None else self.uploads.remove([named])
         self.catalog.forget()
@@ -347,7 +353,7 @@ class IndexService:
         found = self.index.get([self.catalog.id_of(public)])
         if not found:
             self.catalog.forget()
-            raise PageError("this page", "is not in the index any more; search again")
+            raise NotFoundError("this page", "is not in the index any more; search again")
         return found[0]
 
     def _is_upload(self, source: str) -> bool:
