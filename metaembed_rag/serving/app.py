@@ -273,8 +273,8 @@ class Server:
             yield _event("error", {"error": self._sentence(error), "status": status_of(error)})
 
     def _sentence(self, error: BaseException) -> str:
-        folder = self.settings.uploads
-        return sentence_of(error, [] if folder is None else [folder, folder.resolve()])
+        folder = self.service.uploads
+        return sentence_of(error, [] if folder is None else [folder.folder])
 
 
 def create_app(index: PageIndex, settings: ServerSettings | None = None) -> Access:

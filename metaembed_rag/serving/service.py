@@ -73,7 +73,7 @@ class IndexService:
     def __init__(self, index: PageIndex, settings: ServerSettings) -> None:
         self.index, self.settings = index, settings
         self.catalog = Catalog(index)
-        self.uploads = None if settings.uploads is None else UploadFolder(settings.uploads)
+        self.uploads = None if settings.uploads is None else UploadFolder(Path(settings.uploads))
         self._asked: OrderedDict[bytes, tuple[NDArray[np.float32], str]] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -45,7 +45,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = None
-    uploads: Path | None = None
+    uploads: str | Path | None = None
     read_only: bool = False
     max_upload_bytes: int = 200 * _MIB
     requests_per_minute: int | None = None
@@ -55,8 +55,8 @@ class ServerSettings:
     connections: int = 256
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    certificate: Path | None = None
-    key: Path | None = None
+    certificate: str | Path | None = None
+    key: str | Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 2**16:

@@ -315,3 +315,17 @@ def test_more_pages_than_one_batch_are_looked_at(tmp_path, monkeypatch):
         report = index.check()
     assert (report.pages, report.findings) == (6, [])
     assert fake().document_vectors == 8
+
+
+def test_a_batch_of_which_the_cache_has_no_page_is_a_note(tmp_path, monkeypatch):
+    """As after an `add` that ended before a search has caught up."""
+    from metaembed_rag.maintenance import scan
+
+    monkeypatch.setattr(scan, "AT_ONCE", 2)
+    with PageIndex.open(tmp_path / "index", FakeEncoder()) as index:
+        index.add([Page("a", number, "one") for number in (1, 2)])
+        index.search("one")
+    with PageIndex.open(tmp_path / "index", FakeEncoder()) as index:
+        index.add([Page("b", number, "two") for number in (1, 2)])
+        report = index.check()
+    assert report.is_sound and [note.what for note in report.notes] == ["it is 2 pages behind"]

@@ -33,10 +33,10 @@ def served(tmp_path, folder) -> Iterator[PageIndex]:
     red = Image.new("RGB", (40, 30), "red")
     source = (folder / "fruit.pdf").as_posix()
     pages = [
-        Page(source=source, number=1, text="red apples", image=red, metadata={"year": 1}, page_count=2),
-        Page(source=source, number=2, text="green pears and apples", metadata={"year": 2}, page_count=2),
-        Page(source="sea", number=1, text="blue whales swim"),
-    ]  # fmt: skip
+        Page(source, 1, "red apples", red, {"year": 1}, page_count=2),
+        Page(source, 2, "green pears and apples", metadata={"year": 2}, page_count=2),
+        Page("sea", 1, "blue whales swim"),
+    ]
     with PageIndex.open(tmp_path / "kept-index", FakeEncoder()) as index:
         index.add(pages)
         yield index
