@@ -194,28 +194,25 @@ def served(folder: Path) -> Iterator[str]:
 def measure(arguments: argparse.Namespace, encoder: Any, folder: Path) -> dict[str, Any]:
     """The rows of the table."""
     pages = [Page(f"page{n}", 1, made_up_text(n)) for n in range(arguments.pages)]
-    count = arguments.requests
-    questions = [made_up_text(10**6 + n, 8) for n in range(count)]
+    # No question twice: the server remembers the vectors of those that it was asked.
+    count, few = arguments.requests, max(1, arguments.requests // 4)
+    questions = [made_up_text(10**6 + n, 8) for n in range(count + 2 * few)]
     rows: dict[str, Any] = {}
     with PageIndex.open(folder, encoder) as index:
         index.add(pages)
         index.search("warm", 1)
         answers, seen = expected(index, questions, arguments.budget)
-        rows["bare search, this process"] = {"clients": 1, **seen.numbers()}
+        rows["bare search, in the process"] = {"clients": 1, **seen.numbers()}
     with served(folder) as address:
-        few = dict(list(answers.items())[: max(1, count // 5)])
-        # No question twice: the server remembers the vectors of those that it was asked.
+        asked = list(answers.items())
+        many = f"{arguments.clients} clients"
         for name, clients, part, every in (
-            ("one client", 1, few, 0),
-            (
-                f"{arguments.clients} clients, with writes",
-                arguments.clients,
-                {question: right for question, right in answers.items() if question not in few},
-                _WRITE_EVERY,
-            ),
+            ("one client", 1, asked[:few], 0),
+            (many, arguments.clients, asked[few : 2 * few], 0),
+            (f"{many}, with writes", arguments.clients, asked[2 * few :], _WRITE_EVERY),
         ):
             start = time.perf_counter()
-            seen = crowd(lambda: Server(address), part, arguments.budget, clients, every)
+            seen = crowd(lambda: Server(address), dict(part), arguments.budget, clients, every)
             seconds = time.perf_counter() - start
             found = seen.numbers()
             rows[name] = {

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from metaembed_rag import __version__
-from metaembed_rag.cli.options import TOKEN
+from metaembed_rag.cli.variables import TOKEN
 from metaembed_rag.errors import PageError, ServerError
 
 _SILENCE = 120.0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
 from metaembed_rag.cli.output import wrong_usage
+from metaembed_rag.cli.variables import SERVER, TOKEN
 from metaembed_rag.errors import BudgetError, ModelError
 
 if TYPE_CHECKING:
@@ -63,10 +64,6 @@ def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> No
         metavar="SECONDS",
         help="how long a Chroma server may keep silent (default: 60)",
     )
-
-
-SERVER, TOKEN = "METAEMBED_SERVER", "METAEMBED_TOKEN"
-"""Environment variables: the address of a server, and what it wants to be shown."""
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import (
-    TOKEN,
     add_device,
     add_model_of_index,
     add_place,
@@ -18,6 +17,7 @@ from metaembed_rag.cli.options import (
     whole,
 )
 from metaembed_rag.cli.output import say, wrong_usage
+from metaembed_rag.cli.variables import TOKEN
 from metaembed_rag.errors import ServerError
 
 if TYPE_CHECKING:

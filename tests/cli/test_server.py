@@ -179,3 +179,27 @@ def test_starting_takes_less_than_half_a_second_of_computing(address):
     run = [sys.executable, "-c", program, "search", "apples", "--server", address]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     assert float(done.stderr) < 0.5
+
+
+@pytest.mark.integration
+def test_a_search_of_an_index_imports_nothing_that_only_other_commands_need(index):
+    """What the libraries below import is theirs; ``docs/serve.md`` says how long that takes."""
+    program = (
+        "import sys\nfrom metaembed_rag.index import PageIndex\n"
+        "from metaembed_rag.testing import FakeEncoder\n"
+        "with PageIndex.open(sys.argv[1], FakeEncoder(), create=False) as index:\n"
+        "    index.search('apples')\n"
+        "print(','.join(sorted(sys.modules)))"
+    )
+    run = [sys.executable, "-c", program, index.info()["index"]]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    modules = set(done.stdout.strip().split(","))
+    unneeded = {"fastapi", "uvicorn", "langchain_core", "llama_index", "sentence_transformers"}
+    unneeded |= {"rapidocr", "onnxruntime", "pypdfium2", "metaembed_rag.serving"}
+    unneeded |= {f"metaembed_rag.maintenance.{name}" for name in ("checking", "exporting")}
+    unneeded |= {
+        "metaembed_rag.training",
+        "metaembed_rag.evaluation",
+        "metaembed_rag.store.compaction",
+    }
+    assert modules.isdisjoint(unneeded), modules & unneeded
