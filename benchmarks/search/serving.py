@@ -195,7 +195,7 @@ def measure(arguments: argparse.Namespace, encoder: Any, folder: Path) -> dict[s
     """The rows of the table."""
     pages = [Page(f"page{n}", 1, made_up_text(n)) for n in range(arguments.pages)]
     # No question twice: the server remembers the vectors of those that it was asked.
-    count, few = arguments.requests, max(1, arguments.requests // 4)
+    count, few = arguments.requests, max(1, arguments.requests // 10)
     questions = [made_up_text(10**6 + n, 8) for n in range(count + 2 * few)]
     rows: dict[str, Any] = {}
     with PageIndex.open(folder, encoder) as index:

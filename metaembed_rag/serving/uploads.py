@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -17,11 +18,14 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.ingest import AddReport
 from metaembed_rag.pages import KINDS, Limits
 from metaembed_rag.pages.load import count_pages
+from metaembed_rag.store.privacy import make_folder
 
 _ARRIVING = ".arriving"
 """Folder of what is being received; nothing in it is in an index."""
 _BEFORE = ".before"
 """Behind the name of a file that is being replaced, and a dot before it."""
+_YOUNG = 3600.0
+"""Seconds for which a file may be on its way."""
 _LONGEST = 120
 """Bytes of a name; file systems take 255, and a copy may want to be called something longer."""
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -99,7 +103,7 @@ class UploadFolder:
         """
         name = safe_name(given)
         arriving = self.folder / _ARRIVING
-        arriving.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(arriving)
         path = arriving / f"{uuid.uuid4().hex}{PurePosixPath(name).suffix.lower()}"
         try:
             with path.open("xb") as kept:
@@ -115,10 +119,16 @@ class UploadFolder:
         return Received(name, path)
 
     def tidy(self) -> None:
-        """Remove what a server that was killed had received, and put back what it had replaced."""
-        shutil.rmtree(self.folder / _ARRIVING, ignore_errors=True)
+        """Remove what a server that was killed had received, and put back what it had replaced.
+
+        What is young may be another server's that runs.
+        """
+        for file in (self.folder / _ARRIVING).glob("*"):
+            if _is_old(file):
+                file.unlink(missing_ok=True)
         for before in self.folder.glob(f".*{_BEFORE}"):
-            self._settle(before.with_name(before.name[1 : -len(_BEFORE)]), before)
+            if _is_old(before):
+                self._settle(before.with_name(before.name[1 : -len(_BEFORE)]), before)
 
     def index(
         self,
@@ -139,6 +149,13 @@ class UploadFolder:
             limits: Of reading.
             patience: Seconds to wait for another process that writes.
         """
+        stored = False
+
+        def told(pages: int) -> None:
+            nonlocal stored
+            stored = True
+            progress(pages)
+
         place = self.folder / received.name
         before = place.with_name(f".{received.name}{_BEFORE}")
         if place.exists():
@@ -146,8 +163,10 @@ class UploadFolder:
         try:
             received.path.replace(place)
             os.utime(place)  # never as old as what it replaces: its content is to be looked at
-            report = index.sync([place], progress=progress, limits=limits, lock_timeout=patience)
+            report = index.sync([place], progress=told, limits=limits, lock_timeout=patience)
         except BaseException:
+            if not stored:  # another process was writing, for one: it is as if nothing was sent
+                place.unlink(missing_ok=True)
             self._settle(place, before)
             raise
         if report.skipped and not report.acknowledged:
@@ -172,6 +191,10 @@ class UploadFolder:
             before.unlink()
         else:
             before.replace(place)
+
+
+def _is_old(file: Path) -> bool:
+    return time.time() - file.lstat().st_mtime > _YOUNG
 
 
 def pages_of(received: Received) -> int | None:

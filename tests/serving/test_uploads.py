@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from metaembed_rag.errors import PageError
+from metaembed_rag.errors import IndexLockedError, PageError
 from metaembed_rag.serving.uploads import UploadFolder, safe_name
 
 
@@ -84,13 +86,31 @@ def test_html_in_names_and_texts_is_text(client):
     assert answer.json()["hits"][0]["text"] == text.decode()
 
 
-def test_what_a_killed_server_left_is_tidied(tmp_path):
+def test_what_a_killed_server_left_is_tidied_and_what_is_young_is_not(tmp_path):
     folder = UploadFolder(tmp_path)
     (tmp_path / ".arriving").mkdir()
-    (tmp_path / ".arriving" / "half.pdf").write_bytes(b"half")
-    (tmp_path / ".a.txt.before").write_text("old a")
-    (tmp_path / ".b.txt.before").write_text("old b")
+    for name in (".arriving/half.pdf", ".a.txt.before", ".b.txt.before"):
+        (tmp_path / name).write_text(f"old {name}")
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / ".arriving" / "now.pdf").write_text("now")
     (tmp_path / "b.txt").write_text("new b")
     folder.tidy()
-    files = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert files == {"a.txt": "old a", "b.txt": "new b"}
+    files = {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"a.txt": "old .a.txt.before", "b.txt": "new b", "now.pdf": "now"}
+
+
+def test_an_upload_that_could_not_be_stored_leaves_what_was_there(client, served, tmp_path):
+    http = client()
+    http.post("/pages", files=[("files", ("a.txt", b"old"))])
+    real = served.sync
+
+    def locked(*args, **keywords):
+        raise IndexLockedError("another process is writing")
+
+    served.sync = locked
+    for name in ("a.txt", "b.txt"):
+        answer = http.post("/pages", files=[("files", (name, b"new"))])
+        assert answer.status_code == 503 and answer.headers["retry-after"]
+    served.sync = real
+    files = [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()]
+    assert [(path.name, path.read_text()) for path in files] == [("a.txt", "old")]
