@@ -34,6 +34,8 @@ class HitAnswer(BaseModel):
     bm25: float | None = Field(
         default=None, description="in a hybrid search, the score of the words"
     )
+    snippet: str | None = Field(default=None, description="what matched, where it was asked for")
+    confidence: float | None = Field(default=None, description="by the calibration; in [0, 1]")
 
 
 class SearchAnswer(BaseModel):

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from metaembed_rag.options import SearchKeywords
+from metaembed_rag.errors import ServerError
+from metaembed_rag.options import SEARCH_KEYWORDS, SearchKeywords
 
 MOST_CHARACTERS = 20_000
 """Of a query: more than any model here reads."""
@@ -78,10 +79,19 @@ class SearchRequest(Question):
     hybrid: Hybrid | None = None
     max_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     min_recall: float | None = Field(default=None, gt=0, le=1)
+    min_confidence: float | None = Field(default=None, ge=0, le=1)
+    snippets: bool | None = Field(default=None, description="which passage of each hit matched")
 
     def keywords(self, where: Any) -> SearchKeywords:
-        """For ``PageIndex.search``, with the filter as the index takes it."""
+        """For ``PageIndex.search``, with the filter as the index takes it.
+
+        Raises:
+            ServerError: One that this version of the index does not have.
+        """
         given = self.model_dump(exclude={"query", "k", "source", "where"})
+        for name in given.keys() - set(SEARCH_KEYWORDS):
+            if given.pop(name) is not None:
+                raise ServerError(f"{name}: this version of the index does not have it; update it")
         return {**given, "where": where}  # type: ignore[typeddict-item]
 
 

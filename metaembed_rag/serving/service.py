@@ -332,6 +332,8 @@ class IndexService:
             score=round(hit.score, 6),
             maxsim=None if hit.maxsim is None else round(hit.maxsim, 6),
             bm25=None if hit.bm25 is None else round(hit.bm25, 6),
+            snippet=getattr(hit, "snippet", None),
+            confidence=getattr(hit, "confidence", None),
         )
 
     def _fields(self, page: Page) -> dict[str, Any]:
