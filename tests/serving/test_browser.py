@@ -189,7 +189,7 @@ def test_an_explanation_is_drawn_on_the_picture(page):
         "JSON.stringify({query: 'q', budget: [4, 8],"
         "id: state.page.id, source: 's', page: 1, score: 0.5,"
         "vectors: [{query: 0, page: 3, similarity: 0.7, share: 1}],"
-        "passages: [{text: '<b>alpha</b>', start: 0, end: 5, score: 1, share: 0.6,"
+        "passages: [{text: '<b>alpha</b>', start: 0, end: 5, score: 1, share: 0.3,"
         "boxes: [[0.1, 0.2, 0.5, 0.3]]}],"
         "words: [{word: 'beta', weight: 1.5, spans: [[6, 10]], boxes: [[0.5, 0.5, 0.6, 0.55]]}]})))"
     )
