@@ -116,7 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="metaembed",
         description="Find the page that answers: multimodal retrieval at the budget you choose.",
         epilog="Environment: METAEMBED_INDEX, METAEMBED_MODEL, METAEMBED_BUDGET and "
-        "METAEMBED_DESCRIBE are the defaults of --index, --model, --budget and --describe.",
+        "METAEMBED_DESCRIBE are the defaults of --index, --model, --budget and --describe; "
+        "METAEMBED_SERVER is that of --server, and METAEMBED_TOKEN what a server wants to see.",
     )
     parser.add_argument("--version", action="version", version=f"metaembed {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
