@@ -72,7 +72,7 @@ def read(name: str) -> dict[str, Any]:
 def command(arguments: list[str]) -> str:
     """What to type to measure again; folders of this machine are named as in the documents."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    module = Path(sys.argv[0]).stem if spec is None else spec.name
+    module = Path(sys.argv[0]).stem if spec is None else spec.name.removesuffix(".__main__")
     return shlex.join(["python", "-m", module, *map(_shown, arguments)])
 
 

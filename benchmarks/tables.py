@@ -51,6 +51,7 @@ TIMED = (
         "hybrid_speed",
     ),
     *("search_long_pages", "search_short_texts"),
+    *("before_after_search", "checksums"),
 )
 """Records whose tables name the machine."""
 OTHERS = ("dense_door",)
@@ -180,10 +181,10 @@ def card_quality(quality: Record, ocr: Record, beside: Record) -> Lines:
     return systems((quality, ocr, beside), rows, tuple(SETS), interval)
 
 
-def card_small(quality: Record) -> Lines:
+def card_small(quality: Record, ocr: Record) -> Lines:
     """The default checkpoint with intervals."""
     rows = [*SMALL, AUTO[0], AUTO[2], AUTO[4], HYBRID[4], *BM25]
-    return systems((quality,), rows, SHORT, interval)
+    return systems((quality, ocr), rows, tuple(SETS), interval)
 
 
 def both_checkpoints(small: Record, mini: Record) -> Lines:
@@ -278,6 +279,42 @@ def hybrid_choices(record: Record) -> Lines:
     return grid(["pairs count", *(f"BM25 counts {one}" for one in weights)], rows)
 
 
+def fusion(record: Record) -> Lines:
+    """Every way to fuse on each validation set at three budgets, by its mean; the best first."""
+    numbers = record["numbers"]
+    sets = [one for several in numbers["sets"].values() for one in several]
+    head = ["method", *(one["dataset"] for one in sets), "mean", "least gain over BM25"]
+    rows = [
+        [f"BM25 {name}", *(percent(one["bm25"][name]) for one in sets), NONE, NONE]
+        for name in sets[0]["bm25"]
+    ]
+    rows.append(["vectors alone", *(_three(one["vectors"]) for one in sets), NONE, NONE])
+    for row in numbers["summary"]:
+        name = row["method"]
+        values = [_three(one["methods"][name]) for one in sets]
+        gain = f"{100 * row['least gain']:+.1f}"
+        rows.append([f"`{name}`", *values, percent(row["mean"]), gain])
+    return grid(head, rows)
+
+
+def _three(values: Sequence[float]) -> str:
+    return " / ".join(map(percent, values))
+
+
+def confidence(record: Record) -> Lines:
+    """What ``min_confidence=0.95`` drops and lets through, on each set."""
+    rows = []
+    for one in record["numbers"]["sets"]:
+        for row in one["rows"]:
+            of = row["levels"]["0.95"]
+            ways = "vectors and words" if row["hybrid"] else "vectors"
+            shares = (percent(of[name]) for name in ("misses", "false alarms", "strangers"))
+            place = (one["dataset"], f"({row['budget']})", ways)
+            rows.append([*place, *shares, f"{row['auc']:.3f}"])
+    head = ["set", "budget", "search by", "misses, %", "false alarms, %", "strangers, %", "AUC"]
+    return grid(head, rows)
+
+
 def _fusions(sets: Sequence[Row]) -> Lines:
     ways = ("late interaction", "rrf", "no pairs", "every page", "hybrid")
     head = ["set", "budget", *(f"BM25 {name}" for name in sets[0]["bm25"]), *ways]
@@ -369,7 +406,8 @@ def photos(record: Record) -> Lines:
         sizes = numbers["checkpoint"].get(held, {})
         some = [numbers["bm25"].get(held), sizes.get("1,1"), sizes.get("16,64")]
         rows.append([name, *map(_halves, [*some, numbers["sentences"].get(held)])])
-    head = ["nDCG@5 of what the page holds", "BM25", "`mini` (1,1)", "`mini` (16,64)"]
+    model = numbers.get("model", "mini")  # older records do not name it
+    head = ["nDCG@5 of what the page holds", "BM25", f"`{model}` (1,1)", f"`{model}` (16,64)"]
     return grid([*head, "all-MiniLM-L6-v2"], rows)
 
 
@@ -498,6 +536,32 @@ def indexing(record: Record) -> Lines:
     return grid(["", "measured"], rows)
 
 
+def before_after(*records: Record) -> Lines:
+    """What work took in an older checkout, and in this one."""
+    rows = [
+        [
+            one["work"],
+            whole(one["pages"]),
+            *(f"{number(one['cpu'][tree])} {one.get('unit', 's')}" for tree in ("before", "after")),
+            "{:.2f} ({:.2f} to {:.2f})".format(one["cpu"]["ratio"], *one["cpu"]["quartiles"]),
+            f"{one['wall']['ratio']:.2f}",
+        ]
+        for record in records
+        for one in record["numbers"]["rows"]
+    ]
+    of = records[0]["numbers"]["before"]
+    head = ["work", "pages", f"CPU before (`{of}`)", "CPU now", "ratio (quartiles)", "by the clock"]
+    return grid(head, rows)
+
+
+def checksums(record: Record) -> Lines:
+    """What is compared when, and what that takes."""
+    of = record["numbers"]
+    rows = [[one["when"], one["what"], number(one["cpu_ms"])] for one in of["rows"]]
+    head = f"{whole(of['pages'])} pages of {of['vectors']} x {of['dimension']} in int8"
+    return grid(["when", head, "CPU ms"], rows)
+
+
 def disk_size(record: Record) -> Lines:
     """Bytes a page by part."""
     of = record["numbers"]
@@ -574,6 +638,26 @@ def command_line(record: Record) -> Lines:
     return grid(["", "of the processor", "modules", "ms of imports, by library"], rows)
 
 
+def soak(record: Record) -> Lines:
+    """A row a kind; what has to be zero stands last."""
+    columns = {
+        "cases": "cases",
+        "faults injected": "faults",
+        "pages lost": "lost",
+        "wrong results": "wrong",
+        "tracebacks": "tracebacks",
+        "hangs": "hangs",
+    }
+    of = record["numbers"]
+    rows = [
+        [one["kind"], *(whole(one[key]) for key in columns.values()), f"{one['seconds'] / 60:.1f}"]
+        for one in of["kinds"]
+    ]
+    sums = [whole(sum(one[key] for one in of["kinds"])) for key in columns.values()]
+    rows.append(["in all", *sums, f"{of['seconds'] / 60:.1f}"])
+    return grid(["kind", *columns, "minutes"], rows)
+
+
 # -- the list of claims ----------------------------------------------------------------------
 
 
@@ -613,6 +697,20 @@ def _of_choices(record: Record) -> str:
     return f"pairs {best['pairs']:g}, BM25 {best['bm25']}: mean nDCG@5 {percent(best['mean'])}"
 
 
+def _of_fusion(record: Record) -> str:
+    auto = next(one for one in record["numbers"]["summary"] if one["method"] == "auto")
+    return f"`auto`: mean {percent(auto['mean'])}, least gain {100 * auto['least gain']:+.1f}"
+
+
+def _of_confidence(record: Record) -> str:
+    levels = [row["levels"]["0.95"] for one in record["numbers"]["sets"] for row in one["rows"]]
+    missed, wrong = (
+        [percent(level[name]) for level in sorted(levels, key=lambda level: level[name])]
+        for name in ("misses", "false alarms")
+    )
+    return f"at 0.95: misses {missed[0]} to {missed[-1]}, false alarms {wrong[0]} to {wrong[-1]} %"
+
+
 def _of_wrong(record: Record) -> str:
     every = [one for one in record["numbers"] if one["kind"] == "all"]
     return "; ".join(f"{one['set']}: {one['wrong']} of {one['queries']}" for one in every)
@@ -650,6 +748,18 @@ def _of_peers(record: Record) -> str:
 def _of_indexing(record: Record) -> str:
     of = record["numbers"]
     return f"{number(of['pages_per_cpu_second'])} pages a second of CPU, {of['peak_gb']:.2f} GB"
+
+
+def _of_before_after(record: Record) -> str:
+    ratios = {one["work"]: one["cpu"]["ratio"] for one in record["numbers"]["rows"]}
+    least, most = (end(ratios, key=lambda one: ratios[one]) for end in (min, max))
+    told = dict.fromkeys((least, most))
+    return "CPU, times as much: " + "; ".join(f"{work} {ratios[work]:.2f}" for work in told)
+
+
+def _of_checksums(record: Record) -> str:
+    opened = next(one for one in record["numbers"]["rows"] if one["when"] == "open")
+    return f"{opened['what']} opened in {number(opened['cpu_ms'])} ms of CPU"
 
 
 def _of_disk(record: Record) -> str:
@@ -719,10 +829,20 @@ def _of_long_pages(record: Record) -> str:
     return f"from the last third: {', '.join(told)}"
 
 
+def _of_soak(record: Record) -> str:
+    made = ", ".join(
+        f"{whole(count)} {name}" for name, count in record["numbers"]["counts"].items()
+    )
+    bad = ("lost", "wrong", "tracebacks", "hangs")
+    zero = sum(one[key] for one in record["numbers"]["kinds"] for key in bad)
+    return f"{made}: {whole(zero)} lost, wrong, tracebacks or hangs"
+
+
 HEADLINES: dict[str, Callable[[Record], str]] = {
     "quality": _of_quality,
     "quality_small": _of_quality,
     "quality_ocr": _of_ocr,
+    "quality_ocr_small": _of_ocr,
     "beside": _of_beside,
     "long_pages": _of_long_pages,
     "dense_door": _of_dense_door,
@@ -730,6 +850,8 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "formats": _of_formats,
     "hybrid": _of_hybrid,
     "hybrid_development": _of_choices,
+    "fusion": _of_fusion,
+    "confidence": _of_confidence,
     "wrong_answers": _of_wrong,
     "training_curve": _of_curve,
     "manpages": _of_manpages,
@@ -741,6 +863,8 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "kernels": _of_kernels,
     "peers": _of_peers,
     "indexing": _of_indexing,
+    "before_after_search": _of_before_after,
+    "checksums": _of_checksums,
     "disk_size": _of_disk,
     "async_retrieval": _of_async,
     "serving": _of_serving,
@@ -824,12 +948,14 @@ TABLES: dict[str, Table] = {
     "formats_everywhere": Table(formats_everywhere, ("quality_small",)),
     "results": Table(results, ("quality", "beside")),
     "card_quality": Table(card_quality, ("quality", "quality_ocr", "beside")),
-    "card_small": Table(card_small, ("quality_small",)),
+    "card_small": Table(card_small, ("quality_small", "quality_ocr_small")),
     "both_checkpoints": Table(both_checkpoints, ("quality_small", "quality")),
     "card_formats": Table(card_formats, ("quality", "quality_ocr")),
     "pooling": Table(pooling, ("quality", "quality_ocr", "beside")),
     "hybrid": Table(hybrid, ("hybrid",)),
     "hybrid_choices": Table(hybrid_choices, ("hybrid_development",)),
+    "fusion": Table(fusion, ("fusion",)),
+    "confidence": Table(confidence, ("confidence",)),
     "hybrid_speed": Table(hybrid_speed, ("hybrid_speed",)),
     "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
     "training_curve": Table(training_curve, ("training_curve",)),
@@ -843,10 +969,13 @@ TABLES: dict[str, Table] = {
     "kernels": Table(kernels, ("kernels",)),
     "peers": Table(peers, ("peers",)),
     "indexing": Table(indexing, ("indexing",)),
+    "before_after": Table(before_after, ("before_after_search",)),
+    "checksums": Table(checksums, ("checksums",)),
     "disk_size": Table(disk_size, ("disk_size",)),
     "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
     "serving": Table(serving, ("serving",)),
     "command_line": Table(command_line, ("command_line",)),
+    "soak": Table(soak, ("soak",)),
     "claims": Table(claims, tuple(HEADLINES)),
 }
 

@@ -33,7 +33,7 @@ def rank_of(right: str, hits: Hits) -> int | None:
 
 def main() -> None:
     """Print a table with one row a budget."""
-    encoder = MetaEmbedEncoder.from_pretrained("mini")
+    encoder = MetaEmbedEncoder.from_pretrained("small")
     index = PageIndex.open(":memory:", encoder)
     report = index.add(load_pages(FILES))
     print(f"{FILES.name}: {report}; {len(QUESTIONS)} questions\n")

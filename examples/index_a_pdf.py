@@ -26,7 +26,7 @@ def nearest_line(text: str, question: str) -> str:
 
 def main(path: Path, question: str) -> None:
     """Print the pages of ``path`` that answer ``question``."""
-    encoder = MetaEmbedEncoder.from_pretrained("mini")
+    encoder = MetaEmbedEncoder.from_pretrained("small")
     with tempfile.TemporaryDirectory() as folder:  # a folder of your own keeps the index
         index = PageIndex.open(folder, encoder)
         report = index.add(load_pages(path))

@@ -44,7 +44,7 @@ def with_pages(given: dict[str, Any]) -> list[BaseMessage]:
 
 def main() -> None:
     """Ask one question at three budgets."""
-    index = PageIndex.open(":memory:", MetaEmbedEncoder.from_pretrained("mini"))
+    index = PageIndex.open(":memory:", MetaEmbedEncoder.from_pretrained("small"))
     index.add(load_pages(MANUAL))
 
     retriever = MetaEmbedRetriever(index=index, k=2).configurable_fields(

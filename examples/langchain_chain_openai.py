@@ -57,7 +57,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model = chat_model(args.model, args.base_url)
-    index = PageIndex.open(":memory:", MetaEmbedEncoder.from_pretrained("mini"))
+    index = PageIndex.open(":memory:", MetaEmbedEncoder.from_pretrained("small"))
     index.add(load_pages(args.file))
     chain = (
         {

@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     llm = chat_model(options)
 
-    index = PageIndex.open(":memory:", MetaEmbedEncoder.from_pretrained("mini"))
+    index = PageIndex.open(":memory:", MetaEmbedEncoder.from_pretrained("small"))
     index.add(load_pages(MANUAL))
     retriever = MetaEmbedRetriever(index, similarity_top_k=2, budget=options.budget)
     engine = RetrieverQueryEngine.from_args(retriever, llm=llm, multimodal=True)

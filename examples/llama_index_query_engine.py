@@ -55,7 +55,7 @@ class OfflineStandInLLM(CustomLLM):
 
 def main() -> None:
     """Ask one question at two budgets."""
-    index = PageIndex.open(":memory:", MetaEmbedEncoder.from_pretrained("mini"))
+    index = PageIndex.open(":memory:", MetaEmbedEncoder.from_pretrained("small"))
     index.add(load_pages(MANUAL))
 
     retriever = MetaEmbedRetriever(index, similarity_top_k=2, budget="full")

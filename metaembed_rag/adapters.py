@@ -97,14 +97,19 @@ PLAN = "retrieval_plan"
 """In the metadata of what ``budget="auto"`` found: the plan that was chosen, as JSON."""
 MAXSIM, BM25 = "maxsim_score", "bm25_score"
 """In the metadata of what a hybrid search found: MaxSim / r_q and BM25, which were fused."""
-OF_ONE_SEARCH = frozenset({SCORE, MAXSIM, BM25, PLAN, "relevance_score", "retrieval_score"})
+CONFIDENCE = "confidence"
+"""In the metadata of what a calibrated index found: :attr:`metaembed_rag.hits.Hit.confidence`."""
+OF_ONE_SEARCH = frozenset(
+    {SCORE, MAXSIM, BM25, CONFIDENCE, PLAN, "relevance_score", "retrieval_score"}
+)
 """Metadata that differ from search to search, and so do not tell one page from another."""
 
 
 def search_fields(hits: Hits, hit: Hit) -> dict[str, Any]:
-    """What a search says of a hit in its metadata: both scores of a hybrid one, and the plan."""
-    both = {MAXSIM: hit.maxsim, BM25: hit.bm25}
-    return {name: one for name, one in both.items() if one is not None} | plan_fields(hits)
+    """What a search says of a hit in its metadata: both scores of a hybrid one, how sure it is, and
+    the plan."""
+    told = {MAXSIM: hit.maxsim, BM25: hit.bm25, CONFIDENCE: hit.confidence}
+    return {name: one for name, one in told.items() if one is not None} | plan_fields(hits)
 
 
 def plan_fields(hits: Hits) -> dict[str, str]:

@@ -22,6 +22,9 @@ class Hit:
         page: The page, its picture as ``image_path``.
         maxsim: In a hybrid search, MaxSim / r_q; otherwise None, as that is the score.
         bm25: In a hybrid search, BM25 of the page, 0 where it has none of the words.
+        confidence: The share of unrelated questions whose best page scores less than this one, in
+            [0, 1]; None before the index was calibrated. Of the pages of 100 questions that have
+            no answer in the index, 5 are expected to have 0.95 or more.
     """
 
     rank: int
@@ -29,6 +32,7 @@ class Hit:
     page: Page
     maxsim: float | None = None
     bm25: float | None = None
+    confidence: float | None = None
 
     def _repr_html_(self) -> str:
         """Show the hit's card in a notebook."""
@@ -84,7 +88,8 @@ class Hits(list[Hit]):
         seconds: Wall time, the query's encoding included.
         scoring: What a score is: ``"maxsim"``, or ``"hybrid"`` where words took part.
         plan: How the pages were found; None where nothing was searched.
-        note: Why there are no hits, where the filter lets no page pass; else ``""``.
+        note: Why there are no hits, where the filter lets no page pass or no page has the
+            confidence that was asked for; else ``""``.
     """
 
     def __init__(
@@ -132,7 +137,7 @@ class Hits(list[Hit]):
 
 
 def _hit_dict(hit: Hit) -> dict[str, Any]:
-    parts = {"maxsim": hit.maxsim, "bm25": hit.bm25}
+    parts = {"maxsim": hit.maxsim, "bm25": hit.bm25, "confidence": hit.confidence}
     return {
         "rank": hit.rank,
         "score": round(hit.score, 6),
@@ -143,6 +148,11 @@ def _hit_dict(hit: Hit) -> dict[str, Any]:
         "image": hit.page.image_path,
         **({"text_from": hit.page.text_from} if hit.page.text_from else {}),
     } | {name: round(value, 6) for name, value in parts.items() if value is not None}
+
+
+def shown_confidence(value: float) -> str:
+    """With two places, and never as 1, which it does not reach."""
+    return f"{min(value, 0.99):.2f}" if value < 0.995 else "over 0.99"
 
 
 def describe_query(query: Any) -> str | None:
@@ -158,6 +168,7 @@ def describe_query(query: Any) -> str | None:
 def hit_card(hit: Hit, *, max_side: int = 520) -> str:
     """Show a hit as a card of HTML: picture or text, rank, score, file and page number."""
     parts = "" if hit.bm25 is None else f" (vectors {hit.maxsim:.3f}, words {hit.bm25:.2f})"
+    parts += "" if hit.confidence is None else f" · confidence {shown_confidence(hit.confidence)}"
     return page_card(hit.page, score=f"{hit.rank}. {hit.score:.3f}{parts}", max_side=max_side)
 
 

@@ -47,11 +47,15 @@ class PageIndex(MaintainedIndex):
         self._model = IndexModel(opened)
         self._pictures = opened.pictures
         self._lexical = lexical
-        self._searcher = PageSearcher(
-            self._store, lexical, self._pictures.path, self._model.scoring_device
-        )
         self._calibration = CalibrationFile(
             self._store.places.calibration, about_vectors(self._store.about)
+        )
+        self._searcher = PageSearcher(
+            self._store,
+            lexical,
+            self._pictures.path,
+            self._model.scoring_device,
+            self._calibration.unrelated,
         )
         self._retrieval = Retrieval(self._store, self._model, self._searcher, self._calibration)
         self._ingest = Ingest(
@@ -366,7 +370,8 @@ class PageIndex(MaintainedIndex):
                 out; without it the error is raised.
 
         Returns:
-            Hits, best first, ties by page id, with scores as those of :meth:`search`.
+            Hits, best first, ties by page id, with scores as those of :meth:`search` by vectors
+            alone: words never count here, whatever the index says.
         """
         options = SearchOptions(budget=budget)
         return self._retrieval.score(
@@ -384,9 +389,15 @@ class PageIndex(MaintainedIndex):
         return self._retrieval.recall(queries, SearchOptions.of(keywords, k))
 
     def calibrate(
-        self, queries: Sequence[Query] | None = None, *, k: int = 10, recall: float = 0.99
+        self,
+        queries: Sequence[Query] | None = None,
+        *,
+        k: int = 10,
+        recall: float = 0.99,
+        unrelated: Sequence[Query] | None = None,
     ) -> Calibration:
-        """Measure how many pages have to be scored how finely, for ``budget="auto"``.
+        """Measure how many pages have to be scored how finely, for ``budget="auto"``, and what
+        unrelated questions score, for the confidence of hits.
 
         The result is kept beside the index (in the user's cache folder for a server) and replaces
         the one before. Calibrate again when the index has doubled, or on another machine: the
@@ -397,13 +408,16 @@ class PageIndex(MaintainedIndex):
                 texts stand for queries; their recall is easier than that of real ones.
             k: Size of the top that has to be found.
             recall: The share of it, in (0, 1].
+            unrelated: At least 20 questions that the index holds no answer to, in the language and
+                the manner in which people will ask. Without them, 100 everyday questions in
+                English about cooking, pets, travel and the like.
 
         Raises:
             StoreError: ``k`` is no whole number of at least 1.
             BudgetError: There are no pages or too few queries, or the recall makes no sense.
             CacheError: No copy of the vectors can be kept here, and so none be calibrated.
         """
-        return self._retrieval.calibrate(queries, k, recall)
+        return self._retrieval.calibrate(queries, k, recall, unrelated)
 
     def get(self, ids: Sequence[str]) -> list[Page]:
         """The stored pages of those ids that exist, in the order of ``ids``."""

@@ -18,7 +18,9 @@ from metaembed_rag.opening import IndexModel
 from metaembed_rag.options import SearchOptions, check_k, page_ids
 from metaembed_rag.pages import Page
 from metaembed_rag.reranking import encoded_as_stored, split_stored
+from metaembed_rag.search.asking import ask_unrelated
 from metaembed_rag.search.calibration import Calibration, CalibrationFile
+from metaembed_rag.search.confidence import Unrelated, unrelated_questions
 from metaembed_rag.search.measuring import calibrated, sample_queries, share_found
 from metaembed_rag.search.plan import check_budget, plan_query
 from metaembed_rag.search.searcher import PageSearcher
@@ -112,7 +114,13 @@ class Retrieval:
         wanted, found = (self._found(vectors, _texts(asked), one) for one in (exact, options))
         return share_found(found, wanted)
 
-    def calibrate(self, queries: Sequence[Query] | None, k: int, recall: float) -> Calibration:
+    def calibrate(
+        self,
+        queries: Sequence[Query] | None,
+        k: int,
+        recall: float,
+        unrelated: Sequence[Query] | None = None,
+    ) -> Calibration:
         """See :meth:`metaembed_rag.PageIndex.calibrate`."""
         check_k(k)
         given = sample_queries(self._store) if queries is None else queries
@@ -126,8 +134,15 @@ class Retrieval:
             return calibrated(encoded, vectors, self._store, k, recall)
 
         found = self._searcher.mended(measured)
+        found = replace(found, unrelated=self._unrelated(unrelated))
         self._calibration.save(found)
         return found
+
+    def _unrelated(self, given: Sequence[Query] | None) -> Unrelated:
+        """What the best pages of unrelated questions score."""
+        asked = [read_query(one) for one in (unrelated_questions() if given is None else given)]
+        vectors = self._model.query_vectors(asked)
+        return ask_unrelated(self._searcher, vectors, _texts(asked), self._most(vectors))
 
     def _found(
         self, queries: NDArray[np.float32], texts: Sequence[str], options: SearchOptions

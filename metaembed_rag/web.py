@@ -5,10 +5,13 @@ For servers of Chroma and of models alike; what they answer is read where it is 
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import ssl
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 
 import httpx
@@ -21,6 +24,8 @@ from tenacity import (
     stop_before_delay,
 )
 
+from metaembed_rag.errors import MetaEmbedError
+
 CONNECT_TIMEOUT = 10.0
 """Seconds in which a server has to take a connection, however long its answers may take."""
 BUSY = frozenset({429, 502, 503, 504})
@@ -28,6 +33,52 @@ BUSY = frozenset({429, 502, 503, 504})
 TOO_LARGE = 413
 _LONGEST_PAUSE = 30.0
 _wait = time.sleep
+
+TIMEOUT_VARIABLE = "METAEMBED_TIMEOUT"
+"""The environment variable of how many seconds every server may keep silent."""
+
+_LEAST_LEFT = 1.0
+"""Seconds that a last try may take however little is left."""
+_of_all: list[float] = []
+
+
+class UsualTimeout(float):
+    """Seconds that hold where neither the caller nor a setting for all servers says otherwise."""
+
+
+def chosen_timeout(seconds: float) -> float:
+    """Seconds that a server may keep silent.
+
+    Args:
+        seconds: What the caller said, or a :class:`UsualTimeout`: then what the command line's
+            ``--timeout`` says, or the environment variable METAEMBED_TIMEOUT, in this order.
+
+    Raises:
+        MetaEmbedError: The variable is no number of seconds over 0.
+    """
+    if not isinstance(seconds, UsualTimeout):
+        return seconds
+    said = os.environ.get(TIMEOUT_VARIABLE, "").strip()
+    if _of_all or not said:
+        return _of_all[-1] if _of_all else float(seconds)
+    with suppress(ValueError):
+        if 0 < float(said) < math.inf:
+            return float(said)
+    raise MetaEmbedError(
+        f"the environment variable {TIMEOUT_VARIABLE} is {said!r}; set it to a number of seconds "
+        f"over 0, or leave it out"
+    )
+
+
+@contextmanager
+def timeout_of_all_servers(seconds: float | None) -> Iterator[None]:
+    """Let servers that are asked meanwhile keep silent so long; None changes nothing."""
+    _of_all.extend([] if seconds is None else [seconds])
+    try:
+        yield
+    finally:
+        if seconds is not None:
+            _of_all.pop()
 
 
 def time_limit(seconds: float) -> httpx.Timeout:
@@ -55,12 +106,13 @@ class Patience:
 
         Args:
             tries: How often it is sent at most.
-            seconds: No try begins later than that after the first one.
+            seconds: For all tries together; each is to take :attr:`left` of them at most.
             busy: Status codes after which it is sent again.
             reconnects: Try again after a broken connection too; not after one that TLS refused.
             sleep: Waits between two tries.
         """
         self.tries = 0
+        self._seconds, self._began = seconds, time.monotonic()
 
         def may_pass(error: BaseException) -> bool:
             broken = isinstance(error, httpx.TransportError) and not _tls_problem(error)
@@ -86,6 +138,12 @@ class Patience:
             return send()
 
         return self._retrying(once)
+
+    @property
+    def left(self) -> httpx.Timeout:
+        """The limit of a try that begins now: all tries together end a second late at most."""
+        spent = time.monotonic() - self._began if self.tries > 1 else 0.0
+        return time_limit(max(self._seconds - spent, min(self._seconds, _LEAST_LEFT)))
 
     @property
     def spoken(self) -> str:

@@ -30,8 +30,10 @@ from metaembed_rag.errors import (
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.inputs import page_input
 from metaembed_rag.pages import Limits, Page
+from metaembed_rag.store import records
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.maxsim import maxsim
+from tests.support.files import make_pdf
 from tests.support.indexes import index_of
 
 TEXTS = ["red apples grow", "blue whales swim", "green grass fields", "apples and whales"]
@@ -324,6 +326,45 @@ def test_a_picture_whose_file_was_lost_comes_back(tmp_path, encoder):
     assert index.sync(files).unchanged == 1
     assert index.search(red)[0].page.load_image().size == (20, 10)
     assert len(encoder.encoded) == before
+
+
+@pytest.mark.parametrize("harm", ["lost", "cut off", "another page's"])
+def test_fault_31_sync_brings_back_the_picture_of_any_page_of_a_file(tmp_path, encoder, harm):
+    file = make_pdf(tmp_path / "report.pdf", ["one", "two", "three"])
+    with PageIndex.open(tmp_path / "i", encoder) as index:
+        index.sync(file)
+        encoded = len(encoder.encoded)
+        names = {id: index._store.get([id])[id].page.image_path for id in index.ids()}
+        first, second, third = sorted(names)
+        path = index._pictures.path(names[second])
+        before = path.read_bytes()
+        if harm == "another page's":
+            index._store.update_metadata([second], [{records.IMAGE: names[third]}])
+        else:
+            path.write_bytes(before[:100])
+        if harm == "lost":
+            path.unlink()
+        report = index.sync(file)
+        assert (report.unchanged, report.updated, report.added) == (3, 0, 0)
+        assert index._store.get([second])[second].page.image_path == names[second]
+        assert path.read_bytes() == before
+        assert index.check().findings == []
+    assert len(encoder.encoded) == encoded
+
+
+@pytest.mark.parametrize("given", ["path", "bytes", "opened", "beside a text"])
+@pytest.mark.parametrize("harm", ["bomb", "cut off"])
+def test_fault_31_a_hostile_picture_as_a_query_ends_in_a_sentence(tmp_path, encoder, harm, given):
+    path = tmp_path / "query.png"
+    Image.new("1", (9_000, 9_000) if harm == "bomb" else (300, 300)).save(path)
+    if harm == "cut off":
+        path.write_bytes(path.read_bytes()[:60])
+    with PageIndex.open(tmp_path / "i", encoder) as index, Image.open(path) as opened:
+        index.add([Page(source="a.txt", text="apples")])
+        queries = {"path": path, "bytes": path.read_bytes(), "opened": opened}
+        query = queries.get(given, {"text": "apples", "image": opened})
+        with pytest.raises(ModelError, match="the picture of the query: "):
+            index.search(query)
 
 
 @pytest.mark.integration

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
-from metaembed_rag.progress import page_counter
+from metaembed_rag.progress import PageCounter, page_counter
 from metaembed_rag.testing import FakeEncoder
 
 PAGES = [Page(source="book", number=n, text=f"page {n}") for n in range(1, 6)]
@@ -61,6 +62,39 @@ def test_a_total_that_was_too_high_ends_at_what_there_was(capsys):
     with page_counter(None, shown=True, total=lambda: 9) as count:
         count(4)
     assert "4/4 [" in capsys.readouterr().err.rpartition("\r")[2]
+
+
+def test_a_total_that_was_too_low_rises_with_the_count(capsys):
+    with page_counter(None, shown=True, total=lambda: 3) as count:
+        count(4)
+        raised = capsys.readouterr().err
+    assert "4/3" not in raised + capsys.readouterr().err
+
+
+def test_the_bar_moves_with_each_page_that_is_read_and_counts_none_twice(index):
+    drawn, done = [], []
+    bar = SimpleNamespace(n=0, total=5)
+
+    def update(pages):
+        bar.n += pages
+        drawn.append(bar.n)
+
+    bar.update = update
+    counter = PageCounter(lambda pages: done.append((pages, bar.n)), bar)
+    index.add(PAGES, batch_size=2, progress=counter)
+    assert drawn == [
+        1,
+        2,
+        2,
+        3,
+        4,
+        4,
+        5,
+        5,
+    ]  # each page as it is read, and batches as they are done
+    assert done == [(2, 2), (2, 4), (1, 5)]
+    index.add(PAGES, batch_size=5, progress=counter)  # unchanged, so nothing is read
+    assert bar.n == bar.total == 10
 
 
 def test_an_error_leaves_the_bar_where_it_was(capsys):

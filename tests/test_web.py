@@ -9,7 +9,18 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from metaembed_rag.web import Patience, asked_pause, explained, has_password, without_password
+from metaembed_rag.errors import MetaEmbedError
+from metaembed_rag.web import (
+    TIMEOUT_VARIABLE,
+    Patience,
+    UsualTimeout,
+    asked_pause,
+    chosen_timeout,
+    explained,
+    has_password,
+    timeout_of_all_servers,
+    without_password,
+)
 
 
 def answer(status: int, **headers: str) -> httpx.Response:
@@ -53,6 +64,20 @@ def test_the_last_failure_is_given_after_the_last_try():
 def test_no_try_begins_after_the_time_is_over():
     patience = Patience(5, 10, sleep=pytest.fail)
     assert sent(patience, answer(503, retry_after="11")).status_code == 503
+
+
+def test_all_tries_together_take_no_longer_than_one_may(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    patience, limits = Patience(5, 60, sleep=lambda _: None), []
+
+    def send() -> httpx.Response:
+        limits.append(patience.left.read)
+        now[0] += 25
+        return answer(503)
+
+    patience.send(send)
+    assert limits == [60, 35, 10]
 
 
 def test_what_tls_refuses_is_not_tried_again():
@@ -100,3 +125,35 @@ def test_passwords_are_taken_out_of_addresses():
     assert without_password("http://me:sec@ret@host:1/#m@1") == "http://…@1"
     assert without_password("http://host:8000#model") == "http://host:8000#model"
     assert has_password("https://me@host") and not has_password("http://host#model@revision")
+
+
+def test_fault_31_one_setting_holds_for_all_servers_but_for_what_a_caller_says(monkeypatch):
+    monkeypatch.delenv(TIMEOUT_VARIABLE, raising=False)
+    assert chosen_timeout(UsualTimeout(60)) == 60
+    monkeypatch.setenv(TIMEOUT_VARIABLE, "7.5")
+    assert (chosen_timeout(UsualTimeout(60)), chosen_timeout(60.0)) == (7.5, 60)
+    with timeout_of_all_servers(3):
+        assert (chosen_timeout(UsualTimeout(60)), chosen_timeout(60.0)) == (3, 60)
+    with timeout_of_all_servers(None):
+        assert chosen_timeout(UsualTimeout(60)) == 7.5
+
+
+@pytest.mark.parametrize("said", ["soon", "0", "-1", "inf", "nan"])
+def test_a_setting_that_is_no_number_of_seconds_is_refused(monkeypatch, said):
+    monkeypatch.setenv(TIMEOUT_VARIABLE, said)
+    with pytest.raises(MetaEmbedError, match=f"{TIMEOUT_VARIABLE} is '{said}'"):
+        chosen_timeout(UsualTimeout(60))
+
+
+def test_fault_31_a_later_try_has_only_the_time_that_is_left(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    patience, limits = Patience(5, 10, sleep=lambda pause: None), []
+
+    def send() -> httpx.Response:
+        limits.append(patience.left.read)
+        now[0] += 4
+        return answer(503)
+
+    patience.send(send)
+    assert limits == [10, 6, 2]

@@ -1,6 +1,6 @@
 """Photos without text, found by captions: visual words as text, beside a mean of vectors.
 
-    python -m benchmarks.quality.photos --json results/photos.json
+    python -m benchmarks.quality.photos --model small --json results/photos.json
 
 The photos and their captions are those of Debian's ``tuxpaint-stamps-default`` (things, animals and
 plants on white, fetched with ``apt-get download``); drawings are left out. Queries are the captions
@@ -192,11 +192,14 @@ def sentences(photos: Photos, texts: Mapping[str, Sequence[str]], folder: str) -
 def compare(photos: Photos, encoder: MetaEmbedEncoder, folder: str | None) -> dict[str, Any]:
     """Every way of telling what the photos show, by every way of searching."""
     seen = [text or "a photo" for text in photos.texts]  # nothing seen: found by nothing
+    unsure = [text.startswith(visual_words.UNSURE) for text in photos.texts]
     texts = {"labels": photos.labels(), "visual words": seen}
     numbers: dict[str, Any] = {
         "photos": len(photos.names),
         "queries": len(photos.queries()),
         "seen": sum(map(bool, photos.texts)),
+        "unsure": sum(unsure),
+        "model": encoder.name,
         "milliseconds": round(photos.milliseconds, 1),
         "bm25": {way: words(photos, given) for way, given in texts.items()},
         "checkpoint": {way: vectors(photos, given, encoder) for way, given in texts.items()},
@@ -211,7 +214,7 @@ def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("--work", type=Path, default=Path(".data/photos"), help="working folder")
     parse.add_argument("--sentences", metavar="FOLDER", help="a sentence-transformers model")
-    parse.add_argument("--model", default="mini")
+    parse.add_argument("--model", default="small")
     parse.add_argument("--json", type=Path)
     given = parse.parse_args()
     encoder = MetaEmbedEncoder.from_pretrained(given.model, device="cpu")

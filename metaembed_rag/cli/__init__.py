@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from metaembed_rag import __version__
 from metaembed_rag.cli import (
@@ -77,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     show_warnings()
     try:
-        code = int(given.run(given))
+        with _servers_in_time(getattr(given, "timeout", None)):
+            code = int(given.run(given))
         flush()
         return code
     except MetaEmbedError as error:
@@ -103,6 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error)
 
 
+def _servers_in_time(seconds: float | None) -> AbstractContextManager[None]:
+    """How long servers may keep silent, where ``--timeout`` says so."""
+    if seconds is None:
+        return nullcontext()
+    from metaembed_rag.web import timeout_of_all_servers  # and the HTTP client
+
+    return timeout_of_all_servers(seconds)
+
+
 def _failed(error: OSError) -> int:
     """Say what the system refused; the exit code."""
     say(f"metaembed: {error.filename or 'the system'}: {error.strerror or error}")
@@ -115,9 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="metaembed",
         description="Find the page that answers: multimodal retrieval at the budget you choose.",
-        epilog="Environment: METAEMBED_INDEX, METAEMBED_MODEL, METAEMBED_BUDGET and "
-        "METAEMBED_DESCRIBE are the defaults of --index, --model, --budget and --describe; "
-        "METAEMBED_SERVER is that of --server, and METAEMBED_TOKEN what a server wants to see.",
+        epilog="Environment: METAEMBED_INDEX, METAEMBED_MODEL, METAEMBED_BUDGET, "
+        "METAEMBED_DESCRIBE and METAEMBED_TIMEOUT are the defaults of --index, --model, --budget, "
+        "--describe and --timeout; METAEMBED_SERVER is that of --server, and METAEMBED_TOKEN what "
+        "a server wants to see.",
     )
     parser.add_argument("--version", action="version", version=f"metaembed {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

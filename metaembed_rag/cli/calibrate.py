@@ -1,4 +1,5 @@
-"""``metaembed calibrate``: measure plans, from which ``search --budget auto`` chooses."""
+"""``metaembed calibrate``: measure plans, from which ``search --budget auto`` chooses, and what
+unrelated questions score, from which hits have their confidence."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from metaembed_rag.search.calibration import Calibration
     from metaembed_rag.search.plan import Plan
 
-SUMMARY = "measure how many pages have to be scored, for search --budget auto"
+SUMMARY = (
+    "measure for search --budget auto how much to score, and for --min-confidence what is a match"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,14 +47,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the exact best pages to be found (default: 0.99)",
     )
+    parser.add_argument(
+        "--unrelated",
+        metavar="FILE",
+        help="questions that the index holds no answer to, as --queries has them, at least 20 "
+        "(default: 100 in English about cooking, pets, travel and the like)",
+    )
     parser.add_argument("-k", type=positive, default=10, help="best pages (default: 10)")
 
 
 def run(given: argparse.Namespace) -> int:
     """Measure, keep it beside the index, and print a table or one JSON object."""
-    queries = None if given.queries is None else read_queries(Path(given.queries))
+    queries, unrelated = (
+        None if path is None else read_queries(Path(path))
+        for path in (given.queries, given.unrelated)
+    )
     with open_index(given) as index:
-        found = index.calibrate(queries, k=given.k, recall=given.recall)
+        found = index.calibrate(queries, k=given.k, recall=given.recall, unrelated=unrelated)
     answer(given, {"index": given.index, **_as_dict(found)}, _table(found))
     return 0
 
@@ -94,6 +106,7 @@ def _as_dict(found: Calibration) -> dict[str, Any]:
             }
             for plan in found.plans
         ],
+        **({} if found.unrelated is None else {"unrelated": found.unrelated.to_dict()}),
     }
 
 
@@ -107,7 +120,17 @@ def _table(found: Calibration) -> str:
         f"{found.k}, milliseconds a query\n"
         f"{table(rows, '<9', '>7', '>8', '')}\n"
         f"\nReading the {found.k} pages takes {found.fetch_ms:.2f} ms more; encoding a query comes "
-        f"on top.\nsearch --budget auto chooses among these, by --max-ms or --min-recall."
+        f"on top.\nsearch --budget auto chooses among these, by --max-ms or --min-recall.\n"
+        f"{_unrelated(found)}"
+    )
+
+
+def _unrelated(found: Calibration) -> str:
+    if found.unrelated is None:
+        return ""
+    return (
+        f"{found.unrelated.questions} unrelated questions were asked too: hits have a confidence "
+        f"now, and search --min-confidence 0.95 leaves out what is no match."
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import add_place, add_wait, open_index
-from metaembed_rag.cli.output import answer, counted, page_bar, printable, say
+from metaembed_rag.cli.output import answer, counted, page_bar, say, shown
 from metaembed_rag.errors import MetaEmbedError
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ def run(given: argparse.Namespace) -> int:
 def finding_lines(findings: Sequence[Finding]) -> list[str]:
     """Findings as lines of a table: kind, page, what, what to do."""
     rows = [(one.kind, one.id or "-", one.what, one.todo) for one in findings]
-    shown = [tuple(map(printable, row)) for row in rows]
-    widths = [max((len(row[column]) for row in shown), default=0) for column in range(3)]
+    cells = [tuple(shown(cell, in_one_line=True) for cell in row) for row in rows]
+    widths = [max((len(row[column]) for row in cells), default=0) for column in range(3)]
     return [
         f"{kind:<{widths[0]}}  {id:<{widths[1]}}  {what:<{widths[2]}}  {todo}"
-        for kind, id, what, todo in shown
+        for kind, id, what, todo in cells
     ]
 
 

@@ -20,7 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoding(parser)
     add_budget(parser, "may be repeated (default: all five of the paper)", action="append")
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N queries only")
-    parser.add_argument("--hybrid", action="store_true", help="fuse with BM25, as search --hybrid")
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument(
+        "--hybrid",
+        action="store_true",
+        help="fuse with BM25 (default: vectors alone, which is the model itself)",
+    )
+    words.add_argument(
+        "--hybrid-auto",
+        action="store_true",
+        help="let words count where they can, as a search without options does",
+    )
     parser.add_argument("--cache", metavar="DIR", help="keep OCR texts here between runs")
 
 
@@ -38,7 +48,7 @@ def run(given: argparse.Namespace) -> int:
         ocr=ocr_of(given),
         show_progress=not given.quiet,
         cache_dir=given.cache,
-        hybrid=given.hybrid,
+        hybrid="auto" if given.hybrid_auto else given.hybrid,
     )
     answer(given, report.to_dict(), _table(report.to_dict()))
     if report.skipped:
@@ -51,7 +61,9 @@ def run(given: argparse.Namespace) -> int:
 
 def _table(report: dict[str, Any]) -> str:
     about = "{dataset}: {queries} queries, {pages} pages, model {model}, mode {mode}"
-    about = about.format_map(report) + (", with BM25" if "hybrid" in report else "")
+    about = about.format_map(report) + (
+        f", with BM25 ({report['hybrid']})" if "hybrid" in report else ""
+    )
     _, *columns = report["results"][0]
     rows = [("budget", *columns)]
     for result in report["results"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,18 +124,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _sync(given: argparse.Namespace, index: PageIndex) -> int:
-    from tqdm import tqdm
-
-    from metaembed_rag.pages import list_files
-    from metaembed_rag.pages.load import count_pages
-
-    total = count_pages(list_files(given.paths, follow_links=given.follow_links))
-    # In a log file the bar says something every ten seconds.
-    pause = 0.1 if sys.stderr.isatty() else 10.0
-    with (
-        tqdm(total=total, unit="page", disable=given.quiet, mininterval=pause) as bar,
-        _told(given, bar.update) as progress,
-    ):
+    with _told(given) as progress:
         report = index.sync(
             given.paths,
             mode=given.mode,
@@ -144,6 +132,7 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
             ocr=ocr_of(given),
             describe=given.describe,
             progress=progress,
+            show_progress=not given.quiet,
             prune=given.prune,
             lock_timeout=given.wait,
             password=given.password,
@@ -158,17 +147,14 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
 
 
 @contextmanager
-def _told(
-    given: argparse.Namespace, update: Callable[[int], object]
-) -> Iterator[Callable[[int], None]]:
-    """What moves the bar; where the run fails, ``--json`` names what is in the index all the same.
+def _told(given: argparse.Namespace) -> Iterator[Callable[[int], None]]:
+    """What hears of pages; where a run fails, ``--json`` names those that are in the index by then.
 
     The failure goes on to where it is said.
     """
     ids: list[str] = []
 
     def progress(done: int) -> None:
-        update(done)
         ids.extend(getattr(done, "ids", ()))
 
     try:

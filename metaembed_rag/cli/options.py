@@ -62,7 +62,8 @@ def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> No
         "--timeout",
         type=limit,
         metavar="SECONDS",
-        help="how long a Chroma server may keep silent (default: 60)",
+        help="how long a server may keep silent, whichever it is: Chroma's (default: 60), one that "
+        "encodes or describes (default: 120)",
     )
 
 

@@ -32,13 +32,17 @@ def answer(given: argparse.Namespace, found: Mapping[str, Any], text: str) -> No
     print(_as_json(found) if given.json else shown(text))
 
 
-def shown(text: str) -> str:
+def shown(text: str, *, in_one_line: bool = False) -> str:
     """A text for the terminal: control characters and changes of direction as their escapes.
+
+    With ``in_one_line`` tabs and line ends are written as their escapes, too: for the cell of a
+    table, or a name in a list.
 
     A page, a name or a server's answer could otherwise write over what stands there, change the
     title of the window or, in some terminals, run something.
     """
-    return _NOT_SHOWN.sub(_escape, text)
+    text = _NOT_SHOWN.sub(_escape, text)
+    return text.replace("\t", r"\t").replace("\n", r"\n") if in_one_line else text
 
 
 def _as_json(found: Mapping[str, Any]) -> str:
@@ -130,11 +134,6 @@ def table(rows: Iterable[Sequence[str]], *formats: str) -> str:
 def counted(number: int, one: str, several: str = "") -> str:
     """A number and what it counts: ``1 page``, ``2 pages``."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
-
-
-def printable(text: str) -> str:
-    """A text as one line without characters that would steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(message: str) -> None:

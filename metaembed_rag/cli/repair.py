@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.check import FAILED, finding_dicts, finding_lines
 from metaembed_rag.cli.options import add_place, add_wait, open_index
-from metaembed_rag.cli.output import answer, counted, page_bar, printable, say
+from metaembed_rag.cli.output import answer, counted, page_bar, say, shown
 from metaembed_rag.errors import MetaEmbedError
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def run(given: argparse.Namespace) -> int:
                 progress=count,
                 lock_timeout=given.wait,
             )
-            pages = len(index)
+            # The records cannot be asked for before the graph is made again.
+            pages = None if given.dry_run and "graph" in report.rebuilt else len(index)
     except MetaEmbedError as error:
         if given.debug:
             raise
@@ -63,7 +64,7 @@ def _asked(given: argparse.Namespace) -> Callable[[Sequence[Finding]], bool]:
     return confirm
 
 
-def _as_dict(given: argparse.Namespace, report: RepairReport, pages: int) -> dict[str, Any]:
+def _as_dict(given: argparse.Namespace, report: RepairReport, pages: int | None) -> dict[str, Any]:
     return {
         "index": given.index,
         "collection": given.collection,
@@ -78,20 +79,26 @@ def _as_dict(given: argparse.Namespace, report: RepairReport, pages: int) -> dic
     }
 
 
-def _lines(given: argparse.Namespace, report: RepairReport, pages: int) -> list[str]:
+def _lines(given: argparse.Namespace, report: RepairReport, pages: int | None) -> list[str]:
     would = "would be " if report.dry_run else ""
     lines = []
     if report.dropped:
         lines += [f"{would}taken out, to be indexed again:", *finding_lines(report.dropped)]
     if report.restored:
-        lines += [f"pictures {would}made again:", *map(printable, report.restored)]
+        lines += [f"pictures {would}made again:", *_names(report.restored)]
     if report.rewritten:
         number = counted(len(report.rewritten), "vector")
         lines.append(f"{number} {would}written again to Chroma's graph")
     if report.removed:
-        lines += [f"{would}removed:", *map(printable, report.removed)]
+        lines += [f"{would}removed:", *_names(report.removed)]
     if report.left:
         lines += ["left:", *finding_lines(report.left)]
     lines.append(f"{would}made again: {', '.join(report.rebuilt)}")
     left = counted(len(report.left), "finding") if report.left else "nothing"
-    return [*lines, f"{given.index}: {counted(pages, 'page')}, {left} left to mend"]
+    count = "" if pages is None else f" {counted(pages, 'page')},"
+    return [*lines, f"{given.index}:{count} {left} left to mend"]
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    """Names as lines of a list."""
+    return [shown(name, in_one_line=True) for name in names]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "find pages by text, image or both"
 
-_KEYWORDS = ("budget", "candidates", "exhaustive", "max_ms", "min_recall")
+_KEYWORDS = ("budget", "candidates", "exhaustive", "max_ms", "min_recall", "min_confidence")
 """Options that :meth:`metaembed_rag.PageIndex.search` takes by the same names, as they are."""
 _SNIPPET = 200
 """Characters of a page's text that are printed."""
@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "installed and a page has a word of QUERY",
     )
     words.add_argument("--no-hybrid", action="store_true", help="search by vectors alone")
+    parser.add_argument(
+        "--min-confidence",
+        type=options.share,
+        metavar="SHARE",
+        help="only hits that score over such a share (0.95) of unrelated questions, by calibration",
+    )
     parser.add_argument("--html", metavar="FILE", help="also write a page that shows the hits")
 
 
@@ -239,9 +245,13 @@ def _meanings(value: str) -> list[Any]:
 def _line(hit: Hit) -> str:
     """Rank, score, place, and the two scores of a hybrid hit."""
     line = f"\n{hit.rank}. {hit.score:.3f}  {hit.page.source}  page {hit.page.number}"
-    if hit.maxsim is None or hit.bm25 is None:
-        return line
-    return f"{line}  (vectors {hit.maxsim:.3f}, words {hit.bm25:.2f})"
+    if hit.maxsim is not None and hit.bm25 is not None:
+        line += f"  (vectors {hit.maxsim:.3f}, words {hit.bm25:.2f})"
+    if hit.confidence is not None:
+        from metaembed_rag.hits import shown_confidence
+
+        line += f"  confidence {shown_confidence(hit.confidence)}"
+    return line
 
 
 def _text(hits: Hits, pages: int) -> str:
@@ -254,6 +264,8 @@ def _text(hits: Hits, pages: int) -> str:
         promised = f"recall {plan.recall:.3f}, {plan.ms:.1f} ms expected"
         about += f", chosen by the calibration ({promised})"
     lines = [f"{about}, {len(hits)} of {pages} pages, {hits.seconds * 1000:.0f} ms"]
+    if not hits and hits.note:
+        lines.append(f"\n{hits.note}")
     for hit in hits:
         page = hit.page
         lines.append(_line(hit))

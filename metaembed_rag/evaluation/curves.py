@@ -20,9 +20,9 @@ from metaembed_rag.evaluation.metrics import METRICS, bootstrap_interval, measur
 from metaembed_rag.evaluation.reading import PageReader, ReadingOptions, chunks, encode_queries
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.model.protocol import Encoder
-from metaembed_rag.options import Fusion, HybridLike
+from metaembed_rag.options import HYBRID_AUTO, Fusion, HybridLike, is_optional
 from metaembed_rag.progress import tqdm
-from metaembed_rag.search.fusion import fuse
+from metaembed_rag.search.fusion import fuse, weighed
 from metaembed_rag.search.words import LexicalIndex
 from metaembed_rag.vectors.formats import Quantized, quantize
 from metaembed_rag.vectors.maxsim import maxsim_batch, maxsim_quantized
@@ -79,7 +79,8 @@ class EvaluationReport:
         pages: How many pages the set has, those in ``skipped`` among them.
         results: One a budget, in the order asked for.
         skipped: Pages that were not encoded, with the reason; no query can find them.
-        hybrid: How MaxSim was fused with BM25; None where it was not.
+        hybrid: How MaxSim was fused with BM25: ``minmax``, ``rrf`` or ``auto``; None where it was
+            not.
     """
 
     dataset: str
@@ -128,7 +129,8 @@ def evaluate(
             that of the whole set up to the choice of queries.
         batch_size: Inputs that the encoder takes at once.
         show_progress: Progress bars on standard error, or in the notebook.
-        hybrid: Fuse MaxSim with BM25 of the queries' texts, as a hybrid search does.
+        hybrid: Fuse MaxSim with BM25 of the queries' texts, as a hybrid search does. Without it
+            vectors alone are measured; ``"auto"`` measures what an index does without options.
         **reading: ``mode``, ``ocr`` and ``cache_dir``: see :class:`.ReadingOptions`.
 
     Raises:
@@ -154,7 +156,8 @@ def evaluate(
     asked = (query.as_input() for query in bar(dataset.queries, desc="queries"))
     queries = encode_queries(encoder, asked, batch_size)
     words = None if fusion is None else LexicalIndex.build(reader.read_ids, reader.read_texts)
-    rank = _Ranker(dataset, queries, pages, tuple(reader.read_ids), fusion, words)
+    by_query = is_optional(hybrid)
+    rank = _Ranker(dataset, queries, pages, tuple(reader.read_ids), fusion, words, by_query)
     return EvaluationReport(
         dataset=dataset.name,
         model=encoder.name,
@@ -163,7 +166,7 @@ def evaluate(
         pages=len(dataset.pages),
         results=tuple(rank.at(budget) for budget in bar(chosen, desc="budgets")),
         skipped=tuple(reader.skipped),
-        hybrid=None if fusion is None else fusion.name,
+        hybrid=HYBRID_AUTO if by_query else None if fusion is None else fusion.name,
     )
 
 
@@ -186,6 +189,8 @@ class _Ranker:
     ids: tuple[str, ...]
     fusion: Fusion | None
     words: LexicalIndex | None
+    by_query: bool = False
+    """Whether each query has a weight of its own for its words, as with ``hybrid="auto"``."""
 
     def at(self, budget: RetrievalBudget) -> BudgetResult:
         scores = exhaustive_scores(self.queries, self.pages, budget)  # (queries, pages)
@@ -204,7 +209,13 @@ class _Ranker:
         """One query's scores, with its words where they count; shape (pages,)."""
         if self.fusion is None or self.words is None or not query.text.strip():
             return maxsim
-        return fuse(self.fusion, maxsim, self.words.scores(query.text)).astype(np.float32)
+        fusion, counted = self.fusion, self.words.scores(query.text)
+        if self.by_query:
+            found = self.words.search(query.text)
+            if not found.most_found():
+                return maxsim
+            fusion, counted = weighed(found.most_found()), found.found_on(self.ids)
+        return fuse(fusion, maxsim, counted).astype(np.float32)
 
     def _query_ms(self, budget: RetrievalBudget) -> float:
         """Median over some queries, each scored alone from the stored form, as a search does."""

@@ -19,6 +19,9 @@ from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.store import records
 from metaembed_rag.store.readings import BlankPages, way_of
+from metaembed_rag.store.requests import slices
+
+_READ_AT_ONCE = 256
 
 
 class Followed:
@@ -133,12 +136,16 @@ class Followed:
             first = store.get(found[:1]).get(found[0])
             if first is None or not store.unreadable.keys().isdisjoint(found):
                 return None  # damaged pages come back by being read again
-            name = first.page.image_path
-            if name and not self._target.pictures.holds(name):
-                return None
+            if first.page.image_path is not None and not self._have_pictures(found):
+                return None  # they come back by being read again, too
             count = first.page.page_count
         whole = len(found) + len(known.numbers) == count
         return (found, known.numbers) if whole and count else None
+
+    def _have_pictures(self, ids: Sequence[str]) -> bool:
+        """Whether each of these pages has its own picture, as far as a look at its ends tells."""
+        every = (self._target.store.get(ids[part]) for part in slices(len(ids), _READ_AT_ONCE))
+        return all(self._target.has_picture(one) for found in every for one in found.values())
 
     def _has_more(self, source: str, found: Sequence[str]) -> bool:
         """Whether pages of a source are stored, under ids of :func:`load_pages`, beside these."""

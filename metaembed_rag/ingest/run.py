@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +25,7 @@ from metaembed_rag.model.protocol import Encoder, judged_vectors, unread_tokens
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.reading import ocr_is_installed
+from metaembed_rag.progress import PageCounter
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.readings import RunReadings, way_of
@@ -45,10 +46,8 @@ class AddRun:
     hashed beside the loading, too.
     """
 
-    def __init__(
-        self, target: Target, options: AddOptions, progress: Callable[[int], None] | None
-    ) -> None:
-        self.target, self.store, self.pictures = target, target.store, target.pictures
+    def __init__(self, target: Target, options: AddOptions, progress: PageCounter) -> None:
+        self.target, self.store = target, target.store
         self.options, self.report, self.progress = options, AddReport(), progress
         self.page_counts: dict[str, int] = {}
         self.read = RunReadings(target.readings, target.store)
@@ -56,7 +55,7 @@ class AddRun:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
-        self._unacknowledged, self._ids = 0, list[str]()
+        self._unacknowledged, self._counted, self._ids = 0, 0, list[str]()
         self._changes: list[Change] = []
         self._bytes = 0
         self._of_use = True
@@ -135,10 +134,11 @@ class AddRun:
         if self._bytes >= _HANDED_OVER_AT:
             self._hand_over()
         done, self._unacknowledged = self._unacknowledged, 0
+        read, self._counted = self._counted, 0
         ids, self._ids = self._ids, []
         self.report.acknowledged += ids
-        if done and self.progress is not None:
-            self.progress(Acknowledged(done, ids))
+        if done:
+            self.progress(Acknowledged(done, ids), read=read)
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -163,8 +163,8 @@ class AddRun:
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest up to date where it differs or is lost."""
         name = old.page.image_path
-        if name is not None and page.image is not None and not self.pictures.holds(name):
-            # Another name than before where that one led outside.
+        if page.image is not None and not self.target.has_picture(old):
+            # Another name than before where that one led outside, or to another page's picture.
             name = self.target.keep_picture(page.image, page.id, old.content_hash)
         incomplete = old.may_be_unread and self._is_incomplete(page)
         if incomplete:
@@ -278,7 +278,7 @@ class AddRun:
         others = [page for page in pages if page.id not in known]
         left_out: list[PageError] = []
         readable, inputs = page_inputs(
-            others,
+            self._counted_as_read(others),
             self.options.mode,
             modalities,
             ocr=self.options.ocr,
@@ -300,6 +300,13 @@ class AddRun:
             if not self.described.explains(error):
                 self.report.leave_out(self.described.explained(error))
         return self._described(pages, readable, inputs, left_out, modalities)
+
+    def _counted_as_read(self, pages: Sequence[Page]) -> Iterator[Page]:
+        """Pages, each counted when the next one is asked for: then it has been read."""
+        for page in pages:
+            yield page
+            self._counted += 1
+            self.progress.reading()
 
     def _as_blank(self, page: Page) -> Page:
         """A page on which OCR found nothing, as no page of its file where that is not all."""

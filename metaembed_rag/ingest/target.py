@@ -93,6 +93,13 @@ class Target:
                 f"the same again"
             ) from error
 
+    def has_picture(self, record: Record) -> bool:
+        """Whether a page's own picture is there under its own name, or it has none."""
+        if record.page.image_path is None:
+            return True
+        name = _picture(record)
+        return name is not None and self.pictures.holds(name)
+
     def take_out(self, ids: Sequence[str]) -> Change:
         """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
         names = {_picture(record) for record in self.store.get(ids).values()}

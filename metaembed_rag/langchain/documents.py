@@ -98,6 +98,7 @@ def _document_fields(page: Page, score: float | None) -> dict[str, Any]:
     """The metadata of a page that was made of a document."""
     metadata = _own_metadata(page)
     metadata.setdefault(PAGE_ID, page.id)
+    metadata.pop("image_path", None)  # a record does not say which of the user's files is its
     if page.image_path is not None:
         metadata["image_path"] = page.image_path
         metadata["mime_type"] = mimetypes.guess_type(page.image_path)[0]

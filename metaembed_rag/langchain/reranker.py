@@ -26,7 +26,7 @@ class MetaEmbedReranker(BaseDocumentCompressor):
 
     A document that the index holds (the same id, the same text and, where both have one, the same
     ``content_hash``) is not encoded again. The others are encoded for the occasion, their picture
-    included, and are not stored.
+    included, and are not stored. Words do not count (BM25), also where they do in a search.
 
     Documents come back as copies, best first, with ``score`` (MaxSim / r_q, in [-1, 1]) and
     ``relevance_score`` (the same in [0, 1]) in their metadata.

@@ -333,9 +333,10 @@ def _fields(page: Page, score: float | None) -> dict[str, Any]:
 def _node_again(page: Page) -> BaseNode:
     """The node that :func:`node_to_page` was given."""
     content, name = page.metadata[NODE], page.metadata[NODE_CLASS]
-    if page.image_path is None:
-        return metadata_dict_to_node({"_node_content": content, "_node_type": name})
     data = json.loads(content)
+    if page.image_path is None:
+        content = json.dumps(_without_paths(data))
+        return metadata_dict_to_node({"_node_content": content, "_node_type": name})
     resource = data.get("text_resource") or {}
     text = page.text if page.text_from_ocr else data.get("text") or resource.get("text") or ""
     ours = {"image_path": page.image_path, "text": text}
@@ -347,6 +348,18 @@ def _node_again(page: Page) -> BaseNode:
     metadata = _with_kept_picture(data["metadata"], page.image_path)
     picture_fields = dict.fromkeys(("image", "image_url", "image_mimetype", "text_embedding"))
     return PageNode.from_dict({**kept, **picture_fields, **ours, "metadata": metadata})
+
+
+def _without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A node's fields without paths of files: a record does not say which of the user's are its."""
+    kept = {**data, "metadata": {**(data.get("metadata") or {})}}
+    kept["metadata"].pop("image_path", None)
+    if "image_path" in kept:
+        kept["image_path"] = None
+    for name, value in data.items():
+        if name.endswith("_resource") and isinstance(value, dict) and value.get("path"):
+            kept[name] = {**value, "path": None}
+    return kept
 
 
 def _with_kept_picture(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class MetaEmbedRerank(PickledWhole, BaseNodePostprocessor):
 
     Nodes that an index stores are scored by their stored vectors; only others are encoded. A node
     is stored if its id is, unless its content hash says that it is of other content. The new score
-    is MaxSim / r_q in [-1, 1]; the nodes that are given are left as they are.
+    is MaxSim / r_q in [-1, 1], and words do not count (BM25), also where they do in a search. The
+    nodes that are given are left as they are.
 
     Args:
         index: Where vectors are stored. Without one every node is encoded, and its vectors are

@@ -24,7 +24,7 @@ from metaembed_rag.maintenance.rows import Row, in_parts, pack_rows, without_wri
 from metaembed_rag.maintenance.scan import AT_ONCE
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
-from metaembed_rag.store.inspection import graph_of
+from metaembed_rag.store.inspection import GraphWatch
 from metaembed_rag.store.pictures import PictureFolder, picture_name
 from metaembed_rag.store.raw import RawRecord
 from metaembed_rag.store.reading import checked_record
@@ -97,8 +97,8 @@ def _check_graph(store: ChromaStore) -> None:
         StoreError: Chroma's graph is damaged.
     """
     places = store.places
-    if places.folder is not None and (problem := graph_of(places.folder, places.collection)):
-        raise StoreError(f"the index at {store.where} is damaged: {problem}; `metaembed repair`")
+    if places.folder is not None:
+        GraphWatch(places.folder, places.collection).check()
 
 
 class _Export:

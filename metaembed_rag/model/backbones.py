@@ -14,6 +14,7 @@ import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any
 
 import torch
@@ -193,7 +194,12 @@ class Backbone(InputModule):
         self.model.save_pretrained(output_path)
         self.processor.save_pretrained(output_path)
         text = json.dumps(self.settings.to_dict(), indent=2, ensure_ascii=False)
-        Path(output_path, self.config_file_name).write_text(text + "\n", encoding="utf-8")
+        settings = Path(output_path, self.config_file_name)
+        settings.write_text(text + "\n", encoding="utf-8")
+        for weights in Path(output_path).glob("*.safetensors"):
+            weights.chmod(
+                S_IMODE(settings.stat().st_mode)
+            )  # they are written for their owner alone
 
     @classmethod
     def load(  # type: ignore[override]

@@ -20,7 +20,7 @@ from metaembed_rag.errors import CheckpointError, MetaEmbedError, ModelError, ki
 from metaembed_rag.model.describing import KEY_VARIABLE, Describer
 from metaembed_rag.model.remote import reason_of
 from metaembed_rag.pages import Page, bounded
-from metaembed_rag.web import BUSY, Patience, explained, time_limit
+from metaembed_rag.web import BUSY, Patience, chosen_timeout, explained, time_limit
 
 OPENAI_HOST, OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
 """OpenAI's own key is sent to OpenAI only."""
@@ -60,9 +60,9 @@ class Descriptions:
         self._describer, self._sleep = describer, sleep
         self._key = _key(describer.url)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        self._client = client or httpx.Client(
-            timeout=time_limit(describer.timeout), headers=headers
-        )
+        self._is_ours = client is None
+        self._seconds = chosen_timeout(describer.timeout)
+        self._client = client or httpx.Client(timeout=time_limit(self._seconds), headers=headers)
         self._names = {"max_tokens": "max_tokens", "temperature": "temperature"}
         self._has_answered = False
         self._in_a_row = 0
@@ -143,15 +143,15 @@ class Descriptions:
         is_down = self._in_a_row > self._describer.connections
         tries = 1 if is_down else self._describer.tries
         patience = Patience(
-            tries,
-            self._describer.timeout,
-            busy=_BUSY_HERE,
-            reconnects=self._has_answered,
-            sleep=self._sleep,
+            tries, self._seconds, busy=_BUSY_HERE, reconnects=self._has_answered, sleep=self._sleep
         )
-        url = self._describer.url
+        url, usual = self._describer.url, httpx.USE_CLIENT_DEFAULT  # of a client of the caller's
         try:
-            answer = patience.send(lambda: self._client.post(url, json=body))
+            answer = patience.send(
+                lambda: self._client.post(
+                    url, json=body, timeout=patience.left if self._is_ours else usual
+                )
+            )
         except httpx.HTTPError as error:
             self._in_a_row += 1
             why = f"{url} gave no answer in {patience.spoken}: {explained(error, url)}"

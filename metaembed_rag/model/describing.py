@@ -19,6 +19,7 @@ from PIL import Image
 from metaembed_rag.errors import CheckpointError, kind_of_value
 from metaembed_rag.model.remote import split_address
 from metaembed_rag.pages import Page
+from metaembed_rag.web import UsualTimeout
 
 KEY_VARIABLE = "METAEMBED_DESCRIBE_KEY"
 """The environment variable of the server's key."""
@@ -47,7 +48,8 @@ class Describer:
         max_tokens: Of a description at most.
         temperature: 0 gives the likeliest description.
         max_side: Longest side in pixels of what is sent; larger pictures are scaled down.
-        timeout: Seconds that the server may keep silent.
+        timeout: Seconds that the server may keep silent; by default 120, or what METAEMBED_TIMEOUT
+            or ``--timeout`` says for all servers.
         connections: Pictures asked about at a time.
         tries: How often a request is sent at most, with growing pauses between.
 
@@ -62,7 +64,7 @@ class Describer:
     max_tokens: int = 500
     temperature: float = 0.0
     max_side: int = 1024
-    timeout: float = 120.0
+    timeout: float = UsualTimeout(120.0)
     connections: int = 4
     tries: int = 5
 
@@ -174,7 +176,8 @@ def _typed(options: dict[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in options.items():
         try:
-            found[name] = type(getattr(Describer, name))(value)
+            default = getattr(Describer, name)
+            found[name] = (float if isinstance(default, float) else type(default))(value)
         except ValueError:
             raise CheckpointError(f"{name} must be a number, not {value!r}") from None
     return found

@@ -28,7 +28,7 @@ from metaembed_rag.model.looking import Look, Reader
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import SCAN
 from metaembed_rag.pages.parts import VISUAL_WORDS, joined
-from metaembed_rag.pages.pictures import picture_of, to_rgb
+from metaembed_rag.pages.pictures import is_undecoded, picture_of, to_rgb
 from metaembed_rag.pages.reading import UNREAD, Ocr, ocr_policy
 from metaembed_rag.pages.uploads import OpenFile, is_upload
 
@@ -247,8 +247,11 @@ def query_input(query: Input, modalities: frozenset[str]) -> Input:
 
 
 def sight() -> str:
-    """What tells in words what pictures show, for :func:`.way_of`; ``""`` where nothing does."""
-    return VISUAL_WORDS if visual_words_are_on() else ""
+    """What tells in words what pictures show, for :func:`.way_of`; ``""`` where nothing does.
+
+    The number rises when more is told than before, so that what was blank is looked at again.
+    """
+    return f"{VISUAL_WORDS} 2" if visual_words_are_on() else ""
 
 
 def query_text(query: Input) -> str:
@@ -267,11 +270,11 @@ def read_query(query: Query) -> Input:
         ModelError: It is empty or of an unknown form, or its picture cannot be opened; the message
             says what a query is.
     """
-    if isinstance(query, os.PathLike) or is_upload(query):
+    if isinstance(query, os.PathLike) or is_upload(query) or is_undecoded(query):
         query = _open_picture(query)
     elif isinstance(query, Mapping):
         image = query.get("image")
-        if isinstance(image, str | os.PathLike) or is_upload(image):
+        if isinstance(image, str | os.PathLike) or is_upload(image) or is_undecoded(image):
             query = {**query, "image": _open_picture(image)}
     check_query(query)  # type: ignore[arg-type]
     return query  # type: ignore[return-value]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import PurePath
+
+from PIL import Image
 
 from metaembed_rag.errors import (
     BlankPageError,
@@ -13,7 +16,7 @@ from metaembed_rag.errors import (
 )
 from metaembed_rag.model.checkpoints import visual_words_are_on
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.legibility import squeezed
+from metaembed_rag.pages.legibility import legible, squeezed
 from metaembed_rag.pages.page import SCAN
 from metaembed_rag.pages.parts import VISUAL_WORDS
 from metaembed_rag.pages.reading import UNREAD, Ocr, completed, parts_of, with_part
@@ -21,8 +24,10 @@ from metaembed_rag.pages.reading import UNREAD, Ocr, completed, parts_of, with_p
 Reader = Callable[[Page], str]
 """What reads the text of a page's picture."""
 
-_FEW = 32
-"""Letters and digits below which a picture's own text leaves open what the picture shows."""
+_FEW, _FEW_ON_PHOTO = 32, 150
+"""Letters and digits below which a picture's own text leaves open what the picture shows. Those of
+a photo stand on things in it: shop signs, a bus. Charts with so few are told from photos by their
+colours; a page that was photographed has more."""
 _PICTURE_HELP = (
     "its name says nothing, no caption is in it, and no visual words are made of it: a file name"
     " that says what it shows would help, or describe= (--describe), or a model that reads pictures"
@@ -80,21 +85,16 @@ class Look:
         OCR has not read: its picture is likely one of text.
         """
         parts = {part.origin: part.text for part in parts_of(page)}
-        is_document = "text" in parts or page.unread != SCAN or page.settings.startswith("pdf")
-        if page.unread and is_document:
+        is_of_pdf = page.settings.startswith("pdf")
+        if page.unread and ("text" in parts or page.unread != SCAN or is_of_pdf):
             return page
         said = squeezed(parts.get("text", "") + parts.get("ocr", ""))
         if self.described or "description" in parts:
             return page
-        if len(said) >= _FEW or not visual_words_are_on():
+        if len(said) >= (_FEW if is_of_pdf else _FEW_ON_PHOTO) or not visual_words_are_on():
             return page
         image = page.load_image()
-        if image is None:
-            return page
-        from metaembed_rag.model.visual_words import describe
-
-        seen = with_part(page, VISUAL_WORDS, describe(image))
-        return replace(seen, unread=page.unread)  # whether OCR has read it is known here
+        return page if image is None else _with_words(page, image, said, is_of_pdf)
 
     def text(self, page: Page) -> str:
         """What OCR reads of the picture.
@@ -133,3 +133,25 @@ def _read_text(page: Page) -> str:
         return "" if image is None else read_text(image)
     except ResourceLimitError as error:
         raise ResourceLimitError(page.id, error.reason) from error
+
+
+def _with_words(page: Page, image: Image.Image, said: str, is_of_pdf: bool) -> Page:
+    """The page with what its picture shows in words, and of ``said`` what is no accident."""
+    from metaembed_rag.model.visual_words import UNSURE, describe, is_photo
+
+    of_scene = not is_of_pdf and is_photo(image)
+    if len(said) >= _FEW and not of_scene:
+        return page
+    words = describe(image, unsure=False) if is_of_pdf else describe(image)
+    if words.startswith(UNSURE) and _is_unnamed(page):
+        words += f"\n{PurePath(page.source).stem}"
+    seen = with_part(page, VISUAL_WORDS, words)
+    if words and (of_scene or (len(said) == 1 and not is_of_pdf)):
+        read = next((part.text for part in parts_of(page) if part.origin == "ocr"), "")
+        seen = with_part(seen, "ocr", legible(read))
+    return replace(seen, unread=page.unread)  # whether OCR has read it is known here
+
+
+def _is_unnamed(page: Page) -> bool:
+    """Whether a page is of a file whose name is no part of its text, because it says nothing."""
+    return page.is_picture_file and all(part.origin != "file name" for part in page.parts)

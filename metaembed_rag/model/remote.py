@@ -32,6 +32,8 @@ from metaembed_rag.web import (
     BUSY,
     TOO_LARGE,
     Patience,
+    UsualTimeout,
+    chosen_timeout,
     explained,
     has_password,
     time_limit,
@@ -61,7 +63,8 @@ class RemoteSettings:
         max_pixels: Larger images are scaled down to it before they are sent.
         batch_size: Texts in a request; an image takes a request of its own.
         connections: Requests at a time.
-        timeout: Seconds that one request may take.
+        timeout: Seconds that the server may keep silent; by default 120, or what METAEMBED_TIMEOUT
+            or ``--timeout`` says for all servers.
         tries: How often a request is sent at most, with growing pauses between.
 
     Raises:
@@ -75,7 +78,7 @@ class RemoteSettings:
     max_pixels: int = 1024 * 28 * 28
     batch_size: int = 32
     connections: int = 4
-    timeout: float = 120.0
+    timeout: float = UsualTimeout(120.0)
     tries: int = 5
 
     def __post_init__(self) -> None:
@@ -97,7 +100,8 @@ class RemoteSettings:
         """
         values: dict[str, Any] = {}
         for name, value in options.items():
-            kind = type(getattr(cls, name))
+            default = getattr(cls, name)
+            kind = float if isinstance(default, float) else type(default)
             try:
                 values[name] = tuple(value.split(",")) if kind is tuple else kind(value)
             except ValueError:
@@ -144,9 +148,8 @@ class RemoteEncoder(PooledEncoder):
         key = os.environ.get(KEY_VARIABLE, "").strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.loaded_by_name = client is None
-        self._client = client or httpx.Client(
-            timeout=time_limit(self.remote.timeout), headers=headers
-        )
+        self._seconds = chosen_timeout(self.remote.timeout)
+        self._client = client or httpx.Client(timeout=time_limit(self._seconds), headers=headers)
         self._sleep = sleep
         self._root = model
         self._window: int | None = None
@@ -307,12 +310,12 @@ class RemoteEncoder(PooledEncoder):
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Send a request, again where that may help; an error says what was answered last."""
-        patience = Patience(
-            self.remote.tries, self.remote.timeout, busy=_BUSY_HERE, sleep=self._sleep
-        )
+        patience = Patience(self.remote.tries, self._seconds, busy=_BUSY_HERE, sleep=self._sleep)
         try:
             answer = patience.send(
-                lambda: self._client.request(method, self._base + path, json=body)
+                lambda: self._client.request(
+                    method, self._base + path, json=body, timeout=self._limit(patience)
+                )
             )
         except httpx.TransportError as error:
             raise ModelError(self._silence(patience, explained(error, self._base))) from error
@@ -324,10 +327,14 @@ class RemoteEncoder(PooledEncoder):
         kind = _TooLargeError if answer.status_code == TOO_LARGE else ModelError
         raise kind(f"{self._base}{path} refuses: {problem}{_advice(answer)}")
 
+    def _limit(self, patience: Patience) -> Any:
+        """How long one try may take; a client of the caller's has limits of its own."""
+        return patience.left if self.loaded_by_name else httpx.USE_CLIENT_DEFAULT
+
     def _silence(self, patience: Patience, problem: str) -> str:
         return (
             f"{self._base} gave no answer in {patience.spoken} ({problem}); check that the "
-            f"server runs there, or give it longer with the option timeout="
+            f"server runs there, or give it longer with the option timeout= (or --timeout)"
         )
 
 

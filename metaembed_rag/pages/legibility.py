@@ -29,6 +29,7 @@ _LETTER_SHARE = 0.3  # of a long text; below this, letters may have become punct
 _FEWEST_CHARACTERS = 200
 _VOWELS = frozenset("aeiouy")
 _NO_CHARACTER = re.compile(r"[\x00\x01\x03-\x08\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]")
+_CONSONANTS = re.compile(r"[^aeiouy]{6}")
 _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"(?<![^\W_])[a-z]{3,}(?![^\W_])")
 
@@ -74,6 +75,36 @@ def agrees(text: str, read: str) -> bool:
     """
     found = runs(read)
     return len(found) < _FEWEST_WORDS or len(found & runs(text)) >= 0.5 * len(found)
+
+
+def legible(text: str) -> str:
+    """The lines of what OCR read of a scene that are words or numbers, mostly.
+
+    Of leaves, bricks and faces OCR makes single letters and rows of strokes. A word has a vowel, or
+    is an abbreviation in capitals; of other scripts any two letters are one.
+    """
+    return "\n".join(line for line in text.split("\n") if _is_legible(line))
+
+
+def _is_legible(line: str) -> bool:
+    sizes = [(len(squeezed(token)), _is_word(token)) for token in line.split()]
+    return any(is_word for _, is_word in sizes) and (
+        2 * sum(size for size, is_word in sizes if is_word) >= sum(size for size, _ in sizes)
+    )
+
+
+def _is_word(token: str) -> bool:
+    plain = squeezed(token)
+    if len(plain) < 2 or (len(plain) > 2 and len(set(plain)) == 1):
+        return False
+    if plain.isdecimal() or not plain.isascii():
+        return True
+    if len(plain) < 3:
+        return False
+    if not plain.isalpha():
+        return True
+    is_short_name = token.isupper() and len(plain) <= 5
+    return is_short_name or (not _VOWELS.isdisjoint(plain) and not _CONSONANTS.search(plain))
 
 
 def runs(text: str, length: int = 5) -> set[str]:

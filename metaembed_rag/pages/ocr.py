@@ -141,7 +141,7 @@ def _read_in_worker(image: Image.Image) -> str:
     """
     for is_last in (False, True):
         try:
-            with WORKERS.lease() as worker:
+            with WORKERS.lease(new=is_last) as worker:
                 worker.send(request("read", LIMITS, size=image.size), image.tobytes())
                 text = worker.receive(LIMITS.seconds, text_of)
                 worker.receive(LIMITS.seconds, end_of)

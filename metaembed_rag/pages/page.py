@@ -201,13 +201,14 @@ def _check_text(source: str, name: str, value: object) -> None:
     Raises:
         PageError: It says which field.
     """
+    if isinstance(value, str) and (value.isascii() or values.is_unicode(value)):
+        return
     shown = source.encode("utf-8", "backslashreplace").decode()
     if not isinstance(value, str):
         raise PageError(shown, f"its {name} is text, not {kind_of_value(value)}")
-    if not value.isascii() and not values.is_unicode(value):
-        raise PageError(
-            shown, f"its {name} is not valid Unicode (a lone surrogate); check its encoding"
-        )
+    raise PageError(
+        shown, f"its {name} is not valid Unicode (a lone surrogate); check its encoding"
+    )
 
 
 def page_card(page: Page, *, score: str = "", max_side: int = 520) -> str:

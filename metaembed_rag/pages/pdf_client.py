@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from metaembed_rag.errors import PageError
+from metaembed_rag.errors import PageError, ResourceLimitError
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.worker_client import (
     Readers,
@@ -18,6 +18,7 @@ from metaembed_rag.pages.worker_client import (
     Work,
     beyond,
     end_of,
+    may_be_tried_again,
     opened_of,
     request,
     text_of,
@@ -74,18 +75,51 @@ def read_texts(
 
         yield from pdf.read_texts(data, choose, source)
         return
-    what, name = "opening this PDF", source
-    try:
-        with WORKERS.lease() as worker:
-            worker.send(request("texts", limits, source=source), data)
-            chosen = list(choose(worker.receive(limits.seconds, opened_of)))
-            worker.send({"numbers": chosen})
-            for number in chosen:
-                what, name = _PAGE, f"{source}#{number}"
-                yield number, worker.receive(limits.seconds, text_of)
-            worker.receive(limits.seconds, end_of)
-    except WorkerLostError as lost:
-        raise beyond(lost, limits, name, what) from None
+    reading = _Texts(data, choose, limits, source)
+    while not reading.finished:
+        yield from reading.go_on()
+
+
+class _Texts:
+    """The text layers of a PDF on their way through one worker, or two.
+
+    Args:
+        data: As for `read_texts`, and so are the others.
+    """
+
+    def __init__(
+        self, data: bytes, choose: Callable[[int], Iterable[int]], limits: WorkLimits, source: str
+    ) -> None:
+        self.finished = False
+        self._data, self._choose, self._limits, self._source = data, choose, limits, source
+        self._left: list[int] | None = None  # the pages that are still to be read
+        self._tried_again = False
+
+    def go_on(self) -> Iterator[tuple[int, str]]:
+        """What one worker gives; only the first one that is lost to something outside counts."""
+        seconds, first, read = self._limits.seconds, True, 0
+        try:
+            with WORKERS.lease(new=self._tried_again) as worker:
+                first = not worker.used
+                worker.send(request("texts", self._limits, source=self._source), self._data)
+                count = worker.receive(seconds, opened_of)
+                left = self._left = list(self._choose(count)) if self._left is None else self._left
+                worker.send({"numbers": left})
+                while left:
+                    text = worker.receive(seconds, text_of)
+                    read += 1
+                    yield left.pop(0), text
+                worker.receive(seconds, end_of)
+            self.finished = True
+        except WorkerLostError as lost:
+            if not may_be_tried_again(lost, first and not read, self._tried_again):
+                raise self._beyond(lost) from None
+            self._tried_again = True
+
+    def _beyond(self, lost: WorkerLostError) -> ResourceLimitError:
+        if not self._left:
+            return beyond(lost, self._limits, self._source, "opening this PDF")
+        return beyond(lost, self._limits, f"{self._source}#{self._left[0]}", _PAGE)
 
 
 def count_pdf(path: Path) -> int:
@@ -94,9 +128,18 @@ def count_pdf(path: Path) -> int:
         from metaembed_rag.pages import pdf
 
         return pdf.count_pdf(path)
-    with suppress(WorkerLostError, PageError), WORKERS.lease() as worker:
+    with suppress(WorkerLostError, PageError):
+        try:
+            return _counted(path, new=False)
+        except WorkerLostError as lost:
+            if may_be_tried_again(lost, at_once=False, was_tried_again=False):
+                return _counted(path, new=True)
+    return 1
+
+
+def _counted(path: Path, *, new: bool) -> int:
+    with WORKERS.lease(new=new) as worker:
         worker.send(request("count", _COUNTING, path=str(path.absolute())))
         count = worker.receive(_COUNTING.seconds, opened_of)
         worker.receive(_COUNTING.seconds, end_of)
         return count
-    return 1

@@ -67,12 +67,12 @@ def picture_of(value: Source | Image.Image) -> Image.Image:
     Raises:
         UnreadableFileError: It is missing, damaged or of another format.
     """
-    if isinstance(value, Image.Image):
-        return to_rgb(value)
     is_path = isinstance(value, str | os.PathLike)
-    file = value if is_path else io.BytesIO(read_bytes(value))
+    is_read = is_path or isinstance(value, Image.Image)
+    file: Any = value if is_read else io.BytesIO(read_bytes(value))
     try:
-        return _upright(file)
+        # Of a PIL image that was opened and not yet read, the pixels are decoded here.
+        return _of_pillow(file) if isinstance(file, Image.Image) else _upright(file)
     except (*DAMAGE, Image.DecompressionBombError) as error:
         name = str(value) if is_path else "an image given as bytes"
         raise UnreadableFileError(name, f"cannot be opened as a picture ({error})") from error
@@ -80,11 +80,25 @@ def picture_of(value: Source | Image.Image) -> Image.Image:
 
 def _upright(file: Any) -> Image.Image:
     with Image.open(file, formats=FORMATS) as image:
-        if image.width * image.height > _MOST_PIXELS:
-            raise ValueError(
-                f"it has {image.width:,} x {image.height:,} pixels, over {_MOST_PIXELS:,}"
-            )
+        _check_size(image)
         return to_rgb(ImageOps.exif_transpose(image))
+
+
+def _of_pillow(image: Image.Image) -> Image.Image:
+    if is_undecoded(image):
+        _check_size(image)
+    return to_rgb(image)
+
+
+def is_undecoded(value: object) -> bool:
+    """Whether it is a PIL image of a file of which only the header was read so far."""
+    return isinstance(value, Image.Image) and getattr(value, "fp", None) is not None
+
+
+def _check_size(image: Image.Image) -> None:
+    """Refuse to decode a picture of too many pixels; raises ValueError."""
+    if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(f"it has {image.width:,} x {image.height:,} pixels, over {_MOST_PIXELS:,}")
 
 
 def bounded(image: Image.Image, max_side: int) -> Image.Image:

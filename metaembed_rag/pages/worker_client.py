@@ -1,8 +1,9 @@
 """What those who have files read in worker processes have in common.
 
-A page at which the worker ends is yielded as an error, and a new worker goes on behind it; after a
-worker that had read pages before, the page is tried once more, since what ended it may have come
-from outside.
+A page at which the worker ends is tried once more by a new one, since what ended it may have come
+from outside: the system may end an idle worker, too, which nobody notices before the next file. A
+page that ends both is yielded as an error, and a third worker goes on behind it. What goes beyond
+its time, or the memory of a new worker, is not tried again.
 """
 
 from __future__ import annotations
@@ -102,12 +103,14 @@ class Reading:
         self._data, self._source, self._limits = work.data, work.source, work.limits
         self._arguments = {**work.arguments, "source": work.source}
         self._next, self._count, self._lost = 1, 0, 0
+        self._tried_again = 0  # the page at which that was last
 
     def go_on(self) -> Iterator[Page | PageError]:
         """What one worker gives, until the last page or until it ends."""
-        began, opened = self._next, False
+        began, opened, first = self._next, False, True
         try:
-            with self._pool.lease() as worker:
+            with self._pool.lease(new=self._tried_again == began) as worker:
+                first = not worker.used
                 asked = request("pages", self._limits, first=began, **self._arguments)
                 worker.send(asked, self._data)
                 self._count = worker.receive(self._limits.seconds, opened_of)
@@ -119,8 +122,11 @@ class Reading:
             return
         except WorkerLostError as error:
             lost = error
-        again = self._next > began and lost.cause != "time"
-        if not (again or lost.cause == "fork"):
+        if lost.cause == "fork":
+            return
+        if may_be_tried_again(lost, first and self._next == began, self._tried_again == self._next):
+            self._tried_again = self._next
+        else:
             yield from self._after(lost, opened)
 
     def _item(self, header: Header, body: bytes) -> Page | PageError | None:
@@ -165,6 +171,18 @@ class Reading:
         """Every page, or why it cannot be read."""
         while not self.finished:
             yield from self.go_on()
+
+
+def may_be_tried_again(lost: WorkerLostError, at_once: bool, was_tried_again: bool) -> bool:
+    """Whether a new worker may do what one was lost at.
+
+    Args:
+        lost: How it was lost.
+        at_once: It was new, and this was the first that it did.
+        was_tried_again: This was the second worker already.
+    """
+    causes = ("crash",) if at_once else ("crash", "memory")
+    return lost.cause in causes and not was_tried_again
 
 
 def request(what: str, limits: WorkLimits, **arguments: Any) -> Header:

@@ -16,12 +16,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
+from metaembed_rag.pages.deadlines import Deadlines
 from metaembed_rag.pages.frames import Header, read_frame, write_frame
+
+if sys.platform == "linux":
+    import fcntl
 
 T = TypeVar("T")
 
@@ -32,6 +36,10 @@ _START_SECONDS = 20.0  # 0.2 on an idle machine
 _SEND_SECONDS = 60.0
 _PATIENCE = 3.0  # times the seconds of computing, by the clock: the machine may be busy
 _END_SECONDS = 10.0  # 2 GB are given back in 0.2
+_PIPE_BYTES = 1024**2
+"""The most that Linux allows; 64 KB by default, for which a picture takes some 30 turns."""
+
+_DEADLINES = Deadlines()
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,11 @@ class Worker:
     Args:
         module: What it runs, by its dotted name: it says ``{"ready": true}``, then answers.
 
+    Attributes:
+        busy: It has not ended its answer.
+        used: It has worked for another caller before, and was idle since.
+        alive: It was not stopped.
+
     Raises:
         WorkerStartError: There is no Python program to run, or it does not come to answer.
         WorkerLostError: The system has no room for another process.
@@ -85,6 +98,7 @@ class Worker:
 
     def __init__(self, module: str) -> None:
         self.busy = False
+        self.used = False
         self.alive = True
         self._expired = False
         self._foreign = False
@@ -160,16 +174,9 @@ class Worker:
         for pipe in (self._process.stdin, self._process.stdout):
             cast(Any, pipe).raw.close()
 
-    @contextmanager
-    def _within(self, seconds: float) -> Iterator[None]:
+    def _within(self, seconds: float) -> AbstractContextManager[None]:
         """Kill the process after so long, which ends every waiting for it."""
-        timer = threading.Timer(seconds, self._expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+        return _DEADLINES.within(seconds, self._expire)
 
     def _expire(self) -> None:
         self._expired = True
@@ -219,14 +226,20 @@ class Pool:
             os.register_at_fork(after_in_child=self._disown)
 
     @contextmanager
-    def lease(self) -> Iterator[Worker]:
+    def lease(self, *, new: bool = False) -> Iterator[Worker]:
         """A worker of one's own; one that is still busy afterwards is stopped.
+
+        One that was idle may have been killed from outside without anybody having noticed: whoever
+        loses a worker that was ``used`` tries again with a new one.
+
+        Args:
+            new: Start one, also where one is idle.
 
         Raises:
             WorkerStartError: As for `Worker`, and so is the next.
             WorkerLostError: The system has no room for another process.
         """
-        worker = self._take() or Worker(self._module)
+        worker = (None if new else self._take()) or Worker(self._module)
         with self._lock:
             self._all.add(worker)
         try:
@@ -257,6 +270,7 @@ class Pool:
         with self._lock:
             keep = worker.alive and not worker.busy and len(self._idle) < self._most_idle
             if keep:
+                worker.used = True
                 self._idle.append(worker)
             else:
                 self._all.discard(worker)
@@ -284,7 +298,7 @@ def _start(module: str) -> subprocess.Popen[bytes]:
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     try:
         # -S: what this installation does at every start (it may even print) is no part of the work.
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", "-S", "-m", module],
             env=environment,
             stdin=subprocess.PIPE,
@@ -295,6 +309,16 @@ def _start(module: str) -> subprocess.Popen[bytes]:
         raise WorkerStartError(str(error)) from None
     except OSError as error:
         raise WorkerLostError("start", str(error)) from None
+    for pipe in (process.stdin, process.stdout):
+        _widen(cast(BinaryIO, pipe))
+    return process
+
+
+def _widen(pipe: BinaryIO) -> None:
+    """Let a pipe hold a whole picture, where the system can do that and has room for it."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _how(code: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError, StoreError
 from metaembed_rag.options import SearchOptions
+from metaembed_rag.search.confidence import Unrelated
 from metaembed_rag.search.plan import DEFAULT_K, Plan, Stage
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.places import replace_file
@@ -32,6 +33,8 @@ class Calibration:
         about: What the vectors were of, in the caller's words.
         fetch_ms: Milliseconds of a search that are the same for all plans.
         recall: That was wanted, where nothing else is.
+        unrelated: What questions that have no answer in the collection score there; None where
+            an earlier version calibrated.
     """
 
     k: int
@@ -41,10 +44,15 @@ class Calibration:
     about: str = ""
     fetch_ms: float = 0.0
     recall: float | None = None
+    unrelated: Unrelated | None = None
 
     def to_json(self) -> str:
         """As text, for :meth:`from_json`."""
-        return json.dumps(asdict(self))
+        data = asdict(replace(self, unrelated=None))
+        del data["unrelated"]
+        if self.unrelated is not None:
+            data["unrelated"] = self.unrelated.to_dict()
+        return json.dumps(data)
 
     @classmethod
     def from_json(cls, text: str) -> Calibration:
@@ -56,7 +64,9 @@ class Calibration:
         try:
             data = json.loads(text)
             plans = tuple(_plan_of(plan) for plan in data.pop("plans"))
-            return cls(plans=plans, **data)
+            unrelated = data.pop("unrelated", None)
+            scores = None if unrelated is None else Unrelated.from_dict(unrelated)
+            return cls(plans=plans, unrelated=scores, **data)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is no calibration: {error}") from error
 
@@ -117,6 +127,27 @@ class CalibrationFile:
         self.path = path
         self.about = about
         self._kept: Calibration | None = None
+        self._read_last: tuple[tuple[int, ...], Unrelated | None] | None = None
+
+    def unrelated(self) -> Unrelated | None:
+        """What unrelated questions score; None where nobody calibrated, or it cannot be read.
+
+        The file is read when it has changed, so that a search can ask.
+        """
+        if self.path is None:
+            return None if self._kept is None else self._kept.unrelated
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return None
+        state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        if self._read_last is None or self._read_last[0] != state:
+            try:
+                found = self.load().unrelated
+            except BudgetError:
+                found = None
+            self._read_last = (state, found)
+        return self._read_last[1]
 
     def load(self) -> Calibration:
         """The calibration.

@@ -27,6 +27,7 @@ from metaembed_rag.hits import Hit, Hits, SearchPlan
 from metaembed_rag.metadata.filters import TEXT_FIELD, fields, normalize_where
 from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
+from metaembed_rag.search.confidence import Unrelated, check_measured, confidence_of, sure_enough
 from metaembed_rag.search.fusion import described, fuse, weighed
 from metaembed_rag.search.plan import QueryPlan
 from metaembed_rag.search.sources import (
@@ -36,6 +37,7 @@ from metaembed_rag.search.sources import (
     StoredPages,
     in_order,
     scores_of,
+    shown_score,
 )
 from metaembed_rag.search.word_scores import WordScores
 from metaembed_rag.search.words import LexicalCache
@@ -75,6 +77,7 @@ class PageSearcher:
         lexical: Their words, for hybrid searches.
         picture_path: Where the kept picture of a stored name lies.
         device: Says where searches that score all pages are to do so.
+        unrelated: What unrelated questions score, where it is known, for the confidence of hits.
     """
 
     def __init__(
@@ -83,11 +86,13 @@ class PageSearcher:
         lexical: LexicalCache,
         picture_path: Callable[[str], Path],
         device: Callable[[], str] = lambda: CPU,
+        unrelated: Callable[[], Unrelated | None] = lambda: None,
     ) -> None:
         self._store = store
         self._lexical = lexical
         self._picture_path = picture_path
         self._device = device
+        self._unrelated = unrelated
         self._copy: tuple[CachedVectors, TensorPages | None] | None = None
         self._cache: VectorCache | None = None
         self._opening = threading.Lock()
@@ -168,11 +173,16 @@ class PageSearcher:
             queries: float32 unit vectors, shape (queries, R_q, D).
             texts: The words of each query; ``""`` for none.
             plan: How the pages are scored, and how many are wanted.
+
+        Raises:
+            BudgetError: A confidence is asked for, and nobody has calibrated.
         """
         start = time.perf_counter()
+        scale, least = self._unrelated(), plan.options.min_confidence
+        check_measured(scale, least)
         scored, found, source = self._whole(queries, texts, plan)
         note = self._unmatched(plan.options.where, scored)
-        hits = [self._hits(one, found, plan.budget) for one in scored]
+        hits = [sure_enough(self._hits(one, found, plan.budget, scale), least) for one in scored]
         seconds = (time.perf_counter() - start) / max(1, len(hits))
         return [
             Hits(
@@ -182,9 +192,9 @@ class PageSearcher:
                 seconds,
                 "maxsim" if one.fused is None else "hybrid",
                 plan.report(one.stages, source, one.words),
-                note,
+                note or unsure,
             )
-            for one, best in zip(scored, hits, strict=True)
+            for one, (best, unsure) in zip(scored, hits, strict=True)
         ]
 
     def _whole(
@@ -264,9 +274,9 @@ class PageSearcher:
             raw = scores_of(query, vectors, budget).tolist()
             scores |= dict(zip([page.id for page in others], raw, strict=True))
         given = [id for id in in_order(scores) if id in pages]
-        hits = [
-            Hit(rank, _shown(scores[id], budget), pages[id]) for rank, id in enumerate(given, 1)
-        ]
+        shown, scale = {id: shown_score(scores[id], budget) for id in given}, self._unrelated()
+        sure = {id: confidence_of(scale, budget, shown[id]) for id in given}
+        hits = [Hit(n, shown[id], pages[id], confidence=sure[id]) for n, id in enumerate(given, 1)]
         plan = SearchPlan("given", ((budget.r_c, len(hits)),))
         return Hits(hits, None, budget, time.perf_counter() - start, plan=plan)
 
@@ -286,6 +296,12 @@ class PageSearcher:
         stamps = source.stamps(list(stored))
         other = [id for id, record in stored.items() if record.stamp != stamps.get(id)]
         return scores | self._scored_anew(query, other, stored, budget), stored
+
+    def scored(
+        self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
+    ) -> list[Scored]:
+        """The best pages of each query with their scores, without their records."""
+        return self.mended(lambda: self._scored(queries, texts, plan))[0]
 
     def _scored(
         self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
@@ -312,15 +328,16 @@ class PageSearcher:
         more = [id for id in wanted if id not in near.maxsim and id not in hidden]
         maxsim = {id: near.maxsim[id] for id in near.ids} | source.scores(query, more, plan.budget)
         ids = list(maxsim)
-        bm25 = words.of(ids)
+        bm25, shares = words.of(ids), words.found_on(ids)
         fusion, counted = plan.fusion or Fusion(), bm25
         if plan.words_optional:
-            fusion, counted = weighed(words.most_found()), words.found_on(ids)
+            fusion, counted = weighed(words.most_found()), shares
         both = fuse(fusion, np.array([maxsim[id] for id in ids]), counted)
         fused = dict(zip(ids, both.tolist(), strict=True))
         best = heapq.nsmallest(plan.k, ids, key=lambda id: (-fused[id], id))
-        known = dict(zip(ids, bm25.tolist(), strict=True))
-        return Scored(best, maxsim, near.stages, fused, known, described(fusion), words.stamps)
+        known, found = (dict(zip(ids, one.tolist(), strict=True)) for one in (bm25, shares))
+        how = described(fusion)
+        return Scored(best, maxsim, near.stages, fused, known, found, how, words.stamps)
 
     def _words(self, text: str, plan: QueryPlan) -> WordScores | str:
         """BM25 of the pages that match the filter; or why words do not count."""
@@ -389,17 +406,23 @@ class PageSearcher:
             return self._copy[1]
 
     def _hits(
-        self, scored: Scored, found: Mapping[str, Record], budget: RetrievalBudget
+        self,
+        scored: Scored,
+        found: Mapping[str, Record],
+        budget: RetrievalBudget,
+        scale: Unrelated | None,
     ) -> list[Hit]:
         """Those that are still stored, best first."""
         hits = []
         for rank, id in enumerate((id for id in scored.ids if id in found), start=1):
-            shown = _shown(scored.maxsim[id], budget)
+            shown = shown_score(scored.maxsim[id], budget)
             page = self._with_picture(found[id].page)
+            share = None if scored.found is None else scored.found[id]
+            sure = confidence_of(scale, budget, shown, share)
             if scored.fused is None or scored.bm25 is None:
-                hits.append(Hit(rank, shown, page))
+                hits.append(Hit(rank, shown, page, confidence=sure))
             else:
-                hits.append(Hit(rank, scored.fused[id], page, shown, scored.bm25[id]))
+                hits.append(Hit(rank, scored.fused[id], page, shown, scored.bm25[id], sure))
         return hits
 
     def with_pictures(self, pages: Sequence[Page]) -> list[Page]:
@@ -424,8 +447,3 @@ def _other_version(scored: Scored, source: PageVectors, found: Mapping[str, Reco
         for id, stamp in read.items()
         if stamp != stamps.get(id) or (texts is not None and stamp and stamp not in texts)
     ]
-
-
-def _shown(raw: float, budget: RetrievalBudget) -> float:
-    """MaxSim / r_q in [-1, 1]: rounding can take a perfect match a little past 1."""
-    return min(1.0, max(-1.0, raw / budget.r_q))

@@ -41,6 +41,7 @@ class Scored:
         stages: Vectors a page and the pages that were scored with them, for each stage.
         fused: The score that ranks, by id, in [0, 1], where words took part; else None.
         bm25: BM25 by id, where words took part; else None.
+        found: How much of the query's words each page has, by id, where words took part.
         words: What the plan says of the words.
         texts: Stamps of the texts whose words were counted, where words took part; else None.
     """
@@ -50,6 +51,7 @@ class Scored:
     stages: tuple[tuple[int, int], ...]
     fused: Mapping[str, float] | None = None
     bm25: Mapping[str, float] | None = None
+    found: Mapping[str, float] | None = None
     words: str = ""
     texts: Collection[str] | None = None
 
@@ -224,3 +226,8 @@ def scores_of(
 def in_order(scores: Mapping[str, float]) -> list[str]:
     """Ids, best score first, equal scores in the order of their ids."""
     return sorted(scores, key=lambda id: (-scores[id], id))
+
+
+def shown_score(raw: float, budget: RetrievalBudget) -> float:
+    """MaxSim / r_q in [-1, 1]: rounding can take a perfect match a little past 1."""
+    return min(1.0, max(-1.0, raw / budget.r_q))

@@ -1,10 +1,10 @@
 """Checksums of mapped vectors, block by block, each compared once a process: when it is first read.
 
 A block is a few neighbouring rows of one level, about 16 KB: small enough that a search which reads
-one page in a hundred compares little, and large enough that it takes no time to find out whether
-all was compared. CRC-32 of the standard library runs at 2.5 GB/s here, xxh3 at 7 to 16
-(``benchmarks/search/checksums.py``): that is 0.3 s once for 100,000 pages of 64 x 128 if all of
-them are read, and for a usual search a few milliseconds.
+one page in a hundred compares little, and large enough that finding out whether all was compared
+takes little beside the search. The sums are CRC-32 of the standard library: other libraries have
+faster ones, but each byte is compared once a process. What it costs is measured by
+``benchmarks/search/checksums.py`` and shown in ``docs/reliability.md``.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Blocks:
     def verify(self, rows: NDArray[np.int64] | None = None) -> None:
         """See that the files are as long as they were, and that rows are what was written.
 
-        Rows whose block was compared before cost a look at a mask: 3 µs for 1,000 of them.
+        Rows whose block was compared before cost a look at a mask.
 
         Args:
             rows: Their numbers; None for all.

@@ -6,7 +6,7 @@ and brought up to date when it is behind. Deleting it, even while it is in use, 
 Whether it is behind is decided by the records. Each request that writes pages gives them a stamp of
 its own, and a row here remembers the stamp that its page had. What no known stamp covers is read
 from Chroma, and only that; an equal number of pages then says that none was deleted. Looking for
-unknown stamps looks at every record (2 µs each), so two things spare it: the database file's time
+unknown stamps looks at every record, so two things spare it: the database file's time
 of change within a process, and the mark that the last write left in the folder between processes.
 A server has neither and is asked each time, but only for records of the last minutes, and once a
 minute for all: so what a writer wrote whose clock is far behind is noticed after a minute.
@@ -116,7 +116,7 @@ class VectorCache:
         """As :meth:`current`, for a writer, which hands over what it wrote.
 
         Vectors that are handed over are not read from Chroma; where nobody else wrote meanwhile,
-        nothing is even looked for (that takes 0.2 s among 100,000 records).
+        nothing is even looked for among the records.
 
         Args:
             changes: In the order in which they were made, with no write under way any more.
@@ -170,7 +170,7 @@ class VectorCache:
         mark = self._store.mark()
         marked = mark is not None and mark in (found.manifest.mark, self._mark)
         if marked and self._vectors is None:
-            return True  # counting would be the first thing asked of Chroma: 0.3 s for its start
+            return True  # counting would be the first thing asked of Chroma, which would start it
         if found.header != self.header:
             return False
         if self._store.count() + self._damaged_since(found) != found.pages:

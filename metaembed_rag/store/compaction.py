@@ -10,6 +10,7 @@ from pathlib import Path
 from metaembed_rag.errors import StoreError
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.inspection import GraphWatch
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import BESIDE_DATABASE
 from metaembed_rag.store.purge import blank_unused, purge
@@ -71,7 +72,7 @@ def compact(
         timeout: Seconds to wait for another writer.
 
     Raises:
-        StoreError: The index is on a server or in memory, or there is no room.
+        StoreError: The index is on a server or in memory, it is damaged, or there is no room.
     """
     folder = store.places.folder
     if folder is None:
@@ -80,6 +81,7 @@ def compact(
             f"`chroma vacuum --path FOLDER` where its files are"
         )
     with store.writing(timeout):
+        GraphWatch(folder, store.places.collection).check()
         before = _disk_use(store, pictures, folder)
         with store.changing_files():
             purge(folder, store.places.collection, store.about.dimension)

@@ -22,7 +22,7 @@ from metaembed_rag.store.places import DATABASE, LOCK, MARK, MEMORY, OURS, is_ne
 from metaembed_rag.store.privacy import PRIVATE_FOLDER, make_database_private
 from metaembed_rag.store.server import TIMEOUT, ServerClient
 from metaembed_rag.store.systems import folder_client, memory_client
-from metaembed_rag.web import has_password, without_password
+from metaembed_rag.web import UsualTimeout, chosen_timeout, has_password, without_password
 
 # Chroma logs an exception of its telemetry and a hint for every embedding function.
 logging.getLogger("chromadb").setLevel(logging.ERROR)
@@ -133,7 +133,7 @@ def connect(
     if where == MEMORY:
         return memory_client()
     if is_server(where):
-        limit = TIMEOUT if timeout is None else timeout
+        limit = chosen_timeout(UsualTimeout(TIMEOUT) if timeout is None else timeout)
         return ServerClient(where, headers, limit, Settings(anonymized_telemetry=False))
     folder = Path(where)
     if not (folder / DATABASE).exists():
@@ -257,7 +257,7 @@ def _advice(message: str) -> str:
         return f"{message} It was deleted in the middle of this: try again"
     if "pickle" in low or "hnsw" in low or "deserializ" in low:
         return (
-            f"{message}; the search graph is damaged: delete the folder with a long hexadecimal "
-            f"name inside the index (it is made again), or index into a new folder"
+            f"{message}; the search graph is damaged: run `metaembed repair --index …`, which "
+            f"makes it again from the records"
         )
     return message

@@ -39,12 +39,12 @@ def scan(
     """Look at all records of an index, those of other programs too, and name what is wrong.
 
     A record is read whole: its keys, its checksum, the number, lengths and finiteness of its
-    vectors (3 s for 10,000 pages of 64 x 256). Nothing is changed, and no lock is needed; a page
+    vectors. Nothing is changed, and no lock is needed; a page
     that is deleted meanwhile is passed over.
 
     Args:
         store: The records.
-        pictures: Where the pages' pictures lie, to read these too (5 ms each); without it no
+        pictures: Where the pages' pictures lie, to read these too, each whole; without it no
             picture is looked at.
         progress: Called with the number of records that were looked at since the last call.
 

@@ -1,8 +1,8 @@
 """Looks into the files of Chroma's database.
 
 SQLite checks its own file. The graph of nearest neighbours is checked here, because Chroma 1.5.9
-believes it: a link that leads out of it ends the whole process (SIGSEGV) as soon as a vector is
-asked for or written.
+believes it: a link that leads out of it ends the whole process (SIGSEGV), or hangs it, as soon as
+anything is asked of the collection. So it is looked at before the first question, too.
 
 SQLite is asked in a process of its own, for the reason told in :mod:`metaembed_rag.store.purge`.
 Nothing is written.
@@ -14,13 +14,16 @@ import json
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from metaembed_rag.store.places import DATABASE
+from metaembed_rag.errors import StoreError
+from metaembed_rag.store.places import DATABASE, WRITING
 
 _HEADER = struct.Struct("<i6QiI3QdQ")
 """hnswlib's: version, offset, places, used, bytes a place, offset of labels, of vectors, highest
@@ -28,6 +31,9 @@ level, entry, and of links: most above, most at the ground, M; two more that do 
 _HEADER_FILE, _GROUND, _UPPER = "header.bin", "data_level0.bin", "link_lists.bin"
 _LENGTHS = "length.bin"
 _FILES = (_HEADER_FILE, _GROUND, _UPPER, _LENGTHS)
+_ROWS_AT_ONCE = 16_384
+_PAUSE, _LOOKS, _LOOKS_BESIDE_WRITER = 0.5, 3, 20
+"""Seconds between two looks at a graph that seems damaged, and how many: it may be being saved."""
 _LOOK = Path(__file__).with_name("database_look.py")
 
 
@@ -65,6 +71,79 @@ def graph_of(folder: Path, collection: str) -> str:
     told = _told(folder, collection, "graph")
     names = [] if isinstance(told, str) else told["segments"]
     return next((p for name in names if (p := graph_problem(folder / name))), "")
+
+
+class GraphWatch:
+    """Looks at the graphs of one index folder before Chroma is asked anything.
+
+    What was found to be in order is read again only when its files have changed.
+
+    Args:
+        folder: The index's folder.
+        collection: Name of the collection.
+    """
+
+    def __init__(self, folder: Path, collection: str) -> None:
+        self._folder, self._collection = folder, collection
+        self._in_order: dict[Path, Hashable] = {}
+
+    def check(self) -> None:
+        """See that the collection's graph leads nobody astray.
+
+        Chroma writes these files in place, so one that seems damaged is looked at again, longer
+        where somebody is writing to the index.
+
+        Raises:
+            StoreError: It is damaged; the message says how it is made again.
+        """
+        look = 1
+        while (problem := self._problem()) and graph_of(self._folder, self._collection):
+            busy = (self._folder / WRITING).exists()
+            if look >= (_LOOKS_BESIDE_WRITER if busy else _LOOKS):
+                raise StoreError(
+                    f"the index at {self._folder} is damaged: {problem}; run `metaembed repair "
+                    f"--index {self._folder}`, which makes the graph again from the records "
+                    f"(Chroma would end this process)"
+                )
+            look += 1
+            time.sleep(_PAUSE)
+
+    def _problem(self) -> str:
+        """What is wrong with a graph in the folder, perhaps another collection's."""
+        for graph in _graphs_in(self._folder):
+            state = _state(graph)
+            if self._in_order.get(graph) == state or _is_refused(graph):
+                continue
+            if problem := graph_problem(graph):
+                return problem
+            self._in_order[graph] = state
+        return ""
+
+
+def _graphs_in(folder: Path) -> list[Path]:
+    try:
+        return [one for one in folder.iterdir() if any((one / name).exists() for name in _FILES)]
+    except OSError:  # who asks Chroma is told
+        return []
+
+
+def _is_refused(graph: Path) -> bool:
+    """Whether Chroma itself says that it cannot read a graph, as of one that was being saved when
+    the disk was full. A process that has it in memory goes on, and saves it again.
+    """
+    try:
+        return (graph / _HEADER_FILE).stat().st_size < _HEADER.size
+    except OSError:
+        return False
+
+
+def _state(graph: Path) -> Hashable:
+    """What changes when somebody writes to a graph's files; nothing is equal to a lost one's."""
+    try:
+        stats = [(graph / name).stat() for name in _FILES]
+    except OSError:
+        return object()
+    return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in stats)
 
 
 def _told(folder: Path, collection: str, what: str) -> dict[str, list[str]] | str:
@@ -125,16 +204,30 @@ def _graph_problems(folder: Path) -> Iterator[str]:
 
 def _ground_problems(path: Path, used: int, size: int, label: int, most: int) -> Iterator[str]:
     """Wrong links of the lowest level, where every node is; and labels that come twice."""
-    if not used:
-        return
-    rows = np.memmap(path, dtype=np.uint8, mode="r", shape=(used, size))
-    counts = np.ascontiguousarray(rows[:, :2]).view("<u2")[:, 0]
-    links = np.ascontiguousarray(rows[:, 4 : 4 + 4 * most]).view("<u4")
-    if (counts > most).any() or (links[np.arange(most) < counts[:, None]] >= used).any():
-        yield "its graph of neighbours has links that lead nowhere"
-    labels = np.ascontiguousarray(rows[:, label : label + 8]).view("<u8")[:, 0]
-    if len(np.unique(labels)) < used:
+    labels: list[NDArray[np.uint64]] = []
+    for rows in _rows(path, used, size):
+        counts = np.ascontiguousarray(rows[:, :2]).view("<u2")[:, 0]
+        links = np.ascontiguousarray(rows[:, 4 : 4 + 4 * most]).view("<u4")
+        if (counts > most).any() or (links[np.arange(most) < counts[:, None]] >= used).any():
+            yield "its graph of neighbours has links that lead nowhere"
+            return
+        labels.append(np.ascontiguousarray(rows[:, label : label + 8]).view("<u8")[:, 0])
+    if sum(map(len, labels)) < used:
+        yield f"{path.name} of its graph of neighbours was cut off"
+    elif used and len(np.unique(np.concatenate(labels))) < used:
         yield "its graph of neighbours has two nodes of one name"
+
+
+def _rows(path: Path, count: int, size: int) -> Iterator[NDArray[np.uint8]]:
+    """Rows of a file, shape (some, size); read, not mapped: another process may cut it off."""
+    with path.open("rb") as file:
+        while count > 0:
+            data = file.read(min(count, _ROWS_AT_ONCE) * size)
+            whole = len(data) // size
+            if not whole:
+                return
+            count -= whole
+            yield np.frombuffer(data, np.uint8, whole * size).reshape(whole, size)
 
 
 def _upper_problems(path: Path, used: int, most: int, top: tuple[int, int]) -> Iterator[str]:

@@ -49,7 +49,7 @@ VERSION = 1
 MANIFEST = "manifest.json"
 IDS, ENDS, STAMPS, ROW_STAMPS = "ids.text", "ids.ends", "stamps.text", "rows.stamps"
 SMALL_FILES = {IDS, ENDS, STAMPS, ROW_STAMPS}
-"""Files whose checksum is taken on every opening: 5 MB for 100,000 pages, 3 ms."""
+"""Files whose checksum is taken on every opening; ``benchmarks/search/checksums.py`` times it."""
 _TRIES = 5
 
 
@@ -265,7 +265,7 @@ class CachedVectors:
         return longer or not uncounted.isdisjoint(map(sums_name, range(len(self.ends))))
 
     def check_ids(self) -> None:
-        """See that each page has one living row: of 100,000, 16 ms after :attr:`ids`.
+        """See that each page has one living row; needs :attr:`ids`.
 
         Raises:
             ValueError: One has several, of which all but one are out of date.

@@ -20,6 +20,7 @@ from chromadb.errors import ChromaError, NotFoundError
 from metaembed_rag import forks
 from metaembed_rag.errors import IndexClosedError, IndexNotFoundError, StoreError
 from metaembed_rag.store.connect import chroma_errors, one_maker
+from metaembed_rag.store.inspection import GraphWatch
 from metaembed_rag.store.places import Places
 from metaembed_rag.store.systems import database_identity
 
@@ -33,14 +34,25 @@ class Connection:
     Attributes:
         client: Closed when nobody holds the connection any more.
         collection: Another one once the first was deleted and made again.
+        is_safe: Its files were looked at, and Chroma may read them.
         seen: Marks up to which the client knows everything.
     """
 
     def __init__(self, client: Any, collection: Any) -> None:
         self.client, self.collection = client, collection
+        self.is_safe = False
         self.seen: MutableSequence[str] = getattr(client, "seen", deque(maxlen=1))
         self._holders = 1
         self._counting = threading.RLock()  # the collector may let go in the middle of it
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a write by way of its client failed."""
+        return bool(getattr(self.client, "is_doubtful", False))
+
+    def doubt(self) -> None:
+        """A write failed: the next one needs another connection, where it is to a folder."""
+        getattr(self.client, "doubt", lambda: None)()
 
     @property
     def origin(self) -> Hashable:
@@ -84,6 +96,8 @@ class Link(Generic[_About]):
         self._places, self._connect_again = places, connect_again
         self._read, self._check_same = read, check_same
         self._connection = connection
+        folder, name = places.folder, places.collection
+        self._graphs = None if folder is None else GraphWatch(folder, name)
         self.about = read(connection.collection, places.where)
         self._process = os.getpid()
         self._closed = False
@@ -107,21 +121,37 @@ class Link(Generic[_About]):
             )
 
     @contextmanager
-    def asking(self) -> Iterator[Connection]:
+    def asking(self, *, records: bool = True) -> Iterator[Connection]:
         """The connection to what lies at the place now, kept open meanwhile.
+
+        Args:
+            records: Records are asked for or written, for which Chroma reads the graph of
+                neighbours; not only what the collection is.
 
         Raises:
             IndexClosedError: It was closed, or is of another process.
             IndexNotFoundError: There is no index at the place any more.
             ModelMismatchError: There is one of another model.
-            StoreError: Chroma failed.
+            StoreError: Chroma failed, or its graph is damaged.
         """
         with chroma_errors(self._places.where):
             connection = self._current()
             try:
+                if records:
+                    self.check_graph(connection)
                 yield connection
             finally:
                 connection.let_go()
+
+    def check_graph(self, connection: Connection) -> None:
+        """See that Chroma can be asked for records, once for each connection.
+
+        Raises:
+            StoreError: Its graph of neighbours is damaged, and would end this process.
+        """
+        if self._graphs is not None and not connection.is_safe:
+            self._graphs.check()
+            connection.is_safe = True
 
     def ask(self, question: Callable[[Connection], _Answer]) -> _Answer:
         """The answer of what lies at the place now; asked again where the collection is another.
@@ -138,6 +168,22 @@ class Link(Generic[_About]):
                     raise
                 return question(connection)
 
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """As :meth:`asking`, for what writes: never by a connection by which a write has failed.
+
+        Raises:
+            StoreError: As for :meth:`asking`.
+        """
+        if self._connection.is_doubtful:
+            self.reconnect()
+        with self.asking() as connection:
+            try:
+                yield connection
+            except StoreError:
+                connection.doubt()
+                raise
+
     def reconnect(self) -> None:
         """Connect anew to what lies at the place, having seen everything that is stored.
 
@@ -150,7 +196,7 @@ class Link(Generic[_About]):
 
     def find_again(self) -> None:
         """Look whether the collection was deleted and made again, which only a question tells."""
-        with self.asking() as connection:
+        with self.asking(records=False) as connection:
             self._find_again(connection)
 
     def see_writes(self, is_behind: Callable[[Sequence[str]], bool]) -> None:

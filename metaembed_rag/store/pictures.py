@@ -111,7 +111,7 @@ class PictureFolder:
             return False
 
     def problem(self, name: str) -> str | None:
-        """What is wrong with the picture of that name: it is read whole, 5 ms of a page."""
+        """What is wrong with the picture of that name: it is read whole."""
         path = self.path(name)
         if not path.is_file():
             return f"its picture {name} is missing"

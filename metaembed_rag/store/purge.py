@@ -131,11 +131,12 @@ def _blank_unused(graph: Path) -> None:
     if len(header) != _HEADER.size:
         return
     _, _, places, used, size, *_ = _HEADER.unpack(header)
-    if places * size != graph.stat().st_size or used > places:
+    length = graph.stat().st_size
+    if not size or length % size or not used * size <= length <= places * size:
         return  # another layout than the one that is known: leave it alone
-    with graph.open("r+b") as file:
+    with graph.open("r+b") as file:  # a graph that is saved again has fewer places than it may
         file.seek(used * size)
-        for _ in range(places - used):
+        for _ in range(length // size - used):
             file.write(bytes(size))
 
 

@@ -20,6 +20,7 @@ from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings, System
 from chromadb.errors import error_types
 
 from metaembed_rag.errors import StoreError
+from metaembed_rag.store.answers import is_answer
 from metaembed_rag.web import TOO_LARGE, Patience, asked_pause, explained, time_limit
 
 TIMEOUT = 60.0
@@ -29,6 +30,7 @@ UNLIMITED = 2**31
 _TRIES = 5
 _RECORDS = 1000
 """Records in a request where the server tells no limit."""
+_STRANGE = "what answers there is no Chroma, or of another version: its answer cannot be read"
 _PORTS = {"http": 8000, "https": 443}
 
 
@@ -90,7 +92,8 @@ class ServerClient:
         settings.chroma_server_ssl_enabled = url.scheme == "https"
         settings.chroma_server_headers = dict(headers or {})
         self._system = System(settings)
-        self._api: Any = self._system.instance(FastAPI)
+        self._api: Any = self._system.instance(_Api)
+        self._api.where = where
         self._session = _Session(where, timeout, self._api)
         self._place = self._tenant_and_database(settings)
 
@@ -126,6 +129,23 @@ class ServerClient:
         return {"tenant": place[0] or DEFAULT_TENANT, "database": place[1] or DEFAULT_DATABASE}
 
 
+class _Api(FastAPI):
+    """Chroma's HTTP API, which here refuses answers that are none of Chroma's."""
+
+    where = ""
+
+    def _make_request(self, method: str, path: str, **kwargs: Any) -> Any:
+        try:
+            answer = super()._make_request(method, path, **kwargs)
+        except (ValueError, RecursionError) as error:  # of its reader of JSON
+            raise StoreError(f"Chroma at {self.where}: {_STRANGE} ({error})") from error
+        if not is_answer(path, answer):
+            raise StoreError(f"Chroma at {self.where}: {_STRANGE} (to {path.rpartition('/')[2]})")
+        return answer
+
+    _make_request.__override__ = True  # type: ignore[attr-defined]  # Chroma's classes ask for it
+
+
 class _Session(httpx.Client):
     """Takes the place of the session of Chroma's HTTP API, with its headers.
 
@@ -158,7 +178,7 @@ class _Session(httpx.Client):
         patience = Patience(_TRIES, self._seconds, reconnects=self._has_answered)
         send = super().request
         try:
-            answer = patience.send(lambda: send(method, url, **options))
+            answer = patience.send(lambda: send(method, url, timeout=patience.left, **options))
         except httpx.HTTPError as error:
             raise StoreError(
                 f"Chroma at {self._where}: {explained(error, self._where)} ({patience.spoken}, "
@@ -206,7 +226,9 @@ def _is_json(answer: httpx.Response) -> bool:
 
 def _is_of_chroma(answer: httpx.Response) -> bool:
     """Whether it is an error that Chroma's client turns into one of its own by its name."""
-    return _body(answer).get("error") in error_types.keys() - {"ChromaError"}
+    body = _body(answer)
+    told = isinstance(body.get("message"), str) and isinstance(body.get("error"), str)
+    return told and body["error"] in error_types.keys() - {"ChromaError"}
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

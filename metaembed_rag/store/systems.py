@@ -106,6 +106,19 @@ class LocalClient:
         """Records that one request may write."""
         return int(self._system.api.get_max_batch_size())
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a write has failed since Chroma opened the folder; see :meth:`doubt`."""
+        return self._system.is_doubtful
+
+    def doubt(self) -> None:
+        """A write failed: nobody begins to use this system of a folder any more.
+
+        After a full disk, one of Chroma 1.5.9's connections to SQLite may stay in the middle of
+        its transaction, and later writes that get another one wait for it for ever.
+        """
+        self._system.is_doubtful = self._system.folder is not None
+
     def close(self) -> None:
         """Let go of the system; a database in memory is deleted."""
         if self._closed:
@@ -173,6 +186,7 @@ class _System:
         self.seen = deque([] if folder is None else [read_mark(folder)], maxlen=_MARKS_KEPT)
         self.identity = database_identity(folder) if folder is not None and there else None
         self.holders = 0
+        self.is_doubtful = False
         settings = Settings(anonymized_telemetry=False, is_persistent=folder is not None)
         if folder is not None:
             settings.persist_directory = str(folder)
@@ -184,10 +198,11 @@ class _System:
         _running.add(self)
 
     def has_seen_everything(self) -> bool:
-        """Whether it is of the database that lies there now, and no other process wrote since."""
+        """Whether it is of the database that lies there now, no other process wrote since, and no
+        write of this one failed."""
         if self.folder is None:
             return True
-        if not (self.folder / DATABASE).exists():
+        if self.is_doubtful or not (self.folder / DATABASE).exists():
             return False
         same = database_identity(self.folder) == self.identity
         return same and read_mark(self.folder) in self.seen

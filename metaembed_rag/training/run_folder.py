@@ -30,7 +30,7 @@ from metaembed_rag.store.places import replace_file
 
 FORMAT = 1
 RUN, LOG, RESULT, CHECKPOINTS = "run.json", "log.jsonl", "result.json", "checkpoints"
-_PART, _OLD = ".part", ".old"
+_PART, _OLD, _REPLACED = ".part", ".old", ".replaced-"
 _MODEL_LAST = ("modules.json", "metaembed.json")
 """Without these a folder is no model: they arrive when all else is there."""
 
@@ -111,6 +111,7 @@ class RunFolder:
         One without a first report starts anew: it may have failed because of what was asked.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self._put_back()
         if not self.has_begun():
             (self.path / LOG).unlink(missing_ok=True)
             replace_file(self.path / RUN, json.dumps({"format": FORMAT, **asked}, indent=2) + "\n")
@@ -144,16 +145,27 @@ class RunFolder:
         """
         place = self.checkpoints / name
         old = self.checkpoints / _OLD
-        shutil.rmtree(old, ignore_errors=True)
+        aside = self.checkpoints / f"{_REPLACED}{name}"
+        for left in (old, aside) if place.exists() else (old,):
+            shutil.rmtree(left, ignore_errors=True)
         if place.exists():
-            place.replace(old)
+            place.replace(aside)  # put back by begin() where the process is killed before the next
         part.replace(place)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
         kind = name.partition("-")[0]
         for older in self.checkpoints.glob(f"{kind}-*"):
             if older != place:
                 older.replace(old)  # a process killed while it removes files leaves no half
                 shutil.rmtree(old)
+
+    def _put_back(self) -> None:
+        """Give back its name to what was being replaced when a process was killed."""
+        for aside in self.checkpoints.glob(f"{_REPLACED}*"):
+            place = self.checkpoints / aside.name.removeprefix(_REPLACED)
+            if place.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                aside.replace(place)
 
     # -- log -------------------------------------------------------------------------------
 

@@ -4,6 +4,9 @@ Nothing here is needed: without a compiler, or on a processor without AVX2, the 
 :mod:`metaembed_rag.vectors.integers` gives the same bits. ``METAEMBED_KERNEL`` chooses:
 ``portable`` never compiles, ``native`` fails where it cannot, and by default the faster one that
 works is taken.
+
+A library ends with a checksum of what stands before it, which the loader of libraries does not
+look at: one that was cut off or changed on the disk is built again, and not loaded.
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ _SOURCE = Path(__file__).with_name("kernel.c")
 _FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off"]
 _ATTEMPTS = [[], ["-DNO_AMX"]]
 """Further flags: compilers from before 2021 do not know AMX."""
+
+
+_SEAL = b"metaembed kernel"
+_DIGEST_BYTES = 16
 
 
 def _fields(pointers: str, steps: str, counts: str) -> list[tuple[str, Any]]:
@@ -127,9 +134,24 @@ def _compiled() -> Path:
         raise OSError("there is no C compiler (cc)")
     key = hashlib.blake2b(_SOURCE.read_bytes() + repr(_FLAGS).encode(), digest_size=8).hexdigest()
     library = _folder() / f"kernel-{key}-{machine}.so"
-    if not library.exists():
+    if not _is_whole(library):
         _compile(compiler, library)
     return library
+
+
+def _seal(content: bytes) -> bytes:
+    """What a library ends with: a name and a checksum of all that stands before."""
+    return _SEAL + hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a library is there as it was built; one cut off would end the process (SIGBUS)."""
+    try:
+        found = library.read_bytes()
+    except OSError:
+        return False
+    end = len(_SEAL) + _DIGEST_BYTES
+    return len(found) > end and found[-end:] == _seal(found[:-end])
 
 
 def _compile(compiler: str, library: Path) -> None:
@@ -140,6 +162,7 @@ def _compile(compiler: str, library: Path) -> None:
             command = [compiler, *_FLAGS, *further, str(_SOURCE), "-o", str(made)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode == 0:
+                made.write_bytes(made.read_bytes() + _seal(made.read_bytes()))
                 made.replace(library)  # at once: another process sees all of it or nothing
                 return
     message = (done.stderr.strip() or "no message").splitlines()[0]

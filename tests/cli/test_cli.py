@@ -137,14 +137,16 @@ def test_every_option_of_a_search_reaches_the_index(index, run, monkeypatch):
     run("search", "whales", "--index", index, *options)
     run("search", "whales", "--index", index, "--exhaustive", "--no-hybrid")
     run("search", "x", "--index", index, "--max-ms", 9, "--min-recall", 0.5, code=1)
+    run("search", "x", "--index", index, "--min-confidence", 0.9, code=1)
     nothing = {"budget": None, "candidates": None, "where": None, "exhaustive": False}
-    nothing |= {"hybrid": None, "max_ms": None, "min_recall": None}
+    nothing |= {"hybrid": None, "max_ms": None, "min_recall": None, "min_confidence": None}
     page = {"$or": [{"page": "1"}, {"page": 1}]}
     named = {"budget": RetrievalBudget(2, 4), "candidates": 3, "hybrid": True, "where": page}
     assert seen == [
         ("whales", 2, {**nothing, **named}),
         ("whales", 5, {**nothing, "exhaustive": True, "hybrid": False}),
         ("x", 5, {**nothing, "max_ms": 9.0, "min_recall": 0.5}),
+        ("x", 5, {**nothing, "min_confidence": 0.9}),
     ]
 
 
@@ -487,6 +489,11 @@ def test_evaluate_json_is_the_contract(tmp_path, run):
     ]
     assert report["results"][1]["ndcg@5"] == 1.0
     assert "ndcg@5" in run("evaluate", tmp_path, "--quiet")[0]
+    given = [["--hybrid", tmp_path], [tmp_path, "--hybrid"], ["--hybrid-auto", tmp_path]]
+    for options, name in zip(given, ("minmax", "minmax", "auto"), strict=True):
+        out, _ = run("evaluate", *options, "--json", "--quiet")
+        assert json.loads(out)["hybrid"] == name
+    run("evaluate", tmp_path, "--hybrid", "--hybrid-auto", code=2)
 
 
 def test_hybrid_search_shows_both_scores(index, run):

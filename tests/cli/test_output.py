@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import subprocess
+import runpy
 import sys
 import unicodedata
 from pathlib import Path
@@ -16,6 +16,7 @@ from metaembed_rag.cli.output import Parser, answer, say, show_warnings, shown
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
+from tests.soak.children import run
 
 CLEAR, TITLE, CSI, TURN = "\x1b[2J", "\x1b]0;owned\x07", "\x9b31m", "\u202egnp.exe"
 HOSTILE = f"a{CLEAR}b{TITLE}c{CSI}d{TURN}\re\x08f\x7f"
@@ -30,6 +31,7 @@ def test_control_characters_are_shown_by_their_escapes():
     assert shown("a\x1b[2Jb\x9bc\u202ed\re") == r"a\x1b[2Jb\x9bc\u202ed\re"
     assert shown("tab\tline\nnaïve 漢字 😀") == "tab\tline\nnaïve 漢字 😀"
     assert is_harmless(shown(HOSTILE))
+    assert shown("a\tb\nc\x1b\u2028", in_one_line=True) == r"a\tb\nc\x1b\u2028"
 
 
 def test_json_says_the_same_without_control_characters(capsys):
@@ -60,6 +62,20 @@ def hostile(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
+def as_a_program(words: list[str], scratch: Path) -> tuple[str, str]:
+    """What ``python -m metaembed_rag.cli`` writes to its two outputs, its traceback among it."""
+    places = (scratch / "out", scratch / "err")
+    with places[0].open("w", encoding="utf-8") as out, places[1].open("w", encoding="utf-8") as err:
+        sys.stdout, sys.stderr, sys.argv = out, err, ["metaembed", *words]
+        try:
+            runpy.run_module("metaembed_rag.cli", run_name="__main__")
+        except SystemExit:
+            pass
+        except BaseException as error:  # noqa: BLE001 (as the interpreter shows it)
+            sys.excepthook(type(error), error, error.__traceback__)
+    return places[0].read_text("utf-8"), places[1].read_text("utf-8")
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("more", [[], ["--json"], ["--debug"]])
 @pytest.mark.parametrize(
@@ -72,11 +88,12 @@ def hostile(tmp_path: Path) -> Path:
     ],
 )
 def test_every_command_writes_harmless_characters(hostile: Path, command: list[str], more):
-    run = [sys.executable, "-m", "metaembed_rag.cli", *command, "--index", str(hostile), *more]
-    done = subprocess.run(run, capture_output=True, encoding="utf-8")
-    assert is_harmless(done.stdout), done.stdout
-    assert is_harmless(done.stderr), done.stderr
-    assert done.stdout or done.stderr
+    done = run(as_a_program, [*command, "--index", str(hostile), *more], hostile.parent)
+    assert not done.error, done.error
+    out, err = done.value
+    assert is_harmless(out), out
+    assert is_harmless(err), err
+    assert out or err
 
 
 def test_hits_are_printed_harmlessly(hostile: Path, run, monkeypatch):

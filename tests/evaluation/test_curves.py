@@ -9,6 +9,7 @@ from PIL import Image
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import BudgetError, DatasetError, ModelError
 from metaembed_rag.evaluation import Dataset, Query, evaluate, exhaustive_scores
+from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page, ocr
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import quantize
@@ -236,4 +237,22 @@ def test_hybrid_lets_words_decide_and_says_so():
     assert blind.results[0].mean("precision@1") == pytest.approx(1 / 3)
     assert fused.results[0].mean("precision@1") == 1
     assert (blind.hybrid, fused.hybrid) == (None, "minmax")
+    auto = evaluate(dataset, Blind(), budgets=["full"], hybrid="auto")
+    assert (auto.hybrid, auto.results[0].mean("precision@1")) == ("auto", 1)
     assert "hybrid" not in blind.to_dict()
+
+
+def test_auto_ranks_as_an_index_does_without_options():
+    texts = ("a red fox", "the fox is quick and quick", "a quick brown dog", "red red wine", "snow")
+    pages = tuple(Page(source=f"{n}", text=text) for n, text in enumerate(texts))
+    queries = tuple(Query(text, text) for text in ("quick fox", "red dog", "winter"))
+    qrels = {query.id: {pages[0].id: 1} for query in queries}
+    encoder = FakeEncoder()
+    toy = Dataset("toy", pages, queries, qrels)
+    report = evaluate(toy, encoder, budgets=["4,8"], hybrid="auto")
+    index = PageIndex.open(":memory:", encoder)
+    index.add(pages)
+    for number, query in enumerate(queries):
+        found = [hit.page.id for hit in index.search(query.text, budget="4,8")]
+        rank = 1 + found.index(pages[0].id)
+        assert report.results[0].per_query["mrr@10"][number] == pytest.approx(1 / rank)

@@ -1,6 +1,7 @@
 """mteb judges the encoder and the index as this package's own evaluation does."""
 
 import importlib
+import inspect
 import json
 import math
 import re
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sentence_transformers.sentence_transformer.evaluation import NanoBEIREvaluator
 
 from metaembed_rag import MetaEmbedEncoder
 from metaembed_rag.budget import RetrievalBudget
@@ -325,7 +327,25 @@ def test_every_benchmark_and_task_that_the_documentation_names_exists():
     assert {task.metadata.name for task in mteb.get_tasks(tasks=names)} == set(names)
 
 
-@pytest.mark.skipif("mini" not in shipped_checkpoints(), reason="the shipped mini is not there")
+def test_the_evaluators_of_sentence_transformers_take_the_model_of_an_encoder(tmp_path):
+    plain = tiny_backbones.modernbert(tmp_path / "bert")
+    encoder = MetaEmbedEncoder.from_backbone(plain, device="cpu")
+    [line] = re.findall(r"^from (sentence_transformers\S+) import (\w+)$", PAGE, re.MULTILINE)
+    nano = getattr(importlib.import_module(line[0]), line[1])
+    assert not {"show_progress_bar", "dataset_names"} - set(
+        inspect.signature(NanoBEIREvaluator).parameters
+    )
+    judge = nano.information_retrieval_class(  # what it makes of each of its sets
+        {q.id: q.text for q in TEXTS.queries},
+        {page.id: page.text for page in TEXTS.pages},
+        {id: set(pages) for id, pages in TEXTS.qrels.items()},
+        write_csv=False,
+    )
+    expected = evaluate(TEXTS, encoder, budgets=["full"]).results[0].mean("ndcg@10")
+    assert judge(encoder.model)[judge.primary_metric] == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.skipif("small" not in shipped_checkpoints(), reason="the shipped one is not there")
 def test_the_program_of_the_documentation_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "my_pages"

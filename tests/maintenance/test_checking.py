@@ -153,20 +153,27 @@ def test_a_wrong_vector_in_chromas_graph_is_found(where):
     assert kinds(checked(where)) == [("graph", "c.pdf#1")]
 
 
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory) -> Path:
+    """An index of so many pages that Chroma has written its graph; to be copied."""
+    place = tmp_path_factory.mktemp("graph")
+    with PageIndex.open(place, FakeEncoder(dimension=32, document_vectors=2)) as index:
+        index.add([Page(f"{n}.txt", text=f"word{n} common") for n in range(1200)])
+    return place
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["data_level0.bin", "link_lists.bin", "header.bin"])
 @pytest.mark.parametrize("damage", ["cut", "garbage", "gone"])
-def test_a_damaged_graph_is_found_and_does_not_end_the_process(tmp_path, name, damage):
-    encoder = FakeEncoder(dimension=32, document_vectors=2)
-    with PageIndex.open(tmp_path, encoder) as index:
-        index.add([Page(f"{n}.txt", text=f"word{n} common") for n in range(1200)])
+def test_a_damaged_graph_is_found_and_does_not_end_the_process(tmp_path, graph, name, damage):
+    shutil.copytree(graph, tmp_path, dirs_exist_ok=True)
     [path] = tmp_path.glob(f"*/{name}")
     data = path.read_bytes()
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(data[:50] if damage == "cut" else b"\x07" * len(data))
-    with PageIndex.open(tmp_path, encoder) as index:
+    with PageIndex.open(tmp_path, FakeEncoder(dimension=32, document_vectors=2)) as index:
         report = index.check()
     assert kinds(report) == [("graph", "")]
 

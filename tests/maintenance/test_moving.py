@@ -6,11 +6,7 @@ import hashlib
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +27,7 @@ from tests.maintenance.builders import (
     pictures,
     reopened,
 )
+from tests.soak.children import Kill, run
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "a870c41" / "index.tar.gz"
 
@@ -311,31 +308,20 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 # -- kills -------------------------------------------------------------------------------------
 
-ROOT = Path(__file__).parents[2]
-IMPORT = """
-import sys
-from metaembed_rag import PageIndex
-import metaembed_rag.maintenance.importing, chromadb
-print("ready", flush=True)
-PageIndex.import_(sys.argv[1], sys.argv[2])
-"""
-EXPORT = """
-import sys
-from tests.maintenance.builders import reopened
-index = reopened(sys.argv[2])
-print("ready", flush=True)
-index.export(sys.argv[1], overwrite=True)
-"""
+
+def import_(file: Path, where: Path) -> None:
+    PageIndex.import_(file, where)
 
 
-def killed(program: str, file: Path, where: Path, seconds: float) -> None:
-    run = [sys.executable, "-c", program, str(file), str(where)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(run, stdout=subprocess.PIPE, env=environment, cwd=ROOT) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
+def export(file: Path, where: Path) -> None:
+    with reopened(where) as index:
+        index.export(file, overwrite=True)
+
+
+def killed(function: Callable[[Path, Path], None], file: Path, where: Path, at: float) -> None:
+    """In a process of its own, so many seconds after it began."""
+    done = run(function, file, where, kill=Kill(seconds=at))
+    assert not done.error, done.error
 
 
 @pytest.fixture
@@ -355,7 +341,7 @@ def test_an_import_that_is_killed_goes_on(large, tmp_path):
     _, file, before = large
     dice = random.Random(4)
     for _ in range(6):
-        killed(IMPORT, file, tmp_path / "other", dice.uniform(0.1, 1.5))
+        killed(import_, file, tmp_path / "other", dice.uniform(0.1, 1.5))
     PageIndex.import_(file, tmp_path / "other")
     with reopened(tmp_path / "other") as index:
         assert content(index) == before
@@ -367,7 +353,7 @@ def test_an_export_that_is_killed_leaves_no_half_file(large):
     where, file, _ = large
     whole, dice = file.read_bytes(), random.Random(6)
     for _ in range(4):
-        killed(EXPORT, file, where, dice.uniform(0.0, 0.6))
+        killed(export, file, where, dice.uniform(0.0, 0.6))
         with zipfile.ZipFile(file) as archive:
             assert archive.testzip() is None
     with reopened(where) as index:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +24,7 @@ from tests.maintenance.builders import (
     raw_collection,
     reopened,
 )
+from tests.soak.children import Kill, run
 
 
 def repaired(where: Path, **options: object) -> RepairReport:
@@ -242,15 +238,6 @@ def test_an_index_in_memory_is_repaired(encoder):
     assert len(index.search("apples", 2)) == 1
 
 
-PROGRAM = """
-import sys
-from tests.maintenance.builders import reopened
-index = reopened(sys.argv[1])
-print("open", flush=True)
-print(len(index.repair().left), flush=True)
-"""
-
-
 @pytest.mark.integration
 def test_a_repair_that_is_killed_is_done_by_the_next_one(tmp_path):
     where, dice = tmp_path / "index", random.Random(5)
@@ -265,15 +252,9 @@ def test_a_repair_that_is_killed_is_done_by_the_next_one(tmp_path):
     for path in pictures(where):
         path.unlink()
     add_foreign(where)
-    root = Path(__file__).parents[2]
-    run = [sys.executable, "-c", PROGRAM, str(where)]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
     for _ in range(6):
-        with subprocess.Popen(run, stdout=subprocess.PIPE, env=environment, cwd=root) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(dice.uniform(0.2, 1.8))
-            process.send_signal(signal.SIGKILL)
+        done = run(repaired, where, kill=Kill(seconds=dice.uniform(0.2, 1.8)))
+        assert not done.error, done.error
     assert repaired(where).left == []
     with reopened(where) as index:
         now = content(index)

@@ -63,9 +63,9 @@ def first_program(
             make_pdf(tmp_path / place, ["how to add a legend", "the lazy fox"])
         text = (DOCS / f"{framework}.md").read_text(encoding="utf-8")
         program = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-        assert program is not None and '"mini"' in program[1]
+        assert program is not None and '"small"' in program[1]
         names: dict[str, Any] = {}
-        exec(program[1].replace('"mini"', repr(str(model))), names)
+        exec(program[1].replace('"small"', repr(str(model))), names)
         asked = names["retriever"]
         names["hits"] = (asked.invoke if framework == "langchain" else asked.retrieve)("fox")
         return names

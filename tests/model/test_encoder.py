@@ -50,6 +50,11 @@ def test_it_says_what_it_is(encoder: MetaEmbedEncoder, plain: Path) -> None:
     assert "r_q=16, r_c=64, D=32" in repr(encoder)
 
 
+def test_saved_weights_may_be_read_by_whoever_may_read_the_rest(saved: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in saved.iterdir() if path.is_file()}
+    assert modes["model.safetensors"] == modes["metaembed.json"]
+
+
 def test_numbers_of_vectors_are_chosen_when_it_is_made(plain: Path) -> None:
     encoder = MetaEmbedEncoder.from_backbone(plain, 2, 5, device="cpu")
     assert encoder.encode_query("fox").shape == (1, 2, 32)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
+from metaembed_rag.cli import main
 from metaembed_rag.errors import CheckpointError, ModalityError, ModelError
 from metaembed_rag.model.pooling import Pooling, nested_pooling
 from metaembed_rag.model.remote import RemoteEncoder, RemoteSettings
@@ -211,6 +212,28 @@ def test_fault_15_a_silent_model_server_ends_in_time():
         with pytest.raises(ModelError, match=r"no answer in 1 try \(it keeps silent"):
             RemoteEncoder.connect(f"{address}?timeout=0.3")
         assert time.monotonic() - start < 3
+
+
+def test_fault_31_the_setting_for_all_servers_is_heeded(monkeypatch):
+    with silence() as address:
+        monkeypatch.setenv("METAEMBED_TIMEOUT", "0.3")
+        start = time.monotonic()
+        with pytest.raises(ModelError, match=r"no answer in 1 try \(it keeps silent"):
+            RemoteEncoder.connect(address)
+        monkeypatch.setenv("METAEMBED_TIMEOUT", "300")
+        with pytest.raises(ModelError, match=r"no answer in 1 try \(it keeps silent"):
+            RemoteEncoder.connect(f"{address}?timeout=0.3")
+        assert time.monotonic() - start < 6
+
+
+def test_fault_31_the_command_lines_timeout_is_that_of_the_model_server(capsys, tmp_path):
+    with silence() as address:
+        start = time.monotonic()
+        named = ["--model", address, "--timeout", "0.3", "--index", str(tmp_path / "i")]
+        (tmp_path / "a.txt").write_text("fox")
+        assert main(["index", str(tmp_path / "a.txt"), *named, "--quiet"]) == 1
+        assert "it keeps silent" in capsys.readouterr().err
+        assert time.monotonic() - start < 5.5
 
 
 def test_fault_15_pauses_end_when_the_time_is_over(server, connect, pauses):

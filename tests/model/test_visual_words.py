@@ -21,6 +21,7 @@ from metaembed_rag.model.efficientnet import EfficientNetLite2, pixels
 from metaembed_rag.model.inputs import page_input, query_input
 from metaembed_rag.model.visual_words import Vocabulary, describe
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.reading import with_part
 
 PHOTOS = Path(__file__).parents[1] / "fixtures" / "photos"
 TEXT = frozenset({"text"})
@@ -117,14 +118,71 @@ def test_few_letters_on_a_photo_leave_room_for_what_it_shows(read: Callable[[str
     read("STOP")
     page, _ = page_input(Page("a.jpg", image=photo()), "fused", TEXT)
     assert page.text_from == "visual words, ocr" and page.text.endswith("STOP")
-    read("the whole text of a letter that was put under a scanner")
+    read("the whole text of a letter that was put under a scanner " * 4)
     page, _ = page_input(Page("a.jpg", image=photo()), "fused", TEXT)
     assert page.text_from in ("ocr", "") and "tabby" not in page.text
 
 
-def test_a_described_picture_needs_no_visual_words(read: Callable[[str], None]) -> None:
-    from metaembed_rag.pages.reading import with_part
+SIGNS = "Un mini bus electrico\nTHE BAKERY, since 1904"
 
+
+def test_signs_on_a_photo_stand_beside_what_it_shows(read: Callable[[str], None]) -> None:
+    read(SIGNS)  # 33 letters and digits
+    page, _ = page_input(Page("a.jpg", image=photo()), "fused", TEXT)
+    assert page.text_from == "visual words, ocr"
+    assert "tabby" in page.text and page.text.endswith(SIGNS)
+
+
+def test_a_chart_with_as_few_letters_keeps_its_text_alone(read: Callable[[str], None]) -> None:
+    chart = Image.new("RGB", (300, 200), "white")
+    for n, colour in enumerate(("navy", "orange", "green", "red", "black", "grey")):
+        ImageDraw.Draw(chart).rectangle((20 + 40 * n, 180 - 20 * n, 50 + 40 * n, 190), fill=colour)
+    read(SIGNS)
+    page, _ = page_input(Page("a.png", image=chart), "fused", TEXT)
+    assert (page.text, page.text_from) == (SIGNS, "ocr")
+
+
+def test_what_ocr_makes_of_leaves_is_left_out_of_a_photo(read: Callable[[str], None]) -> None:
+    read("0\nl l I\nTAXI 42\n鑫")
+    page, _ = page_input(Page("a.jpg", image=photo()), "fused", TEXT)
+    assert page.parts[-1].text == "TAXI 42"
+    read("鑫")
+    page, _ = page_input(Page("a.jpg", image=photo()), "fused", TEXT)
+    assert page.text_from == "visual words"
+
+
+def test_a_photo_of_something_unknown_has_its_likeliest_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    little = np.full((1, 1000), 0.0009, dtype=np.float32)
+    little[0, 207] = 0.05  # golden retriever
+    monkeypatch.setattr(visual_words, "probabilities", lambda images: little)
+    assert describe(photo()) == "a photo, perhaps of a golden retriever, animal"
+    assert describe(photo(), unsure=False) == ""
+    assert describe(Image.new("RGB", (300, 400), "white")) == ""
+
+
+def test_a_photo_of_something_unknown_is_found_by_its_name(
+    read: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visual_words, "describe", lambda image: "a photo, perhaps of a dog")
+    page = Page("IMG_2041.jpg", image=photo(), settings="image:2000")
+    assert page_input(page, "fused", TEXT)[1] == "a photo, perhaps of a dog\nIMG_2041"
+    named = with_part(page, "file name", "my dog")
+    assert str(page_input(named, "fused", TEXT)[1]).splitlines()[0] == "my dog"
+    assert "IMG_2041" not in str(page_input(named, "fused", TEXT)[1])
+
+
+def test_black_edges_and_holes_are_no_photo() -> None:
+    noise = 235 + np.random.default_rng(0).normal(0, 8, (896, 634, 3))
+    scan = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(scan)
+    draw.rectangle((0, 0, 12, 896), fill=(30, 30, 30))
+    draw.ellipse((30, 300, 50, 320), fill=(90, 90, 90))
+    assert describe(scan) == ""
+
+
+def test_a_described_picture_needs_no_visual_words(read: Callable[[str], None]) -> None:
     page = with_part(Page("a.jpg", image=photo(), unread="scan"), "description", "a tame cat")
     assert page_input(page, "fused", TEXT)[1] == "a tame cat"
 

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,19 @@ from PIL import Image
 from metaembed_rag.errors import PageError, ResourceLimitError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.inputs import read_page
-from metaembed_rag.pages import Limits, Page, image_client, images, load_pages, ocr
-from metaembed_rag.pages.workers import Pool, WorkLimits
+from metaembed_rag.pages import (
+    Limits,
+    Page,
+    image_client,
+    images,
+    load_pages,
+    ocr,
+    page_texts,
+    pdf_client,
+)
+from metaembed_rag.pages.workers import Pool, Worker, WorkLimits
 from metaembed_rag.testing import FakeEncoder
-from tests.support.files import picture_of_text
+from tests.support.files import make_pdf, picture_of_text
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux refuses memory")
 ODD = Path(__file__).parents[1] / "fixtures" / "odd_files" / "img"
@@ -107,6 +117,78 @@ def test_a_worker_that_was_killed_costs_nothing(tmp_path: Path) -> None:
         pid = worker.pid
     os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
     assert [Path(page.source).name for page in pages] == ["b.png"]
+
+
+@pytest.fixture
+def unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has just been killed still counts as running, as it does for a moment."""
+    monkeypatch.setattr(Worker, "died", lambda self: False)
+
+
+def kill_idle(pool: Pool, count: int = 2) -> None:
+    """Kill workers that are idle: as many are kept."""
+    with ExitStack() as held:
+        for _ in range(count):
+            held.enter_context(pool.lease())
+    for worker in pool._idle:
+        os.kill(worker.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+
+
+def test_fault_31_workers_killed_while_they_were_idle_cost_no_picture(
+    tmp_path: Path, unnoticed: None
+) -> None:
+    picture_of_text(["a"], (80, 40)).save(tmp_path / "a.png")
+    kill_idle(image_client.WORKERS)
+    pages, errors = load(tmp_path, Limits())
+    assert (len(pages), errors) == (1, [])
+
+
+def test_fault_31_workers_killed_while_they_were_idle_cost_no_pdf(
+    tmp_path: Path, unnoticed: None
+) -> None:
+    path = make_pdf(tmp_path / "a.pdf", ["one", "two"])
+    kill_idle(pdf_client.WORKERS)
+    assert pdf_client.count_pdf(path) == 2
+    kill_idle(pdf_client.WORKERS)
+    pages, errors = load(path, Limits())
+    assert ([page.text for page in pages], errors) == (["one", "two"], [])
+    kill_idle(pdf_client.WORKERS)
+    assert list(page_texts(path.read_bytes())) == [(1, "one"), (2, "two")]
+
+
+def test_fault_31_texts_are_read_on_where_the_worker_was_killed_in_the_middle(
+    tmp_path: Path,
+) -> None:
+    data = make_pdf(tmp_path / "a.pdf", [f"page {n}" for n in range(1, 5)]).read_bytes()
+    texts = page_texts(data)
+    read = [next(texts)]
+    for worker in list(pdf_client.WORKERS._all):
+        os.kill(worker.pid, signal.SIGKILL)
+    assert [*read, *texts] == [(n, f"page {n}") for n in range(1, 5)]
+
+
+def test_fault_31_workers_killed_while_they_were_idle_cost_no_letters(unnoticed: None) -> None:
+    pytest.importorskip("rapidocr")
+    kill_idle(ocr.WORKERS)
+    assert "apples" in ocr.read_text(picture_of_text(["apples"], (400, 120)))
+
+
+def test_fault_31_a_file_that_ends_two_workers_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture_of_text(["a"], (80, 40)).save(tmp_path / "a.png")
+    sent: list[int] = []
+
+    def end(worker: Worker, *args: object) -> None:
+        sent.append(worker.pid)
+        os.kill(worker.pid, signal.SIGKILL)
+
+    send = Worker.send
+    monkeypatch.setattr(Worker, "send", lambda *given: (end(*given), send(*given)))
+    pages, errors = load(tmp_path, Limits())
+    assert pages == []
+    assert "ended the process that read it (SIGKILL)" in errors[0].reason
+    assert len(set(sent)) == 2
 
 
 def test_frames_of_one_file_after_another_need_one_process(tmp_path: Path) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from metaembed_rag.pages.legibility import agrees, decodable_lines, is_undecodable, looks_enciphered
+from metaembed_rag.pages.legibility import (
+    agrees,
+    decodable_lines,
+    is_undecodable,
+    legible,
+    looks_enciphered,
+)
 
 ENGLISH = """The boiler must be drained before the pressure valve is replaced. Annual maintenance
 costs rose because two pumps failed. Spare gaskets are kept in cabinet seven next to the compressor
@@ -93,3 +99,17 @@ def test_fault_04_a_text_that_ocr_confirms_is_not_replaced() -> None:
     assert agrees(ENGLISH, misread)
     assert not agrees(shifted(ENGLISH, 4), ENGLISH)
     assert agrees(shifted(ENGLISH, 4), "a word")  # too little to tell
+
+
+@pytest.mark.parametrize(
+    "line", ["TAXI 42", "BMW", "Un mini bus", "1904", "出口", "B-AB 1234", "ÉCOLE"]
+)
+def test_words_and_numbers_on_a_scene_are_kept(line: str) -> None:
+    assert legible(f"l\n{line}\n0") == line
+
+
+@pytest.mark.parametrize(
+    "line", ["O", "8", "鑫", "l l I", "TTTT", "hl", "xkcdfgh", "", "- . -", "I1 ab"]
+)
+def test_strokes_on_a_scene_are_not(line: str) -> None:
+    assert legible(line) == ""

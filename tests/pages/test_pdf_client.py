@@ -19,7 +19,14 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Limits, Page, load_pages, page_texts, pdf_client, worker_client
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.testing import FakeEncoder
-from tests.support.bombs import FOLDER, LIMITS, SMALL, between_good_pages, that_cannot_be_opened
+from tests.support.bombs import (
+    FOLDER,
+    LIMITS,
+    SMALL,
+    between_good_pages,
+    of_operators,
+    that_cannot_be_opened,
+)
 from tests.support.files import make_pdf
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -85,6 +92,17 @@ def test_fault_22_a_pdf_that_cannot_be_opened_costs_itself(tmp_path: Path) -> No
     assert [page.text for page in pages] == ["good"]
     assert [error.source for error in errors] == [(tmp_path / "a.pdf").as_posix()]
     assert "opening this PDF needs more than 128 MiB" in errors[0].reason
+
+
+def test_fault_22_packed_operators_cost_their_page(tmp_path: Path) -> None:
+    bomb = of_operators()
+    assert len(bomb) < 500_000
+    (tmp_path / "a.pdf").write_bytes(bomb)
+    make_pdf(tmp_path / "b.pdf", ["good"])
+    pages, errors = load(tmp_path, SMALL)
+    assert [page.text for page in pages] == ["good"]
+    assert [error.source for error in errors] == [f"{(tmp_path / 'a.pdf').as_posix()}#1"]
+    assert "this page of the PDF needs more than 128 MiB" in errors[0].reason
 
 
 def test_fault_22_texts_alone_are_read_within_the_limits(tmp_path: Path) -> None:

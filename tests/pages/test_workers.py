@@ -66,6 +66,16 @@ def test_a_worker_that_died_while_it_was_idle_is_replaced(pool: Pool) -> None:
         assert ask(other, "answer") == other.pid != worker.pid
 
 
+def test_a_new_worker_can_be_had_though_one_is_idle(pool: Pool) -> None:
+    with pool.lease() as one:
+        ask(one, "answer")
+    with pool.lease(new=True) as other:
+        assert other.pid != one.pid
+        assert not other.used
+    with pool.lease() as again:
+        assert again.used
+
+
 @pytest.mark.parametrize(
     ("deed", "cause", "how"),
     [

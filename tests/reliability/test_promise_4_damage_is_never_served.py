@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tests.soak.state import opened, pages_of, problems
 
+
+def flip(path: Path) -> None:
+    """One bit of the middle."""
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 4
+    path.write_bytes(changed)
+
+
 DAMAGE = {
     "gone": lambda path: path.unlink(),
     "empty": lambda path: path.write_bytes(b""),
     "shorter": lambda path: os.truncate(path, path.stat().st_size * 2 // 3),
+    "flipped": flip,
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
 }
 
 

@@ -12,6 +12,7 @@ from metaembed_rag.errors import StoreError
 from metaembed_rag.model.memory import in_halves, is_out_of_memory
 from metaembed_rag.testing import FakeEncoder
 from tests.soak import faults
+from tests.soak.children import run
 from tests.soak.state import opened, pages_of, problems
 
 QUICK = (
@@ -30,6 +31,13 @@ QUICK = (
 def test_the_quick_scenarios(tmp_path, scenario, caplog):
     caplog.set_level(logging.CRITICAL)
     scenario(tmp_path)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["full_disk_now", "full_disk_at_the_database", "full_disk_soon"])
+def test_once_a_full_disk_has_room_again_the_index_goes_on(tmp_path, name):
+    done = run(faults._scenario, name, tmp_path, seconds=120)
+    assert (done.value, done.error, done.hung) == (None, "", False)
 
 
 @pytest.mark.parametrize("name", [".metaembed.mark", ".metaembed.writing"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 from hypothesis.errors import HypothesisWarning
 
 from metaembed_rag import Page, PageIndex, load_pages
-from metaembed_rag.errors import DatasetError, MetadataError, PageError, StoreError
+from metaembed_rag.errors import DatasetError, MetadataError, MetaEmbedError, PageError, StoreError
 from metaembed_rag.evaluation.datasets import read_dataset
 from metaembed_rag.pages import list_files
 from metaembed_rag.testing import FakeEncoder
@@ -119,6 +120,17 @@ def test_a_source_that_is_no_path_is_nobodys(index, source):
 def test_candidates_that_are_no_number(index, candidates):
     with pytest.raises(StoreError, match="candidates must be a whole number"):
         index.search("fox", 1, candidates=candidates)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"hybrid": True}, {"exhaustive": True}])
+def test_a_query_of_twenty_megabytes_is_refused_at_once(index, keywords):
+    begun = time.process_time()
+    for query in ("word " * 4_000_000, "x" * 20_000_000, {"text": "word\n" * 4_000_000}):
+        with pytest.raises(MetaEmbedError, match="too long"):
+            index.search(query, 1, **keywords)
+    with pytest.raises(MetaEmbedError, match="too long"):
+        index.score("word " * 4_000_000, ["a#1"])
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("name", ["http://[::1", "http://\ud800", "http://a b:80/\0"])

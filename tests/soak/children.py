@@ -26,6 +26,10 @@ _CONTEXT.set_forkserver_preload(
         "torch",
         "metaembed_rag.index",
         "metaembed_rag.testing",
+        "tests.soak.crowds",
+        "tests.soak.faults",
+        "tests.soak.fuzz",
+        "tests.soak.kills",
         "tests.soak.state",
     ]
 )
@@ -41,7 +45,7 @@ class Outcome:
         ours: Whether what it raised is of this package.
         killed: Whether a signal ended it.
         hung: Whether it was given up.
-        seconds: What it took.
+        seconds: What it took from when its process had begun.
     """
 
     value: Any = None
@@ -124,7 +128,9 @@ class Running:
             self._process.kill()
         elif self._ours.poll(seconds):
             self._receive()
+        working = time.monotonic()  # what comes before is the beginning of a process
         value, hung = self._answer(seconds)
+        took = time.monotonic() - working
         self._process.join(5)
         if self._process.is_alive():
             self._process.kill()
@@ -133,7 +139,6 @@ class Running:
         killed = (self._process.exitcode or 0) < 0 and not hung
         self._process.close()
         self._ours.close()
-        took = time.monotonic() - self._begun
         if value is None:
             return Outcome(killed=killed, hung=hung, seconds=took)
         return Outcome(*value, killed=killed, hung=False, seconds=took)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from tests.soak.state import (
     text_of,
     version_of,
 )
-from tests.soak.tally import Share, Tally
+from tests.soak.tally import Share, Tally, tell_line
 
 READERS, THREADS, LEAKS = "one writer, 8 readers", "threads and asyncio", "leaks"
 _PAGES = 60
@@ -62,6 +63,12 @@ class Board:
         self.begun = _CONTEXT.RawArray("i", _PAGES)
         self.stop = _CONTEXT.RawValue("i", 0)
         self.writes = _CONTEXT.RawValue("i", 0)
+        self.searches = _CONTEXT.RawArray("i", _AT_ONCE)
+        """Of each reader."""
+
+    def made(self) -> int:
+        """Searches of all readers."""
+        return sum(self.searches)
 
 
 @lru_cache(maxsize=100_000)
@@ -92,15 +99,15 @@ def read_beside_a_writer(share: Share) -> Tally:
             index.add(pages_of(range(_PAGES), 0))
         _lock_out(tally, share, folder)
         board = Board()
-        each = max(1, share.cases // _READING)
+        each = -(-share.cases // _READING)
         readers = [
-            start(_read, folder, board, share.seed * 10 + n, each, share.seconds)
-            for n in range(_READING)
+            start(_read, folder, board, share.seed, n, each, share.seconds) for n in range(_READING)
         ]
         writer = start(_write, folder, board, share.seed)
-        for number, reader in enumerate(readers):
-            done = reader.wait(share.seconds + 120)
-            _count(tally, f"{share.name(READERS, 0)}, reader {number}", done)
+        with share.telling(READERS, board.made):
+            for number, reader in enumerate(readers):
+                done = reader.wait(share.seconds + 120)
+                _count(tally, f"{share.name(READERS, 0)}, reader {number}", done)
         board.stop.value = 1
         done = writer.wait(120)
         if done.hung or done.error:
@@ -166,13 +173,14 @@ def _write(folder: Path, board: Board, seed: int) -> None:
 
 
 def _read(
-    folder: Path, board: Board, seed: int, count: int, seconds: float
+    folder: Path, board: Board, seed: int, process: int, count: int, seconds: float
 ) -> tuple[int, list[str]]:
     """Two readers of one index: threads, or in every other process tasks of asyncio."""
     end = time.monotonic() + seconds
     with opened(folder) as index:
-        readers = [_Reader(index, board, seed * 2 + n, count // 2, end) for n in range(2)]
-        if seed % 2:
+        numbers = (process * 2, process * 2 + 1)
+        readers = [_Reader(index, board, seed, n, -(-count // 2), end) for n in numbers]
+        if process % 2:
             asyncio.run(_together(readers))
         else:
             with ThreadPoolExecutor(2) as pool:
@@ -188,9 +196,11 @@ async def _together(readers: Sequence[_Reader]) -> None:
 class _Reader:
     """Searches, and compares each with an exhaustive reading of the versions that it names."""
 
-    def __init__(self, index: PageIndex, board: Board, seed: int, count: int, end: float) -> None:
+    def __init__(
+        self, index: PageIndex, board: Board, seed: int, number: int, count: int, end: float
+    ) -> None:
         self.index, self.board, self.count, self.end = index, board, count, end
-        self.draw = random.Random(seed)
+        self.number, self.draw = number, random.Random(f"{seed} {number}")
         self.searches, self.wrong = 0, list[str]()
 
     def read(self) -> None:
@@ -209,6 +219,7 @@ class _Reader:
         hits = self.index.search(query, 5, **way)
         begun = list(self.board.begun)
         self.searches += 1
+        self.board.searches[self.number] = self.searches
         seen = {int(hit.page.source[3:]): version_of(hit.page.text) for hit in hits}
         scores = [hit.score if hit.maxsim is None else hit.maxsim for hit in hits]
         for (number, version), given in zip(seen.items(), scores, strict=True):
@@ -250,24 +261,18 @@ def share_one_index(share: Share) -> Tally:
     """Eight threads, and tasks of asyncio, on one index of this process's child."""
     tally = Tally(THREADS)
     with tempfile.TemporaryDirectory(prefix="soak_") as scratch:
-        done = run(
-            _share,
-            Path(scratch) / "index",
-            share.seed,
-            share.cases,
-            share.seconds,
-            seconds=share.seconds + 120,
-        )
+        done = run(_share, Path(scratch) / "index", share, seconds=share.seconds + 120)
         _count(tally, share.name(THREADS, 0), done)
     return tally
 
 
-def _share(folder: Path, seed: int, count: int, seconds: float) -> tuple[int, list[str]]:
-    board, end = Board(), time.monotonic() + seconds
+def _share(folder: Path, share: Share) -> tuple[int, list[str]]:
+    board, end = Board(), time.monotonic() + share.seconds
+    each = -(-share.cases // 10)
     with opened(folder) as index:
         index.add(pages_of(range(_PAGES), 0))
-        readers = [_Reader(index, board, seed * 100 + n, count // 10, end) for n in range(10)]
-        with ThreadPoolExecutor(8) as pool:
+        readers = [_Reader(index, board, share.seed, n, each, end) for n in range(10)]
+        with share.telling(THREADS, board.made), ThreadPoolExecutor(8) as pool:
             tasks = [pool.submit(reader.read) for reader in readers[:8]]
             asyncio.run(_together(readers[8:]))
             for task in tasks:
@@ -283,13 +288,13 @@ def open_and_close(share: Share) -> Tally:
     tally = Tally(LEAKS)
     openings = max(20, share.cases * 500 // 20_500)
     with tempfile.TemporaryDirectory(prefix="soak_") as scratch:
-        for what, count in (("searches", share.cases - openings), ("openings", openings)):
+        parts = (("searches", share.cases - openings, 0.7), ("openings", openings, 0.3))
+        for what, count, part in parts:
             done = run(
                 _measure,
                 what,
                 Path(scratch) / "index",
-                count,
-                share.seconds / 2,
+                replace(share, cases=count, seconds=share.seconds * part),
                 seconds=share.seconds + 120,
             )
             if done.hung or done.error:
@@ -310,7 +315,7 @@ def _bound(name: str, before: float) -> float:
 
 
 def _measure(
-    what: str, folder: Path, count: int, seconds: float
+    what: str, folder: Path, share: Share
 ) -> tuple[int, dict[str, float], dict[str, float]]:
     """How many were made, and the process's state after a tenth and after all of them."""
     with opened(folder) as index:
@@ -320,15 +325,18 @@ def _measure(
     index = opened(folder)
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # Chroma opens connections, with threads, on demand
         list(pool.map(lambda one: index.search(one, 5), QUERIES * _AT_ONCE))
-    end, before, made = time.monotonic() + seconds, None, 0
-    for made in range(1, count + 1):
+    before, made, begun = None, 0, time.monotonic()
+    for made in range(1, share.cases + 1):
         if what == "openings":
             index.close()
             index = opened(folder)
         index.search(QUERIES[made % len(QUERIES)], 5, hybrid=made % 4 == 0)
-        if before is None and (made >= count // 10 or time.monotonic() > end - seconds * 0.9):
+        spent = time.monotonic() - begun
+        if before is None and (made >= share.cases // 10 or spent > share.seconds / 10):
             before = _process_state()
-        if time.monotonic() > end:
+        if share.tells and made % (share.cases // 5) == 0:
+            tell_line(f"{LEAKS}: {made:,} of {share.cases:,} {what}", spent)
+        if spent > share.seconds:
             break
     after = _process_state()
     index.close()

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 from tests.soak.children import run
+from tests.soak.servers import server
 from tests.soak.state import encoder, opened, pages_of, problems, versions
 from tests.soak.tally import Share, Tally
 from tests.support.servers import FakeServer, Proxy, proxy, silence
@@ -35,6 +37,8 @@ _PATIENCE = 5.0
 """What an error may take beyond a timeout."""
 _SLOW = 30.0
 """What anything may take on a machine that does other things."""
+_LONGEST = 120.0
+"""Seconds after which a scenario is given up."""
 _PAGES = 12
 
 
@@ -107,8 +111,21 @@ def _full_disk(folder: Path, room: int) -> None:
     with opened(place) as index:
         with _no_file_over(max(0, size + room)):
             _everything(index)
-        _ends("search afterwards", lambda: index.search("apple", hybrid=False))
+        _goes_on(index)
     _whole(place)
+
+
+def _goes_on(index: PageIndex) -> None:
+    """Once there is room again, the index that met the full disk is used as before."""
+    for what, call in (
+        ("search", lambda: index.search("apple", hybrid=False)),
+        ("add", lambda: index.add(pages_of([200], 1))),
+        ("delete", lambda: index.delete(["doc200#1"])),
+    ):
+        if not _ends(f"{what} afterwards", call):
+            raise Wrong("wrong", f"{what} fails when there is room again")
+    if found := problems(index):
+        raise Wrong("wrong", found[0])
 
 
 def full_disk_now(folder: Path) -> None:
@@ -136,7 +153,7 @@ def a_file_system_without_room(folder: Path) -> None:
             _fill(small / "filling")
             _everything(index)
             (small / "filling").unlink(missing_ok=True)
-            _ends("search afterwards", lambda: index.search("apple", hybrid=False))
+            _goes_on(index)
         _whole(place)
     finally:
         os.system(f"umount -l '{small}'")
@@ -322,12 +339,10 @@ _ANSWERS = {
 
 def _chroma(folder: Path, use: Callable[[Proxy, PageIndex], None]) -> None:
     """An index on a server of Chroma behind a proxy that misbehaves, and then no more."""
-    from tests.soak.servers import chroma
-
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     with (
-        chroma(folder / "server") as address,
-        proxy(address) as between,
+        server(folder / "server") as chroma,
+        proxy(chroma.address) as between,
         PageIndex.open(between.address, encoder(), timeout=_TIMEOUT) as index,
     ):
         index.add(pages_of(range(_PAGES), 1))
@@ -345,8 +360,8 @@ def a_server_that_answers_nonsense(folder: Path) -> None:
     def use(between: Proxy, index: PageIndex) -> None:
         for answer in _ANSWERS.values():
             between.always = answer
-            _ends("search", lambda: index.search("apple", hybrid=False), 60)
-            _ends("add", lambda: index.add(pages_of(range(100, 103), 1)), 60)
+            _ends("search", lambda: index.search("apple", hybrid=False), _TIMEOUT + _PATIENCE)
+            _ends("add", lambda: index.add(pages_of(range(100, 103), 1)), _TIMEOUT + _PATIENCE)
 
     _chroma(folder, use)
 
@@ -358,6 +373,39 @@ def a_server_that_falls_silent(folder: Path) -> None:
             _ends("a silent server", call, _TIMEOUT + _PATIENCE)
 
     _chroma(folder, use)
+
+
+def a_server_that_is_killed(folder: Path) -> None:
+    """In the middle of what it is given, five times; what was acknowledged is there."""
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    acknowledged: set[str] = set()
+    with (
+        server(folder / "server") as chroma,
+        PageIndex.open(chroma.address, encoder(), timeout=_TIMEOUT) as index,
+    ):
+
+        def add(pages: list[Page]) -> None:
+            index.add(pages, batch_size=4, progress=lambda done: acknowledged.update(done.ids))
+
+        for turn in range(5):
+            pages = pages_of(range(turn * 40, turn * 40 + 40), 1)
+            killer = threading.Timer(0.05 + 0.1 * turn, chroma.kill)
+            killer.start()
+            _ends("add", partial(add, pages))
+            killer.join()
+            _ends("search", lambda: index.search("apple"), _TIMEOUT + _PATIENCE)
+            chroma.start()
+            _known(index, acknowledged)
+            add(pages)
+            _known(index, {*acknowledged, *(page.id for page in pages)})
+        if found := problems(index):
+            raise Wrong("wrong", found[0])
+
+
+def _known(index: PageIndex, acknowledged: set[str]) -> None:
+    """Every page is there that was acknowledged."""
+    if lost := acknowledged - set(index.ids()):
+        raise Wrong("lost", f"{sorted(lost)}")
 
 
 def a_server_that_is_not_there(folder: Path) -> None:
@@ -379,7 +427,7 @@ def a_model_server_that_answers_nonsense(folder: Path) -> None:
         made = RemoteEncoder.connect(name)
         for status, headers, body in _ANSWERS.values():
             server.failures[:] = [(status, headers, body.decode("latin-1"))] * 9
-            _ends("a model server", lambda: made.encode_query(["a"]), _SLOW)
+            _ends("a model server", lambda: made.encode_query(["a"]), _TIMEOUT + _PATIENCE)
     finally:
         server.close()
 
@@ -404,6 +452,7 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
         a_clock_that_is_set_back,
         a_server_that_answers_nonsense,
         a_server_that_falls_silent,
+        a_server_that_is_killed,
         a_server_that_is_not_there,
         a_model_server_that_answers_nonsense,
     )
@@ -413,11 +462,17 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
 def fail_all(share: Share) -> Tally:
     """Run the scenarios, each in a process of its own."""
     tally = Tally(KIND)
+    with share.telling(KIND, lambda: tally.cases):
+        _fail(tally, share)
+    return tally
+
+
+def _fail(tally: Tally, share: Share) -> None:
     for number in share.numbers():
         name = [*SCENARIOS][number % len(SCENARIOS)]
         case = f"{name}: {share.name(KIND, number)}"
         with tempfile.TemporaryDirectory(prefix="soak_", ignore_cleanup_errors=True) as scratch:
-            done = run(_scenario, name, Path(scratch), seconds=600)
+            done = run(_scenario, name, Path(scratch), seconds=_LONGEST)
         tally.cases += 1
         tally.faults += 1
         if done.hung or done.killed:
@@ -426,7 +481,6 @@ def fail_all(share: Share) -> Tally:
             tally.fail("tracebacks", case, done.error)
         elif done.value is not None:
             tally.fail(done.value[0], case, done.value[1])
-    return tally
 
 
 def _scenario(name: str, folder: Path) -> tuple[str, str] | None:

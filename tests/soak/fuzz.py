@@ -16,6 +16,7 @@ import signal
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 from PIL import Image
 
 from metaembed_rag import cli
@@ -38,15 +40,16 @@ from metaembed_rag.store.connect import one_spelling
 from metaembed_rag.training.data import read_corpus, read_training_set
 from metaembed_rag.web import without_password
 from tests.soak import strategies
-from tests.soak.children import run
+from tests.soak.children import Running, start
 from tests.soak.state import encoder
-from tests.soak.tally import Share, Tally
+from tests.soak.tally import Share, Tally, again
 from tests.support.files import pdf_bytes
 
 _PORTION = 250
 _LONGEST = 60.0
 """Seconds after which a case is a hang; a machine that does other things is slow, too."""
-_FIXTURES = Path(__file__).parents[1] / "fixtures"
+_PATIENCE = 300.0
+"""Seconds after which a portion is given up, which may hold several cases that are late."""
 _SMALL = Limits(max_page_seconds=2, max_memory=256 * 1024**2, max_pixels=10_000_000, max_pages=200)
 
 
@@ -385,47 +388,54 @@ def _changed(data: bytes, draw: random.Random) -> bytes:
 # -- portions ------------------------------------------------------------
 
 _KINDS = {
-    "fuzz: pages": (pages, 16_000, 4),
-    "fuzz: queries, ids": (queries, 20_000, 4),
-    "fuzz: filters": (filters, 20_000, 4),
+    "fuzz: pages": (pages, 16_000, 3),
+    "fuzz: queries, ids": (queries, 20_000, 3),
+    "fuzz: filters": (filters, 20_000, 2.5),
     "fuzz: JSON lines": (lines, 20_000, 3),
-    "fuzz: addresses": (addresses, 15_000, 2),
-    "fuzz: command lines": (command_lines, 4_000, 5),
-    "fuzz: files": (files, 10_000, 6),
+    "fuzz: addresses": (addresses, 15_000, 1.5),
+    "fuzz: command lines": (command_lines, 4_000, 3.5),
+    "fuzz: files": (files, 10_000, 3),
 }
 
 
 def portions(name: str, share: Share, *, apart: bool = True) -> Tally:
-    """All portions of a kind, each in a process of its own or in this one."""
-    function, tally = _KINDS[name][0], Tally(name)
+    """All portions of a kind, each in a process of its own, some at once, or in this one."""
+    tally = Tally(name)
     whole = Share(share.seed, -(-share.cases // _PORTION), share.seconds, share.only)
-    for number in whole.numbers():
-        count = min(_PORTION, share.cases - number * _PORTION) if share.only is None else _PORTION
-        case = f"--only {name!r} --seed {share.seed} --case {number}"
-        drawn = share.draw(name, number).randrange(2**32)
-        if not apart:
-            function(Cases(tally, case), drawn, count)
-            continue
-        done = run(_portion, name, case, drawn, count, seconds=600)
-        if done.value is None:
-            what = "hangs" if done.hung or done.killed else "tracebacks"
-            tally.fail(what, case, f"the whole portion: {done.error or done}")
-        else:
-            _add(tally, done.value)
+    at_work: list[tuple[str, Running]] = []
+    with share.telling(name, lambda: tally.cases):
+        for number in whole.numbers():
+            left = share.cases - number * _PORTION
+            count = _PORTION if share.only is not None else min(_PORTION, left)
+            case = again(name, share.seed, number)
+            drawn = share.draw(name, number).randrange(2**32)
+            if not apart:
+                _KINDS[name][0](Cases(tally, case), drawn, count)
+                continue
+            at_work.append((case, start(_portion, name, case, drawn, count)))
+            if len(at_work) >= share.workers:
+                _finish(tally, *at_work.pop(0))
+        for one in at_work:
+            _finish(tally, *one)
     return tally
+
+
+def _finish(tally: Tally, case: str, running: Running) -> None:
+    """Count what a portion has found."""
+    done = running.wait(_PATIENCE)
+    if done.value is not None:
+        tally.merge(done.value)
+        return
+    what = "hangs" if done.hung or done.killed else "tracebacks"
+    tally.fail(what, case, f"the whole portion: {done.error or done}")
 
 
 def _portion(name: str, case: str, drawn: int, count: int) -> Tally:
     logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore", HypothesisWarning)
     tally = Tally(name)
     _KINDS[name][0](Cases(tally, case), drawn, count)
     return tally
-
-
-def _add(tally: Tally, other: Tally) -> None:
-    for field in ("cases", "faults", "lost", "wrong", "tracebacks", "hangs"):
-        setattr(tally, field, getattr(tally, field) + getattr(other, field))
-    tally.failures += other.failures[: 20 - len(tally.failures)]
 
 
 KINDS: dict[str, tuple[Callable[[Share], Tally], int, float]] = {

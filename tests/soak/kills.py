@@ -8,18 +8,26 @@ encode nothing that is stored.
 
 from __future__ import annotations
 
+import io
+import os
+import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from metaembed_rag import cli
 from metaembed_rag.index import PageIndex
+from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.training.run_folder import RunFolder
-from tests.soak.children import Kill, Notes, run
+from tests.soak.children import Kill, Notes, Outcome, run
+from tests.soak.servers import server
 from tests.soak.state import (
     checked,
     encoder,
@@ -35,7 +43,7 @@ from tests.soak.tally import Share, Tally
 KIND = "kills"
 _OLD, _NEW = range(20), range(20, 60)
 _BATCH = 8
-_LONGEST = 60.0
+_LONGEST = 120.0
 _GONE = -2
 """Stands for the version of a page that is not there."""
 
@@ -57,6 +65,26 @@ class Target:
     ready: Callable[[Path], None] = field(default=lambda _: None)
 
 
+ADDRESS, COLLECTION = "address", "collection"
+"""Files that say where on a server a case has its pages."""
+
+
+def _opened(folder: Path, made: FakeEncoder | None = None) -> PageIndex:
+    """The index of a case: in its folder, or on the server whose address lies there."""
+    if not (folder / ADDRESS).exists():
+        return opened(folder / "index", made)
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    address, name = ((folder / one).read_text() for one in (ADDRESS, COLLECTION))
+    return PageIndex.open(address, made or encoder(), collection=name)
+
+
+def _checked(folder: Path) -> list[str]:
+    if not (folder / ADDRESS).exists():
+        return checked(str(folder / "index"))
+    address, name = ((folder / one).read_text() for one in (ADDRESS, COLLECTION))
+    return checked(address, "--collection", name)
+
+
 def _add(folder: Path, notes: Notes) -> int:
     return _added(folder, notes, pages_of(_NEW, 1))
 
@@ -67,9 +95,13 @@ def _change(folder: Path, notes: Notes) -> int:
 
 def _added(folder: Path, notes: Notes, pages: Any) -> int:
     made = encoder()
-    with opened(folder / "index", made) as index:
+    with _opened(folder, made) as index:
         index.add(pages, batch_size=_BATCH, progress=lambda done: notes.add(*done.ids))
     return len(made.encoded)
+
+
+def _add_to_server(folder: Path, notes: Notes) -> int:
+    return _added(folder, notes, pages_of([*_OLD, *_NEW], 1))
 
 
 def _sync(folder: Path, notes: Notes) -> int:
@@ -120,29 +152,38 @@ def _calibrate(folder: Path, notes: Notes) -> int:
 def _move(folder: Path, notes: Notes) -> int:
     """Out of the index into one file, and into another index."""
     place, file = str(folder / "index"), str(folder / "moved.metaembed")
-    for words in (["export", file, "--index", place], ["import", file, "--index", f"{place}2"]):
-        if cli.main([*words, "--quiet"]):
-            raise RuntimeError(f"{words} failed")
+    _command("export", file, "--index", place, "--force")
+    _command("import", file, "--index", f"{place}2")
     return 0
 
 
 def _repair(folder: Path, notes: Notes) -> int:
     shutil.rmtree(folder / "index" / "cache", ignore_errors=True)
-    if cli.main(["repair", "--index", str(folder / "index"), "--quiet"]):
-        raise RuntimeError("repair failed")
+    _command("repair", "--index", str(folder / "index"))
     return 0
 
 
+def _command(*words: str) -> None:
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(out):
+        code = cli.main([*words, "--quiet"])
+    if code:
+        raise RuntimeError(f"{words} failed: {out.getvalue()[-500:]}")
+
+
+SERVER = "server"
 _BEFORE = dict.fromkeys(_OLD, 1)
 _ADDED = _BEFORE | dict.fromkeys(_NEW, 1)
 
 TARGETS = {
     "add": Target(_add, _BEFORE, _ADDED),
+    SERVER: Target(_add_to_server, {}, _ADDED),
     "change": Target(_change, _ADDED, dict.fromkeys([*_OLD, *_NEW], 2)),
     "delete": Target(_delete, _ADDED, dict.fromkeys(_OLD, _GONE) | dict.fromkeys(_NEW, 1)),
     "compact": Target(_compact, _ADDED, _ADDED),
     "rebuild": Target(_rebuild, _ADDED, _ADDED),
     "calibrate": Target(_calibrate, _ADDED, _ADDED),
+    "move": Target(_move, _ADDED, _ADDED),
+    "repair": Target(_repair, _ADDED, _ADDED),
     "sync": Target(
         _sync,
         _BEFORE,
@@ -150,27 +191,32 @@ TARGETS = {
         _files,
     ),
 }
-TARGETS |= {
-    name: Target(act, _ADDED, _ADDED)
-    for name, act, command in (("move", _move, "export"), ("repair", _repair, "repair"))
-    if command in cli.COMMANDS
-}
-
 CHECKPOINT = "checkpoint"
+ALL = (*TARGETS, CHECKPOINT)
 _SAVED = 6
 
 
 def kill_all(share: Share) -> Tally:
-    """Kill each target in turn."""
-    tally, begun = Tally(KIND), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="soak_") as scratch:
-        ready: dict[str, _Ready] = {}
-        for number in share.numbers():
-            name = [*TARGETS, CHECKPOINT][number % (len(TARGETS) + 1)]
-            if name not in ready:
-                ready[name] = _prepared(name, Path(scratch) / name)
-            _one(tally, share, number, name, ready[name])
-    tally.seconds = time.monotonic() - begun
+    """Kill each target in turn; workers have targets of their own."""
+    begun = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="soak_", ignore_cleanup_errors=True) as scratch,
+        server(Path(scratch) / "chroma") as chroma,
+        ThreadPoolExecutor(share.workers) as pool,
+    ):
+        workers = [
+            _Worker(share, ALL[one :: share.workers], Path(scratch), chroma.address)
+            for one in range(share.workers)
+        ]
+        with share.telling(KIND, lambda: sum(one.tally.cases for one in workers)):
+            try:
+                list(pool.map(_Worker.work, workers))
+            finally:  # also after Ctrl-C
+                for one in workers:
+                    one.stopped = True
+    tally = Tally(KIND, seconds=time.monotonic() - begun)
+    for one in workers:
+        tally.merge(one.tally)
     return tally
 
 
@@ -182,31 +228,82 @@ class _Ready:
     calls: int
     seconds: float
 
+    @property
+    def place(self) -> Path:
+        """Where the copy is: always the same place, because ids of files are their paths."""
+        return self.folder.parent / "case"
 
-def _prepared(name: str, folder: Path) -> _Ready:
-    folder.mkdir(parents=True)
-    place = folder / "case"  # always the same, because ids of files are their paths
-    made = run(_make, name, place, seconds=_LONGEST)
-    if made.error or made.hung:
-        raise RuntimeError(f"{name} cannot be prepared: {made}")
-    place.rename(folder / "before")
-    counted = []
-    for kill in (Kill(calls=0), Kill()):
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(folder / "before", place)
-        done = run(_act, name, place, seconds=_LONGEST, kill=kill)
-        if done.error or done.hung:
-            raise RuntimeError(f"{name} cannot be done: {done}")
-        counted.append(done)
-    calls = int(counted[0].value)
-    return _Ready(folder / "before", calls, counted[1].seconds)
+    def copy(self) -> Path:
+        """What lies there before, once more; of a server a collection that is new."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        shutil.copytree(self.folder, self.place)
+        if (self.place / ADDRESS).exists():
+            (self.place / COLLECTION).write_text(f"c{uuid4().hex}")
+        return self.place
 
 
-def _make(name: str, folder: Path) -> None:
+@dataclass
+class _Worker:
+    """Kills the targets that are its own, by name."""
+
+    share: Share
+    names: Sequence[str]
+    scratch: Path
+    address: str
+    tally: Tally = field(default_factory=lambda: Tally(KIND))
+    ready: dict[str, _Ready] = field(default_factory=dict)
+    stopped: bool = False
+
+    def work(self) -> None:
+        for number in self.share.numbers():
+            if self.stopped:
+                return
+            name = ALL[number % len(ALL)]
+            if name in self.names:
+                self._kill(number, name)
+
+    def _kill(self, number: int, name: str) -> None:
+        case = f"{name}: {self.share.name(KIND, number)}"
+        if name not in self.ready:
+            ready = self._prepared(name, case)
+            if ready is None:
+                return
+            self.ready[name] = ready
+        _one(self.tally, self.share.draw(KIND, number), case, name, self.ready[name])
+
+    def _prepared(self, name: str, case: str) -> _Ready | None:
+        """What is to be killed, done twice without; None where it fails, which is counted."""
+        folder = self.scratch / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        first = _Ready(folder / "before", 0, 0.0)
+        made = run(_make, name, first.place, self.address, seconds=_LONGEST)
+        if not self._went_well(made, case):
+            return None
+        first.place.rename(first.folder)
+        counted = []
+        for kill in (Kill(calls=0), Kill()):
+            done = run(_act, name, first.copy(), seconds=_LONGEST, kill=kill)
+            if not self._went_well(done, case):
+                return None
+            counted.append(done)
+        return _Ready(first.folder, int(counted[0].value), counted[1].seconds)
+
+    def _went_well(self, done: Outcome, case: str) -> bool:
+        if done.error or done.hung or done.killed:
+            what = "tracebacks" if done.error else "hangs"
+            self.tally.fail(what, case, f"without a kill: {done}")
+        return not (done.error or done.hung or done.killed)
+
+
+def _make(name: str, folder: Path, address: str) -> None:
     """What lies there before."""
     folder.mkdir()
     if name == CHECKPOINT:
         RunFolder(folder / "run").begin({})
+        return
+    if name == SERVER:
+        (folder / ADDRESS).write_text(address)
         return
     target = TARGETS[name]
     with opened(folder / "index") as index:
@@ -232,11 +329,8 @@ def _act(name: str, folder: Path) -> int:
     return int(TARGETS[name].act(folder, notes))
 
 
-def _one(tally: Tally, share: Share, number: int, name: str, ready: _Ready) -> None:
-    draw, case = share.draw(KIND, number), f"{name}: {share.name(KIND, number)}"
-    place = ready.folder.parent / "case"
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(ready.folder, place)
+def _one(tally: Tally, draw: random.Random, case: str, name: str, ready: _Ready) -> None:
+    place = ready.copy()
     part = draw.uniform(0, 1.02)
     by_calls = draw.random() < 0.5
     kill = (
@@ -268,20 +362,30 @@ def _one(tally: Tally, share: Share, number: int, name: str, ready: _Ready) -> N
 def _look(name: str, folder: Path) -> list[tuple[str, str]]:
     """What is wrong after a kill, and after the same command was run again."""
     target, acknowledged = TARGETS[name], set(Notes(folder / "notes").read())
-    with opened(folder / "index") as index:
+    with _opened(folder) as index:
         found = _states(index, target, acknowledged, folder)
         missing = _missing(index, target, folder)
-    found += [("wrong", why) for why in checked(folder / "index")]
+    found += [("wrong", why) for why in _checked(folder)]
     encoded = target.act(folder, Notes(folder / "notes"))
     if encoded != missing:
         found.append(("wrong", f"{encoded} pages were encoded, and {missing} were not stored"))
-    with opened(folder / "index") as index:
+    found += _not_as_wanted(folder, target, folder)
+    if (copy := folder / "index2").exists():  # what was imported
+        (folder / "copy").mkdir()
+        copy.rename(folder / "copy" / "index")
+        found += _not_as_wanted(folder / "copy", target, folder)
+    return found
+
+
+def _not_as_wanted(place: Path, target: Target, folder: Path) -> list[tuple[str, str]]:
+    """What is wrong when the command has come to its end."""
+    found = []
+    with _opened(place) as index:
         wanted = {_id(folder, target, n): v for n, v in target.after.items() if v != _GONE}
         if (have := versions(index)) != wanted:
             found.append(("lost", f"at the end there is {_difference(have, wanted)}"))
         found += [("wrong", f"at the end: {why}") for why in problems(index)]
-    found += [("wrong", f"at the end: {why}") for why in checked(folder / "index")]
-    return found
+    return found + [("wrong", f"at the end: {why}") for why in _checked(place)]
 
 
 def _states(
@@ -335,6 +439,9 @@ def _save_checkpoints(folder: Path, notes: Notes) -> int:
         run_folder.log({"step": step, "loss": 1.0})
         run_folder.keep(part, f"checkpoint-{step}")
         notes.add(str(step))
+        best = run_folder.unfinished()
+        (best / "model.safetensors").write_bytes(_weights(step))
+        run_folder.keep(best, "best-1")  # over the one before, as a run that went back does
     return 0
 
 
@@ -350,12 +457,19 @@ def _look_at_checkpoints(name: str, folder: Path) -> list[tuple[str, str]]:
 
 
 def _whole_checkpoint(folder: Path, least: int) -> list[tuple[str, str]]:
-    last = RunFolder(folder / "run").last_checkpoint()
+    run_folder = RunFolder(folder / "run")
+    run_folder.begin({})
+    last = run_folder.last_checkpoint()
     if last is None:
         return [("lost", f"no checkpoint is left of {least}")] if least else []
     step = int(last.name.rpartition("-")[2])
     if step < least:
         return [("lost", f"the last checkpoint is {step}, and {least} was saved")]
+    best = run_folder.best()
+    if best is None and step > 1:
+        return [("lost", f"no best weights are left of step {step}")]
+    if best is not None and len(set((best / "model.safetensors").read_bytes())) != 1:
+        return [("wrong", f"{best} is not whole")]
     names = ("model.safetensors", "optimizer.bin")
     if any((last / one).read_bytes() != _weights(step) for one in names):
         return [("wrong", f"{last} is not whole")]

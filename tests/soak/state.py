@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -115,17 +115,12 @@ def score(query: np.ndarray, page: np.ndarray) -> float:
     return float((query @ page.T).max(axis=1).mean())
 
 
-def checked(folder: Path) -> list[str]:
-    """What ``metaembed check`` finds, where there is that command."""
-    if "check" not in cli.COMMANDS:
-        return []
-    done = subprocess.run(
-        [sys.executable, "-m", "metaembed_rag.cli", "check", "--index", str(folder), "--json"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return [] if done.returncode == 0 else [f"check: {done.stdout[:300]} {done.stderr[-300:]}"]
+def checked(*place: str) -> list[str]:
+    """What ``metaembed check`` finds of the index that is named by ``--index PLACE …``."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = cli.main(["check", "--index", *place, "--json"])
+    return [] if code == 0 else [f"check: {out.getvalue()[:300]} {err.getvalue()[-300:]}"]
 
 
 def versions(index: PageIndex) -> dict[str, int]:

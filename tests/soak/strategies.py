@@ -224,7 +224,10 @@ _words = st.one_of(
 commands = st.builds(
     lambda command, place, words: [command, *place, *words],
     st.sampled_from(
-        ["index", "search", "info", "delete", "compact", "evaluate", "plan", "calibrate", "mine"]
+        [
+            *("index", "search", "info", "delete", "compact", "evaluate", "plan", "calibrate"),
+            *("mine", "check", "repair"),
+        ]
     ),
     st.sampled_from([["--index", "INDEX"], ["--index", "INDEX"], ["--index", "INDEX"], []]),
     st.lists(st.one_of(_options, _words, _words), max_size=6),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import shlex
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,6 +23,7 @@ class Tally:
     Attributes:
         kind: Its name.
         cases: How many there were.
+        asked: How many there were to be; fewer were made where the time was over.
         faults: What was injected into them: kills, failures, changed bytes, concurrent writes.
         lost: Pages that were acknowledged and were not there.
         wrong: Results that were not those of any version, and values that changed.
@@ -31,6 +36,7 @@ class Tally:
 
     kind: str
     cases: int = 0
+    asked: int = 0
     faults: int = 0
     lost: int = 0
     wrong: int = 0
@@ -50,6 +56,16 @@ class Tally:
     def is_good(self) -> bool:
         return not any(getattr(self, name) for name in ZERO)
 
+    @property
+    def is_whole(self) -> bool:
+        return self.cases >= self.asked
+
+    def merge(self, other: Tally) -> None:
+        """Count what another one has counted, too."""
+        for name in ("cases", "faults", *ZERO):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failures += other.failures[: 20 - len(self.failures)]
+
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "seconds": round(self.seconds, 1)}
 
@@ -63,12 +79,16 @@ class Share:
         cases: At most so many.
         seconds: No case begins after so many.
         only: The number of the one case that is run; None for all.
+        workers: Processes that run cases at once, where a kind can.
+        tells: Seconds between two lines of progress; 0 for none.
     """
 
     seed: int
     cases: int
     seconds: float
     only: int | None = None
+    workers: int = 1
+    tells: float = 0.0
 
     def numbers(self) -> Iterator[int]:
         """The numbers of the cases, while there is time."""
@@ -84,13 +104,42 @@ class Share:
 
     def name(self, kind: str, number: int) -> str:
         """What runs a case again."""
-        return f"--only {kind} --seed {self.seed} --case {number}"
+        return again(kind, self.seed, number)
+
+    @contextmanager
+    def telling(self, kind: str, count: Callable[[], int]) -> Iterator[None]:
+        """Say from time to time how many cases were made."""
+        done, begun = threading.Event(), time.monotonic()
+
+        def tell() -> None:
+            while not done.wait(self.tells):
+                tell_line(f"{kind}: {count():,} of {self.cases:,}", time.monotonic() - begun)
+
+        thread = threading.Thread(target=tell, daemon=True)
+        if self.tells:
+            thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            if self.tells:
+                thread.join()
+
+
+def again(kind: str, seed: int, case: int) -> str:
+    """What to type to run a case again."""
+    return f"python -m tests.soak --kind {shlex.quote(kind)} --seed {seed} --case {case}"
+
+
+def tell_line(what: str, seconds: float) -> None:
+    """A line of progress, at once."""
+    print(f"{time.strftime('%H:%M:%S')} {what}, {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 def table(tallies: list[Tally]) -> str:
     """One line a kind."""
-    names = ("cases", "faults", *ZERO)
-    heads = ("cases", "faults injected", "pages lost", "wrong results", "tracebacks", "hangs")
+    names = ("cases", "asked", "faults", *ZERO)
+    heads = ("cases", "of", "faults injected", "pages lost", "wrong results", "tracebacks", "hangs")
     lines = ["| kind | " + " | ".join(heads) + " | seconds |", "|---" * (len(heads) + 2) + "|"]
     for one in tallies:
         cells = [f"{getattr(one, name):,}" for name in names]

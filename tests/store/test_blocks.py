@@ -6,8 +6,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from metaembed_rag.store.level_writer import CacheWriter
 from metaembed_rag.store.levels import CachedVectors, Header
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import vector_format
+from tests.soak.children import run
 
 pytestmark = pytest.mark.usefixtures("vectors_alone")
 """Scores of this module are those of vectors."""
@@ -268,26 +267,20 @@ def test_fault_27_every_use_of_a_damaged_copy_makes_it_again(tmp_path, what):
         assert hits(index) == right
 
 
-CODE = """
-import os, sys
-from tests.store.test_blocks import cache_files, hits, opened, pages
-from pathlib import Path
-place = Path(sys.argv[1])
-index = opened(place)
-index.add(pages(600))
-right = hits(index)
-for path in cache_files(place):
-    os.truncate(path, 10)
-assert hits(index) == right
-print("alive")
-"""
+def cut_off_while_mapped(place: Path) -> bool:
+    """Whether an index finds the same after its files were cut off."""
+    with opened(place) as index:
+        index.add(pages(600))
+        right = hits(index)
+        for path in cache_files(place):
+            os.truncate(path, 10)
+        return hits(index) == right
 
 
 @pytest.mark.integration
 def test_fault_27_files_cut_off_while_they_are_mapped_do_not_end_the_process(tmp_path):
-    command = [sys.executable, "-c", CODE, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+    done = run(cut_off_while_mapped, tmp_path)
+    assert (done.value, done.error, done.killed) == (True, "", False)
 
 
 def test_where_the_copy_is_damaged_each_time_the_records_answer(tmp_path, monkeypatch, caplog):

@@ -208,3 +208,17 @@ def test_what_ocr_read_in_a_run_that_failed_leaves_the_files_too(
     assert _holders(tmp_path, "secret of the scan") == ["pages.jsonl"]
     index.compact()
     assert _holders(tmp_path, "secret of the scan") == []
+
+
+def test_fault_31_a_graph_that_was_saved_with_fewer_places_than_it_may_have_is_blanked(
+    tmp_path: Path,
+) -> None:
+    used, places, size = 2, 10, 16
+    graph, header = tmp_path / "data_level0.bin", tmp_path / "header.bin"
+    header.write_bytes(purging._HEADER.pack(1, 0, places, used, size, *[0] * 9))
+    graph.write_bytes(b"n" * used * size + b"scraps of text  " * 3)
+    purging._blank_unused(graph)
+    assert graph.read_bytes() == b"n" * used * size + bytes(3 * size)
+    graph.write_bytes(b"n" * (used * size - 1))  # cut off: left alone
+    purging._blank_unused(graph)
+    assert graph.read_bytes() == b"n" * (used * size - 1)

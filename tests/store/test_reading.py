@@ -128,6 +128,14 @@ def test_fault_23_a_damaged_record_can_be_deleted_in_every_way(index):
         assert len(index) == 4
 
 
+@pytest.mark.parametrize("metadata", DAMAGE.values(), ids=DAMAGE)
+def test_fault_23_a_record_of_any_damage_can_be_deleted_by_its_id(index, metadata):
+    damage(index, "s#1", metadata)
+    assert index.delete("s#1") == 1
+    assert set(index.ids()) == {"s#2", "s#3", "s#4"}
+    assert_all_ways_find(index, {"s#2", "s#3", "s#4"})
+
+
 @pytest.fixture
 def foreign(tmp_path) -> Path:
     """An index with two records that another program wrote into its collection."""
@@ -265,8 +273,26 @@ CHANGES = {
     "a list of different lengths": lambda found: [found[0], found[0][1:]],
     "words": lambda found: "vectors",
 }
+
+
+def at(value: float, *place: int) -> Any:
+    """Puts a value into the first document or query: into a vector, or one number of it."""
+
+    def change(found):
+        changed = found.copy()
+        changed[(0, *place)] = value
+        return changed
+
+    return change
+
+
 UNUSABLE = {
     "nan": nan,
+    "nan behind the first vector": at(np.nan, 2),
+    "one nan behind the first vector": at(np.nan, -1, 3),
+    "infinite behind the first vector": at(np.inf, -1),
+    "one infinite number": at(-np.inf, 1, 0),
+    "zeros behind the first vector": at(0, -1),
     "zeros": lambda found: np.nan_to_num(nan(found)),
     "one vector of zeros": lambda found: (
         found

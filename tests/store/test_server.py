@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -113,6 +116,36 @@ def test_fault_15_every_operation_on_a_server_that_falls_silent_ends_in_time(bef
     assert time.monotonic() - start < 3
 
 
+STRANGE = [
+    {"version": "99", "ids": 5},
+    [],
+    None,
+    "a",
+    5,
+    {"ids": [["a#1"]], "metadatas": [[5]], "distances": [[0.5]]},
+    {"ids": ["a#1"], "metadatas": []},
+    {"ids": [5], "metadatas": [{}]},
+]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_fault_15_every_operation_on_a_server_that_answers_nonsense_ends_in_a_sentence(
+    before, operation
+):
+    index = opened(before.address)
+    index.add(PAGES)
+    paths = ("get", "query", "upsert", "delete", "count", "pre-flight-checks")
+    for path, strange in [*product(paths, STRANGE[:1]), *product(("get", "query", "*"), STRANGE)]:
+        answer = (200, {"Content-Type": "application/json"}, json.dumps(strange).encode())
+        before.always = answer if path == "*" else None
+        before.at = {path: answer}
+        with suppress(StoreError):
+            OPERATIONS[operation](index)
+    before.always, before.at = None, {}
+    assert {page.id for page in PAGES} - {"a#1"} <= set(index.ids())
+
+
 @pytest.mark.integration
 def test_fault_15_a_busy_server_is_asked_again_and_loses_nothing(before, pauses):
     index = opened(before.address)
@@ -203,6 +236,9 @@ def test_fault_15_one_record_that_is_too_large_is_named(before):
         ((422, {}, b'{"error": "ChromaError", "message": "what"}'), r"fails \(422.*\): what"),
         (HTML, "speaks no JSON"),
         ((200, {}, b""), "speaks no JSON"),
+        ((200, {}, b"{["), "its answer cannot be read"),
+        ((200, {}, b'{"version": "99", "ids": 5}'), "no Chroma, or of another version: its answer"),
+        ((400, {}, b'{"error": "InvalidArgumentError"}'), r"fails \(400 Bad Request, 1 try\)"),
     ],
 )
 def test_fault_15_a_refusal_is_named_with_what_to_do(answer, message):

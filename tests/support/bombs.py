@@ -33,6 +33,21 @@ def between_good_pages(bomb: str) -> bytes:
     return buffer.getvalue()
 
 
+def of_operators(megabytes: int = 200) -> bytes:
+    """A PDF of one page, drawn by so many megabytes of operators, packed into 2 KB each."""
+    packer = zlib.compressobj(9)
+    drawn = b"".join(packer.compress(b"0 0 m 9 9 l " * 87_381) for _ in range(megabytes))
+    drawn += packer.flush()
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] /Contents 4 0 R >>",
+        b"<< /Filter /FlateDecode /Length %d >>\nstream\n%s\nendstream" % (len(drawn), drawn),
+    ]
+    whole = b"".join(b"%d 0 obj\n%s\nendobj\n" % one for one in enumerate(objects, start=1))
+    return b"%PDF-1.7\n" + whole + b"trailer\n<< /Root 1 0 R /Size 5 >>\n%%EOF\n"
+
+
 def that_cannot_be_opened(megabytes: int = 300) -> bytes:
     """A PDF whose table of objects is so many megabytes of zeros, packed into 5 KB each."""
     packer = zlib.compressobj(1)

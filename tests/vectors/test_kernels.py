@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -188,3 +192,34 @@ def test_a_compiler_that_fails_leaves_no_library(monkeypatch, tmp_path):
         assert not list(tmp_path.rglob("*.so"))
     finally:
         native._load.cache_clear()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("damage", ["cut off", "empty", "a changed byte", "another file"])
+def test_fault_31_a_damaged_library_is_built_again_and_not_loaded(tmp_path, damage):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop(native.VARIABLE, None)
+    ask = "from metaembed_rag.vectors import native as n; print(n.kernel().instructions)"
+    command = [sys.executable, "-c", ask]
+
+    def asked():
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (done.returncode, done.stderr)
+        return done.stdout
+
+    instructions = asked()
+    found = list(tmp_path.rglob("*.so"))
+    if not found:
+        pytest.skip(f"there is no kernel here: {native.kernel().reason}")
+    built = found[0].read_bytes()
+    middle = len(built) // 2
+    found[0].write_bytes(
+        {
+            "cut off": built[:8192],
+            "empty": b"",
+            "a changed byte": built[:middle] + bytes([built[middle] ^ 1]) + built[middle + 1 :],
+            "another file": b"no library at all" * 100,
+        }[damage]
+    )
+    assert asked() == instructions
+    assert len(found[0].read_bytes()) == len(built)
