@@ -24,10 +24,15 @@ demo: $(VENV)/.demo  ## Index a PDF, a chart and a note, and ask questions at se
 	$(SEARCH) "$(EVERYDAY)"
 	@echo; echo "== \"$(CHART_QUESTION)\": a chart, found by what OCR reads on it"
 	$(SEARCH) "$(CHART_QUESTION)" --html demo_hits.html
-	@echo; echo "demo_hits.html shows these pages. Your own files:"
+	@echo; echo "== What each budget finds of what all vectors find, measured on these pages"
+	$(BIN)/metaembed calibrate --index $(INDEX)
+	@echo; echo "demo_hits.html shows the last pages. Move the budget yourself, in a browser:"
+	@echo "    $(BIN)/metaembed serve --index $(INDEX)"
+	@echo "Your own files:"
 	@echo "    $(BIN)/metaembed index FOLDER --index my_index"
 
-QUESTION ?= patterns instead of colours for printing in black and white
+# Its answer, on page 7, is first at (16,64) only: small budgets prefer pages that list legends.
+QUESTION ?= legend with a shadow behind it
 EVERYDAY ?= my printer has no coloured ink, how do I tell the columns apart?
 CHART_QUESTION ?= carbon dioxide in the air at Mauna Loa
 
@@ -107,7 +112,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python $(SPEC)
 	@echo "== Set up $(VENV) (once, about two minutes)"
-	$(PIP) -e '.[ocr,hybrid]'
+	$(PIP) -e '.[ocr,hybrid,server]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python $(SPEC)

@@ -47,6 +47,7 @@ TIMED = (
         "peers",
         "indexing",
         "async_retrieval",
+        *("serving", "command_line"),
         "hybrid_speed",
     ),
     *("search_long_pages", "search_short_texts"),
@@ -621,6 +622,38 @@ def async_retrieval(record: Record) -> Lines:
     return grid(head, rows)
 
 
+def serving(record: Record) -> Lines:
+    """One served index: a row a crowd of clients."""
+    rows = [
+        [
+            name,
+            number(of["requests"]),
+            number(of["writes"]),
+            f"{of['errors']} / {of['wrong']}",
+            f"{of['p50_ms']:.0f}",
+            f"{of['p95_ms']:.0f}",
+            f"{of['per_second']:.0f}" if "per_second" in of else NONE,
+        ]
+        for name, of in record["numbers"]["rows"].items()
+    ]
+    head = ["", "requests", "writes among them", "errors / wrong results", "p50 ms", "p95 ms"]
+    return grid([*head, "requests a second"], rows)
+
+
+def command_line(record: Record) -> Lines:
+    """What a command costs beside its search."""
+    rows = [
+        [
+            f"`{name}`",
+            f"{of['cpu_seconds']:.2f} s",
+            number(of["modules"]),
+            ", ".join(f"{library} {ms:,}" for library, ms in of["libraries_ms"].items()),
+        ]
+        for name, of in record["numbers"]["rows"].items()
+    ]
+    return grid(["", "of the processor", "modules", "ms of imports, by library"], rows)
+
+
 def soak(record: Record) -> Lines:
     """A row a kind; what has to be zero stands last."""
     columns = {
@@ -763,6 +796,22 @@ def _of_async(record: Record) -> str:
     return f"{' to '.join(dict.fromkeys((told[0], told[-1])))} of the time"
 
 
+def _of_serving(record: Record) -> str:
+    rows = record["numbers"]["rows"]
+    bare, crowd = rows["bare search, in the process"], list(rows.values())[-1]
+    wrong = crowd["errors"] + crowd["wrong"]
+    return (
+        f"{crowd['requests']:,} requests of {crowd['clients']} clients: {wrong} errors and wrong "
+        f"results, p50 {crowd['p50_ms']:.0f} ms, p95 {crowd['p95_ms']:.0f} ms "
+        f"(bare: {bare['p50_ms']:.0f}, {bare['p95_ms']:.0f})"
+    )
+
+
+def _of_command_line(record: Record) -> str:
+    rows = record["numbers"]["rows"].items()
+    return ", ".join(f"`{name}` {of['cpu_seconds']:.2f} CPU s" for name, of in rows)
+
+
 def _of_curve(record: Record) -> str:
     shipped = record["numbers"]["rows"][-1]
     return f"shipped: (16,64) {shipped['tex'][2]} on TeX titles"
@@ -841,6 +890,8 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "checksums": _of_checksums,
     "disk_size": _of_disk,
     "async_retrieval": _of_async,
+    "serving": _of_serving,
+    "command_line": _of_command_line,
 }
 """Record -> the number that stands for it; each record has a row in RESULTS.md."""
 
@@ -946,6 +997,8 @@ TABLES: dict[str, Table] = {
     "checksums": Table(checksums, ("checksums",)),
     "disk_size": Table(disk_size, ("disk_size",)),
     "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
+    "serving": Table(serving, ("serving",)),
+    "command_line": Table(command_line, ("command_line",)),
     "soak": Table(soak, ("soak",)),
     "claims": Table(claims, tuple(HEADLINES)),
 }

@@ -23,6 +23,7 @@
     │   ├── MetadataError          metadata that the store would harm
     │   └── CacheError             the mapped copy of the vectors cannot be kept
     │       └── DamagedCacheError      it is not what was written: it is made again
+    ├── ServerError            `metaembed serve` cannot start, refuses a request, or does not answer
     ├── DatasetError           an evaluation or training set that is incomplete or malformed
     ├── TrainingError          a training run that cannot start or go on as it is asked to
     └── MissingExtraError      an optional dependency is not installed
@@ -144,6 +145,10 @@ class DamagedCacheError(CacheError):
         self.generation = generation
 
 
+class ServerError(MetaEmbedError):
+    """A server of this package that cannot start, refuses a request, or does not answer."""
+
+
 class DatasetError(MetaEmbedError):
     """An evaluation or training set that is incomplete or malformed."""
 
@@ -165,6 +170,7 @@ _EXTRAS = {
     "mteb": {"mteb"},
     "hybrid": {"bm25s", "Stemmer"},
     "mcp": {"mcp"},
+    "server": {"fastapi", "uvicorn", "python_multipart"},
 }
 """The optional modules that each extra of this package brings; written once, here."""
 

@@ -147,6 +147,11 @@ class PageIndex(MaintainedIndex, ExplainedIndex):
         return self._model.encoder()
 
     @property
+    def retrieval(self) -> Retrieval:
+        """The steps of a search, for who encodes a query once and asks at many budgets."""
+        return self._retrieval
+
+    @property
     def vectors_per_page(self) -> int:
         """Vectors stored a page: the largest r_c of a budget."""
         return self._store.about.vectors

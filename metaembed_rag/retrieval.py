@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import CacheError, PageError, StoreError, kind_of_value
+from metaembed_rag.errors import BudgetError, CacheError, PageError, StoreError, kind_of_value
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.inputs import Input, Mode, Query, query_text, read_query
 from metaembed_rag.opening import IndexModel
@@ -60,6 +60,18 @@ class Retrieval:
             hits.query = query
             hits.seconds += encoding
         return found
+
+    def encode(self, query: Query) -> tuple[NDArray[np.float32], str]:
+        """A query's vectors, float32 of shape (R_q, D), and its words, as a search takes them."""
+        asked = read_query(query)
+        return self._model.query_vectors([asked])[0], query_text(asked)
+
+    def calibration(self) -> Calibration | None:
+        """What calibrating this index has found; None where it was not, or is of no use now."""
+        try:
+            return self._calibration.load()
+        except BudgetError:
+            return None
 
     def search_vectors(
         self, query_vectors: NDArray[np.float32], text: str, options: SearchOptions

@@ -28,6 +28,7 @@ from metaembed_rag.cli import (
     plan,
     repair,
     search,
+    serve,
     train,
 )
 from metaembed_rag.cli.options import add_common
@@ -49,6 +50,7 @@ INTERRUPTED = 130
 _MODULES = (
     index,
     search,
+    serve,
     evaluate,
     info,
     delete,
@@ -128,7 +130,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Find the page that answers: multimodal retrieval at the budget you choose.",
         epilog="Environment: METAEMBED_INDEX, METAEMBED_MODEL, METAEMBED_BUDGET, "
         "METAEMBED_DESCRIBE and METAEMBED_TIMEOUT are the defaults of --index, --model, --budget, "
-        "--describe and --timeout.",
+        "--describe and --timeout; METAEMBED_SERVER is that of --server, and METAEMBED_TOKEN what "
+        "a server wants to see.",
     )
     parser.add_argument("--version", action="version", version=f"metaembed {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

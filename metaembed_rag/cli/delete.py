@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from metaembed_rag.cli.options import add_place, add_wait, open_index
+from metaembed_rag.cli.options import add_place, add_wait, open_index, server_of
 from metaembed_rag.cli.output import answer, counted, say
+from metaembed_rag.cli.remote import delete_from
 
 SUMMARY = "delete pages by id or source, or all"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed delete``."""
-    add_place(parser)
+    add_place(parser, or_server=True)
     add_wait(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--id", action="append", default=[], help="a page's id; may be repeated")
@@ -22,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Delete, and say how much; the exit code is 1 when a name matched nothing."""
+    server = server_of(given, "all", "wait")
+    if server is not None:
+        return delete_from(server, given)
     with open_index(given) as index:
         removed = {id: index.delete(id, lock_timeout=given.wait) for id in given.id}
         removed |= {

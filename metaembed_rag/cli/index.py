@@ -18,8 +18,10 @@ from metaembed_rag.cli.options import (
     load_encoder,
     ocr_of,
     positive,
+    server_of,
 )
 from metaembed_rag.cli.output import answer, counted, say, wrong_usage
+from metaembed_rag.cli.remote import upload_to
 from metaembed_rag.errors import MetaEmbedError, PageError
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 SUMMARY = "index files and folders"
 
+_LOCAL = (
+    *("device", "max_passes", "vectors", "format", "dimension", "password", "prune"),
+    *("follow_links", "max_page_seconds", "max_memory", "no_ocr", "wait"),
+)
+"""Options that a server does not take."""
 _LISTED = 5
 """Blank pages that are named; ``--json`` names all."""
 
@@ -36,7 +43,7 @@ _LISTED = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed index``."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, texts, folders")
-    add_place(parser)
+    add_place(parser, or_server=True)
     add_wait(parser)
     add_encoding(parser)
     add_describe(parser)
@@ -109,6 +116,9 @@ def run(given: argparse.Namespace) -> int:
     were kept. Blank pages are no failure.
     """
     _check_paths(given.paths)
+    server = server_of(given, *_LOCAL)
+    if server is not None:
+        return upload_to(server, given)
     with _open(given) as index:
         return _sync(given, index)
 

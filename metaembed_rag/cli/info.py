@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from metaembed_rag.cli.options import add_place, open_index
+from metaembed_rag.cli.options import add_place, open_index, server_of
 from metaembed_rag.cli.output import answer
 
 SUMMARY = "say what an index holds"
@@ -12,13 +12,18 @@ SUMMARY = "say what an index holds"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed info``."""
-    add_place(parser)
+    add_place(parser, or_server=True)
 
 
 def run(given: argparse.Namespace) -> int:
     """Print a line for each fact, or one JSON object."""
-    with open_index(given) as index:
-        info = index.info()
-    lines = [f"{key.replace('_', ' '):18} {value}" for key, value in info.items()]
+    server = server_of(given)
+    if server is None:
+        with open_index(given) as index:
+            info = index.info()
+    else:
+        info = server.get("/info")
+    shown = {key: value for key, value in info.items() if not isinstance(value, list)}
+    lines = [f"{key.replace('_', ' '):18} {value}" for key, value in shown.items()]
     answer(given, info, "\n".join(lines))
     return 0

@@ -10,9 +10,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
+from metaembed_rag.cli.output import wrong_usage
+from metaembed_rag.cli.variables import SERVER, TOKEN
 from metaembed_rag.errors import BudgetError, ModelError
 
 if TYPE_CHECKING:
+    from metaembed_rag.cli.client import Server
     from metaembed_rag.index import PageIndex
     from metaembed_rag.model.describing import Describer
     from metaembed_rag.model.protocol import Encoder
@@ -26,16 +29,34 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Where the index is: ``--index`` and ``--collection``."""
+class _Named(argparse.Action):
+    """Keeps a value, and that it was typed: the environment did not say it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.index_named = True
+
+
+def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> None:
+    """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it."""
     default = os.environ.get("METAEMBED_INDEX") or None
+    parser.set_defaults(index_named=False)
     parser.add_argument(
         "--index",
+        action=_Named,
         metavar="DIR",
         default=default,
-        required=default is None,
+        required=default is None and not or_server,
         help="folder of the index, or http(s)://host:port of a Chroma server",
     )
+    if or_server:
+        add_server(parser)
     parser.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
     parser.add_argument(
         "--timeout",
@@ -44,6 +65,43 @@ def add_place(parser: argparse.ArgumentParser) -> None:
         help="how long a server may keep silent, whichever it is: Chroma's (default: 60), one that "
         "encodes or describes (default: 120)",
     )
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Whom to ask instead of opening an index: ``--server``."""
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="ask a running `metaembed serve` at this address and load nothing here (default: "
+        f"{SERVER}, where no --index is typed; its token in {TOKEN})",
+    )
+
+
+def server_of(given: argparse.Namespace, *refused: str) -> Server | None:
+    """The server that a command is to ask; None where it opens an index itself.
+
+    ``--index`` on the command line is stronger than the environment variable of a server, which is
+    stronger than that of an index.
+
+    Args:
+        given: The arguments.
+        *refused: Options that a server does not take.
+    """
+    if given.server and given.index_named:
+        raise wrong_usage("name --server or --index, not both")
+    address = given.server or ("" if given.index_named else os.environ.get(SERVER, ""))
+    if not address:
+        if not given.index:
+            raise wrong_usage("name the index with --index DIR, or a server with --server URL")
+        return None
+    for name in (*refused, "collection", "timeout"):
+        value = getattr(given, name)
+        if value and value != "pages":
+            option = name.replace("_", "-")
+            raise wrong_usage(f"--{option} does not go with --server, whose own settings count")
+    from metaembed_rag.cli.client import Server
+
+    return Server(address, os.environ.get(TOKEN, ""))
 
 
 def add_wait(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +198,13 @@ def positive(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget
-from metaembed_rag.cli import options
+from metaembed_rag.cli import options, remote
 from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
 
 if TYPE_CHECKING:
+    from metaembed_rag.cli.client import Server
     from metaembed_rag.explanation import Explanation
     from metaembed_rag.hits import Hit, Hits
 
@@ -29,12 +30,14 @@ _SNIPPET = 200
 """Characters of a page's text that are printed."""
 _PASSAGES, _WORDS = 3, 8
 """Of an explanation that are printed."""
+_TEXT = "#document"
+"""``metaembed_rag.metadata.filters.TEXT_FIELD``, which is not imported to ask a server."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed search``."""
     parser.add_argument("query", nargs="?", default="", metavar="QUERY", help="text; - for stdin")
-    options.add_place(parser)
+    options.add_place(parser, or_server=True)
     options.add_device(parser)
     options.add_model_of_index(parser)
     parser.add_argument("-k", type=options.positive, default=5, help="hits (default: 5)")
@@ -108,6 +111,9 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
+    server = options.server_of(given, "device", "model", "html")
+    if server is not None:
+        return _ask(server, given)
     query = _query(given)
     keywords = {name: getattr(given, name) for name in _KEYWORDS} | {"hybrid": _hybrid(given)}
     with options.open_index(given) as index:
@@ -140,6 +146,25 @@ def _document(hits: Hits, explained: Sequence[Explanation]) -> str:
     from metaembed_rag.hits import hits_page
 
     return explanation_page(explained) if explained else hits_page(hits)
+
+
+def _ask(server: Server, given: argparse.Namespace) -> int:
+    """Let a server search, and print what it answers as an index's own answer is printed."""
+    text = _standard_input() if given.query == "-" else given.query
+    if not text and given.image is None:
+        raise wrong_usage("give a query, an --image, or both")
+    asked = {name: getattr(given, name) for name in _KEYWORDS} | {
+        "query": text,
+        "k": given.k,
+        "hybrid": _hybrid(given),
+        "where": _where(given.where, given.where_text, here=False),
+    }
+    found = remote.search(server, asked, given.image)
+    note = (found["plan"] or {}).get("note")
+    if note:
+        say(f"metaembed: {note}")
+    answer(given, remote.as_dict(server, found), remote.as_text(server, found))
+    return 0
 
 
 def _hybrid(given: argparse.Namespace) -> bool | None:
@@ -196,16 +221,17 @@ def _picture(path: str) -> Any:
     return first.image
 
 
-def _where(pairs: Sequence[str], texts: Sequence[str]) -> dict[str, Any] | None:
+def _where(
+    pairs: Sequence[str], texts: Sequence[str], *, here: bool = True
+) -> dict[str, Any] | None:
     """Chroma's filter: all KEY=VALUE pairs, and all these words in a page's text.
 
-    A value that looks like a number matches text and number.
+    A value that looks like a number matches text and number; a source that is a file ``here`` also
+    its whole path.
     """
-    from metaembed_rag.metadata.filters import TEXT_FIELD
-
     if "" in texts:
         raise wrong_usage("--where-text takes some words")
-    conditions: list[dict[str, Any]] = [{TEXT_FIELD: {"$contains": text}} for text in texts]
+    conditions: list[dict[str, Any]] = [{_TEXT: {"$contains": text}} for text in texts]
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
@@ -216,7 +242,7 @@ def _where(pairs: Sequence[str], texts: Sequence[str]) -> dict[str, Any] | None:
                 f"index.search(…, where={{'page': {{'$gte': 1}}}})"
             )
         meanings = _meanings(value)
-        if key == "source" and _exists(value):
+        if here and key == "source" and _exists(value):
             meanings = [value, Path(value).expanduser().resolve().as_posix()]
         conditions.append(_joined("$or", [{key: one} for one in dict.fromkeys(meanings)]))
     return _joined("$and", conditions) if conditions else None

@@ -56,7 +56,8 @@ class CacheComparison:
             if stamp == batch.records[place].stamp
         ]
         self._behind += len(batch.records) - len(same)
-        self._compare_rows(batch, same, rows)
+        if same:
+            self._compare_rows(batch, same, rows)
 
     def finish(self) -> None:
         """Say whether what is behind is known to be; call it after the last batch."""

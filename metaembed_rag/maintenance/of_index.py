@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metaembed_rag.maintenance.checking import check
-from metaembed_rag.maintenance.exporting import ExportOptions, ExportReport, export
-from metaembed_rag.maintenance.findings import CheckReport, Finding, RepairReport
-from metaembed_rag.maintenance.importing import (
-    ImportOptions,
-    ImportReport,
-    count_pages,
-    import_file,
-)
-from metaembed_rag.maintenance.repairing import Parts, RepairOptions, repair
 from metaembed_rag.progress import page_counter
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
-from metaembed_rag.store.compaction import CompactReport, compact
 from metaembed_rag.store.pictures import PictureFolder
+
+if TYPE_CHECKING:
+    from metaembed_rag.maintenance.exporting import ExportReport
+    from metaembed_rag.maintenance.findings import CheckReport, Finding, RepairReport
+    from metaembed_rag.maintenance.importing import ImportReport
+    from metaembed_rag.store.compaction import CompactReport
+
+# What does the work is imported where it is called: a search needs none of it.
 
 
 class MaintainedIndex:
@@ -55,6 +53,8 @@ class MaintainedIndex:
             IndexLockedError: Another process is writing.
             StoreError: The index is on a server or in memory, or the disk is full.
         """
+        from metaembed_rag.store.compaction import compact
+
         return compact(self._store, self._pictures, self._searcher.renew, lock_timeout)
 
     def check(
@@ -89,6 +89,8 @@ class MaintainedIndex:
             IndexLockedError: Another process is writing.
             StoreError: The records cannot be read at all.
         """
+        from metaembed_rag.maintenance.checking import check
+
         counter = page_counter(progress, shown=show_progress, total=self._store.count)
         return check(self._store, self._pictures, counter, lock_timeout)
 
@@ -127,6 +129,8 @@ class MaintainedIndex:
             IndexLockedError: Another process is writing.
             StoreError: The records cannot be read at all, or the disk is full.
         """
+        from metaembed_rag.maintenance.repairing import Parts, RepairOptions, repair
+
         counter = page_counter(progress, shown=show_progress, total=self._store.count)
         parts = Parts(self._store, self._pictures, self._lexical, self._searcher.renew)
         return repair(parts, counter, RepairOptions(dry_run, confirm, lock_timeout))
@@ -162,6 +166,8 @@ class MaintainedIndex:
             StoreError: The file is there already or cannot be written, or an index on a server was
                 written to meanwhile.
         """
+        from metaembed_rag.maintenance.exporting import ExportOptions, export
+
         counter = page_counter(progress, shown=show_progress, total=self._store.count)
         options = ExportOptions(overwrite, counter, lock_timeout)
         return export(self._store, self._pictures, path, options)
@@ -201,6 +207,8 @@ class MaintainedIndex:
             StoreError: The file is damaged, of a newer version or no export; or there is an index
                 with other vectors or other pages than the file's.
         """
+        from metaembed_rag.maintenance.importing import ImportOptions, count_pages, import_file
+
         total = (lambda: count_pages(path)) if show_progress else (lambda: None)
         with page_counter(progress, shown=show_progress, total=total) as count:
             options = ImportOptions(collection, pictures, headers, timeout, count, lock_timeout)

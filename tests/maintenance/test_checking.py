@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from metaembed_rag import Page, PageIndex
-from metaembed_rag.errors import IndexLockedError
+from metaembed_rag.errors import IndexLockedError, PageError
 from metaembed_rag.maintenance import CheckReport, Finding
 from metaembed_rag.store import records
 from metaembed_rag.testing import FakeEncoder
@@ -322,3 +322,17 @@ def test_more_pages_than_one_batch_are_looked_at(tmp_path, monkeypatch):
         report = index.check()
     assert (report.pages, report.findings) == (6, [])
     assert fake().document_vectors == 8
+
+
+def test_a_batch_of_which_the_cache_has_no_page_is_a_note(tmp_path):
+    """As after an `add` that was stopped before anybody searched."""
+
+    def stop(pages: int) -> None:
+        raise PageError("a", "was stopped here")
+
+    with PageIndex.open(tmp_path / "index", FakeEncoder()) as index:
+        index.search("one")
+        with pytest.raises(PageError):
+            index.add([Page("a", text="one")], progress=stop)
+        report = index.check()
+    assert report.is_sound and {note.what for note in report.notes} == {"it is 1 pages behind"}

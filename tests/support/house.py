@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("index",),
     ("adapters", "tools", "evaluation"),
     ("llama_index", "langchain", "mcp_server", "training"),
+    ("serving",),
     ("cli",),
     ("recipes",),
     ("benchmarks",),
@@ -42,6 +43,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "bm25s": frozenset({"search"}),
     "chromadb": frozenset({"store"}),
     "datasets": frozenset({"evaluation", "training"}),
+    "fastapi": frozenset({"serving"}),
     "ir_measures": frozenset({"evaluation"}),
     "langchain_core": frozenset({"langchain"}),
     "llama_index": frozenset({"llama_index"}),
@@ -58,7 +60,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "tokenizers": frozenset({"model", "training"}),
     "torch": frozenset({"vectors", "model", "testing", "evaluation", "training"}),
     "transformers": frozenset({"model", "training"}),
-    "uvicorn": frozenset({"mcp_server"}),
+    "uvicorn": frozenset({"serving", "mcp_server"}),
 }
 """Which parts of the package may import a heavy library; recipes and benchmarks may import any."""
 
@@ -78,6 +80,7 @@ PUBLIC_MODULES = frozenset(
         "metaembed_rag.model.pooling",
         "metaembed_rag.options",
         "metaembed_rag.pages",
+        "metaembed_rag.serving",
         "metaembed_rag.testing",
         "metaembed_rag.training.data",
         "metaembed_rag.vectors.formats",

@@ -1,0 +1,193 @@
+"""What ``--server`` makes of the commands ``search``, ``index`` and ``delete``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaembed_rag.cli.output import answer, counted, say, wrong_usage
+from metaembed_rag.errors import PageError, ServerError
+
+if TYPE_CHECKING:
+    from metaembed_rag.cli.client import Parts, Server
+
+_SNIPPET = 200
+"""Characters of a page's text that are printed."""
+_COUNTS = ("added", "updated", "unchanged", "removed")
+
+
+def search(server: Server, asked: Mapping[str, Any], image: str | None) -> dict[str, Any]:
+    """What a server finds.
+
+    Args:
+        server: Is asked.
+        asked: As ``POST /search`` takes it; None stands for what was not said.
+        image: A file whose picture is asked for, too; None for none.
+
+    Raises:
+        PageError: The file cannot be read.
+        ServerError: The server says what is wrong, or does not answer.
+    """
+    said = {name: _plain(value) for name, value in asked.items() if value not in (None, "")}
+    if image is None:
+        return server.post("/search", said)
+    from metaembed_rag.cli.client import file_part
+
+    parts: Parts = [(name, "", _field(value)) for name, value in said.items()]
+    return server.post_form("/search", [*parts, file_part("image", image)])
+
+
+def as_dict(server: Server, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object of ``metaembed search --json``, of a server's answer."""
+    hybrid, plan = found["scoring"] == "hybrid", found["plan"]
+    told = {
+        "scoring": found["scoring"] if hybrid else None,
+        "words": found["words"],
+        "plan": plan if plan is not None and plan["way"] == "auto" else None,
+        "note": found["note"],
+    }
+    return {
+        **{name: found[name] for name in ("query", "budget", "seconds")},
+        **{name: value for name, value in told.items() if value},
+        "hits": [_hit_dict(server, hit) for hit in found["hits"]],
+    }
+
+
+def as_text(server: Server, found: Mapping[str, Any]) -> str:
+    """The lines of ``metaembed search``, of a server's answer."""
+    r_q, r_c = found["budget"]
+    about = f"budget ({r_q},{r_c})" + (", with BM25" if found["scoring"] == "hybrid" else "")
+    plan = found["plan"] or {}
+    if found["scoring"] != "hybrid" and found["words"]:
+        about += f", {found['words']}"
+    if plan.get("way") == "auto":
+        promised = f"recall {plan['recall']:.3f}, {plan['ms']:.1f} ms expected"
+        about += f", chosen by the calibration ({promised})"
+    hits = found["hits"]
+    head = f"{about}, {len(hits)} of {found['pages']} pages, {found['seconds'] * 1000:.0f} ms"
+    return "\n".join([head, *(line for hit in hits for line in _lines(server, hit))])
+
+
+def delete_from(server: Server, given: argparse.Namespace) -> int:
+    """Let a server delete pages; the exit code is 1 when a name matched nothing."""
+    from metaembed_rag.cli.client import escaped
+
+    paths = {id: f"/pages/{escaped(id)}" for id in given.id}
+    paths |= {source: f"/pages?source={escaped(source)}" for source in given.source}
+    deleted, unknown = 0, []
+    for name, path in paths.items():
+        try:
+            deleted += server.delete(path)["deleted"]
+        except ServerError as error:
+            unknown.append(f"{name}: {error}")
+    pages = server.get("/info")["pages"]
+    found = {"index": server.address, "deleted": deleted, "pages": pages}
+    text = f"{counted(deleted, 'page')} deleted: {counted(pages, 'page')} in {server.address}"
+    answer(given, found, text)
+    for line in unknown:
+        say(f"metaembed: {line}")
+    return 1 if unknown else 0
+
+
+def upload_to(server: Server, given: argparse.Namespace) -> int:
+    """Send files to a server, one after the other, and say what became of them."""
+    info = server.get("/info")
+    if not info["uploads"]:
+        raise ServerError(f"{server.address} takes no uploads; see metaembed serve --uploads")
+    files = list(_files(given.paths, info["suffixes"]))
+    if not files:
+        raise wrong_usage(f"nothing to send: files of these kinds are read: {info['suffixes']}")
+    twice = [name for name, count in Counter(file.name for file in files).items() if count > 1]
+    if twice:
+        raise wrong_usage(
+            f"several files are called {twice[0]!r}, and a server knows uploads by their names: "
+            f"rename them, or run `metaembed index` beside it"
+        )
+    done = [_uploaded(server, file, quiet=given.quiet) for file in files]
+    total: dict[str, Any] = {name: sum(one[name] for one in done) for name in _COUNTS}
+    total["blank"] = sum(one["blank"] for one in done)
+    for name in ("skipped", "notes"):
+        total[name] = [line for one in done for line in one[name]]
+    pages = server.get("/info")["pages"]
+    text = ", ".join(f"{total[name]} {name}" for name in _COUNTS)
+    text += f", {len(total['skipped'])} skipped: {counted(pages, 'page')} in {server.address}"
+    answer(given, {"index": server.address, "pages": pages, **total}, text)
+    for line in total["skipped"]:
+        say(f"  {line['source']}: {line['reason']}")
+    return 1 if total["skipped"] else 0
+
+
+def _uploaded(server: Server, file: Path, *, quiet: bool) -> dict[str, Any]:
+    """What became of one file; one that the server does not take is skipped.
+
+    Raises:
+        ServerError: The server broke off, and may not have stored all of it.
+    """
+    from metaembed_rag.cli.client import file_part
+
+    for name, data in server.events("/pages", [file_part("files", str(file))]):
+        if name == "progress" and not quiet:
+            say(f"{data['file']}: {counted(data['done'], 'page')}")
+        elif name == "done":
+            return data
+        elif name == "error" and data["status"] in (413, 422):
+            skipped = [{"source": file.name, "reason": data["error"]}]
+            return {**dict.fromkeys((*_COUNTS, "blank"), 0), "skipped": skipped, "notes": []}
+        elif name == "error":
+            raise ServerError(data["error"])
+    raise ServerError(f"{server.address} broke off while it read {file.name}; send it again")
+
+
+def _files(paths: Iterable[str], suffixes: Sequence[str]) -> Iterator[Path]:
+    """The files that are named, and in named folders those that are read; no links there."""
+    for path in map(Path, paths):
+        path = path.expanduser()
+        if path.is_file():
+            yield path
+        elif not path.is_dir():
+            raise PageError(str(path), "there is no such file or folder; check the path")
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            every = (Path(folder, name) for name in sorted(names))
+            yield from (
+                one for one in every if one.suffix.lower() in suffixes and not one.is_symlink()
+            )
+
+
+def _plain(value: Any) -> Any:
+    """A budget as a pair, which JSON has."""
+    return [value.r_q, value.r_c] if hasattr(value, "r_q") else value
+
+
+def _field(value: Any) -> bytes:
+    """A value as the field of a form."""
+    return (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "replace")
+
+
+def _hit_dict(server: Server, hit: Mapping[str, Any]) -> dict[str, Any]:
+    same = ("rank", "score", "id", "source", "page", "text")
+    rest = ("text_from", "maxsim", "bm25", "snippet", "confidence")
+    return {
+        **{name: hit[name] for name in same},
+        "image": server.absolute(hit["image"]),
+        **{name: hit[name] for name in rest if hit.get(name) is not None},
+    }
+
+
+def _lines(server: Server, hit: Mapping[str, Any]) -> Iterator[str]:
+    line = f"\n{hit['rank']}. {hit['score']:.3f}  {hit['source']}  page {hit['page']}"
+    if hit["bm25"] is not None:
+        line += f"  (vectors {hit['maxsim']:.3f}, words {hit['bm25']:.2f})"
+    yield line
+    if section := hit["metadata"].get("section"):
+        yield f"   {section}"
+    if snippet := textwrap.shorten(hit["text"], _SNIPPET):
+        yield textwrap.indent(textwrap.fill(snippet, 92), "   ")
+    if hit["image"]:
+        yield f"   picture: {server.absolute(hit['image'])}"

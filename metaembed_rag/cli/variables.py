@@ -1,0 +1,8 @@
+"""Environment variables that a server and its clients share."""
+
+from __future__ import annotations
+
+SERVER = "METAEMBED_SERVER"
+"""The address of a server, for commands that can ask one."""
+TOKEN = "METAEMBED_TOKEN"
+"""What a server wants to be shown."""

@@ -1,0 +1,24 @@
+"""One warm process: an index behind HTTP, with a page to search it (extra ``server``).
+
+:func:`create_app` gives what any ASGI server runs, :func:`serve` runs it, as ``metaembed serve``
+does::
+
+    from metaembed_rag import PageIndex
+    from metaembed_rag.serving import ServerSettings, serve
+
+    with PageIndex.open("my_index", create=False) as index:
+        serve(index, ServerSettings(port=8000))
+"""
+
+from __future__ import annotations
+
+from metaembed_rag.errors import require
+
+for _module in ("fastapi", "uvicorn", "python_multipart"):
+    require(_module)
+
+from metaembed_rag.serving.app import create_app  # noqa: E402
+from metaembed_rag.serving.running import serve  # noqa: E402
+from metaembed_rag.serving.settings import ServerSettings  # noqa: E402
+
+__all__ = ["ServerSettings", "create_app", "serve"]
