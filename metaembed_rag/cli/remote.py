@@ -71,7 +71,10 @@ def as_text(server: Server, found: Mapping[str, Any]) -> str:
         about += f", chosen by the calibration ({promised})"
     hits = found["hits"]
     head = f"{about}, {len(hits)} of {found['pages']} pages, {found['seconds'] * 1000:.0f} ms"
-    return "\n".join([head, *(line for hit in hits for line in _lines(server, hit))])
+    lines = [line for hit in hits for line in _lines(server, hit)]
+    if not hits and found["note"]:
+        lines.append(f"\n{found['note']}")
+    return "\n".join([head, *lines])
 
 
 def delete_from(server: Server, given: argparse.Namespace) -> int:
@@ -184,6 +187,8 @@ def _lines(server: Server, hit: Mapping[str, Any]) -> Iterator[str]:
     line = f"\n{hit['rank']}. {hit['score']:.3f}  {hit['source']}  page {hit['page']}"
     if hit["bm25"] is not None:
         line += f"  (vectors {hit['maxsim']:.3f}, words {hit['bm25']:.2f})"
+    if (sure := hit.get("confidence")) is not None:
+        line += f"  confidence {min(sure, 0.99):.2f}" if sure < 0.995 else "  confidence over 0.99"
     yield line
     if section := hit["metadata"].get("section"):
         yield f"   {section}"
