@@ -28,13 +28,13 @@ from metaembed_rag.options import SearchKeywords, SearchOptions, page_ids
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.reopening import Reopening, portable
-from metaembed_rag.retrieval import Retrieval
-from metaembed_rag.search.calibration import Calibration, CalibrationFile, about_vectors
+from metaembed_rag.retrieval import MeasuredIndex, Retrieval
+from metaembed_rag.search.calibration import CalibrationFile, about_vectors
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 
 
-class PageIndex(MaintainedIndex, ExplainedIndex):
+class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
     """An index of pages. Use :meth:`open`.
 
     It holds files and threads until :meth:`close`, the end of a ``with`` block, or the last
@@ -145,11 +145,6 @@ class PageIndex(MaintainedIndex, ExplainedIndex):
                 without safetensors, and you have not named it for this index on this machine.
         """
         return self._model.encoder()
-
-    @property
-    def retrieval(self) -> Retrieval:
-        """The steps of a search, for who encodes a query once and asks at many budgets."""
-        return self._retrieval
 
     @property
     def vectors_per_page(self) -> int:
@@ -391,47 +386,6 @@ class PageIndex(MaintainedIndex, ExplainedIndex):
         )
         self._explainer.complete(hits, Asked.of(hits.query), snippets=snippets)
         return hits
-
-    def recall(
-        self, queries: Sequence[Query], k: int = 10, **keywords: Unpack[SearchKeywords]
-    ) -> float:
-        """Share of the exhaustive top ``k`` that a search with these keywords finds.
-
-        1.0 means that the approximation lost nothing at this budget; 1.0 also for an empty index.
-        With ``budget="auto"``, the exhaustive twin has all vectors.
-        """
-        return self._retrieval.recall(queries, SearchOptions.of(keywords, k))
-
-    def calibrate(
-        self,
-        queries: Sequence[Query] | None = None,
-        *,
-        k: int = 10,
-        recall: float = 0.99,
-        unrelated: Sequence[Query] | None = None,
-    ) -> Calibration:
-        """Measure how many pages have to be scored how finely, for ``budget="auto"``, and what
-        unrelated questions score, for the confidence of hits.
-
-        The result is kept beside the index (in the user's cache folder for a server) and replaces
-        the one before. Calibrate again when the index has doubled, or on another machine: the
-        milliseconds are those of this one.
-
-        Args:
-            queries: Some hundred of the kind that will be asked. Without them, pieces of the pages'
-                texts stand for queries; their recall is easier than that of real ones.
-            k: Size of the top that has to be found.
-            recall: The share of it, in (0, 1].
-            unrelated: At least 20 questions that the index holds no answer to, in the language and
-                the manner in which people will ask. Without them, 100 everyday questions in
-                English about cooking, pets, travel and the like.
-
-        Raises:
-            StoreError: ``k`` is no whole number of at least 1.
-            BudgetError: There are no pages or too few queries, or the recall makes no sense.
-            CacheError: No copy of the vectors can be kept here, and so none be calibrated.
-        """
-        return self._retrieval.calibrate(queries, k, recall, unrelated)
 
     def get(self, ids: Sequence[str]) -> list[Page]:
         """The stored pages of those ids that exist, in the order of ``ids``."""

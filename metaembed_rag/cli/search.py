@@ -111,7 +111,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
-    server = options.server_of(given, "device", "model", "html")
+    server = options.server_of(given, "device", "model", "html", "explain")
     if server is not None:
         return _ask(server, given)
     query = _query(given)
