@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
-from metaembed_rag.cli.output import wrong_usage
+from metaembed_rag.cli.output import say, wrong_usage
 from metaembed_rag.cli.variables import SERVER, TOKEN
 from metaembed_rag.errors import BudgetError, ModelError
 
@@ -57,6 +57,7 @@ def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> No
     )
     if or_server:
         add_server(parser)
+        parser.set_defaults(usage=parser.format_usage)
     parser.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
     parser.add_argument(
         "--timeout",
@@ -92,6 +93,7 @@ def server_of(given: argparse.Namespace, *refused: str) -> Server | None:
     address = given.server or ("" if given.index_named else os.environ.get(SERVER, ""))
     if not address:
         if not given.index:
+            say(given.usage().rstrip())
             raise wrong_usage("name the index with --index DIR, or a server with --server URL")
         return None
     for name in (*refused, "collection", "timeout"):
