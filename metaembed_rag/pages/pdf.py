@@ -16,7 +16,7 @@ import threading
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from operator import attrgetter
@@ -255,11 +255,8 @@ def _opened(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[p
 
 
 def _raw_text(page: pdfium.PdfPage) -> str:
-    textpage = page.get_textpage()
-    try:
+    with closing(page.get_textpage()) as textpage:
         return str(textpage.get_text_bounded())
-    finally:
-        textpage.close()
 
 
 def _drawn_text(document: pdfium.PdfDocument, index: int, before: str) -> str:
@@ -285,8 +282,8 @@ def _shown(document: pdfium.PdfDocument, index: int, source: str, max_side: int)
     with _opened(document, index, source) as page:
         image = _render(page, max_side, f"{source}#{index + 1}")
         label = one_line(document.get_page_label(index))
-        raw = _raw_text(page)
-        lines = list(text_lines(page))
+        with closing(page.get_textpage()) as textpage:
+            raw, lines = str(textpage.get_text_bounded()), list(text_lines(page, textpage))
         is_drawn = len(raw) < _SHORT_TEXT and _is_drawn(page)
         beside = annotation_texts(page)
         is_changed = draw_into_page(page)
