@@ -51,7 +51,8 @@ TIMED = (
         "hybrid_speed",
     ),
     *("search_long_pages", "search_short_texts"),
-    *("before_after_search", "checksums"),
+    *("before_after_search", "before_after_pdfs", "before_after_pictures", "checksums"),
+    "soak",
 )
 """Records whose tables name the machine."""
 OTHERS = ("dense_door",)
@@ -887,6 +888,9 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "peers": _of_peers,
     "indexing": _of_indexing,
     "before_after_search": _of_before_after,
+    "before_after_pdfs": _of_before_after,
+    "before_after_pictures": _of_before_after,
+    "soak": _of_soak,
     "checksums": _of_checksums,
     "disk_size": _of_disk,
     "async_retrieval": _of_async,
@@ -993,7 +997,9 @@ TABLES: dict[str, Table] = {
     "kernels": Table(kernels, ("kernels",)),
     "peers": Table(peers, ("peers",)),
     "indexing": Table(indexing, ("indexing",)),
-    "before_after": Table(before_after, ("before_after_search",)),
+    "before_after": Table(
+        before_after, ("before_after_pdfs", "before_after_pictures", "before_after_search")
+    ),
     "checksums": Table(checksums, ("checksums",)),
     "disk_size": Table(disk_size, ("disk_size",)),
     "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
