@@ -55,7 +55,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "rapidocr": frozenset({"pages"}),
     "scipy": frozenset({"model"}),
     "sentence_transformers": frozenset({"model", "training"}),
-    "starlette": frozenset({"mcp_server"}),
+    "starlette": frozenset({"serving", "mcp_server"}),
     "Stemmer": frozenset({"search"}),
     "tokenizers": frozenset({"model", "training"}),
     "torch": frozenset({"vectors", "model", "testing", "evaluation", "training"}),
