@@ -8,7 +8,7 @@ import json
 import logging
 import mimetypes
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import MissingExtraError
-from metaembed_rag.hits import Hit, Hits
+from metaembed_rag.hits import Hit, Hits, shown_confidence
 from metaembed_rag.ingest import AddReport
 from metaembed_rag.model.inputs import Input, as_inputs, read_page
 from metaembed_rag.model.protocol import Encoder, checked_vectors, warn_of_unread
@@ -115,6 +115,14 @@ def search_fields(hits: Hits, hit: Hit) -> dict[str, Any]:
     """
     told = {MAXSIM: hit.maxsim, BM25: hit.bm25, CONFIDENCE: hit.confidence, SNIPPET: hit.snippet}
     return {name: one for name, one in told.items() if one is not None} | plan_fields(hits)
+
+
+def said_confidence(metadata: Mapping[str, Any]) -> str:
+    """What a model is told behind the name of a page; nothing where no calibration says it."""
+    sure = metadata.get(CONFIDENCE)
+    if not isinstance(sure, float) or not 0 <= sure <= 1:
+        return ""
+    return f", confidence {shown_confidence(sure)}"
 
 
 def plan_fields(hits: Hits) -> dict[str, str]:

@@ -117,6 +117,11 @@ class Server:
             yield answer
         except TimeoutError as error:
             raise ServerError(f"{self.address} keeps silent; try again later") from error
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ServerError(
+                f"{self.address} broke off; it is shutting down, or takes no {len(body):,} bytes "
+                f"at a time (see metaembed serve --max-upload)"
+            ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise ServerError(
@@ -138,6 +143,8 @@ class Server:
         said = found.get("error") if isinstance(found, dict) else None
         if answer.status == 401:
             return f"{self.address} needs its token: put it into the environment variable {TOKEN}"
+        if answer.status == 404 and said == "Not Found":  # the words of no route of a server
+            return f"{self.address} is no `metaembed serve`: there is no such place"
         return str(said) if said else f"{self.address} answers {answer.status} {answer.reason}"
 
 

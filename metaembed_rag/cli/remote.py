@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SNIPPET = 200
 """Characters of a page's text that are printed."""
+_FORM = 1_000
+"""Bytes around a file in the form that brings it."""
 _COUNTS = ("added", "updated", "unchanged", "removed")
 
 
@@ -112,7 +114,13 @@ def upload_to(server: Server, given: argparse.Namespace) -> int:
             f"several files are called {twice[0]!r}, and a server knows uploads by their names: "
             f"rename them, or run `metaembed index` beside it"
         )
-    done = [_uploaded(server, file, quiet=given.quiet) for file in files]
+    most = info["max_upload_bytes"]
+    done = [
+        _uploaded(server, file, quiet=given.quiet)
+        if file.stat().st_size <= most - _FORM
+        else _skipped(file, f"is larger than the {most:,} bytes that the server takes")
+        for file in files
+    ]
     total: dict[str, Any] = {name: sum(one[name] for one in done) for name in _COUNTS}
     total["blank"] = sum(one["blank"] for one in done)
     for name in ("skipped", "notes"):
@@ -140,11 +148,16 @@ def _uploaded(server: Server, file: Path, *, quiet: bool) -> dict[str, Any]:
         elif name == "done":
             return data
         elif name == "error" and data["status"] in (413, 422):
-            skipped = [{"source": file.name, "reason": data["error"]}]
-            return {**dict.fromkeys((*_COUNTS, "blank"), 0), "skipped": skipped, "notes": []}
+            return _skipped(file, data["error"])
         elif name == "error":
             raise ServerError(data["error"])
     raise ServerError(f"{server.address} broke off while it read {file.name}; send it again")
+
+
+def _skipped(file: Path, why: str) -> dict[str, Any]:
+    """What became of a file that the server does not take."""
+    skipped = [{"source": file.name, "reason": why}]
+    return {**dict.fromkeys((*_COUNTS, "blank"), 0), "skipped": skipped, "notes": []}
 
 
 def _files(paths: Iterable[str], suffixes: Sequence[str]) -> Iterator[Path]:

@@ -13,17 +13,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from os import PathLike
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from metaembed_rag.errors import DatasetError
 
 COLUMNS = ("question", "file", "page")
 _SEPARATORS = ",;\t"
 """Those that spreadsheets write."""
+_ABOVE = re.compile(r"(sep=.)?", re.IGNORECASE)
+"""A line that may stand above the names of the columns."""
 _DIGITS = 18
 """Of a page's number, at most."""
 _LISTED = 10
@@ -78,19 +83,24 @@ def read_rows(path: str | PathLike[str]) -> list[Row]:
         raise DatasetError(f"{path}: no such file; give a CSV of question, file, page") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    first = text.partition("\n")[0]
+    lines = text.splitlines(keepends=True)
+    # Above the names some spreadsheets write which separator they used, as sep=;
+    above = len(list(takewhile(lambda line: _ABOVE.fullmatch(line.strip()), lines)))
+    first = lines[above] if above < len(lines) else ""
     separator = max(_SEPARATORS, key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    rest = io.StringIO("".join(lines[above:]), newline="")
+    reader = csv.DictReader(rest, delimiter=separator)
     try:
-        rows = list(_rows(path, reader))
+        rows = list(_rows(path, reader, above))
     except csv.Error as error:
-        raise DatasetError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
+        line = above + reader.line_num
+        raise DatasetError(f"{path}, line {line}: not CSV ({error})") from None
     if not rows:
         raise DatasetError(f"{path}: no questions; write one a line below the columns' names")
     return rows
 
 
-def _rows(path: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
+def _rows(path: Path, reader: csv.DictReader[str], above: int) -> Iterator[Row]:
     names = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
     missing = [name for name in COLUMNS if name not in names]
     if missing:
@@ -102,11 +112,18 @@ def _rows(path: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
         question, file, page = ((record[names[name]] or "").strip() for name in COLUMNS)
         if not any((question, file, page)):
             continue
-        where = f"{path}, line {reader.line_num}"
+        line = above + reader.line_num
+        where = f"{path}, line {line}"
+        further: Any = record.get(None)
+        if any(further or ()):
+            raise DatasetError(
+                f"{where}: it has more fields than there are columns; put a text that holds "
+                f"{reader.reader.dialect.delimiter!r} into double quotes"
+            )
         for name, value in (("question", question), ("file", file)):
             if not value:
                 raise DatasetError(f"{where}: its {name} is empty")
-        yield Row(question, file, _number(page, where), reader.line_num)
+        yield Row(question, file, _number(page, where), line)
 
 
 def _number(text: str, where: str) -> int | None:

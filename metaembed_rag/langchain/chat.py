@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
+from metaembed_rag.adapters import said_confidence
 from metaembed_rag.pages.sending import PictureLimits, pictures_to_send
 
 
@@ -68,6 +69,7 @@ def _text(document: Document) -> str:
     name = Path(str(metadata["source"])).name if metadata.get("source") else document.id or ""
     if "page" in metadata:
         name = f"{name}, page {metadata['page']}"
+    name += said_confidence(metadata)
     return "\n".join(part for part in (name, document.page_content) if part)
 
 

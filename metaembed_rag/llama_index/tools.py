@@ -13,7 +13,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from llama_index.core.tools import AsyncBaseTool, ToolMetadata, ToolOutput
 from pydantic import AnyUrl, ValidationError
 
-from metaembed_rag.adapters import PAGE_ID
+from metaembed_rag.adapters import PAGE_ID, said_confidence
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.llama_index.nodes import picture_source
 from metaembed_rag.llama_index.retriever import MetaEmbedRetriever
@@ -168,5 +168,6 @@ def _text(node: BaseNode) -> str:
         return node.get_content(metadata_mode=MetadataMode.LLM)
     name = Path(str(metadata["source"])).name or str(metadata["source"])
     page = f"{name}, page {metadata['page']}" if "page" in metadata else name
+    page += said_confidence(metadata)
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     return "\n".join(part for part in (page, text) if part)

@@ -12,7 +12,7 @@ from typing import Any
 from mcp_types import ContentBlock, ImageContent, TextContent
 
 from metaembed_rag.errors import MetaEmbedError, StoreError
-from metaembed_rag.hits import Hits
+from metaembed_rag.hits import Hit, Hits, shown_confidence
 from metaembed_rag.index import PageIndex
 from metaembed_rag.mcp_server.names import told_id, told_names
 from metaembed_rag.pages import Page
@@ -73,7 +73,7 @@ class PageTools:
         hits = self._index.search(query, **keywords)
         if not hits:
             return [_said(NOTHING_FOUND)]
-        names = [_title(hit.page, f"{hit.rank}. ", f", score {hit.score:.3f}") for hit in hits]
+        names = [_title(hit.page, f"{hit.rank}. ", _scored(hit)) for hit in hits]
         pages = self._blocks([hit.page for hit in hits], names, _TEXT_OF_A_HIT)
         return [_said(_about(hits)), *pages]
 
@@ -186,6 +186,11 @@ def _said(text: str) -> TextContent:
 def _about(hits: Hits) -> str:
     ms = f"{hits.seconds * 1000:.0f} ms"
     return f"{_counted(len(hits))}, best first, at the budget ({hits.budget}) in {ms}"
+
+
+def _scored(hit: Hit) -> str:
+    sure = "" if hit.confidence is None else f", confidence {shown_confidence(hit.confidence)}"
+    return f", score {hit.score:.3f}{sure}"
 
 
 def _title(page: Page, before: str = "", after: str = "") -> str:

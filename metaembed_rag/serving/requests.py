@@ -99,3 +99,4 @@ class ExplainRequest(Question):
     """Why a page has its score for a question."""
 
     id: str = Field(description="of the page, as a search names it")
+    hybrid: Hybrid | None = Field(default=None, description="false where words did not count")

@@ -110,16 +110,20 @@ class IndexService:
         Raises:
             CannotExplainError: This version of the index does not say.
             NotFoundError: There is no such page.
+            ServerError: There is no question, or an option makes no sense.
         """
         explain = getattr(self.index, "explain", None)
         if explain is None:
             raise CannotExplainError("this version of the index explains no hits; update it")
+        _check_question(asked.query, picture)
         id = self.catalog.id_of(asked.id)
         options = SearchOptions(budget=asked.budget, r_q=asked.r_q, r_c=asked.r_c)
         budget = options.unchosen(self._most())
         query = _query(asked.query, None if picture is None else _picture(picture))
         found: dict[str, Any] = explain(query, id, budget=budget).to_dict()
         source = self.catalog.name_of(found["source"])
+        if asked.hybrid is False:
+            found["words"] = []
         return {**found, "query": asked.query, "id": asked.id, "source": source}
 
     def page(self, public: str) -> PageAnswer:
@@ -286,8 +290,7 @@ class IndexService:
             ServerError: There is neither text nor picture.
             PageError: The picture cannot be read.
         """
-        if not text.strip() and picture is None:
-            raise ServerError("give a query, a picture, or both")
+        _check_question(text, picture)
         # No question is taken for another: the length of the text stands before both.
         key = blake2b(f"{len(text)} {text}".encode("utf-8", "surrogatepass") + (picture or b"\0"))
         digest = key.digest()
@@ -371,6 +374,12 @@ class IndexService:
         answer.blank += len(report.blank)
         answer.skipped += [self._said(error) for error in report.skipped]
         answer.notes += [self._said(error) for error in report.notes]
+
+
+def _check_question(text: str, picture: bytes | None) -> None:
+    """Raises ServerError: There is neither text nor picture."""
+    if not text.strip() and picture is None:
+        raise ServerError("give a query, a picture, or both")
 
 
 def _query(text: str, image: Any) -> Any:

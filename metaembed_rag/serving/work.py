@@ -15,6 +15,10 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 Event = tuple[str, dict[str, Any]]
 """Name and data of what happened."""
+_ENDING = (
+    "the server is shutting down; what was acknowledged before is stored, the rest {}: send it "
+    "again when the server runs"
+)
 
 
 class BusyError(ServerError):
@@ -101,6 +105,10 @@ class Job:
         """Hand over what came of it; from any thread."""
         self._call(self._end, result, error)
 
+    def end_after(self, seconds: float, error: BaseException) -> None:
+        """Give up waiting for its end; from any thread."""
+        self._call(self._loop.call_later, seconds, self._end, None, error)
+
     async def events(self) -> AsyncIterator[Event]:
         """What happens, until its end."""
         while (event := await self._events.get()) is not None:
@@ -125,12 +133,14 @@ class WriteQueue:
 
     Args:
         waiting: Jobs that wait at most.
+        patience: Seconds after :meth:`stop` for which a batch is waited for; whoever waits for it
+            is told then that the server ends, while it can still be told.
     """
 
-    def __init__(self, waiting: int) -> None:
+    def __init__(self, waiting: int, patience: float = 10.0) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metaembed-write")
-        self._most = waiting + 1
-        self._inside = 0
+        self._most, self._patience = waiting + 1, patience
+        self._jobs: set[Job] = set()
         self._stopping = False
 
     def check(self) -> None:
@@ -141,7 +151,7 @@ class WriteQueue:
             BusyError: Too many wait.
         """
         self.check_stopping()
-        if self._inside >= self._most:
+        if len(self._jobs) >= self._most:
             raise BusyError("too many uploads are waiting; try again in a moment")
 
     def check_stopping(self) -> None:
@@ -151,10 +161,7 @@ class WriteQueue:
             StoppingError: The server is about to end.
         """
         if self._stopping:
-            raise StoppingError(
-                "the server is shutting down; what was acknowledged before is stored, the rest is "
-                "not: send it again when the server runs"
-            )
+            raise StoppingError(_ENDING.format("is not"))
 
     def submit(self, work: Callable[[Job], _Result]) -> Job:
         """Let something be written in its turn; call it in the event loop.
@@ -165,14 +172,16 @@ class WriteQueue:
         """
         self.check()
         job = Job(asyncio.get_running_loop())
-        self._inside += 1
-        job.result.add_done_callback(lambda _: self._done())
+        self._jobs.add(job)
+        job.result.add_done_callback(lambda _: self._jobs.discard(job))
         self._pool.submit(self._run, work, job)
         return job
 
     def stop(self) -> None:
         """Let what runs end after its batch, and what waits not begin."""
         self._stopping = True
+        for job in tuple(self._jobs):
+            job.end_after(self._patience, StoppingError(_ENDING.format("may not be")))
 
     def close(self) -> None:
         """Wait for what runs."""
@@ -188,6 +197,3 @@ class WriteQueue:
         except BaseException as error:
             job.end(None, error)
             raise
-
-    def _done(self) -> None:
-        self._inside -= 1

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import subprocess
 import sys
+import threading
 
 import pytest
 from PIL import Image
@@ -100,6 +103,38 @@ def test_info_uploads_and_deletions(run, address, tmp_path):
     _, err = run("delete", "--source", "tea.md", "--server", address, code=1)
     assert "no file of the index" in err
     run("index", tmp_path / "nothing", "--server", address, code=1)
+
+
+def test_a_file_larger_than_the_server_takes_is_skipped_and_others_are_sent(run, index, tmp_path):
+    (tmp_path / "large.txt").write_text("word " * 2_000)
+    (tmp_path / "small.txt").write_text("yellow bananas")
+    with running(index, uploads=tmp_path / "up", max_upload_bytes=5_000) as address:
+        out, err = run("index", tmp_path, "--server", address, code=1)
+        assert out.startswith("1 added") and "1 skipped" in out
+        assert "large.txt: is larger than the 5,000 bytes" in err
+        run("delete", "--source", "small.txt", "--server", address)
+
+
+def test_a_server_that_breaks_off_is_not_said_to_be_missing(run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+
+        def breaks_off() -> None:
+            connection, _ = taken.accept()
+            connection.recv(10)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()  # as a server does that reads no more of what is too large
+
+        thread = threading.Thread(target=breaks_off)
+        thread.start()
+        server = Server(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ServerError, match="broke off; .* takes no 50,000,0.. bytes"):
+            server.post("/search", {"query": "x" * 50_000_000})
+        thread.join()
+
+
+def test_a_place_without_a_server_of_ours_is_said(run, address):
+    _, err = run("search", "x", "--server", f"{address}/elsewhere", code=1)
+    assert "is no `metaembed serve`" in err
 
 
 def test_the_environment_names_a_server_and_index_on_the_line_is_stronger(

@@ -47,6 +47,17 @@ def test_what_spreadsheets_write_is_read(write, separator, encoding):
     assert [row.line for row in read_rows(path)] == [2, 4]
 
 
+def test_what_stands_above_the_names_is_passed_over(write):
+    rows = read_rows(write("sep=;\n\nquestion;file;page\nhow, so?;a.pdf;2\n"))
+    assert [(row.question, row.page, row.line) for row in rows] == [("how, so?", 2, 4)]
+
+
+def test_a_separator_without_quotes_is_told_by_what_it_does(write):
+    with pytest.raises(DatasetError, match="line 2: it has more fields than .* double quotes"):
+        read_rows(write("question,file,page\nwhat, then?,a.pdf,2\n"))
+    assert len(read_rows(write("question,file,page\nwhat?,a.pdf,2,,\n"))) == 1
+
+
 def test_several_rows_of_one_question_name_several_right_pages(write):
     path = write(
         "question,file,page\nx,a/report.pdf,1\ny,notes,3\nx,b/report.pdf,1\nx,b/report.pdf,1"

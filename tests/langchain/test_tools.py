@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def test_the_message_has_text_and_picture_and_the_artifact_the_documents(retriev
     assert message.content_blocks[0]["text"] == "sea.pdf, page 1\nblue whales swim"
     assert colours(message) == [BLUE]
     assert [document.metadata["page_id"] for document in message.artifact] == ["sea.pdf#1"]
+
+
+def test_confidence_is_told_where_a_calibration_says_it(retriever, index):
+    index.calibrate(["blue whales", "red apples"] * 10, k=1)
+    text = call(page_tool(retriever), query="blue whales").content_blocks[0]["text"]
+    assert re.match(r"sea\.pdf, page 1, confidence (over )?0\.\d\d\nblue whales swim", text)
 
 
 async def test_async_gives_the_same(retriever):

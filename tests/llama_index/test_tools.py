@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def test_the_output_has_text_and_picture_and_the_nodes(retriever):
     assert [one.node.node_id for one in output.raw_output] == ["sea.pdf#1"]
     assert output.tool_name == "search_pages"
     assert output.raw_input == {"kwargs": {"query": "blue whales"}}
+
+
+def test_confidence_is_told_where_a_calibration_says_it(retriever, index):
+    index.calibrate(["blue whales", "red apples"] * 10, k=1)
+    text = page_tool(retriever).call("blue whales").content
+    assert re.match(r"sea\.pdf, page 1, confidence (over )?0\.\d\d\nblue whales swim", text)
 
 
 def test_async_gives_the_same(retriever):

@@ -32,6 +32,13 @@ def test_a_search_gives_text_and_picture_best_first(ask):
     assert answer.pictures[0].mime_type == "image/jpeg"
 
 
+def test_confidence_is_told_where_a_calibration_says_it(ask, index):
+    assert "confidence" not in ask("search_pages", query="blue whales").text
+    index.calibrate(["blue whales", "red apples"] * 10, k=1)
+    title = ask("search_pages", query="blue whales", k=1).blocks[1].text.partition("\n")[0]
+    assert re.search(r"page 1, score \d\.\d+, confidence (over )?0\.\d\d \(id ", title)
+
+
 def test_the_budget_is_an_argument(ask, shapes):
     for budget, pair in (
         ("fast", (1, 1)),

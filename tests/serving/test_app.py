@@ -272,6 +272,17 @@ def test_explaining_says_what_the_index_says_without_folders(client, served, mon
     assert http.post("/explain", json={"query": "a", "id": "0" * 32}).status_code == 404
 
 
+def test_explaining_nothing_is_refused_and_words_that_did_not_count_are_no_reason(client):
+    http = client()
+    id = http.post("/search", json={"query": "apples", "k": 1}).json()["hits"][0]["id"]
+    for asked in ({"id": id}, {"id": id, "query": "  "}):
+        answer = http.post("/explain", json=asked)
+        assert answer.status_code == 400 and "give a query" in answer.json()["error"]
+    asked = {"id": id, "query": "apples"}
+    assert http.post("/explain", json=asked).json()["words"]
+    assert http.post("/explain", json={**asked, "hybrid": False}).json()["words"] == []
+
+
 def test_what_nobody_foresaw_is_no_traceback_for_strangers(client, served, monkeypatch, caplog):
     def fails(*args, **keywords):
         raise RuntimeError("secret of /home/alice")

@@ -92,3 +92,14 @@ async def test_when_the_server_ends_a_write_stops_after_its_batch_and_others_do_
     with pytest.raises(StoppingError):
         queue.submit(lambda job: None)
     queue.close()
+
+
+async def test_when_the_server_ends_nobody_waits_for_a_batch_that_does_not():
+    queue, go_on = WriteQueue(waiting=4, patience=0.05), threading.Event()
+    slow = queue.submit(lambda job: go_on.wait(20))
+    queue.stop()
+    with pytest.raises(StoppingError, match="the rest may not be"):
+        await asyncio.wait_for(slow.result, 10)
+    assert [event async for event in slow.events()] == []
+    go_on.set()
+    queue.close()
