@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import reprlib
 import threading
 import time
@@ -51,18 +52,15 @@ from metaembed_rag.vectors.tensors import CPU, TensorPages
 
 _TRIES = 3
 """Of a search whose pages were deleted before their records could be read."""
-
 NO_TEXT = "vectors alone: the query has no text"
 NO_WORD = "vectors alone: no page that may be found has a word of the query"
 NOT_TIMED = "vectors alone: max_ms was measured for them"
 """Why words do not count, as :attr:`metaembed_rag.hits.SearchPlan.words` has it."""
-
 _AWAY = 60.0
 """Seconds after which a vector cache that was locked is looked at again."""
-
-_KEYS_NAMED = 20
-_KEYS_OF = 500
-"""Pages that are looked at for the names of their metadata, where a filter matches none."""
+_KEYS_NAMED, _KEYS_OF = 20, 500
+"""Names of metadata that are told, and pages that are looked at for them, where a filter matches
+none."""
 
 _Answer = TypeVar("_Answer")
 
@@ -227,13 +225,16 @@ class PageSearcher:
     ) -> Scored:
         """Pages that somebody replaces all the time, scored as they were read at last.
 
-        Where words took part, the words of such a text are not known, and the page is left out.
+        One that is worse now than the worst hit was is left out, as others may be better; and where
+        words took part each is, because the words of such a text are not known.
         """
         other = _other_version(scored, source, found)
         if scored.fused is not None:
             return replace(scored, ids=[id for id in scored.ids if id not in other])
         maxsim = {**scored.maxsim, **self._scored_anew(query, other, found, plan.budget)}
-        ids = in_order({id: maxsim[id] for id in scored.ids})
+        worst = min(scored.maxsim[id] for id in scored.ids)
+        least = worst if len(scored.ids) >= plan.k else -math.inf
+        ids = in_order({id: maxsim[id] for id in scored.ids if maxsim[id] >= least})
         return replace(scored, ids=ids, maxsim=maxsim)
 
     def _scored_anew(

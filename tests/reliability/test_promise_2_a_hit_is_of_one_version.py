@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metaembed_rag import Page, PageIndex
+from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.testing import FakeEncoder
 
 OLD, NEW = "apple river", "stone cloud"
@@ -48,6 +49,24 @@ def test_a_page_that_is_written_while_it_is_searched_has_the_score_of_its_text(
     for hit in hits:
         assert hit.score == pytest.approx(score_of(OLD, hit.page.text), abs=1e-4)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize("way", [{}, {"exhaustive": True}])
+def test_a_page_that_becomes_worse_all_the_time_takes_no_better_ones_place(index, monkeypatch, way):
+    """The best page is something else at the end: one hit fewer, and none that is not the best."""
+    scored, texts = PageSearcher.mended, [f"{OLD} {OLD}", OLD, NEW]
+
+    def meanwhile(*given):
+        found = scored(*given)
+        if texts:
+            index.add([Page("a", text=texts.pop(0))])
+        return found
+
+    monkeypatch.setattr(PageSearcher, "mended", meanwhile)
+    assert list(index.search(OLD, 1, hybrid=False, **way)) == []
+    texts.extend([OLD, f"{OLD} {OLD}", OLD, NEW])
+    every = index.search(OLD, 3, hybrid=False, **way)
+    assert {hit.page.source for hit in every} == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("times", [1, 9])
