@@ -890,7 +890,6 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "before_after_search": _of_before_after,
     "before_after_pdfs": _of_before_after,
     "before_after_pictures": _of_before_after,
-    # "soak": _of_soak,
     "checksums": _of_checksums,
     "disk_size": _of_disk,
     "async_retrieval": _of_async,

@@ -36,7 +36,7 @@ class Server:
         ServerError: That is no such address, or the token could be no header.
     """
 
-    def __init__(self, address: str, token: str = "") -> None:
+    def __init__(self, address: str, token: str = "") -> None:  # nosec B107
         try:
             parts = urlsplit(address)
             host, port = parts.hostname, parts.port

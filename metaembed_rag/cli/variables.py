@@ -4,5 +4,5 @@ from __future__ import annotations
 
 SERVER = "METAEMBED_SERVER"
 """The address of a server, for commands that can ask one."""
-TOKEN = "METAEMBED_TOKEN"
+TOKEN = "METAEMBED_TOKEN"  # nosec B105
 """What a server wants to be shown."""

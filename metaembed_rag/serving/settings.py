@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +129,11 @@ def is_loopback(host: str) -> bool:
 
 def address_of(host: str, port: int, *, tls: bool) -> str:
     """What to type into a browser; the own machine where the server listens at all addresses."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    shown = host
+    with suppress(ValueError):  # a name
+        given = ipaddress.ip_address(host)
+        if given.is_unspecified:
+            shown = "127.0.0.1" if given.version == 4 else "::1"
     return f"http{'s' if tls else ''}://{_in_url(shown)}:{port}"
 
 
