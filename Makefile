@@ -51,7 +51,7 @@ WORKERS ?= 2
 OPTIONS ?=
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
-test: $(VENV)/.test  ## Run the tests (under five minutes on two cores)
+test: $(VENV)/.test  ## Run the tests (ten minutes on two busy cores)
 	$(PYTEST) -m "not slow and not gpu and not network" $(OPTIONS)
 
 test-fast: $(VENV)/.test  ## Run the tests of the package that are no whole programs (a minute)

@@ -66,18 +66,21 @@ def test_no_try_begins_after_the_time_is_over():
     assert sent(patience, answer(503, retry_after="11")).status_code == 503
 
 
-def test_all_tries_together_take_no_longer_than_one_may(monkeypatch):
+@pytest.mark.parametrize(
+    ("seconds", "each", "wanted"), [(60, 25, [60, 35, 10]), (10, 4, [10, 6, 2])]
+)
+def test_all_tries_together_take_no_longer_than_one_may(monkeypatch, seconds, each, wanted):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    patience, limits = Patience(5, 60, sleep=lambda _: None), []
+    patience, limits = Patience(5, seconds, sleep=lambda _: None), []
 
     def send() -> httpx.Response:
         limits.append(patience.left.read)
-        now[0] += 25
+        now[0] += each
         return answer(503)
 
     patience.send(send)
-    assert limits == [60, 35, 10]
+    assert limits == wanted
 
 
 def test_what_tls_refuses_is_not_tried_again():
@@ -143,17 +146,3 @@ def test_a_setting_that_is_no_number_of_seconds_is_refused(monkeypatch, said):
     monkeypatch.setenv(TIMEOUT_VARIABLE, said)
     with pytest.raises(MetaEmbedError, match=f"{TIMEOUT_VARIABLE} is '{said}'"):
         chosen_timeout(UsualTimeout(60))
-
-
-def test_fault_31_a_later_try_has_only_the_time_that_is_left(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    patience, limits = Patience(5, 10, sleep=lambda pause: None), []
-
-    def send() -> httpx.Response:
-        limits.append(patience.left.read)
-        now[0] += 4
-        return answer(503)
-
-    patience.send(send)
-    assert limits == [10, 6, 2]
