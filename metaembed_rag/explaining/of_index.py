@@ -7,6 +7,7 @@ from metaembed_rag.explaining.explainer import Asked, Explainer
 from metaembed_rag.explanation import Explanation
 from metaembed_rag.hits import Hit
 from metaembed_rag.model.inputs import Query, read_query
+from metaembed_rag.options import page_ids
 from metaembed_rag.pages import Page
 
 
@@ -42,7 +43,7 @@ class ExplainedIndex:
             extra ``hybrid`` is installed.
 
         Raises:
-            StoreError: There is no such page.
+            StoreError: There is no such page, or what was given names none.
             BudgetError: The budget asks for more vectors than there are.
         """
         asked = Asked.of(read_query(query))
@@ -50,5 +51,5 @@ class ExplainedIndex:
             return self._explainer.explain(
                 asked, page.page.id, budget, hybrid=page.bm25 is not None, ocr=ocr
             )
-        id = page if isinstance(page, str) else page.id
+        [id] = page_ids([page.id if isinstance(page, Page) else page])
         return self._explainer.explain(asked, id, budget, ocr=ocr)

@@ -203,6 +203,12 @@ def test_a_page_that_is_not_there_and_a_budget_that_there_is_not_are_refused(
         index.explain("whale", "report.txt#1", budget=(16, 64))
 
 
+@pytest.mark.parametrize("page", [None, 3, b"a#1", ["a#1"]])
+def test_what_names_no_page_is_refused(index: PageIndex, page: object) -> None:
+    with pytest.raises(StoreError, match="the id of a page is text, not"):
+        index.explain("fox", page)  # type: ignore[arg-type]
+
+
 def test_the_page_is_explained_as_the_index_has_it_now(index: PageIndex) -> None:
     [hit] = index.search("revenue by region", 1, hybrid=False)
     index.add([Page(source="report.txt", text="Only walruses.")])
