@@ -418,7 +418,7 @@ class ChromaStore:
         """
         with self._link.writing() as connection, self._writes.write(connection.seen) as span:
             try:
-                with chroma_errors(self.where):
+                with chroma_errors(self.where), self._link.replaying.held():
                     self._sessions.begin(connection)
                     yield connection, span
             except StoreError as error:

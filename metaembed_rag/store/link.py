@@ -22,6 +22,7 @@ from metaembed_rag.errors import IndexClosedError, IndexNotFoundError, StoreErro
 from metaembed_rag.store.connect import chroma_errors, one_maker
 from metaembed_rag.store.inspection import GraphWatch
 from metaembed_rag.store.places import Places
+from metaembed_rag.store.replaying import ReplayLock, ask_first
 from metaembed_rag.store.systems import database_identity
 
 _About = TypeVar("_About")
@@ -34,7 +35,7 @@ class Connection:
     Attributes:
         client: Closed when nobody holds the connection any more.
         collection: Another one once the first was deleted and made again.
-        is_safe: Its files were looked at, and Chroma may read them.
+        is_safe: Its files were looked at, Chroma may read them, and has applied its log.
         seen: Marks up to which the client knows everything.
     """
 
@@ -83,6 +84,9 @@ class Link(Generic[_About]):
         read: What a collection says of itself; raises for one that cannot be used here.
         check_same: Given what the first collection said and what one in its place says; raises
             where the second cannot go on for the first.
+
+    Attributes:
+        replaying: Held around each request that writes.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Link(Generic[_About]):
         self._connection = connection
         folder, name = places.folder, places.collection
         self._graphs = None if folder is None else GraphWatch(folder, name)
+        self.replaying = ReplayLock(folder)
         self.about = read(connection.collection, places.where)
         self._process = os.getpid()
         self._closed = False
@@ -138,20 +143,24 @@ class Link(Generic[_About]):
             connection = self._current()
             try:
                 if records:
-                    self.check_graph(connection)
+                    self.make_safe(connection)
                 yield connection
             finally:
                 connection.let_go()
 
-    def check_graph(self, connection: Connection) -> None:
-        """See that Chroma can be asked for records, once for each connection.
+    def make_safe(self, connection: Connection) -> None:
+        """See that Chroma can be asked for records, and has seen all, once for each connection.
 
         Raises:
             StoreError: Its graph of neighbours is damaged, and would end this process.
+            IndexLockedError: Another process's request takes too long.
         """
-        if self._graphs is not None and not connection.is_safe:
+        if self._graphs is None or connection.is_safe:
+            return
+        with self.replaying.held():
             self._graphs.check()
-            connection.is_safe = True
+            ask_first(connection.collection)
+        connection.is_safe = True
 
     def ask(self, question: Callable[[Connection], _Answer]) -> _Answer:
         """The answer of what lies at the place now; asked again where the collection is another.
@@ -166,6 +175,7 @@ class Link(Generic[_About]):
                 # Of a database that was written over, Chroma says that something internal is wrong.
                 if not self._find_again(connection) and not isinstance(error, NotFoundError):
                     raise
+                self.make_safe(connection)
                 return question(connection)
 
     @contextmanager
@@ -269,7 +279,7 @@ class Link(Generic[_About]):
             if found.id == connection.collection.id:
                 return False
             self._check_not_pinned()
-            connection.collection = found
+            connection.collection, connection.is_safe = found, False
             return True
 
     def _collection(self, client: Any) -> Any:

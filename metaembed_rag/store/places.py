@@ -6,7 +6,7 @@
     ├── chroma.sqlite3, …           ├── vectors/<server and collection>_<digest>/
     ├── .metaembed.lock, .holder    ├── lexical/<server and collection>/<stemmer>/
     ├── .metaembed.mark             ├── pictures/<server and collection>/
-    ├── .metaembed.writing          ├── calibration/<server and collection>/<collection>.json
+    ├── .metaembed.writing, .log    ├── calibration/<server and collection>/<collection>.json
     ├── cache/<collection>/         ├── readings/<server and collection>/<collection>.jsonl
     ├── lexical/<collection>/<stemmer>/   └── models/<digest>.txt (of any index)
     ├── pictures/<collection>/
@@ -43,10 +43,12 @@ MEMORY = ":memory:"
 DATABASE = "chroma.sqlite3"
 LOCK, MARK, WRITING = ".metaembed.lock", ".metaembed.mark", ".metaembed.writing"
 HOLDER = ".metaembed.holder"
+LOG = ".metaembed.log"
+"""Locked by whoever lets Chroma apply its log."""
 _PICTURES, _LEXICAL, _CACHE, _CALIBRATION = "pictures", "lexical", "cache", "calibration"
 _READINGS, _DOUBTFUL = "readings", "unreadable.json"
 OURS = frozenset(
-    {LOCK, HOLDER, MARK, WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS}
+    {LOCK, HOLDER, LOG, MARK, WRITING, _PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS}
 )
 """What a folder may hold where Chroma's database has been deleted."""
 BESIDE_DATABASE = frozenset({_PICTURES, _LEXICAL, _CACHE, _CALIBRATION, _READINGS})
