@@ -18,6 +18,7 @@ from metaembed_rag.cli.options import (
     load_encoder,
     ocr_of,
     positive,
+    server_keywords,
     server_of,
 )
 from metaembed_rag.cli.output import answer, counted, say, wrong_usage
@@ -204,7 +205,7 @@ def _open(given: argparse.Namespace) -> PageIndex:
         vectors=given.vectors,
         format=given.format,
         dimension=given.dimension,
-        timeout=given.timeout,
+        **server_keywords(given),
         device=given.device,
     )
     if given.max_passes:

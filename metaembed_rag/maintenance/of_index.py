@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from metaembed_rag.opening import ServerKeywords, server_access
+from metaembed_rag.options import check_keywords
 from metaembed_rag.progress import page_counter
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.given import ChromaClient
 from metaembed_rag.store.pictures import PictureFolder
 
 if TYPE_CHECKING:
@@ -175,15 +178,14 @@ class MaintainedIndex:
     @staticmethod
     def import_(
         path: str | os.PathLike[str],
-        where: str | os.PathLike[str],
+        where: str | os.PathLike[str] | ChromaClient,
         *,
         collection: str = "pages",
         pictures: str | Path | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
         progress: Callable[[int], None] | None = None,
         show_progress: bool = False,
         lock_timeout: float = 0.0,
+        **server: Unpack[ServerKeywords],
     ) -> ImportReport:
         """Make an index from a file that :meth:`export` wrote; nothing is encoded.
 
@@ -193,14 +195,14 @@ class MaintainedIndex:
 
         Args:
             path: Of the file.
-            where: A folder or ``http(s)://host:port`` of a Chroma server.
+            where: A folder, ``http(s)://host:port`` of a Chroma server, or a client of one.
             collection: Name of the Chroma collection.
             pictures: Folder for the pages' pictures; the usual place by default.
-            headers: HTTP headers for a server.
-            timeout: Seconds that a server may keep silent; 60 by default.
             progress: Called with the number of pages done after each part.
             show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.
+            **server: ``tenant``, ``database``, ``headers``, ``token``, ``auth``, ``verify`` and
+                ``timeout`` of a server, as for :meth:`metaembed_rag.PageIndex.open`.
 
         Raises:
             IndexLockedError: Another process is writing there.
@@ -211,5 +213,7 @@ class MaintainedIndex:
 
         total = (lambda: count_pages(path)) if show_progress else (lambda: None)
         with page_counter(progress, shown=show_progress, total=total) as count:
-            options = ImportOptions(collection, pictures, headers, timeout, count, lock_timeout)
+            check_keywords(server, tuple(ServerKeywords.__optional_keys__))
+            access = server_access(server)
+            options = ImportOptions(collection, pictures, access, count, lock_timeout)
             return import_file(path, where, options)
