@@ -32,6 +32,7 @@ from metaembed_rag.retrieval import MeasuredIndex, Retrieval
 from metaembed_rag.search.calibration import CalibrationFile, about_vectors
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.store.given import ChromaClient
 
 
 class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
@@ -68,7 +69,7 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
     @classmethod
     def open(
         cls,
-        where: str | os.PathLike[str],
+        where: str | os.PathLike[str] | ChromaClient,
         encoder: Encoder | None = None,
         *,
         collection: str = "pages",
@@ -79,7 +80,9 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
         """Open an index, or make an empty one.
 
         Args:
-            where: A folder, ``http(s)://host:port`` of a Chroma server, or ``":memory:"``.
+            where: A folder, ``http(s)://host:port`` of a Chroma server,
+                ``chroma-cloud://tenant/database``, ``":memory:"``, or an open client of
+                ``chromadb``: of memory, a folder, a server or Chroma Cloud.
             encoder: The model. Without one, an existing index loads the model that made it when
                 it is first needed, and a new one takes the shipped ``small``.
             collection: Name of the Chroma collection: one folder or server can hold several.
@@ -87,20 +90,21 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
             stemmer: Snowball language whose word endings a hybrid search ignores; None compares
                 whole words, which is better for titles and names.
             **settings: How a new index stores vectors (``vectors``, ``format``, ``dimension``),
-                where pictures lie (``pictures``), ``headers`` and ``timeout`` of a server, and
-                where model and scoring run (``device``, ``scoring_device``); see
-                :class:`metaembed_rag.opening.OpenSettings`.
+                where pictures lie (``pictures``), ``tenant``, ``database``, ``headers``,
+                ``token``, ``auth``, ``verify`` and ``timeout`` of a server, and where model and
+                scoring run (``device``, ``scoring_device``); see
+                :class:`metaembed_rag.opening.OpenSettings` and ``docs/servers.md``.
 
         Raises:
             IndexNotFoundError: There is none and ``create`` is false.
             ModelMismatchError: The index was made with another model.
-            StoreError: It cannot be opened, or ``where`` is no place: a client of Chroma, for
-                example, or an address with a password in it.
+            StoreError: It cannot be opened, there is no such tenant or database, or ``where`` is
+                no place: an address with a password in it, for example.
         """
         opened = open_parts(where, encoder, collection, create, settings)
         lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
         index = cls(opened, lexical)
-        index._opened_with = (stemmer, settings, encoder)
+        index._opened_with = (stemmer, opened.settings, encoder)
         return index
 
     def close(self) -> None:
@@ -155,10 +159,15 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
         return self._store.count()
 
     def info(self) -> dict[str, Any]:
-        """What the index is: place, model, pages, vectors, bytes a page."""
+        """What the index is: place, model, pages, vectors, bytes a page.
+
+        ``tenant`` and ``database`` are in it where they are not Chroma's default ones; headers,
+        tokens and passwords never are.
+        """
         about = self._store.about
         return {
             "index": self._store.where,
+            **self._store.places.tenancy,
             "collection": self._store.places.collection,
             "model": about.model,
             "fingerprint": about.fingerprint,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +29,10 @@ from metaembed_rag.model.inputs import Input, query_input
 from metaembed_rag.model.protocol import Encoder, checked_vectors, dimensions
 from metaembed_rag.options import HYBRID_AUTO
 from metaembed_rag.pages.folders import expanded
+from metaembed_rag.store.access import ServerAccess
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
+from metaembed_rag.store.connect import one_place
 from metaembed_rag.store.named_models import named_model, remember_model
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import MEMORY
@@ -42,10 +43,35 @@ from metaembed_rag.vectors.tensors import scoring_device as checked_device
 from metaembed_rag.web import without_password
 
 
-class OpenSettings(TypedDict, total=False):
+class ServerKeywords(TypedDict, total=False):
+    """How a Chroma server is asked; each may be left out, which says the same as None.
+
+    Attributes:
+        tenant: Of a Chroma server; its default one without.
+        database: Of that tenant; the default one without.
+        headers: HTTP headers for a server or for the reverse proxy before it.
+        token: What a server wants to see as ``Authorization: Bearer …``; without it and ``auth``
+            the environment variables of ``docs/servers.md`` count.
+        auth: User and password for ``Authorization: Basic …``.
+        verify: How a server's certificate is checked: against the authorities that are trusted
+            here (True, the default) or against those of a PEM file; False does not check it.
+        timeout: Seconds that a server may keep silent before a request is given up; 60 by default.
+    """
+
+    tenant: str | None
+    database: str | None
+    headers: Mapping[str, str] | None
+    token: str | None
+    auth: tuple[str, str] | None
+    verify: bool | str | Path | None
+    timeout: float | None
+
+
+class OpenSettings(ServerKeywords, total=False):
     """What :meth:`metaembed_rag.PageIndex.open` takes beside place, model and names.
 
-    Each may be left out, which says the same as None.
+    Each may be left out, which says the same as None. Those of :class:`ServerKeywords` are among
+    them.
 
     Attributes:
         vectors: Vectors stored a page; all that the model makes by default. An existing index keeps
@@ -56,8 +82,6 @@ class OpenSettings(TypedDict, total=False):
             values works alone; all by default. An existing index keeps its number.
         pictures: Folder for page pictures; beside a folder's index by default, in the user's cache
             folder for a server, in a temporary folder for memory.
-        headers: HTTP headers for a server behind a reverse proxy.
-        timeout: Seconds that a server may keep silent before a request is given up; 60 by default.
         device: Where a model that the index loads itself runs (``"cpu"``, ``"cuda"``, ``"mps"``);
             the best there is by default.
         scoring_device: Where all pages are scored: ``"cpu"``, or ``"cuda"`` to hold them on a GPU
@@ -69,10 +93,13 @@ class OpenSettings(TypedDict, total=False):
     format: str | None
     dimension: int | None
     pictures: str | Path | None
-    headers: Mapping[str, str] | None
-    timeout: float | None
     device: str | None
     scoring_device: str | None
+
+
+SERVER = ServerKeywords.__optional_keys__
+SETTINGS = OpenSettings.__optional_keys__
+"""The names of both."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +112,8 @@ class Opened:
         pictures: Holds the pages' pictures.
         device: Where a model that the index loads itself runs; None for the best there is.
         scoring_device: Where all pages are scored; ``""`` for where the model runs.
+        settings: What opens it again, with what a client of Chroma or an address said; not what
+            the environment said.
     """
 
     store: ChromaStore
@@ -92,6 +121,7 @@ class Opened:
     pictures: PictureFolder
     device: str | None
     scoring_device: str
+    settings: OpenSettings = field(default_factory=OpenSettings, repr=False)
 
     def load_encoder(self) -> Encoder:
         """The model that made the index, by the name that the user gave it or the index recorded.
@@ -165,7 +195,7 @@ class IndexModel:
 
 
 def open_parts(
-    where: str | os.PathLike[str],
+    where: str | os.PathLike[str] | Any,
     encoder: Encoder | None,
     collection: str,
     create: bool,
@@ -180,6 +210,7 @@ def open_parts(
         StoreError: It cannot be opened.
     """
     _check_settings(settings)
+    place, access = one_place(where, server_access(settings))
     device = settings.get("device")
     scoring = checked_device(settings.get("scoring_device") or os.environ.get(SCORING, ""))
     made_of = encoder
@@ -189,13 +220,7 @@ def open_parts(
         made_of = encoder or load_encoder(DEFAULT_MODEL, device)
         return _collection_model(made_of, settings)
 
-    store = ChromaStore.open(
-        where,
-        new if create else None,
-        collection=collection,
-        headers=settings.get("headers"),
-        timeout=settings.get("timeout"),
-    )
+    store = ChromaStore.open(place, new if create else None, collection=collection, access=access)
     with ExitStack() as undo:
         undo.callback(store.close)
         if made_of is not None:
@@ -204,16 +229,39 @@ def open_parts(
         _check_storage(store, settings)
         pictures = PictureFolder.of(store.places, settings.get("pictures"))
         undo.pop_all()
-    return Opened(store, made_of, pictures, device, scoring)
+    again = {**settings, **_said_by_place(store, settings, access)}
+    return Opened(store, made_of, pictures, device, scoring, again)  # type: ignore[arg-type]
+
+
+def server_access(settings: Mapping[str, Any]) -> ServerAccess:
+    """How a server is asked, by the settings of an index.
+
+    Args:
+        settings: :class:`ServerKeywords`; others are left to those whose they are.
+
+    Raises:
+        StoreError: They have no meaning.
+    """
+    given = {name: settings.get(name) for name in SERVER}
+    return ServerAccess(**{name: value for name, value in given.items() if value is not None})
+
+
+def _said_by_place(
+    store: ChromaStore, settings: OpenSettings, access: ServerAccess
+) -> dict[str, Any]:
+    """What a client of Chroma, an address or a key said of the server, as settings."""
+    said: dict[str, Any] = {**store.places.tenancy}
+    if access.headers and not settings.get("headers"):
+        said["headers"] = access.headers
+    if access.verify is not True:
+        said["verify"] = access.verify
+    return said
 
 
 def _check_settings(settings: OpenSettings) -> None:
-    """Refuse what is no setting, and a time that is none."""
-    for name in settings.keys() - OpenSettings.__annotations__.keys():
+    """Refuse what is no setting."""
+    for name in settings.keys() - SETTINGS:
         raise TypeError(f"PageIndex.open() got an unexpected keyword argument {name!r}")
-    timeout = settings.get("timeout")
-    if timeout is not None and not 0 < timeout < math.inf:
-        raise StoreError(f"timeout must be a number of seconds over 0, not {timeout!r}")
 
 
 def load_encoder(name: str, device: str | None = None, locally: bool = False) -> Encoder:
@@ -233,7 +281,7 @@ def load_encoder(name: str, device: str | None = None, locally: bool = False) ->
 
 
 def name_for_index(
-    name: str, where: str | os.PathLike[str], collection: str, timeout: float | None = None
+    name: str, where: str | os.PathLike[str] | Any, collection: str, **settings: Any
 ) -> str:
     """The name of the version of a shipped checkpoint that made an index, where a name is given.
 
@@ -241,7 +289,7 @@ def name_for_index(
         name: What the user wrote: ``"small"`` is any version of it.
         where: As for :meth:`metaembed_rag.PageIndex.open`, like the others.
         collection: Of the index, which need not be there.
-        timeout: Of a server.
+        **settings: ``tenant``, ``headers``, ``timeout``, … of a server.
 
     Returns:
         The name with that version, if a former one made the index; else the name as it is.
@@ -252,7 +300,7 @@ def name_for_index(
     if not former_versions(name) or where == MEMORY:
         return name
     try:
-        store = ChromaStore.open(where, None, collection=collection, timeout=timeout)
+        store = ChromaStore.open(where, None, collection=collection, access=server_access(settings))
     except IndexNotFoundError:
         return name
     with ExitStack() as undo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metaembed_rag.errors import ModelMismatchError, StoreError
 from metaembed_rag.model.checkpoints import name_of_version
@@ -48,14 +48,15 @@ class Reopening:
         where: An absolute folder, or the address of a server.
         collection: Name of the collection.
         stemmer: As it was given.
-        settings: As they were given; with them the headers of a server.
+        settings: As they were given; with them tenant, database, headers and credentials of a
+            server, those of the environment left out.
         encoder: The model that was given, or its name; None where the index names it.
     """
 
     where: str
     collection: str
     stemmer: str | None
-    settings: OpenSettings
+    settings: OpenSettings = field(repr=False)
     encoder: Encoder | NamedModel | None = None
 
     @classmethod

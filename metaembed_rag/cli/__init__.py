@@ -21,6 +21,7 @@ from metaembed_rag.cli import (
     evaluate,
     export,
     import_,
+    import_chroma,
     index,
     info,
     mcp,
@@ -59,6 +60,7 @@ _MODULES = (
     repair,
     export,
     import_,
+    import_chroma,
     train,
     mine,
     plan,
@@ -66,7 +68,9 @@ _MODULES = (
     mcp,
 )
 
-COMMANDS = {module.__name__.rpartition(".")[2].rstrip("_"): module for module in _MODULES}
+COMMANDS = {
+    module.__name__.rpartition(".")[2].rstrip("_").replace("_", "-"): module for module in _MODULES
+}
 """The commands in the order of the help.
 
 Each is a module with ``SUMMARY``, its line in that help; ``add_arguments(parser)``, which adds what
@@ -131,7 +135,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Environment: METAEMBED_INDEX, METAEMBED_MODEL, METAEMBED_BUDGET, "
         "METAEMBED_DESCRIBE and METAEMBED_TIMEOUT are the defaults of --index, --model, --budget, "
         "--describe and --timeout; METAEMBED_SERVER is that of --server, and METAEMBED_TOKEN what "
-        "a server wants to see.",
+        "a server wants to see. METAEMBED_CHROMA_TOKEN, METAEMBED_CHROMA_AUTH (user:password) and "
+        "METAEMBED_CHROMA_HEADERS are what a Chroma server wants to see, CHROMA_API_KEY what Chroma "
+        "Cloud does.",
     )
     parser.add_argument("--version", action="version", version=f"metaembed {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

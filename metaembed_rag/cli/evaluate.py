@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import (
+    OF_CHROMA,
     add_budget,
+    add_chroma,
     add_encoding,
     limit,
     load_encoder,
@@ -25,7 +27,14 @@ SUMMARY = "measure a model on a BEIR set, or an index on questions of yours"
 
 _LISTED = 20
 """Pages without anything to read that are named."""
-_OF_QUESTIONS = {"questions": None, "failures": False, "html": None, "k": None, "index": None}
+_OF_QUESTIONS = {
+    "questions": None,
+    "failures": False,
+    "html": None,
+    "k": None,
+    "index": None,
+    **OF_CHROMA,
+}
 """Options that need ``--questions``, and their defaults."""
 
 
@@ -56,6 +65,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument_group("instead of DATASET")
     own.add_argument("--index", metavar="DIR", help="an index, as it stands")
     own.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
+    add_chroma(own)
     own.add_argument("--timeout", type=limit, metavar="SECONDS", help="of a Chroma server")
     own.add_argument(
         "--questions", metavar="FILE", help="CSV with the columns question, file and page"
@@ -77,7 +87,7 @@ def run(given: argparse.Namespace) -> int:
         raise wrong_usage("give a DATASET, or --index and --questions")
     for name, default in _OF_QUESTIONS.items():
         if getattr(given, name) != default:
-            option = "-k" if name == "k" else f"--{name}"
+            option = "-k" if name == "k" else f"--{name.replace('_', '-')}"
             raise wrong_usage(f"{option} needs --questions")
     from metaembed_rag.evaluation import evaluate
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
 from metaembed_rag.cli.output import say, wrong_usage
-from metaembed_rag.cli.variables import SERVER, TOKEN
+from metaembed_rag.cli.variables import CHROMA_AUTH, CHROMA_HEADERS, CHROMA_TOKEN, SERVER, TOKEN
 from metaembed_rag.errors import BudgetError, ModelError
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from metaembed_rag.model.describing import Describer
     from metaembed_rag.model.protocol import Encoder
     from metaembed_rag.pages.reading import Ocr
+
+OF_CHROMA = {**dict.fromkeys(("tenant", "database", "header", "ca_file")), "insecure": False}
+"""Options about a Chroma server, and their defaults."""
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +46,16 @@ class _Named(argparse.Action):
         namespace.index_named = True
 
 
-def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> None:
-    """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it."""
+def add_place(
+    parser: argparse.ArgumentParser, *, or_server: bool = False, named: str = "--collection"
+) -> None:
+    """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it.
+
+    Args:
+        parser: Of a command.
+        or_server: Take ``--server``, too.
+        named: The option of the collection's name.
+    """
     default = os.environ.get("METAEMBED_INDEX") or None
     parser.set_defaults(index_named=False)
     parser.add_argument(
@@ -53,12 +64,16 @@ def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> No
         metavar="DIR",
         default=default,
         required=default is None and not or_server,
-        help="folder of the index, or http(s)://host:port of a Chroma server",
+        help="folder of the index, http(s)://host:port of a Chroma server, or "
+        "chroma-cloud://tenant/database (its key in the environment variable CHROMA_API_KEY)",
     )
     if or_server:
         add_server(parser)
         parser.set_defaults(usage=parser.format_usage)
-    parser.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
+    parser.add_argument(
+        named, dest="collection", default="pages", help="name in Chroma (default: pages)"
+    )
+    add_chroma(parser)
     parser.add_argument(
         "--timeout",
         type=limit,
@@ -66,6 +81,43 @@ def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> No
         help="how long a server may keep silent, whichever it is: Chroma's (default: 60), one that "
         "encodes or describes (default: 120)",
     )
+
+
+def add_chroma(parser: argparse._ActionsContainer) -> None:
+    """How a Chroma server is asked; its credentials are taken from the environment alone."""
+    parser.add_argument("--tenant", metavar="NAME", help="of a Chroma server (default: its own)")
+    parser.add_argument("--database", metavar="NAME", help="of that tenant (default: its own)")
+    parser.add_argument(
+        "--header",
+        action="append",
+        type=header,
+        metavar="'NAME: VALUE'",
+        help="send it with each request to a Chroma server; may be repeated. Secrets go into the "
+        f"environment: {CHROMA_TOKEN}, {CHROMA_AUTH} (user:password) or {CHROMA_HEADERS} (one a "
+        "line)",
+    )
+    parser.add_argument(
+        "--ca-file", metavar="PEM", help="certificate of a Chroma server, or of its authority"
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="do not check a Chroma server's certificate: anybody in between can read and change "
+        "what is sent, the key too",
+    )
+
+
+def server_keywords(given: argparse.Namespace) -> dict[str, Any]:
+    """How a Chroma server is asked, as keywords of ``PageIndex.open``."""
+    if given.ca_file and given.insecure:
+        raise wrong_usage("name --ca-file or --insecure, not both")
+    return {
+        "tenant": given.tenant,
+        "database": given.database,
+        "headers": dict(given.header) if given.header else None,
+        "verify": given.ca_file or (False if given.insecure else None),
+        "timeout": given.timeout,
+    }
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +148,7 @@ def server_of(given: argparse.Namespace, *refused: str) -> Server | None:
             say(given.usage().rstrip())
             raise wrong_usage("name the index with --index DIR, or a server with --server URL")
         return None
-    for name in (*refused, "collection", "timeout"):
+    for name in (*refused, "collection", *OF_CHROMA, "timeout"):
         value = getattr(given, name)
         if value and value != "pages":
             option = name.replace("_", "-")
@@ -128,6 +180,22 @@ def add_model(parser: argparse.ArgumentParser, kinds: str) -> None:
         "--model",
         default=os.environ.get("METAEMBED_MODEL") or None,
         help=f"small, mini, {kinds} (default: small)",
+    )
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """How a new index stores vectors: ``--vectors``, ``--format``, ``--dimension``."""
+    parser.add_argument("--vectors", type=positive, help="vectors stored a page (default: 64)")
+    parser.add_argument(
+        "--format",
+        choices=("fp16", "int8", "int4", "bits"),
+        help="how a new index stores vectors (default: int8); see `metaembed plan`",
+    )
+    parser.add_argument(
+        "--dimension",
+        type=positive,
+        metavar="D",
+        help="values stored a vector, where the model was trained for it (default: all)",
     )
 
 
@@ -194,6 +262,14 @@ def describer(text: str) -> Describer:
         raise argparse.ArgumentTypeError(str(error)) from error
     assert found is not None
     return found
+
+
+def header(text: str) -> tuple[str, str]:
+    """An HTTP header, written ``Name: value``; the value stands in no message."""
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError("a header is written 'Name: value'")
+    return name.strip(), value.strip()
 
 
 def positive(text: str) -> int:
@@ -271,7 +347,7 @@ def open_index(given: argparse.Namespace) -> PageIndex:
         load_encoder(given) if getattr(given, "model", None) else None,
         collection=given.collection,
         create=False,
-        timeout=given.timeout,
+        **server_keywords(given),
         device=getattr(given, "device", None),
     )
 
@@ -286,7 +362,7 @@ def load_encoder(given: argparse.Namespace) -> Encoder:
 
     name = given.model or DEFAULT_MODEL
     if getattr(given, "index", None):
-        name = opening.name_for_index(name, given.index, given.collection, given.timeout)
+        name = opening.name_for_index(name, given.index, given.collection, **server_keywords(given))
     encoder = opening.load_encoder(name, given.device)
     if getattr(given, "max_passes", None):
         limit_passes(encoder, given.max_passes)

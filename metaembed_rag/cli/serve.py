@@ -156,7 +156,7 @@ def _uploads(given: argparse.Namespace) -> Path | None:
     """Where uploads go: as asked for, or into the folder of an index that has one."""
     if given.uploads is not None:
         return Path(given.uploads).expanduser()
-    is_server = given.index.startswith(("http://", "https://"))
+    is_server = given.index.startswith(("http://", "https://", "chroma-cloud://"))
     return None if is_server else Path(given.index).expanduser() / _UPLOADS
 
 

@@ -6,3 +6,8 @@ SERVER = "METAEMBED_SERVER"
 """The address of a server, for commands that can ask one."""
 TOKEN = "METAEMBED_TOKEN"  # nosec B105
 """What a server wants to be shown."""
+
+CHROMA_TOKEN = "METAEMBED_CHROMA_TOKEN"  # nosec B105
+CHROMA_AUTH = "METAEMBED_CHROMA_AUTH"
+CHROMA_HEADERS = "METAEMBED_CHROMA_HEADERS"
+"""What a Chroma server wants to see, as :mod:`metaembed_rag.store.access` reads it."""

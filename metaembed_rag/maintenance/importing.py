@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,12 @@ from metaembed_rag.maintenance.archive import (
 )
 from metaembed_rag.maintenance.rows import Row, is_same, unpack_rows
 from metaembed_rag.search.calibration import Calibration, CalibrationFile, about_vectors
+from metaembed_rag.store.access import PLAIN, ServerAccess
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
-from metaembed_rag.store.connect import one_spelling
+from metaembed_rag.store.connect import one_place
+from metaembed_rag.store.given import ChromaClient
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import MEMORY, replacing
 
@@ -60,16 +62,14 @@ class ImportOptions:
     Attributes:
         collection: Name of the collection.
         pictures: Folder for the pictures; None for the usual place.
-        headers: HTTP headers for a server.
-        timeout: Seconds that a server may keep silent.
+        access: How a server is asked.
         progress: Called with the number of pages after each part.
         lock_timeout: Seconds to wait for another writer.
     """
 
     collection: str = "pages"
     pictures: str | Path | None = None
-    headers: Mapping[str, str] | None = None
-    timeout: float | None = None
+    access: ServerAccess = PLAIN
     progress: Callable[[int], None] | None = None
     lock_timeout: float = 0.0
 
@@ -85,10 +85,12 @@ def count_pages(path: str | os.PathLike[str]) -> int:
 
 
 def import_file(
-    path: str | os.PathLike[str], where: str | os.PathLike[str], options: ImportOptions
+    path: str | os.PathLike[str],
+    where: str | os.PathLike[str] | ChromaClient,
+    options: ImportOptions,
 ) -> ImportReport:
     """See :meth:`metaembed_rag.PageIndex.import_`."""
-    place = one_spelling(where)
+    place, access = one_place(where, options.access)
     if place == MEMORY:
         raise StoreError("an index in memory would be gone at once; import into a folder")
     with ArchiveReader(Path(path).expanduser()) as archive:
@@ -96,11 +98,7 @@ def import_file(
         given = _Given(archive)
         given.check()  # before anything is written
         store = ChromaStore.open(
-            place,
-            lambda: archive.manifest.about,
-            collection=options.collection,
-            headers=options.headers,
-            timeout=options.timeout,
+            place, lambda: archive.manifest.about, collection=options.collection, access=access
         )
         try:
             with store.writing(options.lock_timeout):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from metaembed_rag.ingest import AddOptions, AddReport, Ingest
+from metaembed_rag.opening import SERVER, ServerKeywords, server_access
+from metaembed_rag.options import check_keywords
 from metaembed_rag.progress import page_counter
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.given import ChromaClient
 from metaembed_rag.store.pictures import PictureFolder
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ class MaintainedIndex:
     _pictures: PictureFolder
     _searcher: PageSearcher
     _lexical: LexicalCache
+    _ingest: Ingest
 
     def compact(self, *, lock_timeout: float = 0.0) -> CompactReport:
         """Take what was deleted or replaced out of the index's files, and make them smaller.
@@ -172,18 +177,69 @@ class MaintainedIndex:
         options = ExportOptions(overwrite, counter, lock_timeout)
         return export(self._store, self._pictures, path, options)
 
-    @staticmethod
-    def import_(
-        path: str | os.PathLike[str],
-        where: str | os.PathLike[str],
+    def import_chroma(
+        self,
+        source: str | os.PathLike[str] | ChromaClient,
         *,
-        collection: str = "pages",
-        pictures: str | Path | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
+        collection: str,
+        batch_size: int = 64,
         progress: Callable[[int], None] | None = None,
         show_progress: bool = False,
         lock_timeout: float = 0.0,
+        **server: Unpack[ServerKeywords],
+    ) -> AddReport:
+        """Take over a plain Chroma collection: its texts are encoded by the model of this index.
+
+        Plain is one with texts, metadata and one vector a text, as ``langchain-chroma``,
+        ``llama-index-vector-stores-chroma`` or a program of one's own writes it; it is only read,
+        and its vectors are not used. Each text becomes a page with the id that it has there and
+        all its metadata, and comes back by either framework's vector store of this package as the
+        document or node that it was. Pictures are not taken over. An import that was ended goes on
+        where it was when it is called again; what has not changed is not encoded again; what was
+        deleted in the collection since stays in the index.
+
+        Args:
+            source: A folder that Chroma keeps, ``http(s)://host:port`` of a Chroma server,
+                ``chroma-cloud://tenant/database``, or an open client of ``chromadb``.
+            collection: Name of the collection there.
+            batch_size: Texts encoded at a time.
+            progress: Called with the number of texts done after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            lock_timeout: Seconds to wait for another writer.
+            **server: ``tenant``, ``database``, ``headers``, ``token``, ``auth``, ``verify`` and
+                ``timeout`` of the source, as for :meth:`metaembed_rag.PageIndex.open`.
+
+        Returns:
+            What was added, updated and left; records without a text are ``blank``.
+
+        Raises:
+            IndexLockedError: Another process is writing here.
+            IndexNotFoundError: There is no such database or collection.
+            StoreError: The collection holds no texts, or is an index of this package.
+        """
+        from metaembed_rag.maintenance.plain_chroma import page_of
+        from metaembed_rag.store.plain import plain_collection
+
+        check_keywords(server, tuple(SERVER))
+        access = server_access(server)
+        with (
+            plain_collection(source, collection, access) as found,
+            page_counter(progress, shown=show_progress, total=found.__len__) as count,
+        ):
+            options = AddOptions("text", batch_size, False, count, False, lock_timeout)
+            return self._ingest.add(map(page_of, found), options)
+
+    @staticmethod
+    def import_(
+        path: str | os.PathLike[str],
+        where: str | os.PathLike[str] | ChromaClient,
+        *,
+        collection: str = "pages",
+        pictures: str | Path | None = None,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+        **server: Unpack[ServerKeywords],
     ) -> ImportReport:
         """Make an index from a file that :meth:`export` wrote; nothing is encoded.
 
@@ -193,14 +249,14 @@ class MaintainedIndex:
 
         Args:
             path: Of the file.
-            where: A folder or ``http(s)://host:port`` of a Chroma server.
+            where: A folder, ``http(s)://host:port`` of a Chroma server, or a client of one.
             collection: Name of the Chroma collection.
             pictures: Folder for the pages' pictures; the usual place by default.
-            headers: HTTP headers for a server.
-            timeout: Seconds that a server may keep silent; 60 by default.
             progress: Called with the number of pages done after each part.
             show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.
+            **server: ``tenant``, ``database``, ``headers``, ``token``, ``auth``, ``verify`` and
+                ``timeout`` of a server, as for :meth:`metaembed_rag.PageIndex.open`.
 
         Raises:
             IndexLockedError: Another process is writing there.
@@ -211,5 +267,7 @@ class MaintainedIndex:
 
         total = (lambda: count_pages(path)) if show_progress else (lambda: None)
         with page_counter(progress, shown=show_progress, total=total) as count:
-            options = ImportOptions(collection, pictures, headers, timeout, count, lock_timeout)
+            check_keywords(server, tuple(SERVER))
+            access = server_access(server)
+            options = ImportOptions(collection, pictures, access, count, lock_timeout)
             return import_file(path, where, options)

@@ -22,11 +22,17 @@ def is_answer(path: str, answer: Any) -> bool:
         answer: What its JSON holds.
     """
     words = path.strip("/").split("/")
+    if words[0] == "tenants":  # /tenants/NAME/databases/NAME, whatever these are called
+        words = words[4:]
+        if not words:
+            return isinstance(answer, dict) and answer.keys() >= {"id", "name", "tenant"}
     if "collections" not in words:
         fits = _OTHERS.get(words[-1])
     else:
         below = words[words.index("collections") + 1 :]
-        fits = _is_collection if len(below) < 2 else _OF_COLLECTIONS.get(below[-1])
+        fits = _OF_COLLECTIONS.get(below[-1]) if len(below) > 1 else _is_collection
+        if not below and isinstance(answer, list):  # all of them
+            return all(map(_is_collection, answer))
     return fits is None or fits(answer)
 
 

@@ -17,15 +17,10 @@ from numpy.typing import NDArray
 from metaembed_rag.errors import IndexNotFoundError, StoreError
 from metaembed_rag.metadata.filters import normalize_where
 from metaembed_rag.store import records
+from metaembed_rag.store.access import PLAIN, ServerAccess
 from metaembed_rag.store.changes import Change, Span, WriteLog
 from metaembed_rag.store.collection import CollectionModel, check_same, create, existing, recorded
-from metaembed_rag.store.connect import (
-    chroma_errors,
-    connect,
-    is_new_folder,
-    one_maker,
-    one_spelling,
-)
+from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_maker, one_place
 from metaembed_rag.store.history import Sessions, states_in
 from metaembed_rag.store.link import Connection, Link
 from metaembed_rag.store.lock import WriterLock
@@ -58,12 +53,14 @@ class ChromaStore:
         self, where: str, connection: Connection, connect_again: Callable[[str], Any]
     ) -> None:
         self.where = where
-        self.places = Places.of(where, str(connection.collection.name))
+        namespace = getattr(connection.client, "namespace", "")
+        self.places = Places.of(where, str(connection.collection.name), namespace)
         self._link = Link(self.places, connect_again, connection, recorded, check_same)
         self._close = weakref.finalize(self, self._link.close)
         self._close.atexit = False
         self._lock = WriterLock(self.places.folder)
-        self._writes = WriteLog(self.places.folder, counted=where == MEMORY)
+        is_shared = getattr(connection.client, "is_shared", False)
+        self._writes = WriteLog(self.places.folder, counted=where == MEMORY and not is_shared)
         self._sessions = Sessions(self.places)
         self._most_records = UNLIMITED
         self._texts = PageTexts(weakref.proxy(self))
@@ -76,38 +73,38 @@ class ChromaStore:
         new: Callable[[], CollectionModel] | None,
         *,
         collection: str = "pages",
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
+        access: ServerAccess = PLAIN,
     ) -> ChromaStore:
         """Open a collection; make it when there is none.
 
         Args:
-            where: A folder, ``http(s)://host:port`` of a Chroma server, or ``":memory:"``.
+            where: A folder, ``http(s)://host:port`` of a Chroma server, ``":memory:"``, or an open
+                client of Chroma.
             new: Says what a new collection holds; called only when one is made. Without it, only
                 an existing collection is opened.
             collection: Its name.
-            headers: HTTP headers for a server behind a reverse proxy.
-            timeout: Seconds that a server may keep silent.
+            access: How a server is asked.
 
         Raises:
             IndexNotFoundError: There is none and ``new`` is None.
             StoreError: Chroma cannot open it, or it is of a newer format.
         """
-        where = one_spelling(where)
+        where, access = one_place(where, access)
         # What cannot be made is refused before anything is written.
         about = new() if new is not None and is_new_folder(where) else None
         may_make = new is not None
-        again = partial(connect, create=False, headers=headers, timeout=timeout)
+        again = partial(connect, create=False, access=access)
         with chroma_errors(where), one_maker(where, create=may_make) as alone, ExitStack() as undo:
-            client = connect(where, create=may_make, headers=headers, timeout=timeout)
+            client = connect(where, create=may_make, access=access)
             undo.callback(client.close)
             found = existing(client, collection)
             if found is not None:
                 store = cls(where, Connection(client, found), again)
             elif new is None:
+                places = Places.of(where, collection, getattr(client, "namespace", ""))
                 raise IndexNotFoundError(
-                    f"no index named {collection!r} at {where}; make one with "
-                    f"{Places.of(where, collection).how_to_make} or PageIndex.open(…).add(…)"
+                    f"no index named {collection!r} at {places.spoken}; make one with "
+                    f"{places.how_to_make} or PageIndex.open(…).add(…)"
                 )
             else:
                 made = Connection(client, create(client, collection, about or new()))

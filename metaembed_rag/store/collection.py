@@ -89,7 +89,13 @@ def existing(client: Any, name: str) -> Any | None:
 
 
 def create(client: Any, name: str, about: CollectionModel) -> Any:
-    """A new collection that says what it holds; or that which somebody else has made meanwhile."""
+    """A new collection that says what it holds; or that which somebody else has made meanwhile.
+
+    Raises:
+        StoreError: The server's quotas allow no page of so many bytes.
+    """
+    if (quotas := getattr(client, "quotas", None)) is not None:
+        quotas.check_vectors(about.bytes_per_page, about.vectors)
     version = 1 if about.format == formats.DEFAULT else FORMAT  # older readers take it for int8
     metadata = {_FORMAT_KEY: version, **{key: getattr(about, f) for f, key in _KEYS.items()}}
     return client.get_or_create_collection(
@@ -98,6 +104,11 @@ def create(client: Any, name: str, about: CollectionModel) -> Any:
         metadata=metadata,
         configuration={"hnsw": {"space": "ip", "ef_search": _EF_SEARCH}},
     )
+
+
+def is_of_this_package(collection: Any) -> bool:
+    """Whether a collection says that this package made it."""
+    return _FORMAT_KEY in (collection.metadata or {})
 
 
 def recorded(collection: Any, where: str) -> CollectionModel:

@@ -5,20 +5,32 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
-from chromadb.api import ClientAPI
 from chromadb.config import Settings
 from chromadb.errors import ChromaError
 from filelock import FileLock, Timeout
 
-from metaembed_rag.errors import IndexNotFoundError, StoreError, kind_of_value
-from metaembed_rag.store.places import DATABASE, LOCK, MARK, MEMORY, OURS, is_new, is_server
+from metaembed_rag.errors import IndexNotFoundError, StoreError
+from metaembed_rag.store.access import AUTH, CLOUD_KEY, PLAIN, TOKEN, ServerAccess
+from metaembed_rag.store.given import GivenClient, place_of_client
+from metaembed_rag.store.places import (
+    CLOUD,
+    CLOUD_SCHEME,
+    DATABASE,
+    LOCK,
+    MARK,
+    MEMORY,
+    OURS,
+    is_new,
+    is_server,
+)
 from metaembed_rag.store.privacy import PRIVATE_FOLDER, make_database_private
 from metaembed_rag.store.server import TIMEOUT, ServerClient
 from metaembed_rag.store.systems import folder_client, memory_client
@@ -38,7 +50,7 @@ def one_spelling(where: str | os.PathLike[str]) -> str:
         StoreError: It is none of these, or an address with more than scheme, host and port.
     """
     if not isinstance(where, str | os.PathLike):
-        raise StoreError(f"an index is opened by a folder or an address, {_instead_of(where)}")
+        return place_of_client(where)[0]
     where = os.fspath(where)
     if not isinstance(where, str) or not where.strip() or "\0" in where:
         raise StoreError(
@@ -50,11 +62,73 @@ def one_spelling(where: str | os.PathLike[str]) -> str:
             raise StoreError(f"{where} names no server; write http://{where} (a folder: ./{where})")
         return where
     scheme = scheme.lower()
+    if scheme == CLOUD_SCHEME:
+        _tenant_and_database(where)  # refused here, too
+        return CLOUD
     if scheme not in ("http", "https"):
+        raise StoreError(f"{_bare(where)} is no folder and no http:// or https:// address")
+    address = _checked_address(f"{scheme}://{rest.rstrip('/')}")
+    return CLOUD if address.removesuffix(":443") == CLOUD else address
+
+
+def one_place(
+    where: str | os.PathLike[str] | Any, access: ServerAccess
+) -> tuple[str, ServerAccess]:
+    """A place in one spelling, and how it is asked: what a client or an address says of that, too.
+
+    Args:
+        where: A folder, an address, ``":memory:"`` or an open client of Chroma.
+        access: What the caller says beside it.
+
+    Raises:
+        StoreError: It is no place; or it says what ``access`` says otherwise.
+    """
+    if not isinstance(where, str | os.PathLike):
+        place, of_client = place_of_client(where)
+        if not access.is_plain or access.headers:
+            raise StoreError(
+                "a client of Chroma knows its tenant, database and credentials itself; leave out "
+                "tenant, database, headers, token, auth and verify, or give the address instead"
+            )
+        return one_spelling(place), replace(of_client, timeout=access.timeout)
+    place = one_spelling(where)
+    if place == CLOUD and os.fspath(where).lower().startswith(f"{CLOUD_SCHEME}://"):
+        tenant, database = _tenant_and_database(os.fspath(where))
+        for name, said, other in (
+            ("tenant", tenant, access.tenant),
+            ("database", database, access.database),
+        ):
+            if said and other and said != other:
+                raise StoreError(f"{where} names another {name} than {name}={other!r}: say it once")
+        tenant, database = tenant or access.tenant, database or access.database
+        access = replace(access, tenant=tenant, database=database)
+    access.at(place)  # what cannot be said there is refused before anything is made
+    return place, access
+
+
+def _tenant_and_database(where: str) -> tuple[str | None, str | None]:
+    """What ``chroma-cloud://[tenant/database]`` names.
+
+    Raises:
+        StoreError: It is something else.
+    """
+    if has_password(where) or "?" in where or "#" in where:
         raise StoreError(
-            f"{without_password(where)} is no folder and no http:// or https:// address"
+            f"{_bare(where)}: keys have no place in an address; write "
+            f"{CLOUD_SCHEME}://tenant/database and put the key into {CLOUD_KEY}"
         )
-    return _checked_address(f"{scheme}://{rest.rstrip('/')}")
+    tenant, slash, database = where.partition("://")[2].rstrip("/").partition("/")
+    if "/" in database or (tenant and not (slash and database)):
+        raise StoreError(
+            f"{where} is not written {CLOUD_SCHEME}://tenant/database, nor {CLOUD_SCHEME}:// for "
+            f"those of the key"
+        )
+    return unquote(tenant) or None, unquote(database) or None
+
+
+def _bare(where: str) -> str:
+    """An address without a password and without what follows ``?`` or ``#``."""
+    return re.split(r"[?#]", without_password(where))[0]
 
 
 def _shown(where: object) -> str:
@@ -64,25 +138,21 @@ def _shown(where: object) -> str:
 
 def _checked_address(where: str) -> str:
     """Refuse what would be ignored, or be shown in messages and in names of folders."""
-    shown = without_password(where)
     if has_password(where):
         raise StoreError(
-            f"{shown} has a user or a password in it, which would be shown wherever the address "
-            f"is; pass it as a header: PageIndex.open('http://host:8000', headers="
-            f"{{'Authorization': 'Basic ' + base64.b64encode(b'user:password').decode()}})"
+            f"{_bare(where)} has a user or a password in it, which would be shown "
+            f"wherever the address is; pass it as a parameter: PageIndex.open('http://host:8000', "
+            f"auth=('user', 'password')), token='…' or headers={{…}}; on the command line by the "
+            f"environment variable {AUTH}=user:password or {TOKEN}"
         )
     try:
         url = urlsplit(where)
         _ = url.port  # read, and so checked, when it is asked for
         httpx.URL(where)
     except (ValueError, httpx.InvalidURL):  # whose text may show what was meant as a password
-        raise StoreError(f"{shown} cannot be read; write http://host:8000") from None
+        raise StoreError(f"{_bare(where)} cannot be read; write http://host:8000") from None
     if "?" in where or "#" in where:
-        raise StoreError(
-            f"{shown}: what follows ? or # would be ignored; name the collection by --collection "
-            f"(collection= in Python), keys by headers= in Python; other tenants and databases "
-            f"than Chroma's default are not opened"
-        )
+        raise StoreError(_of_query(where))
     if url.path.strip("/"):
         raise StoreError(
             f"{where} has a path; write http://host:8000 and name the collection by --collection "
@@ -91,18 +161,30 @@ def _checked_address(where: str) -> str:
     return where
 
 
-def _instead_of(given: object) -> str:
-    """What to write instead of something that names no place, such as a client of Chroma."""
-    settings = given.get_settings() if isinstance(given, ClientAPI) else None
-    if settings is None:
-        return f"not by {kind_of_value(given)}; write 'my_index', 'http://host:8000' or {MEMORY!r}"
-    if settings.chroma_server_host:
-        secure, port = settings.chroma_server_ssl_enabled, settings.chroma_server_http_port
-        scheme = "https" if secure else "http"
-        place = repr(f"{scheme}://{settings.chroma_server_host}:{port}") + ", headers=…"
-    else:
-        place = repr(settings.persist_directory if settings.is_persistent else MEMORY)
-    return f"not by a client of Chroma, because it connects itself; write PageIndex.open({place})"
+_PARAMETERS = {
+    "tenant": "tenant='…' (--tenant)",
+    "database": "database='…' (--database)",
+    "collection": "collection='…' (--collection)",
+    "timeout": "timeout=… (--timeout)",
+    "ssl_verify": "verify='ca.pem' (--ca-file)",
+    "verify": "verify='ca.pem' (--ca-file)",
+    "token": f"token='…' ({TOKEN})",
+    "api_key": f"token='…' ({TOKEN})",
+}
+"""What to write instead of a part of a query."""
+
+
+def _of_query(where: str) -> str:
+    """What to write instead of a query or a fragment, whose values may be secrets."""
+    names = [name for name, _ in parse_qsl(urlsplit(where).query, keep_blank_values=True)]
+    known = [_PARAMETERS[name.lower()] for name in names if name.lower() in _PARAMETERS]
+    instead = ", ".join(dict.fromkeys(known)) or (
+        "collection='…' (--collection), tenant='…' (--tenant), database='…' (--database)"
+    )
+    return (
+        f"{_bare(where)}: what follows ? or # would be ignored; pass it as a parameter of "
+        f"PageIndex.open or an option of the command: {instead}; keys by token=, auth= or headers="
+    )
 
 
 def is_new_folder(where: str) -> bool:
@@ -110,31 +192,28 @@ def is_new_folder(where: str) -> bool:
     return where != MEMORY and not is_server(where) and not (Path(where) / DATABASE).exists()
 
 
-def connect(
-    where: str,
-    *,
-    create: bool,
-    headers: Mapping[str, str] | None = None,
-    timeout: float | None = None,
-) -> Any:
+def connect(where: str, *, create: bool, access: ServerAccess = PLAIN) -> Any:
     """A client of Chroma that has seen everything that is stored.
 
     Args:
         where: In one spelling.
         create: Make a folder that is not there.
-        headers: HTTP headers for a server.
-        timeout: Seconds that a server may keep silent; :data:`~metaembed_rag.store.server.TIMEOUT`
-            by default.
+        access: How a server is asked; with its ``timeout``, by default
+            :data:`~metaembed_rag.store.server.TIMEOUT`.
 
     Raises:
         IndexNotFoundError: There is no such folder, and none is to be made.
         StoreError: A new folder cannot be made, or holds other files; an address names no host.
     """
+    if access.client is not None:
+        return GivenClient(access.client)
+    access = access.at(where)
     if where == MEMORY:
         return memory_client()
     if is_server(where):
-        limit = chosen_timeout(UsualTimeout(TIMEOUT) if timeout is None else timeout)
-        return ServerClient(where, headers, limit, Settings(anonymized_telemetry=False))
+        timeout = UsualTimeout(TIMEOUT) if access.timeout is None else access.timeout
+        access = replace(access, timeout=chosen_timeout(timeout))
+        return ServerClient(where, access, Settings(anonymized_telemetry=False))
     folder = Path(where)
     if not (folder / DATABASE).exists():
         _check_new_folder(folder, create)

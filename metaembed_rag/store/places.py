@@ -13,7 +13,9 @@
     ├── calibration/<collection>.json
     └── readings/<collection>.jsonl
 
-These paths are part of the format: what an older version has left is found there.
+Of a database on a server that is not Chroma's default one, ``<server and collection>`` names tenant
+and database too and ends in a digest, so that no two of them share a folder. These paths are part
+of the format: what an older version has left is found there.
 """
 
 from __future__ import annotations
@@ -40,6 +42,11 @@ from filelock import FileLock, Timeout
 MEMORY = ":memory:"
 """An index that lives as long as the process; for tests and trials."""
 
+CLOUD = "https://api.trychroma.com"
+"""The address of Chroma Cloud, as Chroma's own client has it."""
+CLOUD_SCHEME = "chroma-cloud"
+"""Of ``chroma-cloud://tenant/database``, another way to write it."""
+
 DATABASE = "chroma.sqlite3"
 LOCK, MARK, WRITING = ".metaembed.lock", ".metaembed.mark", ".metaembed.writing"
 HOLDER = ".metaembed.holder"
@@ -65,7 +72,12 @@ _SETTLED = 60.0
 
 def is_server(where: str) -> bool:
     """Whether it is the address of a Chroma server."""
-    return where.startswith(("http://", "https://"))
+    return where.startswith(("http://", "https://", f"{CLOUD_SCHEME}://"))
+
+
+def is_cloud(where: str) -> bool:
+    """Whether it is the address of Chroma Cloud, in one spelling."""
+    return where == CLOUD
 
 
 @dataclass(frozen=True)
@@ -76,17 +88,19 @@ class Places:
         where: A folder, ``http(s)://host:port`` of a Chroma server, or :data:`MEMORY`.
         collection: Name of the collection.
         folder: The index's folder, absolute; None for a server and for memory.
+        namespace: ``tenant/database`` on a server; ``""`` for Chroma's default ones.
     """
 
     where: str
     collection: str
     folder: Path | None
+    namespace: str = ""
 
     @classmethod
-    def of(cls, where: str, collection: str) -> Places:
+    def of(cls, where: str, collection: str, namespace: str = "") -> Places:
         """The places of a collection; a folder is resolved now, whatever is worked in later."""
         local = where != MEMORY and not is_server(where)
-        return cls(where, collection, Path(where).resolve() if local else None)
+        return cls(where, collection, Path(where).resolve() if local else None, namespace)
 
     @property
     def pictures(self) -> Path | None:
@@ -125,9 +139,8 @@ class Places:
             return self.folder / _CACHE / self.collection
         if not is_server(self.where):
             return None
-        place = f"{self.where} {self.collection}"
-        digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
-        return user_folder("vectors", f"{_as_name(place)}_{digest}")
+        place = f"{self._database} {self.collection}"
+        return user_folder("vectors", f"{_as_name(place)}_{_digest(place)}")
 
     @property
     def doubtful(self) -> Path | None:
@@ -144,7 +157,27 @@ class Places:
     def how_to_make(self) -> str:
         """The command that makes this index."""
         named = "" if self.collection == "pages" else f" --collection {self.collection}"
+        tenant, _, database = self.namespace.partition("/")
+        named += f" --tenant {tenant} --database {database}" if database else ""
         return f"`metaembed index PATH --index {self.where}{named}`"
+
+    @property
+    def spoken(self) -> str:
+        """The place for messages, with tenant and database where they are not the default ones."""
+        tenant, _, database = self.namespace.partition("/")
+        of = f" (tenant {tenant!r}, database {database!r})" if database else ""
+        return f"{self.where}{of}"
+
+    @property
+    def tenancy(self) -> dict[str, str]:
+        """``tenant`` and ``database`` on a server; empty for Chroma's default ones."""
+        tenant, _, database = self.namespace.partition("/")
+        return {"tenant": tenant, "database": database} if database else {}
+
+    @property
+    def _database(self) -> str:
+        """A server and its database: the address alone for the default one, as it always was."""
+        return f"{self.where} {self.namespace}" if self.namespace else self.where
 
     def _place(self, what: str, inside: str, of_user: str) -> Path | None:
         """``inside`` an index's folder, or what is ``of_user`` for a server; None for memory."""
@@ -152,7 +185,10 @@ class Places:
             return self.folder / what / inside
         if not is_server(self.where):
             return None
-        return user_folder(what, _as_name(f"{self.where}_{self.collection}")) / of_user
+        name = _as_name(f"{self._database}_{self.collection}")
+        if self.namespace:  # two tenants' names may be one when their signs are replaced
+            name += f"_{_digest(f'{self._database} {self.collection}')}"
+        return user_folder(what, name) / of_user
 
 
 def is_new(folder: Path) -> bool:
@@ -181,6 +217,10 @@ def user_folder(*parts: str) -> Path:
 
 def _as_name(place: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", place)
+
+
+def _digest(place: str) -> str:
+    return hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
 
 
 def temporary_folder(prefix: str) -> Path:

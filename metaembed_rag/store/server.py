@@ -7,8 +7,10 @@ again (an upsert writes by id, a deletion deletes what is there).
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,11 +19,21 @@ from chromadb.api.fastapi import FastAPI
 from chromadb.api.models.Collection import Collection
 from chromadb.auth.utils import maybe_set_tenant_and_database
 from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings, System
-from chromadb.errors import error_types
+from chromadb.errors import InvalidArgumentError, NotFoundError, error_types
 
 from metaembed_rag.errors import StoreError
+from metaembed_rag.store.access import AUTH, CLOUD_KEY, HEADERS, TOKEN, ServerAccess, namespace_of
 from metaembed_rag.store.answers import is_answer
-from metaembed_rag.web import TOO_LARGE, Patience, asked_pause, explained, time_limit
+from metaembed_rag.store.places import CLOUD_SCHEME, is_cloud
+from metaembed_rag.store.quotas import QuotaCollection, quotas_at
+from metaembed_rag.web import (
+    TOO_LARGE,
+    Patience,
+    asked_pause,
+    explained,
+    time_limit,
+    without_password,
+)
 
 TIMEOUT = 60.0
 """Seconds that a server may keep silent, where nobody names others."""
@@ -32,6 +44,13 @@ _RECORDS = 1000
 """Records in a request where the server tells no limit."""
 _STRANGE = "what answers there is no Chroma, or of another version: its answer cannot be read"
 _PORTS = {"http": 8000, "https": 443}
+_TRUST = "; or name that file for this server alone: verify='ca.pem' (--ca-file ca.pem)"
+_HOW_TO_MAKE = (
+    "; Chroma makes none by itself: chromadb.AdminClient(…).create_tenant(name), and then "
+    ".create_database(name, tenant)"
+)
+
+_log = logging.getLogger(__name__)
 
 
 class RequestTooLargeError(StoreError):
@@ -72,17 +91,19 @@ class ServerClient:
 
     Args:
         where: ``http(s)://host:port``, in one spelling.
-        headers: Sent with each request.
-        timeout: Seconds that the server may keep silent.
+        access: How it is asked, with a time limit.
         settings: Chroma's.
 
+    Attributes:
+        tenant: Chroma's tenant that is asked.
+        database: The tenant's database.
+        quotas: What the server takes; None where that is not known to be limited.
+
     Raises:
-        StoreError: The address names no host.
+        StoreError: The address names no host, or there is no such tenant or database.
     """
 
-    def __init__(
-        self, where: str, headers: Mapping[str, str] | None, timeout: float, settings: Settings
-    ) -> None:
+    def __init__(self, where: str, access: ServerAccess, settings: Settings) -> None:
         url = urlsplit(where)
         if not url.hostname:
             raise StoreError(f"{where!r} names no host; write it as http://host:8000")
@@ -90,26 +111,47 @@ class ServerClient:
         settings.chroma_server_host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
         settings.chroma_server_http_port = url.port or _PORTS[url.scheme]
         settings.chroma_server_ssl_enabled = url.scheme == "https"
-        settings.chroma_server_headers = dict(headers or {})
+        settings.chroma_server_headers = dict(access.headers)
+        self._where, self.quotas = where, quotas_at(where)
         self._system = System(settings)
         self._api: Any = self._system.instance(_Api)
         self._api.where = where
-        self._session = _Session(where, timeout, self._api)
-        self._place = self._tenant_and_database(settings)
+        self._session = _Session(where, access, self._api)
+        self.tenant, self.database = self._tenant_and_database(access, settings)
+        self._place = {"tenant": self.tenant, "database": self.database}
+        if self.namespace:
+            self._check_database()
 
-    def get_collection(self, name: str, embedding_function: None = None) -> Collection:
+    @property
+    def namespace(self) -> str:
+        """``tenant/database``; ``""`` for Chroma's default ones."""
+        return namespace_of(self.tenant, self.database)
+
+    def get_collection(self, name: str, embedding_function: None = None) -> Any:
         """A collection that is there; embeddings are given and never made by Chroma."""
         return self._collection(self._api.get_collection(name=name, **self._place))
 
     def get_or_create_collection(
         self, name: str, *, embedding_function: None, **settings: Any
-    ) -> Collection:
-        """A collection, made with ``metadata`` and ``configuration`` where it is not there."""
+    ) -> Any:
+        """A collection, made with ``metadata`` and ``configuration`` where it is not there.
+
+        Raises:
+            StoreError: It would not be within the server's quotas.
+        """
+        if self.quotas is not None:
+            self.quotas.check_collection(name, settings.get("metadata") or {})
         found = self._api.get_or_create_collection(name=name, **settings, **self._place)
         return self._collection(found)
 
+    def collection_names(self) -> list[str]:
+        """Of all collections of the database."""
+        return [str(found.name) for found in self._api.list_collections(**self._place)]
+
     def get_max_batch_size(self) -> int:
         """Records in one request at most."""
+        if self.quotas is not None:
+            return self.quotas.records
         told = int(self._api.get_max_batch_size())
         return told if told > 0 else _RECORDS
 
@@ -118,15 +160,46 @@ class ServerClient:
         self._session.close()
         self._system.stop()
 
-    def _collection(self, model: Any) -> Collection:
-        return Collection(client=self._api, model=model, embedding_function=None)
+    def _collection(self, model: Any) -> Any:
+        found = Collection(client=self._api, model=model, embedding_function=None)
+        return found if self.quotas is None else QuotaCollection(found, self.quotas)
 
-    def _tenant_and_database(self, settings: Settings) -> dict[str, str]:
-        """Chroma's default ones, or those of the key where its settings say so."""
-        place: tuple[str | None, str | None] = (DEFAULT_TENANT, DEFAULT_DATABASE)
-        if settings.chroma_overwrite_singleton_tenant_database_access_from_auth:
-            place = maybe_set_tenant_and_database(self._api.get_user_identity(), True, *place)
-        return {"tenant": place[0] or DEFAULT_TENANT, "database": place[1] or DEFAULT_DATABASE}
+    def _tenant_and_database(self, access: ServerAccess, settings: Settings) -> tuple[str, str]:
+        """Those that are named; else those of the key where they are asked for, or the default.
+
+        Raises:
+            StoreError: The key is of several, and none is named.
+        """
+        tenant, database = access.tenant, access.database
+        if not is_cloud(self._where):
+            tenant, database = tenant or DEFAULT_TENANT, database or DEFAULT_DATABASE
+            if not settings.chroma_overwrite_singleton_tenant_database_access_from_auth:
+                return tenant, database
+        if not tenant or not database or not is_cloud(self._where):
+            identity = self._api.get_user_identity()
+            tenant, database = maybe_set_tenant_and_database(identity, True, tenant, database)
+        if not tenant or not database:
+            raise StoreError(
+                f"the key for {self._where} is of several databases: name one, "
+                f"{CLOUD_SCHEME}://tenant/database, or tenant= and database= (--tenant, --database)"
+            )
+        return tenant, database
+
+    def _check_database(self) -> None:
+        """See that there is such a tenant and such a database, which Chroma makes for nobody.
+
+        Raises:
+            StoreError: There is none, or not for whoever asks.
+        """
+        try:
+            self._api.get_database(self.database, tenant=self.tenant)
+        except (NotFoundError, InvalidArgumentError) as error:
+            host = "" if is_cloud(self._where) else _HOW_TO_MAKE
+            raise StoreError(
+                f"there is no database {self.database!r} of a tenant {self.tenant!r} at "
+                f"{self._where}, or not for this key ({error}): see tenant= and database= "
+                f"(--tenant, --database){host}"
+            ) from error
 
 
 class _Api(FastAPI):
@@ -152,15 +225,20 @@ class _Session(httpx.Client):
     It raises a StoreError for whatever is no answer of Chroma's.
     """
 
-    def __init__(self, where: str, timeout: float, api: Any) -> None:
-        verify = api.get_settings().chroma_server_ssl_verify
+    def __init__(self, where: str, access: ServerAccess, api: Any) -> None:
+        timeout = TIMEOUT if access.timeout is None else access.timeout
+        # What the caller says goes before what Chroma's own variables say.
+        headers = {**_lower(api.get_request_headers()), **_lower(access.headers)}
         super().__init__(
             timeout=time_limit(timeout),
             limits=api.http_limits,
-            headers=api.get_request_headers(),
-            verify=True if verify is None else verify,
+            headers=headers,
+            verify=access.context,
         )
+        if access.verify is False and where.startswith("https:"):
+            _log.warning("the certificate of %s is not checked, as was asked for", where)
         self._where, self._seconds = where, timeout
+        self._hidden = replace(access, headers=headers, token=None, auth=None).hidden
         self._has_answered = False
         api._session.close()
         api._session = self
@@ -180,15 +258,22 @@ class _Session(httpx.Client):
         try:
             answer = patience.send(lambda: send(method, url, timeout=patience.left, **options))
         except httpx.HTTPError as error:
+            said = explained(error, self._where)
+            more = _TRUST if "not trusted" in said else ""
             raise StoreError(
-                f"Chroma at {self._where}: {explained(error, self._where)} ({patience.spoken}, "
+                f"Chroma at {self._where}: {said}{more} ({patience.spoken}, "
                 f"timeout {self._seconds:g} s)"
             ) from error
         self._has_answered = True
         if problem := _problem(answer, patience.spoken):
             kind = RequestTooLargeError if answer.status_code == TOO_LARGE else StoreError
-            raise kind(f"Chroma at {self._where}: {problem}")
+            raise kind(f"Chroma at {self._where}: {self._hidden(problem)}")
         return answer
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by their names in lower case, in which one name is one header."""
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _problem(answer: httpx.Response, tries: str) -> str:
@@ -198,13 +283,16 @@ def _problem(answer: httpx.Response, tries: str) -> str:
         return "" if _is_json(answer) else "what answers there is no Chroma, it speaks no JSON"
     if answer.status_code in (401, 403):
         return (
-            f"refused ({status}): the server or a proxy before it wants another key or password; "
-            f"pass what it wants as a header: PageIndex.open(…, headers={{'Authorization': …}})"
+            f"refused ({status}): the server or a proxy before it wants another key or password, "
+            f"or lets this one not in here; pass what it wants: PageIndex.open(…, token='…'), "
+            f"auth=('user', 'password') or headers={{'Authorization': …}}; on the command line by "
+            f"the environment variable {TOKEN}, {AUTH} (user:password) or {HEADERS}, for Chroma "
+            f"Cloud {CLOUD_KEY}"
         )
     if answer.status_code == TOO_LARGE:
         return f"the server takes no request of {len(answer.request.content):,} bytes ({status})"
     if answer.is_redirect:
-        place = answer.headers.get("location", "somewhere else")
+        place = without_password(answer.headers.get("location", "somewhere else"))
         return f"the server sends requests on to {place} ({status}); name the one that is meant"
     if _is_of_chroma(answer):
         return ""

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import chromadb
 import pytest
-from chromadb.config import Settings
 
 from metaembed_rag import Page, PageIndex
 from metaembed_rag.errors import IndexNotFoundError, StoreError
@@ -295,6 +293,31 @@ def test_fault_15_what_tls_refuses_is_named(certificate, monkeypatch, pauses):
         opened(f"https://127.0.0.1:{server.port}")
 
 
+def test_a_certificate_of_ones_own_is_trusted_for_one_server(certificate, run, caplog):
+    trusted, where = certificate.with_name("certificate.pem"), "no index named 'pages'"
+    with proxy(certificate=certificate) as server:
+        server.always = (404, {}, b'{"error": "NotFoundError", "message": "none"}')
+        address = f"https://localhost:{server.port}"
+        with pytest.raises(StoreError, match="not trusted .*verify='ca.pem' .--ca-file"):
+            PageIndex.open(address, create=False)
+        for verify in (trusted, str(trusted), False):
+            with pytest.raises(IndexNotFoundError, match=where):
+                PageIndex.open(address, create=False, verify=verify)
+        assert "certificate of https://localhost" in caplog.text and "is not checked" in caplog.text
+        with pytest.raises(StoreError, match="for another name"):  # trusted is not enough
+            PageIndex.open(server.address, create=False, verify=trusted)
+        assert where in run("info", "--index", address, "--ca-file", trusted, code=1)[1]
+        assert where in run("info", "--index", address, "--insecure", code=1)[1]
+        assert "not trusted" in run("info", "--index", address, code=1)[1]
+        both = ("--ca-file", trusted, "--insecure")
+        assert "not both" in run("info", "--index", address, *both, code=2)[1]
+    (certificate.parent / "none.pem").write_text("nothing")
+    with pytest.raises(StoreError, match=r"none.pem cannot be read as certificates.*PEM"):
+        opened(address, verify=certificate.parent / "none.pem")
+    with pytest.raises(StoreError, match=r"verify='nowhere' is no file"):
+        opened(address, verify="nowhere")
+
+
 # -- what names no place -------------------------------------------------------------------------
 
 
@@ -307,8 +330,16 @@ def test_fault_15_what_tls_refuses_is_named(certificate, monkeypatch, pauses):
         ("http://me:sec/ret@host", "…@host"),
         ("http://me:12#secret@host", "…@host"),
         ("ftp://me:secret@host", r"ftp://…@host is no folder"),
-        ("http://host:8000?tenant=x", "would be ignored.*collection=.*headers="),
-        ("http://host:8000/?tenant=x&database=y", "would be ignored"),
+        ("http://host:8000?tenant=x", r"would be ignored.*tenant='…' \(--tenant\); keys by token="),
+        ("http://host:8000/?tenant=x&database=y", "tenant='…' .*database='…' .--database"),
+        ("http://host:8000?key=secret", r"http://host:8000: what .*collection=.*tenant="),
+        ("http://host:8000?token=secret", r"token='…' \(METAEMBED_CHROMA_TOKEN\)"),
+        ("http://me:secret@host:8000?token=secret#secret", r"auth=\('user', 'password'\)"),
+        ("http://host:many?token=secret", "http://host:many cannot be read"),
+        ("ftp://host?token=secret", "ftp://host is no folder"),
+        ("chroma-cloud://tenant", "is not written chroma-cloud://tenant/database"),
+        ("chroma-cloud://key:secret@tenant/database", "chroma-cloud://…@.*CHROMA_API_KEY"),
+        ("chroma-cloud://tenant/database?key=secret", "keys have no place in an address"),
         ("http://host:8000#pages", "would be ignored"),
         ("http://host:many", "cannot be read"),
         ("s3://bucket/index", "is no folder and no http:// or https:// address"),
@@ -336,25 +367,6 @@ def test_fault_15_the_command_line_shows_no_password(run, tmp_path, monkeypatch)
     out, err = run("info", "--index", "http://me:secret@host:8000", code=1)
     assert "headers=" in err and "secret" not in out + err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_fault_15_a_client_of_chroma_is_refused_with_what_to_write(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    memory = chromadb.EphemeralClient(Settings(anonymized_telemetry=False, is_persistent=False))
-    client = chromadb.PersistentClient(str(tmp_path / "there"))
-    with pytest.raises(StoreError, match=rf"PageIndex.open\('{tmp_path}/there'\)"):
-        PageIndex.open(client, FakeEncoder())  # type: ignore[arg-type]
-    with pytest.raises(StoreError, match=r"PageIndex.open\(':memory:'\)"):
-        PageIndex.open(memory, FakeEncoder())  # type: ignore[arg-type]
-    assert [path.name for path in tmp_path.iterdir()] == ["there"]
-
-
-@pytest.mark.integration
-def test_fault_15_a_client_of_a_server_is_refused_with_its_address(server):
-    host, port = server.removeprefix("http://").split(":")
-    client = chromadb.HttpClient(host, int(port))
-    with pytest.raises(StoreError, match=rf"PageIndex.open\('{server}', headers=…\)"):
-        PageIndex.open(client, FakeEncoder())  # type: ignore[arg-type]
 
 
 def test_a_path_of_any_kind_names_a_folder(tmp_path):
