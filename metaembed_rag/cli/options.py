@@ -43,8 +43,13 @@ class _Named(argparse.Action):
         namespace.index_named = True
 
 
-def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> None:
-    """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it."""
+def add_place(
+    parser: argparse.ArgumentParser, *, or_server: bool = False, optional: bool = False
+) -> None:
+    """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it.
+
+    With ``optional`` the command looks itself whether an index is named.
+    """
     default = os.environ.get("METAEMBED_INDEX") or None
     parser.set_defaults(index_named=False)
     parser.add_argument(
@@ -52,7 +57,7 @@ def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> No
         action=_Named,
         metavar="DIR",
         default=default,
-        required=default is None and not or_server,
+        required=default is None and not (or_server or optional),
         help="folder of the index, or http(s)://host:port of a Chroma server",
     )
     if or_server:

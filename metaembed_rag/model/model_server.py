@@ -162,8 +162,13 @@ class ModelServer:
         with ThreadPoolExecutor(self.remote.connections) as pool:
             yield from pool.map(compute, batches)
 
-    def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Send a request, again where that may help; an error says what was answered last."""
+    def ask(
+        self, method: str, path: str, body: Any = None, *, otherwise: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Send a request, again where that may help; an error says what was answered last.
+
+        ``otherwise`` is what a server counts as answering that has no such path.
+        """
         patience = Patience(self.remote.tries, self._seconds, busy=_BUSY_HERE, sleep=self._sleep)
         try:
             answer = patience.send(
@@ -175,6 +180,8 @@ class ModelServer:
             raise ModelError(self._silence(patience, explained(error, self.base))) from error
         if answer.is_success:
             return _decoded(answer)
+        if answer.status_code == 404 and otherwise is not None:
+            return otherwise
         problem = f"{answer.status_code} {reason_of(answer)}"
         if answer.status_code in _BUSY_HERE:
             raise ModelError(self._silence(patience, problem))
