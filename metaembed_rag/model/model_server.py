@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -133,6 +134,8 @@ class ModelServer:
         self.is_own_client = client is None
         self._seconds = chosen_timeout(remote.timeout)
         self.client = client or httpx.Client(timeout=time_limit(self._seconds), headers=headers)
+        if self.is_own_client:
+            weakref.finalize(self, self.client.close)
         self._sleep = sleep
 
     def card(self, model: str) -> dict[str, Any]:
