@@ -186,7 +186,7 @@ def install_line(extra: str) -> str:
 
 def is_installed(module: str) -> bool:
     """Whether a top-level module is there; it is not imported."""
-    return module in sys.modules or importlib.util.find_spec(module) is not None
+    return sys.modules.get(module) is not None or importlib.util.find_spec(module) is not None
 
 
 def require(module: str) -> ModuleType:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from metaembed_rag.errors import CheckpointError, require
+from metaembed_rag.errors import CheckpointError, MissingExtraError, install_line, is_installed
 from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.checkpoints import (
     DEFAULT_MODEL,
@@ -130,11 +130,14 @@ class MetaEmbedEncoder(OrderedEncoder):
         Returns:
             A :class:`MetaEmbedEncoder`, or for other checkpoints a
             :class:`~metaembed_rag.model.late_interaction.LateInteractionEncoder`, a
-            :class:`~metaembed_rag.model.dense.DenseEncoder` or a
+            :class:`~metaembed_rag.model.dense.DenseEncoder`; for addresses a
+            :class:`~metaembed_rag.model.served.ServedEncoder`, a
+            :class:`~metaembed_rag.model.meta_token_client.MetaTokenEncoder` or a
             :class:`~metaembed_rag.model.remote.RemoteEncoder`: the same verbs and properties.
 
         Raises:
             CheckpointError: No usable checkpoint is there; the message says what was tried.
+            MissingExtraError: The name is no address, and torch or what stands on it is missing.
         """
         if is_address(name_or_path):
             if local_files_only:
@@ -143,7 +146,7 @@ class MetaEmbedEncoder(OrderedEncoder):
 
             found: OrderedEncoder = connect(os.fspath(name_or_path), pooling=pooling)
         else:
-            require("torch")
+            _check_installed(os.fspath(name_or_path))
             from metaembed_rag.model.loading import check_threads
 
             check_threads(os.fspath(name_or_path))
@@ -256,7 +259,7 @@ class MetaEmbedEncoder(OrderedEncoder):
                 f"Meta Tokens are put on the model itself, {bare}; leave out what stands after the "
                 f"question mark"
             )
-        require("torch")
+        _check_installed(name)
         from metaembed_rag.model import computing
 
         backbone = computing.with_meta_tokens(name_or_path, settings, seed, template)
@@ -355,3 +358,17 @@ class MetaEmbedEncoder(OrderedEncoder):
         loading.check_threads(self.name)  # before a lock that a fork may have left closed
         with self._lock:
             return computing.encode(self.model, self.backbone, items, side, count)
+
+
+def _check_installed(name: str) -> None:
+    """Refuse to load a model where what runs it is not installed.
+
+    Raises:
+        MissingExtraError: The message is the ``pip install`` line, and what does without.
+    """
+    for module in ("torch", "transformers", "sentence_transformers"):
+        if not is_installed(module):
+            raise MissingExtraError(
+                f"the model {name!r} needs the optional package {module!r}: "
+                f"{install_line('local')}; or name a server that encodes, as http://host:8000"
+            )

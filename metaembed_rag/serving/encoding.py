@@ -41,6 +41,7 @@ class EncoderService:
         is_hub_id = bare.count("/") == 1 and not bare.startswith((".", "/", "~"))
         self.name = bare if is_hub_id else PurePath(bare).name or "model"
         self._passes = encoder.max_passes
+        self._fingerprint = encoder.fingerprint  # of a GPU's weights it takes a while
         self._lock = threading.Lock()
 
     def warm(self) -> None:
@@ -51,7 +52,7 @@ class EncoderService:
         """What ``/v1/models`` says of the model: with all that a client has to know of it."""
         encoder, settings = self._encoder, _settings(self._encoder)
         own = {
-            "fingerprint": encoder.fingerprint,
+            "fingerprint": self._fingerprint,
             "dimension": encoder.dimension,
             "dimensions": list(encoder.dimensions),
             "query_vectors": encoder.query_vectors,
@@ -83,7 +84,7 @@ class EncoderService:
             }
             for number, one in enumerate(found)
         ]
-        return {**self._head("pool"), "fingerprint": self._encoder.fingerprint, "data": data}
+        return {**self._head("pool"), "fingerprint": self._fingerprint, "data": data}
 
     def embeddings(self, asked: EncodingRequest) -> dict[str, Any]:
         """One vector of each input, the first, as OpenAI's API gives it.

@@ -120,6 +120,10 @@ def test_a_client_adds_and_searches_without_torch(thin, server, tmp_path, kernel
         arguments = (server, encoder, str(tmp_path / "files"))
         keys = {"METAEMBED_API_KEY": TOKEN, "METAEMBED_KERNEL": kernel}
         out = json.loads(_run(thin, PROGRAM, *arguments, folder=tmp_path, **keys))
+        line = ["search", "whales", "--index", server, "--collection", "thin", "--model", encoder]
+        command = f"from metaembed_rag.cli import main; raise SystemExit(main({[*line, '--json']}))"
+        found = json.loads(_run(thin, command, folder=tmp_path, **keys))
+    assert Path(found["hits"][0]["source"]).name == "sea.txt"
     assert (out["loaded"], out["there"]) == ([], [])
     assert (out["added"], out["first"], len(out["scores"])) == (3, "fox.txt", 3)
     assert len(out["fingerprint"]) == 32

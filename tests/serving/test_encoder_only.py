@@ -6,6 +6,7 @@ import base64
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -86,9 +87,8 @@ def test_the_server_of_another_checkpoint_is_refused_in_a_sentence(serve, tmp_pa
 
 
 def test_a_server_that_changes_its_checkpoint_is_noticed(serve):
-    here = FakeEncoder()
-    remote = connect(serve(here))
-    here.seed = 1
+    remote = connect(serve())
+    remote.about = replace(remote.about, fingerprint=FakeEncoder(seed=1).fingerprint)
     with pytest.raises(ModelError, match="another checkpoint by now.*connect again"):
         remote.encode_query(["fox"])
 
