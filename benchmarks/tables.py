@@ -652,6 +652,7 @@ def thin_client(record: Record) -> Lines:
         [
             spoken[name],
             f"{of['megabytes']:,.0f} MB",
+            f"{of['of_checkpoints']:,.0f} MB",
             number(of["packages"]),
             *(
                 f"{of[key]:.1f} s" if key in of else NONE
@@ -662,7 +663,15 @@ def thin_client(record: Record) -> Lines:
         for name in spoken
         for of in [record["numbers"][name]]
     ]
-    head = ["installed", "on disk", "packages", "import", "until a query is encoded", "memory"]
+    head = [
+        "installed",
+        "on disk",
+        "of it shipped weights",
+        "packages",
+        "import",
+        "until a query is encoded",
+        "memory",
+    ]
     return grid(head, rows)
 
 

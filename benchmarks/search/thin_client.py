@@ -59,6 +59,7 @@ def environment(place: Path, wheel: Path, name: str) -> dict[str, Any]:
     subprocess.run([*pip, "-c", CHECKOUT / "constraints.txt", *what], check=True)
     return {
         "megabytes": round(megabytes(packages) - empty, 1),
+        "of_checkpoints": round(megabytes(packages / "metaembed_rag" / "checkpoints"), 1),
         "packages": len(list(packages.glob("*.dist-info"))) - before,
         "install_seconds": round(time.perf_counter() - start, 1),
     }
