@@ -112,7 +112,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python $(SPEC)
 	@echo "== Set up $(VENV) (once, about two minutes)"
-	$(PIP) -e '.[ocr,hybrid,server]'
+	$(PIP) -e '.[local,ocr,hybrid,server]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python $(SPEC)

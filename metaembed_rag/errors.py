@@ -33,7 +33,8 @@ Each message says what happened and what to do about it; the command line prints
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import sys
 from types import ModuleType
 
 
@@ -162,6 +163,9 @@ class MissingExtraError(MetaEmbedError, ImportError):
 
 
 _EXTRAS = {
+    "local": {"torch", "transformers", "sentence_transformers"},
+    "pooling": {"scipy"},
+    "meta-tokens": {"tokenizers"},
     "llama-index": {"llama_index"},
     "langchain": {"langchain_core"},
     "ocr": {"rapidocr", "onnxruntime"},
@@ -173,6 +177,16 @@ _EXTRAS = {
     "server": {"fastapi", "uvicorn", "python_multipart"},
 }
 """The optional modules that each extra of this package brings; written once, here."""
+
+
+def install_line(extra: str) -> str:
+    """The command that installs this package with an extra: a package index has none of it yet."""
+    return f"pip install '.[{extra}]' in a clone of metaembed-rag"
+
+
+def is_installed(module: str) -> bool:
+    """Whether a top-level module is there; it is not imported."""
+    return sys.modules.get(module) is not None or importlib.util.find_spec(module) is not None
 
 
 def require(module: str) -> ModuleType:
@@ -189,5 +203,5 @@ def require(module: str) -> ModuleType:
             raise
         extra = next(extra for extra, modules in _EXTRAS.items() if top in modules)
         raise MissingExtraError(
-            f"this needs the optional package {top!r}: pip install 'metaembed-rag[{extra}]'"
+            f"this needs the optional package {top!r}: {install_line(extra)}"
         ) from error

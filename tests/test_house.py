@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -104,6 +105,24 @@ def test_a_public_module_is_there(name):
     assert house.exists(name)
 
 
+@pytest.mark.parametrize("path", [*DOCUMENTS, house.ROOT / "Makefile"], ids=lambda path: path.name)
+def test_every_documented_installation_is_one_that_works(path):
+    """From a clone, with extras that exist; one of them brings Chroma."""
+    text = path.read_text(encoding="utf-8")
+    made = path.name == "CHANGELOG.md"  # it tells of former commands
+    assert made or ("install 'metaembed-rag" not in text and "install metaembed-rag" not in text)
+    project = tomllib.loads((house.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for named in re.findall(r"(?:pip install|PIP\))[^'\n]*'\.\[([\w,-]+)\]'", text):
+        extras = set(named.split(","))
+        assert extras <= set(project["optional-dependencies"]), named
+        assert extras & {"local", "client", "all"}, named
+
+
+def test_an_error_names_extras_that_exist():
+    project = tomllib.loads((house.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(errors._EXTRAS) <= set(project["optional-dependencies"])
+
+
 def test_importing_the_package_loads_nothing_heavy():
     heavy = ["torch", "chromadb", "transformers", "sentence_transformers", "numpy", "PIL"]
     code = f"import sys, metaembed_rag; print([m for m in {heavy} if m in sys.modules])"
@@ -155,7 +174,7 @@ def test_the_tree_of_errors_is_the_one_that_the_docstring_draws():
 
 def test_a_missing_extra_names_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(errors.MissingExtraError, match=r"pip install 'metaembed-rag\[hybrid\]'"):
+    with pytest.raises(errors.MissingExtraError, match=r"pip install '\.\[hybrid\]'"):
         errors.require("bm25s")
 
 

@@ -317,7 +317,7 @@ class FakeOcr:
 
     def __call__(self, image: object) -> str:
         if not self.installed:
-            raise MissingExtraError("pip install 'metaembed-rag[ocr]'")
+            raise MissingExtraError("pip install '.[ocr]'")
         self.read += 1
         return self.text
 

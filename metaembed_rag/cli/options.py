@@ -47,13 +47,18 @@ class _Named(argparse.Action):
 
 
 def add_place(
-    parser: argparse.ArgumentParser, *, or_server: bool = False, named: str = "--collection"
+    parser: argparse.ArgumentParser,
+    *,
+    or_server: bool = False,
+    optional: bool = False,
+    named: str = "--collection",
 ) -> None:
     """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it.
 
     Args:
         parser: Of a command.
         or_server: Take ``--server``, too.
+        optional: The command looks itself whether an index is named.
         named: The option of the collection's name.
     """
     default = os.environ.get("METAEMBED_INDEX") or None
@@ -63,7 +68,7 @@ def add_place(
         action=_Named,
         metavar="DIR",
         default=default,
-        required=default is None and not or_server,
+        required=default is None and not (or_server or optional),
         help="folder of the index, http(s)://host:port of a Chroma server, or "
         "chroma-cloud://tenant/database (its key in the environment variable CHROMA_API_KEY)",
     )

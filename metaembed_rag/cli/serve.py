@@ -12,6 +12,7 @@ from metaembed_rag.cli.options import (
     add_device,
     add_model_of_index,
     add_place,
+    load_encoder,
     open_index,
     positive,
     whole,
@@ -19,11 +20,12 @@ from metaembed_rag.cli.options import (
 from metaembed_rag.cli.output import say, wrong_usage
 from metaembed_rag.cli.variables import TOKEN
 from metaembed_rag.errors import ServerError
+from metaembed_rag.model.checkpoints import MODEL_VARIABLE
 
 if TYPE_CHECKING:
     from metaembed_rag.serving import ServerSettings
 
-SUMMARY = "serve an index over HTTP, with a page to search it"
+SUMMARY = "serve an index over HTTP, with a page to search it; or a model alone"
 
 _UPLOADS = "uploads"
 """Folder inside that of the index, where uploads lie by default."""
@@ -32,9 +34,15 @@ _MIB = 1024**2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed serve``."""
-    add_place(parser)
+    add_place(parser, optional=True)
     add_device(parser)
     add_model_of_index(parser)
+    parser.add_argument(
+        "--encoder-only",
+        action="store_true",
+        help="serve the model alone, without an index: vectors of texts and pictures for machines "
+        "without torch (--model http://host:port there); --model names it (default: small)",
+    )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
@@ -101,6 +109,10 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
+    if given.encoder_only:
+        return _run_encoder(given)
+    if not given.index:
+        raise wrong_usage("name the index with --index DIR, or serve a model: --encoder-only")
     from metaembed_rag.serving import serve
     from metaembed_rag.serving.running import listen
 
@@ -116,6 +128,31 @@ def run(given: argparse.Namespace) -> int:
 
             serve(index, settings, listening=taken, ready=ready)
     say("metaembed: stopped; what was acknowledged is stored")
+    return 0
+
+
+def _run_encoder(given: argparse.Namespace) -> int:
+    """Serve a model without an index."""
+    from metaembed_rag.model import OrderedEncoder
+    from metaembed_rag.serving import serve_encoder
+    from metaembed_rag.serving.running import listen
+
+    if given.index_named or given.uploads:
+        raise wrong_usage("--encoder-only serves no index: leave out --index and --uploads")
+    given.index, given.model = None, given.model or os.environ.get(MODEL_VARIABLE)
+    settings = _settings(given)
+    with listen(settings) as taken:  # before seconds go into loading
+        say("metaembed: loading the model …")
+        encoder = load_encoder(given)
+        if not isinstance(encoder, OrderedEncoder):
+            raise ServerError(f"{encoder.name} cannot be served")
+
+        def ready(address: str) -> None:
+            say(f"metaembed: {encoder.name} encodes at {address}")
+            say(f"metaembed: elsewhere, --model {address}; Ctrl-C ends it")
+
+        serve_encoder(encoder, settings, listening=taken, ready=ready)
+    say("metaembed: stopped")
     return 0
 
 
@@ -156,6 +193,8 @@ def _uploads(given: argparse.Namespace) -> Path | None:
     """Where uploads go: as asked for, or into the folder of an index that has one."""
     if given.uploads is not None:
         return Path(given.uploads).expanduser()
+    if given.index is None:
+        return None
     is_server = given.index.startswith(("http://", "https://", "chroma-cloud://"))
     return None if is_server else Path(given.index).expanduser() / _UPLOADS
 

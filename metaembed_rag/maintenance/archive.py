@@ -102,7 +102,7 @@ class Manifest:
             if isinstance(version, int) and version > VERSION:
                 raise StoreError(
                     f"{where} has version {version}, this version reads up to {VERSION}: pip "
-                    f"install --upgrade metaembed-rag"
+                    f"install --upgrade '.[local]' in a newer clone of metaembed-rag"
                 )
             members = {name: (int(size), str(sha)) for name, (size, sha) in said["members"].items()}
             return cls(_about(said["about"]), int(said["pages"]), int(said["parts"]), members)

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from metaembed_rag.errors import BudgetError, CacheError, MissingExtraError, StoreError
+from metaembed_rag.errors import (
+    BudgetError,
+    CacheError,
+    MissingExtraError,
+    StoreError,
+    install_line,
+)
 from metaembed_rag.maintenance.findings import CACHE, CALIBRATION, WORDS, Finding
 from metaembed_rag.maintenance.scan import Batch
 from metaembed_rag.search.calibration import CalibrationFile, about_vectors
@@ -164,7 +170,7 @@ class WordsComparison:
             self._kept.append(LexicalIndex.load(folder, stemmer=stemmer))
         except MissingExtraError:
             what = "it is not looked at, because the extra hybrid is not installed"
-            self.notes.append(Finding(WORDS, what, "pip install 'metaembed-rag[hybrid]'"))
+            self.notes.append(Finding(WORDS, what, install_line("hybrid")))
         except (OSError, ValueError, StoreError) as error:
             old = _is_of_other_version(folder, stemmer)
             (self.notes if old else self.findings).append(Finding(WORDS, str(error), REBUILD))

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from metaembed_rag.model.late_interaction import (
         LateInteractionEncoder as LateInteractionEncoder,
     )
+    from metaembed_rag.model.meta_token_client import MetaTokenEncoder as MetaTokenEncoder
     from metaembed_rag.model.meta_tokens import MetaTokens as MetaTokens
     from metaembed_rag.model.remote import RemoteEncoder as RemoteEncoder
+    from metaembed_rag.model.served import ServedEncoder as ServedEncoder
     from metaembed_rag.model.template import Template as Template
 
 _HOMES = {
@@ -36,9 +38,11 @@ _HOMES = {
     "Input": "inputs",
     "LateInteractionEncoder": "late_interaction",
     "MetaEmbedEncoder": "encoder",
+    "MetaTokenEncoder": "meta_token_client",
     "MetaTokens": "meta_tokens",
     "OrderedEncoder": "base",
     "RemoteEncoder": "remote",
+    "ServedEncoder": "served",
     "Template": "template",
     "shipped_checkpoints": "checkpoints",
 }

@@ -35,16 +35,12 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from metaembed_rag.errors import CheckpointError, ModalityError
 from metaembed_rag.model import readout
 from metaembed_rag.model.inputs import Item, read_input
-from metaembed_rag.model.meta_tokens import SIDES, meta_token_ids
+from metaembed_rag.model.meta_tokens import meta_token_ids
 from metaembed_rag.model.passes import Passes, split_item
-from metaembed_rag.model.settings import Settings
+from metaembed_rag.model.settings import CAUSAL, SIDES, Settings
 from metaembed_rag.model.template import break_tokens, token_pattern
 
-_CAUSAL = frozenset(
-    {"gemma2", "idefics3", "llama", "llava", "llava_next", "llava_onevision", "mistral", "mllama"}
-    | {"qwen2", "qwen2_5_vl", "qwen2_vl", "qwen3", "qwen3_vl", "smollm3", "smolvlm"}
-    | {readout.ReadoutModel.config_class.model_type}
-)
+_CAUSAL = CAUSAL | {readout.ReadoutModel.config_class.model_type}
 """Model types in which a Meta Token never sees a later one."""
 
 _PREFIX = frozenset({"paligemma"})

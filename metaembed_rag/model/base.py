@@ -186,6 +186,11 @@ class OrderedEncoder(Encoder):
         return Passes((item,))
 
     @property
+    def pass_tokens(self) -> int | None:
+        """The window: tokens of a document's text in one pass; None where nothing limits them."""
+        return self._pass_tokens
+
+    @property
     def _pass_tokens(self) -> int | None:
         """The window: tokens of a document's text in one pass; None where nothing limits them."""
         return None

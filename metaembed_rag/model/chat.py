@@ -18,7 +18,7 @@ from PIL import Image
 
 from metaembed_rag.errors import CheckpointError, MetaEmbedError, ModelError, kind_of_value
 from metaembed_rag.model.describing import KEY_VARIABLE, Describer
-from metaembed_rag.model.remote import reason_of
+from metaembed_rag.model.model_server import reason_of
 from metaembed_rag.pages import Page, bounded
 from metaembed_rag.web import BUSY, Patience, chosen_timeout, explained, time_limit
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from metaembed_rag.errors import CheckpointError
+from metaembed_rag.errors import CheckpointError, is_installed
 from metaembed_rag.pages.folders import expanded
 from metaembed_rag.web import without_password
 
@@ -50,10 +50,11 @@ def shipped_checkpoints() -> list[str]:
 def visual_words_are_on() -> bool:
     """Whether text is made of what pictures show: the network is there and not switched off.
 
-    The environment variable ``METAEMBED_VISUAL_WORDS`` switches it off: ``never``.
+    The environment variable ``METAEMBED_VISUAL_WORDS`` switches it off: ``never``. The network is
+    run by torch, so it is off where that is not installed.
     """
     wanted = os.environ.get("METAEMBED_VISUAL_WORDS", "") != "never"
-    return wanted and (VISUAL_WORDS / "model.safetensors").is_file()
+    return wanted and (VISUAL_WORDS / "model.safetensors").is_file() and is_installed("torch")
 
 
 def is_address(name: str | os.PathLike[str]) -> bool:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from metaembed_rag.errors import CheckpointError, kind_of_value
-from metaembed_rag.model.remote import split_address
+from metaembed_rag.model.model_server import split_address
 from metaembed_rag.pages import Page
 from metaembed_rag.web import UsualTimeout
 

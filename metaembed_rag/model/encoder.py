@@ -7,20 +7,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
-import torch
-from sentence_transformers import MultiVectorEncoder
-from sentence_transformers.base.modules import Normalize
-from sentence_transformers.util import batch_to_device
-
-from metaembed_rag.errors import CheckpointError
-from metaembed_rag.model.backbones import Backbone, load_model, tokenizer_of
+from metaembed_rag.errors import CheckpointError, MissingExtraError, install_line, is_installed
 from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.checkpoints import (
     DEFAULT_MODEL,
     VERSION,
-    check_backbone_folder,
     find_checkpoint,
     is_address,
     is_dense,
@@ -28,25 +21,17 @@ from metaembed_rag.model.checkpoints import (
     join_name,
     split_name,
 )
-from metaembed_rag.model.fingerprint import fingerprint, weights_state
-from metaembed_rag.model.former import load_version
 from metaembed_rag.model.inputs import Item
-from metaembed_rag.model.loading import (
-    DType,
-    as_dtype,
-    cast,
-    check_threads,
-    explained,
-    placement,
-    quiet,
-    weights,
-)
-from metaembed_rag.model.meta_tokens import MetaTokens, add_meta_tokens
 from metaembed_rag.model.passes import MAX_PASSES, Passes
 from metaembed_rag.model.pooling import Pooling, Vectors
 from metaembed_rag.model.settings import Settings
-from metaembed_rag.model.template import Template, template_of
-from metaembed_rag.pages.folders import expanded
+from metaembed_rag.model.template import Template
+
+if TYPE_CHECKING:
+    import torch
+
+    from metaembed_rag.model.backbones import Backbone
+    from metaembed_rag.model.loading import DType
 
 
 class BackboneOptions(TypedDict, total=False):
@@ -95,21 +80,14 @@ class MetaEmbedEncoder(OrderedEncoder):
         self, backbone: Backbone, *, name: str, device: str | None = None, dtype: DType = None
     ) -> None:
         """Put a backbone with its Meta Tokens on a device, as :meth:`from_pretrained` does."""
+        from metaembed_rag.model import computing
+
         self.backbone = backbone
         self.name = name
         self._lock = threading.RLock()
-        check_threads(name)
-        target, wanted = placement(device, dtype)
-        rounds = wanted not in (torch.float32, backbone.model.dtype)
-        self._fingerprint = fingerprint(backbone) if rounds else ""
-        cast(backbone.model, wanted)
-        meta_tokens = MetaTokens()  # type: ignore[no-untyped-call]
-        modules: list[torch.nn.Module] = [backbone, meta_tokens, Normalize("token_embeddings")]
-        with quiet():
-            self.model = MultiVectorEncoder(modules=modules, device=str(target))
-        self.model.eval()
-        # The stored weights name the encoder, not their rounded copy.
-        self._fingerprint_of = weights_state(backbone) if rounds else ""
+        self.model, self._fingerprint, self._fingerprint_of = computing.assembled(
+            backbone, name, device, dtype
+        )
 
     @classmethod
     def from_pretrained(
@@ -152,19 +130,25 @@ class MetaEmbedEncoder(OrderedEncoder):
         Returns:
             A :class:`MetaEmbedEncoder`, or for other checkpoints a
             :class:`~metaembed_rag.model.late_interaction.LateInteractionEncoder`, a
-            :class:`~metaembed_rag.model.dense.DenseEncoder` or a
+            :class:`~metaembed_rag.model.dense.DenseEncoder`; for addresses a
+            :class:`~metaembed_rag.model.served.ServedEncoder`, a
+            :class:`~metaembed_rag.model.meta_token_client.MetaTokenEncoder` or a
             :class:`~metaembed_rag.model.remote.RemoteEncoder`: the same verbs and properties.
 
         Raises:
             CheckpointError: No usable checkpoint is there; the message says what was tried.
+            MissingExtraError: The name is no address, and torch or what stands on it is missing.
         """
         if is_address(name_or_path):
             if local_files_only:
                 raise CheckpointError(f"{os.fspath(name_or_path)} is no local file, but a server")
-            from metaembed_rag.model.remote import RemoteEncoder
+            from metaembed_rag.model.addresses import connect
 
-            found: OrderedEncoder = RemoteEncoder.connect(os.fspath(name_or_path), pooling=pooling)
+            found: OrderedEncoder = connect(os.fspath(name_or_path), pooling=pooling)
         else:
+            _check_installed(os.fspath(name_or_path))
+            from metaembed_rag.model.loading import check_threads
+
             check_threads(os.fspath(name_or_path))
             on: _Placed = {"device": device, "dtype": dtype, "max_pixels": max_pixels}
             code: _Trusted = {
@@ -206,12 +190,11 @@ class MetaEmbedEncoder(OrderedEncoder):
                 f"pooling and what stands after the question mark"
             )
         name = os.fspath(name_or_path)
-        with quiet(), explained(folder):
-            if version is None:
-                backbone = Backbone.load(str(folder), local_files_only=True)
-            else:
-                backbone, whole = load_version(folder, version)
-                name = join_name(bare, {VERSION: whole})
+        from metaembed_rag.model import computing
+
+        backbone, whole = computing.loaded(folder, version)
+        if version is not None:
+            name = join_name(bare, {VERSION: whole})
         if on["max_pixels"] is not None:
             backbone.settings = replace(backbone.settings, max_pixels=on["max_pixels"])
         encoder = cls(backbone, name=name, device=on["device"], dtype=on["dtype"])
@@ -276,21 +259,10 @@ class MetaEmbedEncoder(OrderedEncoder):
                 f"Meta Tokens are put on the model itself, {bare}; leave out what stands after the "
                 f"question mark"
             )
-        folder = expanded(name)
-        if folder.is_dir():
-            check_backbone_folder(folder)
-            name_or_path = str(folder)
-        with quiet(), explained(name):
-            hub = {"local_files_only": folder.is_dir()}
-            with torch.random.fork_rng(devices=[]):  # a pooler that files lack is drawn alike
-                torch.manual_seed(seed)
-                model, processor = load_model(str(name_or_path), hub=hub, dtype="auto")
-            tokenizer = tokenizer_of(processor)
-            sides = (settings.query_vectors, settings.document_vectors)
-            add_meta_tokens(model, tokenizer, *sides, seed=seed)
-            if template is None:
-                template = template_of(processor, tokenizer, model.config.model_type)
-            backbone = Backbone(model, processor, replace(settings, template=template))
+        _check_installed(name)
+        from metaembed_rag.model import computing
+
+        backbone = computing.with_meta_tokens(name_or_path, settings, seed, template)
         return cls(backbone, name=name, device=device, dtype=dtype)
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: DType = None) -> Path:
@@ -307,16 +279,11 @@ class MetaEmbedEncoder(OrderedEncoder):
         Returns:
             The folder.
         """
+        from metaembed_rag.model import computing
+
         folder = Path(folder)
-        model = self.backbone.model
-        with self._lock, quiet():
-            kept = {name: tensor.data for name, tensor in weights(model).items()}
-            try:
-                cast(model, as_dtype(dtype) or model.dtype)
-                self.model.save_pretrained(str(folder), create_model_card=False)
-            finally:
-                for name, tensor in weights(model).items():
-                    tensor.data = kept[name]
+        with self._lock:
+            computing.save(self.model, self.backbone, folder, dtype)
         return folder
 
     @property
@@ -346,6 +313,8 @@ class MetaEmbedEncoder(OrderedEncoder):
         It is that of the stored weights also where they run rounded (bfloat16 on CUDA), and is
         computed anew after the weights changed, as by training.
         """
+        from metaembed_rag.model.fingerprint import fingerprint, weights_state
+
         with self._lock:
             state = weights_state(self.backbone)
             if state != self._fingerprint_of:
@@ -384,11 +353,22 @@ class MetaEmbedEncoder(OrderedEncoder):
             return self.backbone.passes(item, self.max_passes)
 
     def _encode_batch(self, items: Sequence[Item], side: str, count: int) -> Vectors:
-        check_threads(self.name)
-        appended = count if self.backbone.is_causal else None
-        with self._lock, torch.inference_mode():
-            self.model.eval()  # a trainer leaves dropout switched on
-            features = self.backbone.preprocess(items, task=side, vectors=appended)
-            found = self.model(batch_to_device(features, self.device), task=side)
-            unit: Vectors = found["token_embeddings"][:, :count].cpu().numpy()  # (batch, r, D)
-        return unit
+        from metaembed_rag.model import computing, loading
+
+        loading.check_threads(self.name)  # before a lock that a fork may have left closed
+        with self._lock:
+            return computing.encode(self.model, self.backbone, items, side, count)
+
+
+def _check_installed(name: str) -> None:
+    """Refuse to load a model where what runs it is not installed.
+
+    Raises:
+        MissingExtraError: The message is the ``pip install`` line, and what does without.
+    """
+    for module in ("torch", "transformers", "sentence_transformers"):
+        if not is_installed(module):
+            raise MissingExtraError(
+                f"the model {name!r} needs the optional package {module!r}: "
+                f"{install_line('local')}; or name a server that encodes, as http://host:8000"
+            )

@@ -22,6 +22,7 @@ from metaembed_rag.errors import (
     PageError,
     ResourceLimitError,
     UnreadableFileError,
+    install_line,
 )
 from metaembed_rag.model.checkpoints import visual_words_are_on
 from metaembed_rag.model.looking import Look, Reader
@@ -43,7 +44,7 @@ Query = Input | bytes | os.PathLike[str] | OpenFile
 _log = logging.getLogger(__name__)
 
 _KEYS = frozenset({"text", "image"})
-_OCR_HELP = "pip install 'metaembed-rag[ocr]' and index it again"
+_OCR_HELP = f"{install_line('ocr')}, and index it again"
 
 
 def check_mode(mode: str) -> None:
@@ -398,7 +399,7 @@ def read_input(
     if image is not None and "image" not in modalities:
         raise ModalityError(
             f"{where} is an image, but {name} reads text only; turn images into text with OCR "
-            f"(pip install 'metaembed-rag[ocr]'), or use a vision-language checkpoint"
+            f"({install_line('ocr')}), or use a vision-language checkpoint"
         )
     return Item(text if text.strip() else "", image, where)
 

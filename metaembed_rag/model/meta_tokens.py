@@ -16,13 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from metaembed_rag.errors import CheckpointError
-
-SIDES = ("query", "document")
-
-
-def meta_token_names(side: str, count: int) -> list[str]:
-    """The vocabulary names of one side's Meta Tokens, in order: ``<|meta_query_0|>``, ..."""
-    return [f"<|meta_{side}_{i}|>" for i in range(count)]
+from metaembed_rag.model.settings import meta_token_names
 
 
 def meta_token_ids(tokenizer: PreTrainedTokenizerBase, side: str, count: int) -> list[int]:

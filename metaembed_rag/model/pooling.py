@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import ModelError
+from metaembed_rag.errors import ModelError, require
 
 Vectors = NDArray[np.float32]
 Method = Callable[[Vectors, int], Vectors]
@@ -127,6 +127,7 @@ def ward_tree(tokens: Vectors) -> WardTree:
     """Ward's tree of unit vectors (n, D)."""
     if len(tokens) == 1:
         return WardTree(np.empty((0, 2), np.intp), np.ones(1, np.intp), tokens, tokens)
+    require("scipy")
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 

@@ -9,6 +9,14 @@ from typing import Any
 from metaembed_rag.errors import CheckpointError
 from metaembed_rag.model.template import Template
 
+SIDES = ("query", "document")
+
+CAUSAL = frozenset(
+    {"gemma2", "idefics3", "llama", "llava", "llava_next", "llava_onevision", "mistral", "mllama"}
+    | {"qwen2", "qwen2_5_vl", "qwen2_vl", "qwen3", "qwen3_vl", "smollm3", "smolvlm"}
+)
+"""Model types of transformers in which a Meta Token never sees a later one."""
+
 FORMAT = 1
 """Version of ``metaembed.json``; a reader refuses what is newer."""
 
@@ -84,3 +92,8 @@ class Settings:
             raise CheckpointError(f"metaembed.json has unknown keys: {', '.join(unknown)}")
         known["dimensions"] = tuple(known.get("dimensions", ()))
         return cls(**known, template=Template.from_dict(template) if template else None)
+
+
+def meta_token_names(side: str, count: int) -> list[str]:
+    """The vocabulary names of one side's Meta Tokens, in order: ``<|meta_query_0|>``, ..."""
+    return [f"<|meta_{side}_{i}|>" for i in range(count)]

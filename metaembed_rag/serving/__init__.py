@@ -8,6 +8,9 @@ does::
 
     with PageIndex.open("my_index", create=False) as index:
         serve(index, ServerSettings(port=8000))
+
+:func:`create_encoder_app` and :func:`serve_encoder` do the same for a model without an index, which
+machines without torch ask for vectors.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ for _module in ("fastapi", "uvicorn", "python_multipart"):
     require(_module)
 
 from metaembed_rag.serving.app import create_app  # noqa: E402
-from metaembed_rag.serving.running import serve  # noqa: E402
+from metaembed_rag.serving.encoder_app import create_encoder_app  # noqa: E402
+from metaembed_rag.serving.running import serve, serve_encoder  # noqa: E402
 from metaembed_rag.serving.settings import ServerSettings  # noqa: E402
 
-__all__ = ["ServerSettings", "create_app", "serve"]
+__all__ = ["ServerSettings", "create_app", "create_encoder_app", "serve", "serve_encoder"]

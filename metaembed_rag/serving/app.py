@@ -8,19 +8,18 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, BinaryIO, ParamSpec, TypeVar
 
 from fastapi import FastAPI, Path, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 from metaembed_rag import __version__
-from metaembed_rag.errors import MetaEmbedError, PageError, ServerError
+from metaembed_rag.errors import PageError, ServerError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.serving import answers
-from metaembed_rag.serving.access import Access, Refusal
+from metaembed_rag.serving.access import Access
 from metaembed_rag.serving.failures import sentence_of, status_of
 from metaembed_rag.serving.forms import EXPLAIN_BODY, FILES_BODY, SEARCH_BODY, read_question
+from metaembed_rag.serving.handlers import add_failures
 from metaembed_rag.serving.html_pages import html_page
 from metaembed_rag.serving.requests import ExplainRequest, SearchRequest
 from metaembed_rag.serving.service import IndexService
@@ -85,7 +84,7 @@ class Server:
         self._add_reading(routes)
         self._add_asking(routes)
         self._add_writing(routes)
-        self._add_failures(routes)
+        add_failures(routes, self._sentence)
         self.app = Access(routes, settings)
 
     def stop(self) -> None:
@@ -198,27 +197,6 @@ class Server:
         ) -> answers.DeleteAnswer:
             return await self._delete([], source)
 
-    def _add_failures(self, routes: FastAPI) -> None:
-        @routes.exception_handler(MetaEmbedError)
-        @routes.exception_handler(Exception)
-        async def failed(request: Request, error: Exception) -> Response:
-            status = status_of(error)
-            headers = {"retry-after": "2"} if status == 503 else None
-            return _said(status, self._sentence(error), headers)
-
-        @routes.exception_handler(HTTPException)
-        async def refused(request: Request, error: HTTPException) -> Response:
-            return _said(error.status_code, str(error.detail), dict(error.headers or {}))
-
-        @routes.exception_handler(Refusal)
-        async def limited(request: Request, error: Refusal) -> Response:
-            return _said(error.status, error.why, {"connection": "close"})
-
-        @routes.exception_handler(RequestValidationError)
-        async def malformed(request: Request, error: RequestValidationError) -> Response:
-            first = error.errors()[0]
-            return _said(400, f"{first['loc'][-1]}: {first['msg']}"[:300])
-
     # -- parts -----------------------------------------------------------------------------
 
     async def _read(
@@ -300,7 +278,3 @@ def _html(name: str) -> Response:
 
 def _event(name: str, data: Any) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
-
-
-def _said(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": sentence}, status, headers)

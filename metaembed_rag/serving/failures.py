@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metaembed_rag import errors
+from metaembed_rag.serving.encoding import UnknownModelError
 from metaembed_rag.serving.naming import NotFoundError, without_folders
 from metaembed_rag.serving.service import CannotExplainError, ReadOnlyError
 from metaembed_rag.serving.work import BusyError, GoneError, StoppingError
@@ -20,6 +21,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (GoneError, 499),
     (CannotExplainError, 501),
     (ReadOnlyError, 403),
+    (UnknownModelError, 404),
     (errors.ServerError, 400),
     (errors.BudgetError, 400),
     (errors.ModalityError, 400),

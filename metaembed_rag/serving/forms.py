@@ -32,11 +32,20 @@ async def read_question(request: Request, kind: type[Asked]) -> tuple[Asked, byt
         return await _from_form(request, kind)
     if said != _JSON:
         raise ServerError(f"send {_JSON}, or {_FORM} with a picture under {_PICTURE!r}")
+    return await read_json(request, kind), None
+
+
+async def read_json(request: Request, kind: type[Asked]) -> Asked:
+    """What is asked in JSON.
+
+    Raises:
+        ServerError: It is none, or malformed.
+    """
     try:
         given = json.loads(await request.body())
     except (ValueError, RecursionError) as error:
         raise ServerError("the request is no JSON") from error
-    return _validated(kind, given), None
+    return _validated(kind, given)
 
 
 def sentence_about(error: ValidationError) -> str:

@@ -14,7 +14,9 @@ import uvicorn
 
 from metaembed_rag.errors import ServerError
 from metaembed_rag.index import PageIndex
+from metaembed_rag.model import OrderedEncoder
 from metaembed_rag.serving.app import Server
+from metaembed_rag.serving.encoder_app import EncoderServer
 from metaembed_rag.serving.settings import ServerSettings, address_of
 
 _DRAIN = 15
@@ -64,29 +66,59 @@ def serve(
         MetaEmbedError: The model cannot be loaded, or the index not be read.
     """
     with listening or listen(settings) as taken:
-        server = Server(index, settings)
-        server.service.warm()
-        port = taken.getsockname()[1]
-        tls = settings.certificate is not None
-        running = _Uvicorn(
-            uvicorn.Config(
-                server.app,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                ws="none",
-                limit_concurrency=settings.connections,
-                timeout_graceful_shutdown=_DRAIN,
-                ssl_certfile=settings.certificate,
-                ssl_keyfile=settings.key,
-            ),
-            server.stop,
-        )
-        if ready is not None:
-            ready(address_of(settings.host, port, tls=tls))
-        with _ended_by_signals():
-            running.run(sockets=[taken])
+        _run(Server(index, settings), settings, taken, ready)
+
+
+def serve_encoder(
+    encoder: OrderedEncoder,
+    settings: ServerSettings,
+    *,
+    listening: socket.socket | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve an encoder without an index until SIGINT or SIGTERM.
+
+    Args:
+        encoder: Loaded.
+        settings: Where, for whom, how much; what is about an index does not count.
+        listening: The socket, where the port was taken before.
+        ready: Called with the address once requests are taken.
+
+    Raises:
+        ServerError: The port is taken, or the address is none of this machine.
+    """
+    with listening or listen(settings) as taken:
+        _run(EncoderServer(encoder, settings), settings, taken, ready)
+
+
+def _run(
+    server: Server | EncoderServer,
+    settings: ServerSettings,
+    taken: socket.socket,
+    ready: Callable[[str], None] | None,
+) -> None:
+    server.service.warm()
+    port = taken.getsockname()[1]
+    tls = settings.certificate is not None
+    running = _Uvicorn(
+        uvicorn.Config(
+            server.app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            limit_concurrency=settings.connections,
+            timeout_graceful_shutdown=_DRAIN,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
+        ),
+        server.stop,
+    )
+    if ready is not None:
+        ready(address_of(settings.host, port, tls=tls))
+    with _ended_by_signals():
+        running.run(sockets=[taken])
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def recorded(collection: Any, where: str) -> CollectionModel:
     if version > FORMAT:
         raise StoreError(
             f"the index at {where} has format {version}, this version reads up to {FORMAT}: "
-            f"pip install --upgrade metaembed-rag"
+            f"pip install --upgrade '.[local]' in a newer clone of metaembed-rag"
         )
     known = {field: metadata[key] for field, key in _KEYS.items() if key in metadata}
     return CollectionModel(**known)

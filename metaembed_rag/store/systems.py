@@ -21,10 +21,17 @@ from typing import Any
 
 from chromadb.api import ServerAPI
 from chromadb.api.models.Collection import Collection
-from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings, System
+from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings, System, is_thin_client
 
 from metaembed_rag import forks
-from metaembed_rag.errors import IndexClosedError, IndexNotFoundError, StoreError
+from metaembed_rag.errors import (
+    IndexClosedError,
+    IndexNotFoundError,
+    MissingExtraError,
+    StoreError,
+    install_line,
+    is_installed,
+)
 from metaembed_rag.store.places import DATABASE, read_mark
 from metaembed_rag.store.requests import slices
 
@@ -175,10 +182,31 @@ def memory_client() -> LocalClient:
     return LocalClient(system, database)
 
 
+def _check_engine() -> None:
+    """Refuse to open a folder by Chroma's client alone.
+
+    Raises:
+        MissingExtraError: Chroma itself is not installed, or its client stands in its way.
+    """
+    if not is_installed("chromadb_rust_bindings"):
+        raise MissingExtraError(
+            f"an index in a folder or in memory needs Chroma itself, and only its client is "
+            f"installed: pip uninstall chromadb-client, then {install_line('local')}; or open an "
+            f"index on a server, as http://host:8000"
+        )
+    if is_thin_client:
+        raise MissingExtraError(
+            "the package chromadb-client is installed beside chromadb and keeps it from opening "
+            "folders: pip uninstall chromadb-client, then pip install --force-reinstall --no-deps "
+            "chromadb"
+        )
+
+
 class _System:
     """Chroma's machinery on one database, and how many clients hold it."""
 
     def __init__(self, folder: Path | None) -> None:
+        _check_engine()
         if forks.lost_threads(CHROMA):
             raise IndexClosedError(
                 f"no index can be opened in this process: it was forked from one in which an index "

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.errors import is_installed
 from metaembed_rag.vectors import native
 from metaembed_rag.vectors.formats import Encoded, Quantized
 
@@ -295,10 +296,14 @@ def _block_scores(
 
 def _best_of(flat: NDArray[Any], level: Vectors, pages: Any, exact: bool) -> NDArray[np.float32]:
     """The best similarity of each query vector in a level, (queries * r_q, pages)."""
-    import torch
-
     scales = level.scales[pages].astype(np.float32)
     numbers = level.format.whole(level.values[pages], level.dimension).reshape(-1, flat.shape[1])
+    if not is_installed("torch"):
+        products = _numpy_products(flat, numbers, exact).reshape(len(flat), *scales.shape)
+        largest: NDArray[np.float32] = (products * scales).max(axis=2)
+        return largest
+    import torch
+
     similar = _products(flat, numbers, exact).view(len(flat), *scales.shape)
     best: NDArray[np.float32] = similar.mul_(torch.from_numpy(scales)).amax(2).numpy()
     return best
@@ -320,6 +325,18 @@ def _products(flat: NDArray[Any], numbers: NDArray[Any], exact: bool) -> Any:
         return left @ right.T
     parts = zip(torch.split(left, _EXACT, 1), torch.split(right, _EXACT, 1), strict=True)
     return functools.reduce(torch.add, ((a @ b.T).long() for a, b in parts)).float()
+
+
+def _numpy_products(flat: NDArray[Any], numbers: NDArray[Any], exact: bool) -> NDArray[np.float32]:
+    """flat @ numbers.T in float32 where torch is not installed; of whole numbers the same bits."""
+    left, right = (part.astype(np.float32) for part in (flat, numbers))
+    if exact or flat.shape[1] <= _EXACT:
+        return left @ right.T
+    total = np.zeros((len(left), len(right)), np.int64)
+    for start in range(0, flat.shape[1], _EXACT):
+        part = np.s_[:, start : start + _EXACT]
+        total += (left[part] @ right[part].T).astype(np.int64)
+    return total.astype(np.float32)
 
 
 @functools.cache

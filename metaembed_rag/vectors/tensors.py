@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
-from metaembed_rag.errors import StoreError
+from metaembed_rag.errors import StoreError, require
 from metaembed_rag.vectors.integers import Vectors
 
 _BLOCK_PRODUCTS = 4_000_000
@@ -105,7 +105,9 @@ class TensorPages:
 
         Raises:
             StoreError: There is no such device here, or it cannot be used.
+            MissingExtraError: torch is not installed.
         """
+        require("torch")
         import torch
 
         try:

@@ -31,7 +31,7 @@ def ocr(monkeypatch):
 @pytest.fixture
 def no_ocr(monkeypatch):
     def read_text(image):
-        raise MissingExtraError("pip install 'metaembed-rag[ocr]'")
+        raise MissingExtraError("pip install '.[ocr]'")
 
     monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", read_text)
 

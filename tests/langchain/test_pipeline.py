@@ -333,7 +333,7 @@ def test_fault_08_without_ocr_pictures_are_documents_without_text(
     from metaembed_rag.pages import ocr
 
     def read_text(image: Image.Image) -> str:
-        raise MissingExtraError("pip install 'metaembed-rag[ocr]'")
+        raise MissingExtraError("pip install '.[ocr]'")
 
     monkeypatch.setattr(ocr, "read_text", read_text)
     adapters._warn_once.cache_clear()

@@ -414,7 +414,7 @@ def test_without_langchain_the_error_says_what_to_install(monkeypatch):
         if name.startswith("metaembed_rag.langchain"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "langchain_core", None)
-    with pytest.raises(errors.MissingExtraError, match=r"pip install 'metaembed-rag\[langchain"):
+    with pytest.raises(errors.MissingExtraError, match=r"pip install '\.\[langchain"):
         importlib.import_module("metaembed_rag.langchain")
 
 

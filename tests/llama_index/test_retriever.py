@@ -789,7 +789,7 @@ def test_without_llama_index_the_error_says_what_to_install(monkeypatch):
         if name.startswith("metaembed_rag.llama_index"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "llama_index.core", None)
-    with pytest.raises(errors.MissingExtraError, match=r"pip install 'metaembed-rag\[llama-index"):
+    with pytest.raises(errors.MissingExtraError, match=r"pip install '\.\[llama-index"):
         importlib.import_module("metaembed_rag.llama_index")
 
 

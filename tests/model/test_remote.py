@@ -15,8 +15,9 @@ from PIL import Image
 from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
 from metaembed_rag.cli import main
 from metaembed_rag.errors import CheckpointError, ModalityError, ModelError
+from metaembed_rag.model.model_server import RemoteSettings
 from metaembed_rag.model.pooling import Pooling, nested_pooling
-from metaembed_rag.model.remote import RemoteEncoder, RemoteSettings
+from metaembed_rag.model.remote import RemoteEncoder
 from tests.support.servers import FakeServer, proxy, silence, token_vectors
 
 SERVER = FakeServer

@@ -60,7 +60,7 @@ def test_without_the_extra_the_error_is_the_line_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "rapidocr", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'metaembed-rag\[ocr\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[ocr\]'"):
         read_text(picture())
 
 

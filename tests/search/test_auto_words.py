@@ -88,7 +88,7 @@ def test_without_the_extra_it_is_a_search_by_vectors_and_says_so(index, monkeypa
     hits = index.search("common zebra")
     assert list(hits) == list(alone)
     assert (hits.scoring, hits[0].maxsim, hits[0].bm25) == ("maxsim", None, None)
-    assert "pip install 'metaembed-rag[hybrid]'" in hits.plan.words
+    assert "pip install '.[hybrid]'" in hits.plan.words
     assert hits.to_dict()["words"] == hits.plan.words
     assert not caplog.records
     with pytest.raises(MissingExtraError, match="hybrid"):

@@ -137,7 +137,7 @@ def test_an_unknown_stemmer_is_refused_by_name():
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(MissingExtraError, match=r"metaembed-rag\[hybrid\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[hybrid\]"):
         built()
 
 

@@ -223,3 +223,26 @@ def test_fault_31_a_damaged_library_is_built_again_and_not_loaded(tmp_path, dama
     )
     assert asked() == instructions
     assert len(found[0].read_bytes()) == len(built)
+
+
+@pytest.mark.parametrize("name", ["int8", "int4", "bits"])
+@pytest.mark.parametrize("dimension", [64, 1500])
+def test_numpy_scores_whole_numbers_to_the_bits_of_torch(name, dimension, monkeypatch):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((9, 6, dimension)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    level = [vector_format(name).encode(vectors)]
+    monkeypatch.setenv(native.VARIABLE, "portable")
+    by_torch = integers.maxsim_levels(vectors[:2, :4], level)
+    monkeypatch.setattr(integers, "is_installed", lambda module: False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert np.array_equal(integers.maxsim_levels(vectors[:2, :4], level), by_torch)
+
+
+def test_numpy_scores_halves_as_near_as_float32_sums_are(monkeypatch):
+    vectors = np.random.default_rng(0).standard_normal((9, 6, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    level = [vector_format("fp16").encode(vectors)]
+    by_torch = integers.maxsim_levels(vectors[:2, :4], level)
+    monkeypatch.setattr(integers, "is_installed", lambda module: False)
+    np.testing.assert_allclose(integers.maxsim_levels(vectors[:2, :4], level), by_torch, atol=1e-5)
