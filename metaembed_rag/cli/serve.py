@@ -20,7 +20,6 @@ from metaembed_rag.cli.options import (
 from metaembed_rag.cli.output import say, wrong_usage
 from metaembed_rag.cli.variables import TOKEN
 from metaembed_rag.errors import ServerError
-from metaembed_rag.model.checkpoints import MODEL_VARIABLE
 
 if TYPE_CHECKING:
     from metaembed_rag.serving import ServerSettings
@@ -134,6 +133,7 @@ def run(given: argparse.Namespace) -> int:
 def _run_encoder(given: argparse.Namespace) -> int:
     """Serve a model without an index."""
     from metaembed_rag.model import OrderedEncoder
+    from metaembed_rag.model.checkpoints import MODEL_VARIABLE
     from metaembed_rag.serving import serve_encoder
     from metaembed_rag.serving.running import listen
 
