@@ -9,7 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from metaembed_rag.errors import StoreError, kind_of_value
+from metaembed_rag.errors import PageError, StoreError, kind_of_value
+from metaembed_rag.ingest.encoded_run import EncodedRun
 from metaembed_rag.ingest.following import Followed
 from metaembed_rag.ingest.options import AddOptions, FollowKeywords
 from metaembed_rag.ingest.report import AddReport
@@ -67,6 +68,26 @@ class Ingest:
             self.target.readings.refresh()
             for batch in run.batches(pages):
                 run.batch(batch)
+            run.finish()
+        return run.report
+
+    def add_encoded(self, rows: Iterable[Any], options: AddOptions) -> AddReport:
+        """See :meth:`metaembed_rag.PageIndex.add_encoded`."""
+        if hasattr(rows, "iter_rows"):  # a dataset of Ray
+            rows = rows.iter_rows()
+        if isinstance(rows, str | bytes | Mapping | Page):
+            what = "a row" if isinstance(rows, Mapping) else kind_of_value(rows)
+            raise PageError("rows", f"is {what}: give a list of rows, add_encoded([row])")
+        length = len(rows) if isinstance(rows, Sized) else None
+        bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
+        with (
+            self.target.store.writing(options.lock_timeout),
+            bar as count,
+            closing(EncodedRun(self.target, options, count)) as run,
+        ):
+            self.target.readings.refresh()
+            for batch in run.row_batches(rows):
+                run.row_batch(batch)
             run.finish()
         return run.report
 
