@@ -18,7 +18,7 @@ from metaembed_rag.budget import BudgetLike
 from metaembed_rag.errors import PageError, StoreError
 from metaembed_rag.explaining import Asked, ExplainedIndex, Explainer
 from metaembed_rag.hits import Hits
-from metaembed_rag.ingest import AddOptions, AddReport, FollowKeywords, Ingest
+from metaembed_rag.ingest import AddOptions, AddReport, FilesToEncode, FollowKeywords, Ingest
 from metaembed_rag.maintenance.of_index import MaintainedIndex
 from metaembed_rag.model.describing import DescribeLike
 from metaembed_rag.model.inputs import Mode, Query
@@ -267,6 +267,40 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
             lock_timeout=lock_timeout,
         )
         return self._ingest.add_encoded(rows, options)
+
+    def sync_encoded(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        encode: Callable[[FilesToEncode], Iterable[Mapping[str, Any]]],
+        *,
+        mode: Mode = "fused",
+        batch_size: int = 64,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+        **keywords: Unpack[FollowKeywords],
+    ) -> AddReport:
+        """As :meth:`sync`, of files that somebody else reads and encodes.
+
+        :func:`metaembed_rag.ray.sync_files` does it by a Ray cluster.
+
+        Args:
+            paths: Files and folders; addresses of files in object stores are taken as they are.
+            encode: Given the files, and which of them are unchanged; gives rows as for
+                :meth:`add_encoded`.
+            mode: What of a page is encoded, which the rows have to say, too.
+            batch_size: As for :meth:`add_encoded`, and so are ``progress``, ``show_progress`` and
+                ``lock_timeout``.
+            **keywords: ``prune`` and ``limits``; see :class:`.FollowKeywords`.
+        """
+        options = AddOptions(
+            mode,
+            batch_size,
+            progress=progress,
+            show_progress=show_progress,
+            lock_timeout=lock_timeout,
+        )
+        return self._ingest.sync_encoded(paths, encode, options, keywords)
 
     def sync(
         self,

@@ -60,6 +60,9 @@ EMPTY_ROW: Mapping[str, Any] = {
 }
 """Every column of a row, with what holds for a row that lacks it."""
 
+UNCHANGED = "unchanged"
+"""What a row has for its ``error`` that stands for a whole file that the index holds already."""
+
 _AGAIN = "encode it again with PageEncoder(**PageEncoder.arguments(index))"
 
 

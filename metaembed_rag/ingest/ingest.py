@@ -11,7 +11,7 @@ from typing import Any
 
 from metaembed_rag.errors import PageError, StoreError, kind_of_value
 from metaembed_rag.ingest.encoded_run import EncodedRun
-from metaembed_rag.ingest.following import Followed
+from metaembed_rag.ingest.following import FilesToEncode, Followed
 from metaembed_rag.ingest.options import AddOptions, FollowKeywords
 from metaembed_rag.ingest.report import AddReport
 from metaembed_rag.ingest.run import AddRun, no_page
@@ -90,6 +90,29 @@ class Ingest:
                 run.row_batch(batch)
             run.finish()
         return run.report
+
+    def sync_encoded(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        encode: Callable[[FilesToEncode], Iterable[Any]],
+        options: AddOptions,
+        keywords: FollowKeywords,
+    ) -> AddReport:
+        """See :meth:`metaembed_rag.PageIndex.sync_encoded`."""
+        followed = Followed(self.target, _followable(paths), options.mode, "", keywords)
+        bar = page_counter(
+            options.progress, shown=options.show_progress, total=followed.count_pages
+        )
+        with self.target.store.writing(options.lock_timeout), bar as count:
+            self.target.readings.refresh()
+            self.target.store.look_at_doubtful()
+            followed.progress = count
+            files = followed.files()
+            rows = followed.leave_out_unchanged(encode(files) if files.sources else ())
+            within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
+            report = self.add_encoded(rows, within)
+            report.removed += followed.remove_gone()
+        return followed.whole(report)
 
     def sync(
         self,
