@@ -13,7 +13,7 @@ from PIL import Image
 
 from metaembed_rag.errors import PageError, StoreError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.pages import Page, load_pages
+from metaembed_rag.pages import Page
 from metaembed_rag.ray import PageEncoder
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
@@ -65,7 +65,7 @@ def test_rows_make_the_index_that_pages_make(format):
         hit = index.search("red apples", k=1)[0]
         assert hit.page.id == "a.pdf#1"
         assert hit.page.load_image().getpixel((20, 15))[0] > 240
-        assert [finding for finding in index.check().findings] == []
+        assert index.check().findings == []
 
 
 def test_pages_are_unchanged_after_their_rows_and_rows_after_their_pages():
