@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -36,12 +36,15 @@ class FilesToEncode:
         unchanged: Digests of files whose pages are all in the index, by their sources: a file that
             still has its own need not be read.
         blank: Digests of files that have only blank pages.
+        digests: Of files whose store says what changes with their content, by their sources; of
+            others it is computed of their bytes.
     """
 
     sources: Sequence[str]
     folders: Sequence[str]
     unchanged: Mapping[str, str]
     blank: Sequence[str]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class Followed:

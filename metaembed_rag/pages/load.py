@@ -291,6 +291,7 @@ def read_file(
     source: str,
     folder: Path | None = None,
     *,
+    digest: str = "",
     skip: Callable[[str, str], bool] | None = None,
     password: str | None = None,
     max_side: int = 896,
@@ -302,6 +303,7 @@ def read_file(
         data: All bytes of the file.
         source: Its path or address; the suffix says of which kind it is.
         folder: The folder that was named, where the file was found in one.
+        digest: Of the file, where it is known; else it is computed, as by :func:`file_digest`.
         skip: As for :func:`load_pages`, and so are ``password``, ``max_side`` and ``limits``.
 
     Yields:
@@ -317,7 +319,7 @@ def read_file(
                 f"has over {limits.max_file_bytes:,} bytes; split it, or raise max_file_bytes",
             )
         settings, names = _settings(kind, max_side), _names(kind, source, folder)
-        digest = _digest(data, settings, names)
+        digest = digest or _digest(data, settings, names)
         if skip is not None and skip(source, digest):
             return
         for item in _read(kind, data, source, names, password, max_side, limits):

@@ -59,6 +59,7 @@ class EncodingKeywords(TypedDict, total=False):
         unchanged: Digests of files that are in the index already, by their sources; a file that has
             its own there gives one row and is not read.
         blank: Digests of files that have only blank pages.
+        digests: Of files whose store says what changes with their content, by their sources.
     """
 
     vectors: int | None
@@ -75,6 +76,7 @@ class EncodingKeywords(TypedDict, total=False):
     folders: Sequence[str]
     unchanged: Mapping[str, str]
     blank: Sequence[str]
+    digests: Mapping[str, str]
 
 
 class PageEncoder:
@@ -119,6 +121,7 @@ class PageEncoder:
             frozenset(keywords.get("blank", ())),
             {name: value for name, value in keywords.items() if name in _LOADING},
             keywords.get("prefix", ""),
+            keywords.get("digests", {}),
         )
         place = keywords.get("pictures")
         self._place = None if place is None else os.fspath(place).rstrip("/")

@@ -80,6 +80,7 @@ def sync_files(
                 "folders": [*files.folders, *folders],
                 "unchanged": files.unchanged,
                 "blank": files.blank,
+                "digests": files.digests,
             }
             for protocol, sources in _by_protocol(files.sources).items():
                 more = {**arguments, **known, "prefix": protocol}

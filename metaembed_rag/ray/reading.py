@@ -37,6 +37,7 @@ class ItemReader:
         blank: Digests of files that have only blank pages.
         loading: ``password``, ``max_side`` and ``limits`` of :func:`metaembed_rag.load_pages`.
         prefix: Put before each path.
+        digests: Of files whose store says what changes with their content, by their sources.
     """
 
     folders: Sequence[str] = ()
@@ -44,6 +45,7 @@ class ItemReader:
     blank: frozenset[str] = frozenset()
     loading: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def pages(self, items: Iterable[Any]) -> Iterator[Page | PageError | Unchanged]:
         """The pages of items, ``image_hash`` filled in, and what became of the others.
@@ -81,7 +83,10 @@ class ItemReader:
             help = "give its bytes beside its path, or a folder that all workers see"
             yield UnreadableFileError(source, f"{why}; {help}")
             return
-        yield from read_file(data, source, self._folder(source), skip=skip, **self.loading)
+        digest = self.digests.get(source, "")
+        yield from read_file(
+            data, source, self._folder(source), digest=digest, skip=skip, **self.loading
+        )
         yield from left_out
 
     def _folder(self, source: str) -> Path | None:
