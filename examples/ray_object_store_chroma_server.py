@@ -3,10 +3,10 @@
     export AWS_ENDPOINT_URL=… AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…    # of the store
     python examples/ray_object_store_chroma_server.py s3://bucket http://chroma:8000 "what is it"
 
-Files are read from ``s3://bucket/docs`` and pictures of pages kept in ``s3://bucket/pictures``, by
-two workers of a Ray cluster on this machine (RAY_ADDRESS names another one, CHROMA_TENANT a tenant
-of the server). Whoever opens the index with the same two addresses finds pages and pictures, on any
-machine.
+Two workers of a Ray cluster on this machine (RAY_ADDRESS names another one) read and encode what is
+in ``s3://bucket/docs``; pictures of pages are kept in ``s3://bucket/pictures``, the pages on the
+server (CHROMA_TENANT names a tenant). Whoever opens the index with the same two addresses finds
+pages and pictures, on any machine.
 """
 
 import os
@@ -22,16 +22,15 @@ def main(bucket: str, server: str, question: str) -> None:
     cluster = RayOptions(os.environ.get("RAY_ADDRESS"), workers=2)
     tenant = os.environ.get("CHROMA_TENANT", "default_tenant")
     with PageIndex.open(server, tenant=tenant, pictures=pictures) as index:
-        report = sync_files(index, [f"{bucket}/docs"], cluster, encoder={"pictures": pictures})
+        report = sync_files(index, [f"{bucket}/docs"], cluster)
         print(report)
         for error in report.skipped:
             print(f"  skipped {error}")
         for hit in index.search(question, k=3, budget="balanced"):
             picture = hit.page.load_image()
             size = "no picture" if picture is None else "{} x {}".format(*picture.size)
-            print(
-                f"  {hit.rank}. {hit.score:.3f}  {hit.page.source}, page {hit.page.number}, {size}"
-            )
+            page = f"{hit.page.source}, page {hit.page.number}"
+            print(f"  {hit.rank}. {hit.score:.3f}  {page}, {size}")
 
 
 if __name__ == "__main__":

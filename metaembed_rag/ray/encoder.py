@@ -48,8 +48,8 @@ class EncodingKeywords(TypedDict, total=False):
             :class:`metaembed_rag.errors.ModelMismatchError`.
         device: Where the model runs; the best there is by default.
         max_passes: The most passes over the text of one page.
-        pictures: Where the index keeps its pictures, if the workers reach it, too: they write them
-            there themselves, and rows name them. Without it rows hold their bytes.
+        pictures: The folder in which the index keeps its pictures, if the workers share it: they
+            write them there themselves, and rows name them. Without it rows hold their bytes.
         password: As for :func:`metaembed_rag.load_pages`, and so are the next two.
         max_side: Longest side of a page's picture in pixels.
         limits: Sizes above which a file is refused.
@@ -123,9 +123,7 @@ class PageEncoder:
             keywords.get("prefix", ""),
             keywords.get("digests", {}),
         )
-        place = keywords.get("pictures")
-        self._place = None if place is None else os.fspath(place).rstrip("/")
-        self._pictures = None if self._place is None else PictureFolder(Path(self._place))
+        self._pictures = _pictures(keywords.get("pictures"))
 
     @staticmethod
     def arguments(
@@ -268,7 +266,8 @@ class PageEncoder:
         image = page.load_image()
         if image is None or self._pictures is None:
             return None if image is None else as_bytes(image)
-        return f"{self._place}/{self._pictures.save(image, page.id, content_hash)}"
+        name = self._pictures.save(image, page.id, content_hash)
+        return f"{self._pictures.folder.as_posix()}/{name}"
 
 
 def _load(name: str, keywords: EncodingKeywords) -> Encoder:
@@ -279,6 +278,22 @@ def _load(name: str, keywords: EncodingKeywords) -> Encoder:
     if passes is not None and hasattr(encoder, "max_passes"):
         encoder.max_passes = passes
     return encoder
+
+
+def _pictures(place: str | os.PathLike[str] | None) -> PictureFolder | None:
+    """The folder in which this worker keeps pictures.
+
+    Raises:
+        StoreError: It is no folder.
+    """
+    if place is None:
+        return None
+    if "://" in os.fspath(place):
+        raise StoreError(
+            f"workers keep pictures in a folder that they share, not at {os.fspath(place)}: leave "
+            f"pictures= out, and the writer keeps them where the index says"
+        )
+    return PictureFolder(Path(place))
 
 
 def _check_fingerprint(encoder: Encoder, wanted: str) -> None:

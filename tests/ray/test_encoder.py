@@ -124,6 +124,8 @@ def test_a_worker_that_makes_other_vectors_is_refused():
         made(dimension=12)
     with pytest.raises(StoreError, match="int3"):
         made(format="int3")
+    with pytest.raises(StoreError, match="leave pictures= out"):
+        made(pictures="s3://bucket/pictures")
     with pytest.raises(TypeError, match="'size'"):
         made(size=3)
 
