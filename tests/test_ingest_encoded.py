@@ -205,7 +205,7 @@ def test_what_a_worker_could_not_read_is_in_the_report_and_leaves_the_index(tmp_
         missing.as_posix(),
         "d",
     ]
-    assert "give its bytes beside its path" in report.skipped[1].reason
+    assert "a worker sees no such file" in report.skipped[1].reason
     assert report.removed == 1
 
 

@@ -287,7 +287,7 @@ def _load_one(
 
 
 def read_file(
-    data: bytes,
+    data: bytes | None,
     source: str,
     folder: Path | None = None,
     *,
@@ -300,7 +300,7 @@ def read_file(
     """The pages of a file whose bytes are at hand, as :func:`load_pages` makes them of its path.
 
     Args:
-        data: All bytes of the file.
+        data: All bytes of the file; None to read them from its path.
         source: Its path or address; the suffix says of which kind it is.
         folder: The folder that was named, where the file was found in one.
         digest: Of the file, where it is known; else it is computed, as by :func:`file_digest`.
@@ -311,6 +311,8 @@ def read_file(
     """
     try:
         kind = kind_of(Path(source))
+        if data is None:
+            data = _read_bytes(Path(source), limits.max_file_bytes)
         if not data:
             raise UnreadableFileError(source, "is empty (0 bytes); delete it or make it again")
         if len(data) > limits.max_file_bytes:

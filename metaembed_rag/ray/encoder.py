@@ -24,7 +24,7 @@ from metaembed_rag.model.checkpoints import (
 )
 from metaembed_rag.model.inputs import Mode, check_mode, page_inputs, wants_ocr
 from metaembed_rag.model.protocol import Encoder, dimensions
-from metaembed_rag.opening import load_encoder
+from metaembed_rag.opening import lasting_name, load_encoder
 from metaembed_rag.pages import Limits, Page
 from metaembed_rag.pages.reading import Ocr, ocr_policy
 from metaembed_rag.ray.columns import as_bytes, table
@@ -144,9 +144,11 @@ class PageEncoder:
             UnnamedModelError: You have not named the index's model on this machine.
         """
         info = index.info()
-        if model is None:
+        if model is not None:
+            model = lasting_name(model)  # workers have another working folder
+        else:
             is_shipped = split_name(info["model"])[0] in shipped_checkpoints()
-            model = info["model"] if is_shipped else index.encoder.name
+            model = info["model"] if is_shipped else lasting_name(index.encoder.name)
         return {
             "model": model,
             "fingerprint": info["fingerprint"],

@@ -101,11 +101,19 @@ def encoded_files(
         arguments: What each worker makes its :class:`PageEncoder` of.
         options: How many workers there are, and how many files one is handed at a time.
     """
-    given = {"filesystem": _file_system(protocol)} if protocol else {}
     blocks = -(-len(sources) // options.files_at_once)
-    files = ray.data.read_binary_files(
-        list(sources), include_paths=True, override_num_blocks=blocks, num_cpus=_READING, **given
-    )
+    if protocol:
+        files = ray.data.read_binary_files(
+            list(sources),
+            include_paths=True,
+            filesystem=_file_system(protocol),
+            ignore_missing_paths=True,
+            override_num_blocks=blocks,
+            num_cpus=_READING,
+        )
+    else:  # each worker opens them: one that cannot be read costs itself, and not the whole run
+        named = [{"path": source} for source in sources]
+        files = ray.data.from_items(named, override_num_blocks=blocks)
     rows = files.map_batches(
         PageEncoder,
         fn_constructor_kwargs=arguments,

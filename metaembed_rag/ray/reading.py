@@ -76,13 +76,12 @@ class ItemReader:
                 left_out.append(Unchanged(source, digest))
             return known
 
-        try:
-            data = Path(source).read_bytes() if data is None else bytes(data)
-        except OSError as error:
-            why = f"cannot be read by this worker ({error.strerror or error})"
-            help = "give its bytes beside its path, or a folder that all workers see"
+        if data is None and not Path(source).exists():
+            why = "a worker sees no such file"
+            help = "name a folder that all workers see, or give its bytes beside its path"
             yield UnreadableFileError(source, f"{why}; {help}")
             return
+        data = None if data is None else bytes(data)
         digest = self.digests.get(source, "")
         yield from read_file(
             data, source, self._folder(source), digest=digest, skip=skip, **self.loading
