@@ -174,6 +174,7 @@ _EXTRAS = {
     "mteb": {"mteb"},
     "hybrid": {"bm25s", "Stemmer"},
     "mcp": {"mcp"},
+    "ray": {"ray", "pyarrow"},
     "server": {"fastapi", "uvicorn", "python_multipart"},
 }
 """The optional modules that each extra of this package brings; written once, here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,9 +36,11 @@ SUMMARY = "index files and folders"
 
 _LOCAL = (
     *("device", "max_passes", "vectors", "format", "dimension", "password", "prune"),
-    *("follow_links", "max_page_seconds", "max_memory", "no_ocr", "wait"),
+    *("follow_links", "max_page_seconds", "max_memory", "no_ocr", "wait", "ray", "ray_workers"),
 )
 """Options that a server does not take."""
+_THIS_MACHINE = "local"
+"""The address of a Ray cluster that is started here."""
 _LISTED = 5
 """Blank pages that are named; ``--json`` names all."""
 
@@ -52,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_storage(parser)
     parser.add_argument("--password", help="for those PDFs that need one")
     _add_following(parser)
+    _add_ray(parser)
     parser.add_argument(
         "--max-page-seconds",
         type=_seconds,
@@ -80,6 +84,35 @@ def _add_following(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_ray(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const=_THIS_MACHINE,
+        metavar="ADDRESS",
+        type=_ray_address,
+        help="have the workers of a Ray cluster read and encode: of the one at the address "
+        "(ray://head:10001, head:6379, auto), or without one of one on this machine. PATH may be "
+        "an address such as s3://bucket/docs then; write it before --ray",
+    )
+    parser.add_argument(
+        "--ray-workers",
+        type=positive,
+        metavar="N",
+        help="how many workers load the model (default: one a GPU, else one for two cores)",
+    )
+
+
+def _ray_address(text: str) -> str:
+    """The address of a Ray cluster; a path that stands in its place is refused."""
+    if text not in (_THIS_MACHINE, "auto") and not re.fullmatch(r"(ray://)?[^/\s]+:\d+", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address of a Ray cluster (ray://head:10001, head:6379, auto); write "
+            f"each PATH before --ray"
+        )
+    return text
+
+
 def _seconds(text: str) -> float:
     """Seconds that a page may take."""
     from metaembed_rag.pages.load import MOST_SECONDS
@@ -106,7 +139,12 @@ def run(given: argparse.Namespace) -> int:
     The exit code is 1 when something could not be read, or pages of a folder that is not there now
     were kept. Blank pages are no failure.
     """
-    _check_paths(given.paths)
+    if given.ray is None:
+        _check_paths(given.paths)
+        if given.ray_workers:
+            raise wrong_usage("--ray-workers goes with --ray")
+    elif given.describe is not None:
+        raise wrong_usage("--describe does not go with --ray; describe pictures by a run without")
     server = server_of(given, *_LOCAL)
     if server is not None:
         return upload_to(server, given)
@@ -116,17 +154,17 @@ def run(given: argparse.Namespace) -> int:
 
 def _sync(given: argparse.Namespace, index: PageIndex) -> int:
     with _told(given) as progress:
-        report = index.sync(
-            given.paths,
+        run = _sync_here if given.ray is None else _sync_by_ray
+        report = run(
+            given,
+            index,
             mode=given.mode,
             batch_size=given.batch_size,
             ocr=ocr_of(given),
-            describe=given.describe,
             progress=progress,
             show_progress=not given.quiet,
             prune=given.prune,
             lock_timeout=given.wait,
-            password=given.password,
             limits=_limits(given),
         )
     text = f"{report}: {counted(len(index), 'page')} in {given.index}"
@@ -135,6 +173,23 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
     _list_cut(report)
     _list_unpruned(report)
     return 1 if report.skipped or report.unpruned else 0
+
+
+def _sync_here(given: argparse.Namespace, index: PageIndex, **how: Any) -> AddReport:
+    return index.sync(given.paths, describe=given.describe, password=given.password, **how)
+
+
+def _sync_by_ray(given: argparse.Namespace, index: PageIndex, **how: Any) -> AddReport:
+    from metaembed_rag.ray import EncodingKeywords, RayOptions, sync_files
+
+    encoder: EncodingKeywords = {
+        "password": given.password,
+        "limits": how["limits"],
+        "device": given.device,
+        "max_passes": given.max_passes,
+    }
+    options = RayOptions(None if given.ray == _THIS_MACHINE else given.ray, given.ray_workers)
+    return sync_files(index, given.paths, options, encoder=encoder, model=given.model, **how)
 
 
 @contextmanager

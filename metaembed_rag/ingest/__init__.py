@@ -8,8 +8,9 @@ The way goes in one direction: vectors that were made are handed over to the map
 read back out of Chroma.
 """
 
+from metaembed_rag.ingest.following import FilesToEncode
 from metaembed_rag.ingest.ingest import Ingest
 from metaembed_rag.ingest.options import AddOptions, FollowKeywords
 from metaembed_rag.ingest.report import Acknowledged, AddReport
 
-__all__ = ["Acknowledged", "AddOptions", "AddReport", "FollowKeywords", "Ingest"]
+__all__ = ["Acknowledged", "AddOptions", "AddReport", "FilesToEncode", "FollowKeywords", "Ingest"]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from metaembed_rag.errors import PageError
+from metaembed_rag.errors import PageError, UnreadableFileError
+from metaembed_rag.ingest.encoded_rows import UNCHANGED
 from metaembed_rag.ingest.options import FollowKeywords
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Limits, Page, list_files, load_pages
-from metaembed_rag.pages.folders import expanded
+from metaembed_rag.pages.folders import expanded, find_files, show
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.store import records
@@ -22,6 +24,27 @@ from metaembed_rag.store.readings import BlankPages, way_of
 from metaembed_rag.store.requests import slices
 
 _READ_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class FilesToEncode:
+    """Files that somebody else reads and encodes.
+
+    Attributes:
+        sources: Paths and addresses of all files, those that are unchanged among them.
+        folders: Those that were named, for names that are words of a picture.
+        unchanged: Digests of files whose pages are all in the index, by their sources: a file that
+            still has its own need not be read.
+        blank: Digests of files that have only blank pages.
+        digests: Of files whose store says what changes with their content, by their sources; of
+            others it is computed of their bytes.
+    """
+
+    sources: Sequence[str]
+    folders: Sequence[str]
+    unchanged: Mapping[str, str]
+    blank: Sequence[str]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class Followed:
@@ -64,6 +87,38 @@ class Followed:
             **cast(Any, self._loading),
         )
 
+    def files(self) -> FilesToEncode:
+        """The files, listed and not read; what cannot be listed is reported.
+
+        Addresses (``s3://…``) are taken for files as they are.
+        """
+        seen: set[Path] = set()
+        sources: list[str] = []
+        for path in self._paths:
+            if "://" in str(path):
+                sources.append(str(path))
+                continue
+            for found in find_files(path, self.report.ignored.append, seen, self._links):
+                if isinstance(found, PageError):
+                    self.report.leave_out(found)
+                elif show(found) != found.as_posix():
+                    why = "its name is not valid UTF-8: rename the file"
+                    self.report.leave_out(UnreadableFileError(show(found), why))
+                elif not self._is_ours(found.as_posix()):
+                    sources.append(found.as_posix())
+        known = {source: digest for source in sources if (digest := self._known_digest(source))}
+        folders = [folder.as_posix() for folder in map(_folder, self._paths) if folder is not None]
+        blank = self._target.readings.all_blank(self._way())
+        return FilesToEncode(sources, folders, known, blank)
+
+    def leave_out_unchanged(self, rows: Iterable[Any]) -> Iterator[Any]:
+        """Rows, without those that stand for a file that is unchanged, whose pages are counted."""
+        for row in rows:
+            if isinstance(row, Mapping) and row.get("error") == UNCHANGED:
+                self._skip(str(row["id"]), str(row["source_digest"]))
+            else:
+                yield row
+
     def count_pages(self) -> int:
         """About how many pages there are, unchanged ones among them."""
         return count_pages(list_files(self._paths, follow_links=self._links))
@@ -99,9 +154,8 @@ class Followed:
 
     def _skip(self, source: str, digest: str) -> bool:
         """Whether a file need not be read; its pages are counted."""
-        own = self._target.store.places.is_ours(Path(source))
-        if own or Path(source).is_relative_to(self._target.pictures.folder.resolve()):
-            return True  # our own files are no pages, even where their folder is named
+        if self._is_ours(source):
+            return True
         unchanged = self._pages_of_unchanged(source, digest)
         if unchanged is None:
             return False
@@ -112,6 +166,24 @@ class Followed:
         if self.progress is not None:
             self.progress(Acknowledged(len(stored) + len(blank), stored))
         return True
+
+    def _is_ours(self, source: str) -> bool:
+        """Whether it is a file of the index: no page, even where its folder is named."""
+        own = self._target.store.places.is_ours(Path(source))
+        return own or Path(source).is_relative_to(self._target.pictures.folder.resolve())
+
+    def _known_digest(self, source: str) -> str:
+        """The digest of a file whose pages are all in the index; ``""`` of others."""
+        store = self._target.store
+        some = store.ids({records.SOURCE: source, records.MODE: self._mode})[:1]
+        for record in store.get(some).values():
+            digest = record.page.source_digest
+            if digest and self._pages_of_unchanged(source, digest) is not None:
+                return digest
+        return ""
+
+    def _way(self) -> str:
+        return way_of(self._mode, self._target.store.about.fingerprint, self._described, sight())
 
     def _pages_of_unchanged(
         self, source: str, digest: str
@@ -127,8 +199,7 @@ class Followed:
         if self._described:
             same[records.DESCRIBED] = self._described
         found = store.ids(same)
-        way = way_of(mode, store.about.fingerprint, self._described, sight())
-        known = self._target.readings.blank_pages(digest, way) or BlankPages(0, ())
+        known = self._target.readings.blank_pages(digest, self._way()) or BlankPages(0, ())
         if known.numbers and self._has_more(source, found):
             return None  # in the place of a page that is blank by now
         count: int | None = known.page_count

@@ -9,8 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from metaembed_rag.errors import StoreError, kind_of_value
-from metaembed_rag.ingest.following import Followed
+from metaembed_rag.errors import PageError, StoreError, kind_of_value
+from metaembed_rag.ingest.encoded_run import EncodedRun
+from metaembed_rag.ingest.following import FilesToEncode, Followed
 from metaembed_rag.ingest.options import AddOptions, FollowKeywords
 from metaembed_rag.ingest.report import AddReport
 from metaembed_rag.ingest.run import AddRun, no_page
@@ -69,6 +70,49 @@ class Ingest:
                 run.batch(batch)
             run.finish()
         return run.report
+
+    def add_encoded(self, rows: Iterable[Any], options: AddOptions) -> AddReport:
+        """See :meth:`metaembed_rag.PageIndex.add_encoded`."""
+        if hasattr(rows, "iter_rows"):  # a dataset of Ray
+            rows = rows.iter_rows()
+        if isinstance(rows, str | bytes | Mapping | Page):
+            what = "a row" if isinstance(rows, Mapping) else kind_of_value(rows)
+            raise PageError("rows", f"is {what}: give a list of rows, add_encoded([row])")
+        length = len(rows) if isinstance(rows, Sized) else None
+        bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
+        with (
+            self.target.store.writing(options.lock_timeout),
+            bar as count,
+            closing(EncodedRun(self.target, options, count)) as run,
+        ):
+            self.target.readings.refresh()
+            for batch in run.row_batches(rows):
+                run.row_batch(batch)
+            run.finish()
+        return run.report
+
+    def sync_encoded(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        encode: Callable[[FilesToEncode], Iterable[Any]],
+        options: AddOptions,
+        keywords: FollowKeywords,
+    ) -> AddReport:
+        """See :meth:`metaembed_rag.PageIndex.sync_encoded`."""
+        followed = Followed(self.target, _followable(paths), options.mode, "", keywords)
+        bar = page_counter(
+            options.progress, shown=options.show_progress, total=followed.count_pages
+        )
+        with self.target.store.writing(options.lock_timeout), bar as count:
+            self.target.readings.refresh()
+            self.target.store.look_at_doubtful()
+            followed.progress = count
+            files = followed.files()
+            rows = followed.leave_out_unchanged(encode(files) if files.sources else ())
+            within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
+            report = self.add_encoded(rows, within)
+            report.removed += followed.remove_gone()
+        return followed.whole(report)
 
     def sync(
         self,

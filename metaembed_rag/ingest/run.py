@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import BlankPageError, PageError, ResourceLimitError, kind_of_value
+from metaembed_rag.errors import BlankPageError, PageError, kind_of_value
 from metaembed_rag.ingest.describing import RunDescriptions
+from metaembed_rag.ingest.encoding import encode_pages
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note, wants_ocr
-from metaembed_rag.model.memory import is_out_of_memory
-from metaembed_rag.model.protocol import Encoder, judged_vectors, unread_tokens
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.reading import ocr_is_installed
@@ -92,13 +91,16 @@ class AddRun:
                 for page, made in loaded.values()
             ]
             hashes = {page.id: page.content_hash(page.image_hash) for page in pages}
+        self._update(pages, hashes)
+
+    def _update(self, pages: Sequence[Page], hashes: Mapping[str, str]) -> None:
+        """Write those pages that are new or changed, and bring the rest up to date."""
         self._acknowledge()
         with self._timed("store"):
             stored = self.store.get([page.id for page in pages])
         changed = []
         for page in pages:
-            if page.page_count is not None and page.id == default_id(page.source, page.number):
-                self.page_counts[page.source] = page.page_count
+            self._note_end(page)
             old = stored.get(page.id)
             same = old and (old.content_hash, old.mode) == (hashes[page.id], self.options.mode)
             if old and same and not self._can_be_completed(page, old):
@@ -108,6 +110,11 @@ class AddRun:
                 changed.append(page)
         self._write(changed, hashes, stored)
         self._unacknowledged = len(pages)
+
+    def _note_end(self, page: Page) -> None:
+        """Note how many pages the source of a page has."""
+        if page.page_count is not None and page.id == default_id(page.source, page.number):
+            self.page_counts[page.source] = page.page_count
 
     def finish(self) -> None:
         """Wait for the last batch; remove pages beyond the ends of sources that were shortened.
@@ -217,54 +224,20 @@ class AddRun:
         if not readable:
             return
         with self._timed("encode"):
-            readable, vectors = self._encode(encoder, readable, inputs)
+            readable, vectors = encode_pages(
+                encoder, self.store.about, readable, inputs, self.report
+            )
         if not readable:
             return
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
-        self._ids += [page.id for page in readable]
-        updated = sum(page.id in replaced for page in readable)
+        self._count(readable, replaced)
+
+    def _count(self, written: Sequence[Page], replaced: Mapping[str, Record]) -> None:
+        """Count pages that are being written."""
+        self._ids += [page.id for page in written]
+        updated = sum(page.id in replaced for page in written)
         self.report.updated += updated
-        self.report.added += len(readable) - updated
-
-    def _encode(
-        self, encoder: Encoder, pages: Sequence[Page], inputs: Sequence[Input]
-    ) -> tuple[list[Page], NDArray[np.float32]]:
-        """Those pages of which the encoder makes vectors, and these; the rest is reported.
-
-        A page of which it makes none keeps the vectors that it had, as a damaged file does.
-        """
-        try:
-            made = encoder.encode_document(inputs)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            too_much = str(error) or "memory does not suffice for a single page"
-        else:
-            too_much = ""
-        if too_much:
-            return self._encode_less(encoder, pages, inputs, too_much)
-        found, unusable = judged_vectors(encoder, "document", made, len(inputs))
-        for number, why in sorted(unusable.items()):
-            help = "change the page, or take another model"
-            self.report.skipped.append(PageError(pages[number].id, f"{why}; {help}"))
-        kept = [number for number in range(len(pages)) if number not in unusable]
-        unread = unread_tokens(encoder, inputs)
-        self.report.cut |= {pages[number].id: unread[number] for number in kept if unread[number]}
-        return [pages[number] for number in kept], self.store.about.cut(found[kept])
-
-    def _encode_less(
-        self, encoder: Encoder, pages: Sequence[Page], inputs: Sequence[Input], why: str
-    ) -> tuple[list[Page], NDArray[np.float32]]:
-        """As :meth:`_encode`, half as many at a time; what is too much alone costs itself."""
-        if len(pages) < 2:
-            help = "divide the page, or take a smaller model"
-            self.report.skipped.append(ResourceLimitError(pages[0].id, f"{why}; {help}"))
-            about = self.store.about
-            return [], np.empty((0, about.vectors, about.dimension), np.float32)
-        middle = len(pages) // 2
-        first = self._encode(encoder, pages[:middle], inputs[:middle])
-        rest = self._encode(encoder, pages[middle:], inputs[middle:])
-        return first[0] + rest[0], np.concatenate([first[1], rest[1]])
+        self.report.added += len(written) - updated
 
     def _read(
         self, pages: Sequence[Page], modalities: frozenset[str]

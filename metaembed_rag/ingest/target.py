@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,19 @@ from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder, own_picture
 from metaembed_rag.store.readings import Readings
 from metaembed_rag.store.records import Record
-from metaembed_rag.vectors.formats import pack, vector_format
+from metaembed_rag.vectors.formats import Encoded, pack, vector_format
+
+
+class EncodedVectors(NamedTuple):
+    """Vectors of pages in the format of an index.
+
+    Attributes:
+        first: Of each page the first one, not rounded: float32, shape (pages, D).
+        packed: All of them.
+    """
+
+    first: NDArray[np.float32]
+    packed: Encoded
 
 
 @dataclass(frozen=True)
@@ -58,15 +70,31 @@ class Target:
             replaced: The records that pages of the same ids have now, by id.
         """
         self.store.origin()  # pictures must not bring back the folder of an index that has gone
+        kept = []
+        for page in pages:
+            image = page.load_image()
+            if image is not None:  # kept as a file; the page goes on without its pixels
+                name = self.keep_picture(image, page.id, hashes[page.id])
+                page = replace(page, image=None, image_path=name)
+            kept.append(page)
+        encoded = vector_format(self.store.about.format).encode(vectors)
+        return self.put_records(
+            kept, mode, EncodedVectors(vectors[:, 0], encoded), hashes, replaced
+        )
+
+    def put_records(
+        self,
+        pages: Sequence[Page],
+        mode: str,
+        vectors: EncodedVectors,
+        hashes: Mapping[str, str],
+        replaced: Mapping[str, Record],
+    ) -> Change:
+        """Write the records of pages whose pictures are kept already, as :meth:`put` does."""
         metadatas: list[dict[str, Any]] = []
         old: set[str | None] = set()
-        encoded = vector_format(self.store.about.format).encode(vectors)
-        for page, payload in zip(pages, pack(encoded), strict=True):
-            image, digest = page.load_image(), hashes[page.id]
-            if image is not None:  # kept as a file; the page goes on without its pixels
-                name = self.keep_picture(image, page.id, digest)
-                page = replace(page, image=None, image_path=name)
-            metadata = records.to_metadata(Record(page, payload, digest, mode))
+        for page, payload in zip(pages, pack(vectors.packed), strict=True):
+            metadata = records.to_metadata(Record(page, payload, hashes[page.id], mode))
             if page.id in replaced:
                 metadata |= records.keys_gone(replaced[page.id], metadata)
                 old.add(_picture(replaced[page.id]))
@@ -74,9 +102,9 @@ class Target:
                 metadata |= dict.fromkeys(damaged.keys() - metadata.keys())
                 old.add(_damaged_picture(page.id, damaged))
             metadatas.append(metadata)
-        change = self.store.upsert([page.id for page in pages], vectors[:, 0], metadatas)
+        change = self.store.upsert([page.id for page in pages], vectors.first, metadatas)
         self.pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
-        return replace(change, vectors=encoded)
+        return replace(change, vectors=vectors.packed)
 
     def keep_picture(self, image: Image.Image, id: str, digest: str) -> str:
         """Keep the picture of a page; the name of its file.

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.maintenance.findings import CONTENT, GRAPH, RECORD, VECTORS, Finding
-from metaembed_rag.maintenance.vectors import (
-    graph_problem,
-    is_first,
-    length_problems,
-    payload_problem,
-)
+from metaembed_rag.maintenance.vectors import graph_problem, is_first, payload_problem
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.raw import RawRecord
@@ -20,6 +15,7 @@ from metaembed_rag.store.reading import checked_record
 from metaembed_rag.store.records import Record
 from metaembed_rag.store.requests import slices
 from metaembed_rag.vectors.formats import Encoded
+from metaembed_rag.vectors.lengths import length_problems
 
 AT_ONCE = 200
 """Records in memory: their vectors as float32 are 13 MB where a page has 64 of 256 values."""

@@ -14,7 +14,7 @@ from metaembed_rag.errors import ModelError
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.model.pooling import Vectors
 
-_LENGTH_ERROR = 0.01
+LENGTH_ERROR = 0.01
 """How far the length of a unit vector may be from 1; that of half precision is 0.001 off."""
 
 _log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def judged_vectors(
         )
     infinite = ~np.isfinite(found).all(axis=(1, 2))
     lengths = np.linalg.norm(np.where(np.isfinite(found), found, 0), axis=-1)  # (count, each)
-    zero, other = ~lengths.all(axis=-1), (np.abs(lengths - 1) > _LENGTH_ERROR).any(axis=-1)
+    zero, other = ~lengths.all(axis=-1), (np.abs(lengths - 1) > LENGTH_ERROR).any(axis=-1)
     reasons = {
         "not of length 1, as similarities need them": other,
         "zero, which no page is near to": zero,

@@ -286,6 +286,52 @@ def _load_one(
         yield error
 
 
+def read_file(
+    data: bytes | None,
+    source: str,
+    folder: Path | None = None,
+    *,
+    digest: str = "",
+    skip: Callable[[str, str], bool] | None = None,
+    password: str | None = None,
+    max_side: int = 896,
+    limits: Limits = Limits(),
+) -> Iterator[Page | PageError]:
+    """The pages of a file whose bytes are at hand, as :func:`load_pages` makes them of its path.
+
+    Args:
+        data: All bytes of the file; None to read them from its path.
+        source: Its path or address; the suffix says of which kind it is.
+        folder: The folder that was named, where the file was found in one.
+        digest: Of the file, where it is known; else it is computed, as by :func:`file_digest`.
+        skip: As for :func:`load_pages`, and so are ``password``, ``max_side`` and ``limits``.
+
+    Yields:
+        Pages in order, and the error of each page that cannot be read, or of the file.
+    """
+    try:
+        kind = kind_of(Path(source))
+        if data is None:
+            data = _read_bytes(Path(source), limits.max_file_bytes)
+        if not data:
+            raise UnreadableFileError(source, "is empty (0 bytes); delete it or make it again")
+        if len(data) > limits.max_file_bytes:
+            raise FileTooLargeError(
+                source,
+                f"has over {limits.max_file_bytes:,} bytes; split it, or raise max_file_bytes",
+            )
+        settings, names = _settings(kind, max_side), _names(kind, source, folder)
+        digest = digest or _digest(data, settings, names)
+        if skip is not None and skip(source, digest):
+            return
+        for item in _read(kind, data, source, names, password, max_side, limits):
+            if isinstance(item, Page):
+                item = replace(item, settings=settings, source_digest=digest)
+            yield item
+    except PageError as error:
+        yield error
+
+
 def _read(
     kind: str,
     data: bytes,

@@ -84,6 +84,14 @@ class Readings:
         """The blank pages of the file with this digest, read that way: see :func:`way_of`."""
         return self._files.get((digest, way))
 
+    def all_blank(self, way: str) -> list[str]:
+        """Digests of the files that, read that way, have only blank pages."""
+        return [
+            digest
+            for (digest, read), found in self._files.items()
+            if read == way and len(found.numbers) == found.page_count
+        ]
+
     def note_texts(self, texts: Mapping[str, str]) -> None:
         """Keep what was read of pictures, by their hashes."""
         new = {picture: text for picture, text in texts.items() if picture not in self._texts}

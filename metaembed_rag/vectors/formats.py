@@ -288,11 +288,16 @@ def vector_format(name: str) -> VectorFormat:
 
 def pack(vectors: Encoded) -> list[str]:
     """Pack each page's vectors as base64 text, the form in which Chroma's metadata holds them."""
+    return [pybase64.b64encode_as_string(page) for page in pack_bytes(vectors)]
+
+
+def pack_bytes(vectors: Encoded) -> list[bytes]:
+    """Pack each page's vectors as bytes, the form in which they travel between machines."""
     packed = np.empty(vectors.values.shape[:2], dtype=vectors.format.packed(vectors.dimension))
     packed["values"] = vectors.values
     if vectors.format.scaled:
         packed["scale"] = vectors.scales
-    return [pybase64.b64encode_as_string(page.tobytes()) for page in packed]
+    return [page.tobytes() for page in packed]
 
 
 def unpack(payloads: Sequence[str], format: VectorFormat, dimension: int, vectors: int) -> Encoded:
@@ -309,7 +314,16 @@ def unpack(payloads: Sequence[str], format: VectorFormat, dimension: int, vector
     data = b"".join(pybase64.b64decode(payload[:characters])[:size] for payload in payloads)
     if len(data) != size * len(payloads):
         raise ValueError(f"a stored page holds fewer than {vectors} vectors of {dimension} values")
-    packed = np.frombuffer(data, dtype=layout).reshape(len(payloads), vectors)
+    return unpack_bytes(data, format, dimension, vectors)
+
+
+def unpack_bytes(data: bytes, format: VectorFormat, dimension: int, vectors: int) -> Encoded:
+    """The pages of :func:`pack_bytes`, one after the other, of ``vectors`` vectors each.
+
+    Raises:
+        ValueError: They are no whole number of pages.
+    """
+    packed = np.frombuffer(data, dtype=format.packed(dimension)).reshape(-1, vectors)
     values = packed["values"]
     scales = packed["scale"] if format.scaled else unit_scales(values)
     return Encoded(format, dimension, values, scales)

@@ -1,0 +1,183 @@
+"""Files of folders and object stores into an index, read and encoded by a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Unpack
+
+from metaembed_rag.errors import PageError, UnreadableFileError, require
+from metaembed_rag.index import PageIndex
+from metaembed_rag.ingest import AddReport, FilesToEncode, FollowKeywords
+from metaembed_rag.model.inputs import Mode
+from metaembed_rag.pages import KINDS
+from metaembed_rag.pages.reading import Ocr
+from metaembed_rag.ray.cluster import THIS_MACHINE, RayOptions, cluster, told
+from metaembed_rag.ray.encoder import EncodingKeywords, PageEncoder
+
+_READING = 0.05
+"""Cores that reading one block of files takes: the rest is for those that encode."""
+
+
+class SyncKeywords(FollowKeywords, total=False):
+    """What :func:`sync_files` hands on to :meth:`metaembed_rag.PageIndex.sync_encoded`.
+
+    Attributes:
+        batch_size: Pages written at a time.
+        progress: Called with the number of pages done after each batch.
+        show_progress: Draw a bar.
+        lock_timeout: Seconds to wait for another writer.
+    """
+
+    batch_size: int
+    progress: Callable[[int], None] | None
+    show_progress: bool
+    lock_timeout: float
+
+
+def sync_files(
+    index: PageIndex,
+    paths: Sequence[str | Path],
+    options: RayOptions = THIS_MACHINE,
+    *,
+    encoder: EncodingKeywords | None = None,
+    model: str | None = None,
+    mode: Mode = "fused",
+    ocr: bool | Ocr = True,
+    **keywords: Unpack[SyncKeywords],
+) -> AddReport:
+    """Bring an index in line with files, as :meth:`metaembed_rag.PageIndex.sync` does, by workers.
+
+    Files that are unchanged are read by a worker and not encoded. Files that have gone from a named
+    folder lose their pages; those that have gone from an object store stay.
+
+    Args:
+        index: The index; this process is its writer.
+        paths: Files and folders that all workers see under the same path, and addresses of files
+            and folders in object stores (``s3://bucket/docs/``).
+        options: By which cluster.
+        encoder: More for :class:`PageEncoder`, such as ``device`` or ``pictures``.
+        model: The name by which workers load the model, as for :meth:`PageEncoder.arguments`.
+        mode: What of a page is encoded.
+        ocr: When pictures are read by OCR.
+        **keywords: As for :meth:`metaembed_rag.PageIndex.sync_encoded`.
+
+    Raises:
+        ModelMismatchError: A worker loads another model than the index's.
+        ServerError: There is no cluster.
+        MissingExtraError: Ray is not installed, or what reaches the object store.
+    """
+    arguments = PageEncoder.arguments(index, model, **(encoder or {}))
+    arguments |= {"mode": mode, "ocr": ocr}
+    named = [_address(path) for path in paths]
+    folders = [path for path in named if "://" in str(path)]
+    listed = [one for path in named for one in _listed(path)]
+
+    with cluster(options) as ray:
+
+        def encode(files: FilesToEncode) -> Iterator[Any]:
+            known = {
+                "folders": [*files.folders, *folders],
+                "unchanged": files.unchanged,
+                "blank": files.blank,
+                "digests": files.digests,
+            }
+            for protocol, sources in _by_protocol(files.sources).items():
+                more = {**arguments, **known, "prefix": protocol}
+                yield from told(ray, encoded_files(ray, sources, protocol, more, options))
+
+        return index.sync_encoded(listed, encode, mode=mode, **keywords)
+
+
+def encoded_files(
+    ray: Any, sources: Sequence[str], protocol: str, arguments: dict[str, Any], options: RayOptions
+) -> Iterator[dict[str, Any]]:
+    """Rows of the pages of files, as the workers of a cluster make them.
+
+    Args:
+        ray: The module, connected.
+        sources: Paths, or addresses of one protocol.
+        protocol: ``"s3://"``; ``""`` for paths.
+        arguments: What each worker makes its :class:`PageEncoder` of.
+        options: How many workers there are, and how many files one is handed at a time.
+    """
+    blocks = -(-len(sources) // options.files_at_once)
+    if protocol:
+        files = ray.data.read_binary_files(
+            list(sources),
+            include_paths=True,
+            filesystem=_file_system(protocol),
+            ignore_missing_paths=True,
+            override_num_blocks=blocks,
+            num_cpus=_READING,
+        )
+    else:  # each worker opens them: one that cannot be read costs itself, and not the whole run
+        named = [{"path": source} for source in sources]
+        files = ray.data.from_items(named, override_num_blocks=blocks)
+    rows = files.map_batches(
+        PageEncoder,
+        fn_constructor_kwargs=arguments,
+        batch_size=options.files_at_once,
+        **_workers(ray, options, blocks),
+    )
+    return iter(rows.iter_rows())
+
+
+def _workers(ray: Any, options: RayOptions, blocks: int) -> dict[str, Any]:
+    """How many actors of which size there are."""
+    has = ray.cluster_resources()
+    gpus, cores = has.get("GPU", 0), has.get("CPU", 1)
+    count = options.workers or max(1, int(gpus or cores // 2))
+    each = {"num_gpus": gpus / count} if gpus else {"num_cpus": _share(cores, count)}
+    strategy = ray.data.ActorPoolStrategy(size=min(count, blocks))
+    return {"compute": strategy, **each}
+
+
+def _share(cores: float, workers: int) -> float:
+    """The cores of a worker, some being left for reading: with all taken nothing would go on."""
+    share = (cores - 2 * _READING) / workers
+    return float(int(share)) if share >= 2 else round(share - 0.005, 2)
+
+
+def _by_protocol(sources: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for source in sources:
+        protocol, mark, _ = source.partition("://")
+        found.setdefault(protocol + mark if mark else "", []).append(source)
+    return found
+
+
+def _address(path: str | Path) -> str | Path:
+    """A path, or an address without a slash at its end."""
+    return path.rstrip("/") if isinstance(path, str) and "://" in path else path
+
+
+def _listed(path: str | Path) -> list[str | Path]:
+    """A path as it is; of an address the files below it, of kinds that are read.
+
+    Raises:
+        UnreadableFileError: There is none, or nobody lists them.
+    """
+    if "://" not in str(path):
+        return [path]
+    url = str(path)
+    protocol = url.partition("://")[0]
+    try:
+        found = _file_system(f"{protocol}://").find(url)
+    except OSError as error:
+        why = f"cannot be listed ({error}); check the address, the network and the credentials"
+        raise UnreadableFileError(url, why) from error
+    files = [one for one in sorted(found) if PurePosixPath(one).suffix.lower() in KINDS]
+    if not files:
+        kinds = ", ".join(suffix[1:] for suffix in KINDS)
+        raise PageError(url, f"holds no file of a kind that is read ({kinds}); check the address")
+    return [f"{protocol}://{one.lstrip('/')}" for one in files]
+
+
+def _file_system(protocol: str) -> Any:
+    """fsspec's file system for addresses that begin so.
+
+    Raises:
+        MissingExtraError: A package for it is not installed.
+    """
+    return require("fsspec").filesystem(protocol.removesuffix("://"))
