@@ -162,6 +162,7 @@ class MissingExtraError(MetaEmbedError, ImportError):
 
 
 _EXTRAS = {
+    "cloud": {"fsspec", "s3fs"},
     "llama-index": {"llama_index"},
     "langchain": {"langchain_core"},
     "ocr": {"rapidocr", "onnxruntime"},

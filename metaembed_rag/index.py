@@ -54,7 +54,7 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
         self._searcher = PageSearcher(
             self._store,
             lexical,
-            self._pictures.path,
+            self._pictures,
             self._model.scoring_device,
             self._calibration.unrelated,
         )
@@ -169,7 +169,7 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
             "vector_format": about.format,
             "bytes_per_page": about.bytes_per_page,
             "hybrid": about.hybrid or "off",
-            "pictures": str(self._pictures.folder),
+            "pictures": self._pictures.place,
         }
 
     # -- writing ---------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from metaembed_rag.cli.options import add_place, add_wait
+from metaembed_rag.cli.options import add_place, add_wait, pictures_of
 from metaembed_rag.cli.output import answer, counted, page_bar
 
 SUMMARY = "make an index from an exported file"
@@ -27,6 +27,7 @@ def run(given: argparse.Namespace) -> int:
             given.file,
             given.index,
             collection=given.collection,
+            pictures=pictures_of(given),
             timeout=given.timeout,
             progress=count,
             lock_timeout=given.wait,

@@ -17,6 +17,7 @@ from metaembed_rag.cli.options import (
     limit_passes,
     load_encoder,
     ocr_of,
+    pictures_of,
     positive,
     server_of,
 )
@@ -206,6 +207,7 @@ def _open(given: argparse.Namespace) -> PageIndex:
         dimension=given.dimension,
         timeout=given.timeout,
         device=given.device,
+        pictures=pictures_of(given),
     )
     if given.max_passes:
         limit_passes(index.encoder, given.max_passes)

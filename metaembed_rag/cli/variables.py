@@ -1,4 +1,4 @@
-"""Environment variables that a server and its clients share."""
+"""Environment variables that several commands share."""
 
 from __future__ import annotations
 
@@ -6,3 +6,5 @@ SERVER = "METAEMBED_SERVER"
 """The address of a server, for commands that can ask one."""
 TOKEN = "METAEMBED_TOKEN"  # nosec B105
 """What a server wants to be shown."""
+PICTURES = "METAEMBED_PICTURES"
+"""Where pictures of pages are kept, where ``--pictures`` does not say."""

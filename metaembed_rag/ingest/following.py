@@ -145,7 +145,7 @@ class Followed:
     def _have_pictures(self, ids: Sequence[str]) -> bool:
         """Whether each of these pages has its own picture, as far as a look at its ends tells."""
         every = (self._target.store.get(ids[part]) for part in slices(len(ids), _READ_AT_ONCE))
-        return all(self._target.has_picture(one) for found in every for one in found.values())
+        return all(self._target.have_pictures(list(found.values())) for found in every)
 
     def _has_more(self, source: str, found: Sequence[str]) -> bool:
         """Whether pages of a source are stored, under ids of :func:`load_pages`, beside these."""

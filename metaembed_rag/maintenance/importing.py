@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,8 @@ from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.connect import one_spelling
-from metaembed_rag.store.pictures import PictureFolder
-from metaembed_rag.store.places import MEMORY, replacing
+from metaembed_rag.store.places import MEMORY
+from metaembed_rag.store.remote_pictures import PictureSettings, open_pictures
 
 _TELLING = {
     "fingerprint": "model",
@@ -59,7 +59,7 @@ class ImportOptions:
 
     Attributes:
         collection: Name of the collection.
-        pictures: Folder for the pictures; None for the usual place.
+        pictures: Folder or address of a store for the pictures; None for the usual place.
         headers: HTTP headers for a server.
         timeout: Seconds that a server may keep silent.
         progress: Called with the number of pages after each part.
@@ -72,6 +72,11 @@ class ImportOptions:
     timeout: float | None = None
     progress: Callable[[int], None] | None = None
     lock_timeout: float = 0.0
+
+    @property
+    def of_pictures(self) -> PictureSettings:
+        """Where the pictures are written to."""
+        return PictureSettings(self.pictures, timeout=self.timeout)
 
 
 def count_pages(path: str | os.PathLike[str]) -> int:
@@ -97,7 +102,7 @@ def import_file(
         given.check()  # before anything is written
         store = ChromaStore.open(
             place,
-            lambda: archive.manifest.about,
+            lambda: replace(archive.manifest.about, pictures=options.of_pictures.url),
             collection=options.collection,
             headers=options.headers,
             timeout=options.timeout,
@@ -159,7 +164,7 @@ class _Import:
 
     def __init__(self, given: _Given, store: ChromaStore, options: ImportOptions) -> None:
         self._given, self._store, self._options = given, store, options
-        self._pictures = PictureFolder.of(store.places, options.pictures)
+        self._pictures = open_pictures(store, options.of_pictures)
         self._there: set[str] = set()
         self._saved = 0
 
@@ -223,15 +228,13 @@ class _Import:
         name = row.picture
         if name is None or not self._given.archive.has(picture_member(name)):
             return
-        path = self._pictures.path(name)
         data = self._given.archive.read(picture_member(name))
-        if path.is_file() and path.read_bytes() == data:
+        if self._pictures.read([name])[name] == data:
             return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as unfinished:
-                unfinished.write_bytes(data)
+            self._pictures.write(name, data)
         except OSError as error:
+            path = self._pictures.path(name)
             raise StoreError(f"the picture {path} cannot be written: {error.strerror}") from error
         self._saved += 1
 

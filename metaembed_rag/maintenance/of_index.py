@@ -195,7 +195,8 @@ class MaintainedIndex:
             path: Of the file.
             where: A folder or ``http(s)://host:port`` of a Chroma server.
             collection: Name of the Chroma collection.
-            pictures: Folder for the pages' pictures; the usual place by default.
+            pictures: Folder for the pages' pictures, or the address of an object store
+                (``"s3://bucket/folder"``); the usual place by default.
             headers: HTTP headers for a server.
             timeout: Seconds that a server may keep silent; 60 by default.
             progress: Called with the number of pages done after each part.
