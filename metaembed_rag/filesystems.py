@@ -35,6 +35,8 @@ _PACKAGES = {
 }
 _AT_ONCE = 16
 """Requests that wait for a store at a time."""
+_EMPTY = "InvalidRange"
+"""What S3 says of the first bytes of a file that has none."""
 _SAID_CODE = re.compile(r"\w{1,64}")
 
 _Answer = TypeVar("_Answer")
@@ -302,7 +304,9 @@ def _explained(error: BaseException) -> BaseException:
     """An error of ours for one of a package; its own text may hold what it was set up with."""
     if isinstance(error, MetaEmbedError) or not isinstance(error, Exception):
         return error
-    name = type(error).__name__
+    name, code = type(error).__name__, _code(error)
+    if code == _EMPTY:
+        return RemoteFileError("it is empty", is_missing=True)
     if isinstance(error, FileNotFoundError) or name == "NoSuchBucket":
         return RemoteFileError(
             "there is no such file or bucket; check the address", is_missing=True
@@ -321,7 +325,6 @@ def _explained(error: BaseException) -> BaseException:
         return MissingExtraError(
             "a package of this store is missing: pip install 'metaembed-rag[cloud]'"
         )
-    code = _code(error)
     return RemoteFileError(f"the store failed ({code or name}); try again, or check the address")
 
 

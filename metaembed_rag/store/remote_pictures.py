@@ -43,6 +43,7 @@ from metaembed_rag.store.picture_cache import PictureCache, chosen_bytes
 from metaembed_rag.store.pictures import PictureFolder, encoded_picture, is_whole, picture_name
 from metaembed_rag.store.places import Places, temporary_folder
 from metaembed_rag.store.requests import slices
+from metaembed_rag.web import UsualTimeout, chosen_timeout
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -359,7 +360,8 @@ class RemotePictures(PictureFolder):
 
     @property
     def _write_seconds(self) -> float:
-        return WRITE_SECONDS if self._settings.timeout is None else self._settings.timeout
+        said = self._settings.timeout
+        return chosen_timeout(UsualTimeout(WRITE_SECONDS)) if said is None else said
 
     @property
     def _read_seconds(self) -> float:
