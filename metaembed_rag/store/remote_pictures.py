@@ -8,8 +8,8 @@
 
 A collection has a folder of its own, so that no deletion takes another's picture, and what no
 record names can be found. Where its pictures lie is noted in the collection, so that another
-machine finds them; a store is believed from there only if it is an object store, for a path would
-be one of this machine.
+machine finds them. A server's collection is believed in that where it is an object store, for a
+path would be one of this machine; any other place, and whatever a folder says, its user has named.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ from metaembed_rag.filesystems import (
     within,
 )
 from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.named_models import named_pictures, remember_pictures
 from metaembed_rag.store.picture_cache import PictureCache, chosen_bytes
 from metaembed_rag.store.pictures import PictureFolder, encoded_picture, is_whole, picture_name
-from metaembed_rag.store.places import Places, temporary_folder
+from metaembed_rag.store.places import MEMORY, Places, is_server, temporary_folder
 from metaembed_rag.store.requests import slices
 from metaembed_rag.web import UsualTimeout, chosen_timeout
 
@@ -117,25 +118,36 @@ def open_pictures(store: ChromaStore, settings: PictureSettings) -> PictureFolde
     if url := settings.url:
         found = RemotePictures(url, store, settings)
         found.connect()
+        if store.where != MEMORY:
+            remember_pictures(store.collection_id, url)
         return found
     noted = store.about.pictures
     if settings.place is not None or not noted:
         return PictureFolder.of(store.places, settings.folder)
-    if not is_believed(noted):
+    if not _is_believed(noted, store):
         _log.warning(
-            "the index says that its pictures lie at a place that an index is not believed in; if "
-            "you know where they are, name it: pictures=… or --pictures"
+            "the index at %s says that its pictures lie somewhere else, and it is not believed in "
+            "that place; if you know where they are, name it once on this machine: pictures=… or "
+            "--pictures",
+            store.where,
         )
         return PictureFolder.of(store.places)
     return RemotePictures(noted, store, settings)
 
 
-def is_believed(noted: str) -> bool:
-    """Whether pictures are looked for where a collection says: in an object store, no file here."""
+def _is_believed(noted: str, store: ChromaStore) -> bool:
+    """Whether pictures are looked for where a collection says.
+
+    Where the user has named the place on this machine; of a server, whom the user asks anyway, also
+    an object store. A folder may come from anybody, and has nobody else's bucket asked.
+    """
+    if noted == named_pictures(store.collection_id):
+        return True
     try:
-        return checked_url(noted) == noted and noted.partition(":")[0] in STORES
+        is_store = checked_url(noted) == noted and noted.partition(":")[0] in STORES
     except RemoteFileError:
         return False
+    return is_store and is_server(store.where)
 
 
 class RemotePictures(PictureFolder):

@@ -17,20 +17,10 @@ from PIL import Image
 
 from metaembed_rag import Page, PageIndex, load_pages
 from metaembed_rag.errors import StoreError, UnreadableFileError
-from metaembed_rag.store import picture_cache
+from metaembed_rag.store import named_models, picture_cache
 from metaembed_rag.testing import FakeEncoder
 
-pytest.importorskip("s3fs", reason="pip install 'metaembed-rag[cloud]'")
-moto_server = pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
-
-pytestmark = [
-    pytest.mark.integration,
-    # s3fs closes the sessions of a file system whenever it is collected; botocore and moto use what
-    # newer versions of Python and of their own libraries call outdated.
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-    pytest.mark.filterwarnings("default::DeprecationWarning"),
-    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 SECRET = "the-secret-of-this-test"
 
@@ -38,6 +28,8 @@ SECRET = "the-secret-of-this-test"
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The address of the server."""
+    pytest.importorskip("s3fs", reason="pip install 'metaembed-rag[cloud]'")
+    moto_server = pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -50,7 +42,8 @@ def bucket(s3: str, monkeypatch, tmp_path) -> str:
     """The name of a new bucket; credentials and address are in the environment."""
     import s3fs
 
-    monkeypatch.setattr(picture_cache, "user_folder", lambda *parts: tmp_path.joinpath("c", *parts))
+    for module in (picture_cache, named_models):
+        monkeypatch.setattr(module, "user_folder", lambda *parts: tmp_path.joinpath("c", *parts))
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image
 
 from metaembed_rag import Page, PageIndex, filesystems
 from metaembed_rag.errors import StoreError
-from metaembed_rag.store import picture_cache, remote_pictures
+from metaembed_rag.store import named_models, picture_cache, remote_pictures
 from metaembed_rag.store.picture_cache import LEAST_BYTES, PictureCache
 from metaembed_rag.testing import FakeEncoder
 
@@ -25,7 +27,10 @@ URL = "memory://bucket/pictures"
 @pytest.fixture(autouse=True)
 def memory(monkeypatch, tmp_path):
     """The store, empty; and a cache folder of this test alone."""
-    monkeypatch.setattr(picture_cache, "user_folder", lambda *parts: tmp_path.joinpath("c", *parts))
+    for module in (picture_cache, named_models):
+        monkeypatch.setattr(
+            module, "user_folder", lambda *parts: tmp_path.joinpath("of user", *parts)
+        )
     files = fsspec.filesystem("memory")
     files.store.clear()
     yield files
@@ -60,15 +65,36 @@ def test_a_hit_has_the_picture_that_lies_in_the_store(tmp_path, memory):
         assert index.info()["pictures"] == URL
 
 
-def test_the_collection_notes_the_address_and_another_machine_needs_no_parameter(
-    tmp_path, memory, monkeypatch
-):
-    monkeypatch.setattr(remote_pictures, "STORES", frozenset({"memory"}))
+def test_the_collection_notes_the_address_and_this_machine_needs_it_once(tmp_path, caplog):
     with opened(tmp_path) as index:
         index.add([page(1)])
+    with PageIndex.open(tmp_path / "index", FakeEncoder(), create=False) as again:
+        assert again.info()["pictures"] == URL
+        assert again.search("apples")[0].page.load_image() is not None
+    shutil.rmtree(tmp_path / "of user")  # as on another machine
     with PageIndex.open(tmp_path / "index", FakeEncoder(), create=False) as other:
-        assert other.info()["pictures"] == URL
-        assert other.search("apples")[0].page.load_image() is not None
+        assert other.info()["pictures"] == str(tmp_path / "index/pictures/pages")
+        assert other.search("apples")[0].page.image_path is None
+    assert "name it once on this machine" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("noted", "where", "is_believed"),
+    [
+        ("s3://bucket/pictures", "http://chroma:8000", True),
+        ("gs://bucket/pictures", "https://chroma", True),
+        ("s3://bucket/pictures", "/somebody/elses/folder", False),
+        ("file:///etc", "http://chroma:8000", False),
+        ("memory://bucket", "http://chroma:8000", False),
+        ("http://10.0.0.1/pictures", "http://chroma:8000", False),
+        ("sftp://10.0.0.1/pictures", "http://chroma:8000", False),
+        ("s3://key:secret@bucket", "http://chroma:8000", False),
+        ("simplecache::s3://bucket", "http://chroma:8000", False),
+    ],
+)
+def test_only_a_server_is_believed_and_only_in_an_object_store(noted, where, is_believed):
+    store = SimpleNamespace(where=where, collection_id="1")
+    assert remote_pictures._is_believed(noted, store) is is_believed
 
 
 def test_an_index_that_had_its_pictures_beside_it_notes_the_store_when_it_is_written(tmp_path):
@@ -89,7 +115,7 @@ def test_an_index_is_not_believed_in_a_place_of_this_machine(tmp_path, noted, ca
         index._store.note_pictures(noted)
     with PageIndex.open(tmp_path / "index", FakeEncoder()) as index:
         assert index.info()["pictures"] == str(tmp_path / "index/pictures/pages")
-    assert "not believed" in caplog.text
+    assert "name it once" in caplog.text
     assert noted not in caplog.text
 
 
