@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -87,10 +86,9 @@ def test_a_server_shows_the_picture_or_says_that_there_is_none(index, tmp_path, 
 
 def test_an_agent_gets_the_text_and_the_picture_where_it_can_be_had(index, caplog):
     index, is_there = index
-    answer = asyncio.run(PageTools(index).search_pages("apples"))
-    kinds = [block.type for block in answer.content]
-    assert "red apples" in answer.content[0].text
-    assert ("image" in kinds) is is_there
+    blocks = PageTools(index).search("apples", None, 1, None)
+    assert "red apples" in blocks[1].text
+    assert [block.type for block in blocks] == ["text", "text", *["image"] * is_there]
     assert warned_once(caplog) is not is_there
 
 
