@@ -166,6 +166,7 @@ _EXTRAS = {
     "local": {"torch", "transformers", "sentence_transformers"},
     "pooling": {"scipy"},
     "meta-tokens": {"tokenizers"},
+    "cloud": {"fsspec", "s3fs"},
     "llama-index": {"llama_index"},
     "langchain": {"langchain_core"},
     "ocr": {"rapidocr", "onnxruntime"},

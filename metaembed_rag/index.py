@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -55,7 +56,7 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
         self._searcher = PageSearcher(
             self._store,
             lexical,
-            self._pictures.path,
+            self._pictures,
             self._model.scoring_device,
             self._calibration.unrelated,
         )
@@ -178,7 +179,7 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
             "vector_format": about.format,
             "bytes_per_page": about.bytes_per_page,
             "hybrid": about.hybrid or "off",
-            "pictures": str(self._pictures.folder),
+            "pictures": self._pictures.place,
         }
 
     # -- writing ---------------------------------------------------------------------------
@@ -470,11 +471,20 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
         self._explainer.complete(hits, Asked.of(hits.query), snippets=snippets)
         return hits
 
-    def get(self, ids: Sequence[str]) -> list[Page]:
-        """The stored pages of those ids that exist, in the order of ``ids``."""
+    def get(self, ids: Sequence[str], *, pictures: bool = True) -> list[Page]:
+        """The stored pages of those ids that exist, in the order of ``ids``.
+
+        Args:
+            ids: Page ids.
+            pictures: Whether the pages come with the paths of their pictures, which are fetched
+                where they lie in an object store.
+        """
         ids = page_ids(ids)
         found = self._store.get(ids)
-        return self._searcher.with_pictures([found[id].page for id in ids if id in found])
+        pages = [found[id].page for id in ids if id in found]
+        if not pictures:
+            return [replace(page, image_path=None) for page in pages]
+        return self._searcher.with_pictures(pages)
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
         """Ids of all pages, or of those that match a filter, sorted; of damaged ones, too."""

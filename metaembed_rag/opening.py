@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -36,6 +36,7 @@ from metaembed_rag.store.connect import one_place
 from metaembed_rag.store.named_models import named_model, remember_model
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import MEMORY
+from metaembed_rag.store.remote_pictures import PictureSettings, open_pictures
 from metaembed_rag.vectors.formats import DEFAULT, cut_dimension, vector_format
 from metaembed_rag.vectors.tensors import CPU
 from metaembed_rag.vectors.tensors import VARIABLE as SCORING
@@ -80,8 +81,14 @@ class OpenSettings(ServerKeywords, total=False):
             ``"bits"``; see ``docs/formats.md``. An existing index keeps its format.
         dimension: Values stored a vector, where the model was trained so that a prefix of its
             values works alone; all by default. An existing index keeps its number.
-        pictures: Folder for page pictures; beside a folder's index by default, in the user's cache
-            folder for a server, in a temporary folder for memory.
+        pictures: Folder for page pictures, or the address of an object store for them
+            (``"s3://bucket/folder"``, whatever fsspec knows; see ``docs/pictures.md``). By default
+            where the index says; else beside a folder's index, in the user's cache folder for a
+            server, in a temporary folder for memory.
+        picture_options: What fsspec's file system of such a store is made with, such as ``key`` and
+            ``secret``; better said in the environment. Never stored, never shown.
+        picture_cache: Bytes that copies of a store's pictures may take on this machine, those of
+            all indexes together; by default what ``METAEMBED_PICTURE_CACHE`` says, or 1 GiB.
         device: Where a model that the index loads itself runs (``"cpu"``, ``"cuda"``, ``"mps"``);
             the best there is by default.
         scoring_device: Where all pages are scored: ``"cpu"``, or ``"cuda"`` to hold them on a GPU
@@ -93,6 +100,8 @@ class OpenSettings(ServerKeywords, total=False):
     format: str | None
     dimension: int | None
     pictures: str | Path | None
+    picture_options: Mapping[str, Any] | None
+    picture_cache: int | None
     device: str | None
     scoring_device: str | None
 
@@ -214,11 +223,12 @@ def open_parts(
     device = settings.get("device")
     scoring = checked_device(settings.get("scoring_device") or os.environ.get(SCORING, ""))
     made_of = encoder
+    said_of_pictures = _picture_settings(settings)
 
     def new() -> CollectionModel:
         nonlocal made_of
         made_of = encoder or load_encoder(DEFAULT_MODEL, device)
-        return _collection_model(made_of, settings)
+        return replace(_collection_model(made_of, settings), pictures=said_of_pictures.url)
 
     store = ChromaStore.open(place, new if create else None, collection=collection, access=access)
     with ExitStack() as undo:
@@ -227,7 +237,7 @@ def open_parts(
             _check_model(store, made_of)
             _remember(store, made_of)
         _check_storage(store, settings)
-        pictures = PictureFolder.of(store.places, settings.get("pictures"))
+        pictures = open_pictures(store, said_of_pictures)
         undo.pop_all()
     again = {**settings, **_said_by_place(store, settings, access)}
     return Opened(store, made_of, pictures, device, scoring, again)  # type: ignore[arg-type]
@@ -256,6 +266,15 @@ def _said_by_place(
     if access.verify is not True:
         said["verify"] = access.verify
     return said
+
+
+def _picture_settings(settings: OpenSettings) -> PictureSettings:
+    return PictureSettings(
+        settings.get("pictures"),
+        settings.get("picture_options"),
+        settings.get("picture_cache"),
+        settings.get("timeout"),
+    )
 
 
 def _check_settings(settings: OpenSettings) -> None:

@@ -47,6 +47,8 @@ def test_a_setting_of_none_is_the_same_as_one_that_is_left_out(tmp_path):
         timeout=None,
         device=None,
         scoring_device=None,
+        picture_options=None,
+        picture_cache=None,
     )
     assert settings.keys() == OpenSettings.__annotations__.keys()
     index = PageIndex.open(tmp_path / "i", FakeEncoder(), **settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from metaembed_rag.cli.options import add_place, add_wait, server_keywords
+from metaembed_rag.cli.options import add_place, add_wait, pictures_of, server_keywords
 from metaembed_rag.cli.output import answer, counted, page_bar
 
 SUMMARY = "make an index from an exported file"
@@ -28,6 +28,7 @@ def run(given: argparse.Namespace) -> int:
             given.index,
             collection=given.collection,
             **server_keywords(given),
+            pictures=pictures_of(given),
             progress=count,
             lock_timeout=given.wait,
         )

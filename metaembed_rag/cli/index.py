@@ -19,6 +19,7 @@ from metaembed_rag.cli.options import (
     limit_passes,
     load_encoder,
     ocr_of,
+    pictures_of,
     positive,
     server_keywords,
     server_of,
@@ -47,7 +48,12 @@ _LISTED = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed index``."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, texts, folders")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="PDFs, images, texts, folders; on disk, or in a store: s3://bucket/folder/",
+    )
     add_place(parser, or_server=True)
     add_wait(parser)
     add_encoding(parser)
@@ -233,8 +239,11 @@ def _check_paths(paths: Sequence[str]) -> None:
 
 
 def _exists(path: str) -> bool:
+    from metaembed_rag.pages.folders import expanded
+    from metaembed_rag.pages.remote import is_remote
+
     try:
-        return Path(path).expanduser().exists()
+        return is_remote(path) or expanded(path).exists()
     except (OSError, RuntimeError, ValueError):  # too long for a name; the home of nobody
         return False
 
@@ -252,6 +261,7 @@ def _open(given: argparse.Namespace) -> PageIndex:
         dimension=given.dimension,
         **server_keywords(given),
         device=given.device,
+        pictures=pictures_of(given),
     )
     if given.max_passes:
         limit_passes(index.encoder, given.max_passes)

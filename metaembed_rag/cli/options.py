@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget, is_auto
 from metaembed_rag.cli.output import say, wrong_usage
-from metaembed_rag.cli.variables import CHROMA_AUTH, CHROMA_HEADERS, CHROMA_TOKEN, SERVER, TOKEN
+from metaembed_rag.cli.variables import (
+    CHROMA_AUTH,
+    CHROMA_HEADERS,
+    CHROMA_TOKEN,
+    PICTURES,
+    SERVER,
+    TOKEN,
+)
 from metaembed_rag.errors import BudgetError, ModelError
 
 if TYPE_CHECKING:
@@ -75,6 +82,12 @@ def add_place(
     if or_server:
         add_server(parser)
         parser.set_defaults(usage=parser.format_usage)
+    parser.add_argument(
+        "--pictures",
+        metavar="URL",
+        help="where pictures of pages are kept: s3://bucket/folder or another address that fsspec "
+        f"knows, or a folder (default: {PICTURES}, else where the index says, else beside it)",
+    )
     parser.add_argument(
         named, dest="collection", default="pages", help="name in Chroma (default: pages)"
     )
@@ -153,7 +166,7 @@ def server_of(given: argparse.Namespace, *refused: str) -> Server | None:
             say(given.usage().rstrip())
             raise wrong_usage("name the index with --index DIR, or a server with --server URL")
         return None
-    for name in (*refused, "collection", *OF_CHROMA, "timeout"):
+    for name in (*refused, "collection", *OF_CHROMA, "timeout", "pictures"):
         value = getattr(given, name)
         if value and value != "pages":
             option = name.replace("_", "-")
@@ -354,7 +367,16 @@ def open_index(given: argparse.Namespace) -> PageIndex:
         create=False,
         **server_keywords(given),
         device=getattr(given, "device", None),
+        pictures=pictures_of(given),
     )
+
+
+def pictures_of(given: argparse.Namespace) -> str | None:
+    """Where pictures are, as ``--pictures`` or else the environment says; None for neither.
+
+    Not a default of the option: it would be refused beside ``--server``, whose own settings count.
+    """
+    return given.pictures or os.environ.get(PICTURES) or None
 
 
 def load_encoder(given: argparse.Namespace) -> Encoder:

@@ -236,7 +236,7 @@ class _Held:
         held = cls([], [], {})
         every = index.ids()
         for first in range(0, len(every), _AT_ONCE):
-            for page in index.get(every[first : first + _AT_ONCE]):
+            for page in index.get(every[first : first + _AT_ONCE], pictures=False):
                 held.ids.append(page.id)
                 held.texts.append(page.text)
                 held.places.setdefault((page.source, page.number), page.id)

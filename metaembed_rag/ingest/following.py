@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from metaembed_rag.errors import PageError, UnreadableFileError
+from metaembed_rag.filesystems import RemoteFileError
 from metaembed_rag.ingest.encoded_rows import UNCHANGED
 from metaembed_rag.ingest.options import FollowKeywords
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
@@ -19,6 +21,7 @@ from metaembed_rag.pages import Limits, Page, list_files, load_pages
 from metaembed_rag.pages.folders import expanded, find_files, show
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
+from metaembed_rag.pages.remote import is_remote, remote_addresses, remote_folder
 from metaembed_rag.store import records
 from metaembed_rag.store.readings import BlankPages, way_of
 from metaembed_rag.store.requests import slices
@@ -72,7 +75,7 @@ class Followed:
     ) -> None:
         self._target, self._paths, self._mode = target, paths, mode
         self._described, self._prune = described, keywords.get("prune", False)
-        self._loading = {name: value for name, value in keywords.items() if name != "prune"}
+        self._loading: dict[str, Any] = {k: v for k, v in keywords.items() if k != "prune"}
         self._links = keywords.get("limits", Limits()).follow_links
         self.report = AddReport()
         self.progress: Callable[[int], None] | None = None
@@ -121,7 +124,9 @@ class Followed:
 
     def count_pages(self) -> int:
         """About how many pages there are, unchanged ones among them."""
-        return count_pages(list_files(self._paths, follow_links=self._links))
+        here = [path for path in self._paths if not is_remote(path)]
+        far = sum(map(len, self._in_stores().values()))
+        return count_pages(list_files(here, follow_links=self._links)) + far
 
     def remove_gone(self) -> int:
         """Remove pages of files that have gone, and count them.
@@ -129,9 +134,10 @@ class Followed:
         All pages have to be loaded before. Those of a whole sub-folder are kept and reported,
         unless that is to be pruned: so it looks where a disk is not mounted.
         """
-        gone = []
+        gone: list[str] = []
         kept: dict[Path, int] = {}
         bare_folder = cache(_bare_folder)
+        gone += self._vanished_in_stores()
         for id, root in self._vanished():
             bare = None if self._prune else bare_folder(_source(id).parent, root)
             if bare is None:
@@ -216,7 +222,7 @@ class Followed:
     def _have_pictures(self, ids: Sequence[str]) -> bool:
         """Whether each of these pages has its own picture, as far as a look at its ends tells."""
         every = (self._target.store.get(ids[part]) for part in slices(len(ids), _READ_AT_ONCE))
-        return all(self._target.has_picture(one) for found in every for one in found.values())
+        return all(self._target.have_pictures(list(found.values())) for found in every)
 
     def _has_more(self, source: str, found: Sequence[str]) -> bool:
         """Whether pages of a source are stored, under ids of :func:`load_pages`, beside these."""
@@ -229,12 +235,38 @@ class Followed:
 
         A named folder without anything to read says nothing, unless it is to be pruned.
         """
-        named = [folder for folder in map(_folder, self._paths) if folder is not None]
+        here = [path for path in self._paths if not is_remote(path)]
+        named = [folder for folder in map(_folder, here) if folder is not None]
         folders = [one for one in named if self._prune or self._has_files(one)]
         for id in self._target.store.ids() if folders else []:
             root = next((folder for folder in folders if _has_vanished(id, folder)), None)
             if root is not None:
                 yield id, root
+
+    def _vanished_in_stores(self) -> list[str]:
+        """Ids of pages of files that have gone from the named folders of object stores.
+
+        A folder that is empty says nothing, unless it is to be pruned; nor does one that cannot be
+        listed.
+        """
+        named = [str(path).rstrip("/") for path in self._paths if is_remote(path)]
+        there = self._in_stores() if named else {}
+        gone = []
+        for url in (url for url in named if self._prune or there.get(url)):
+            held = (id for id in self._target.store.ids() if id.startswith(f"{url}/"))
+            files = there.get(url)
+            if files is not None:
+                gone += [id for id in held if id.rpartition("#")[0] not in files]
+        return gone
+
+    def _in_stores(self) -> dict[str, set[str]]:
+        """The addresses of all files in the named folders of object stores, by folder."""
+        found = {}
+        for path in filter(is_remote, self._paths):
+            with suppress(PageError, RemoteFileError):  # whoever reads it says why
+                named = remote_folder(str(path), self._loading.get("storage_options"))
+                found[named.url] = remote_addresses(named)
+        return found
 
     def _has_files(self, folder: Path) -> bool:
         return bool(list_files(folder, follow_links=self._links))

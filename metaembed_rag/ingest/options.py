@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from metaembed_rag.errors import StoreError
 from metaembed_rag.model.describing import DescribeLike, Describer
@@ -54,9 +54,11 @@ class FollowKeywords(TypedDict, total=False):
         password: As for :func:`metaembed_rag.load_pages`, and so are the next two.
         max_side: Longest side of a page's picture in pixels.
         limits: Sizes above which a file is refused, and whether links are followed.
+        storage_options: Of object stores, where paths are addresses such as ``s3://bucket/docs``.
     """
 
     prune: bool
     password: str | None
     max_side: int
     limits: Limits
+    storage_options: Mapping[str, Any] | None

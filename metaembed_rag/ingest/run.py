@@ -205,6 +205,8 @@ class AddRun:
         """Encode pages, and begin to write them; those that cannot be read are reported."""
         if not pages:
             return
+        if any(page.image is not None or page.image_path is not None for page in pages):
+            self.target.pictures.prepare()
         encoder = self.target.encoder()
         with self._timed("describe"):
             self.described.look(pages, hashes, stored)

@@ -128,6 +128,14 @@ class Target:
         name = _picture(record)
         return name is not None and self.pictures.holds(name)
 
+    def have_pictures(self, found: Sequence[Record]) -> bool:
+        """Whether each of these pages has its own picture under its own name, or none."""
+        names = [_picture(one) for one in found if one.page.image_path is not None]
+        if None in names:
+            return False
+        wanted = {name for name in names if name is not None}
+        return wanted <= self.pictures.held(wanted)
+
     def take_out(self, ids: Sequence[str]) -> Change:
         """Delete records, then pictures: a kill between leaves a stray file, no broken hit."""
         names = {_picture(record) for record in self.store.get(ids).values()}

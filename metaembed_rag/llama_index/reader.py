@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import BaseNode, Document
 
 from metaembed_rag.adapters import OCR_TEXTS, with_text
-from metaembed_rag.errors import PageError, UnreadableFileError
+from metaembed_rag.errors import PageError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
 from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.model.inputs import Mode, check_mode
 from metaembed_rag.pages import Limits, Ocr, Page, load_pages
 from metaembed_rag.pages.reading import ocr_policy
-from metaembed_rag.pages.uploads import Source
+from metaembed_rag.pages.remote import of_file_system
+from metaembed_rag.pages.uploads import Source, listed
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
 
@@ -102,7 +103,8 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
             paths: One path or several; or bytes or open files, as for
                 :func:`metaembed_rag.load_pages`.
             extra_info: Metadata for every document, as ``SimpleDirectoryReader`` gives them.
-            fs: Another file system; not supported.
+            fs: The file system of fsspec on which the paths are, as ``SimpleDirectoryReader`` gives
+                it; the disk by default. Addresses such as ``s3://bucket/docs/`` need none.
 
         Raises:
             PageError: Something cannot be read, and there is no ``on_skip``.
@@ -122,8 +124,8 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
         return nodes
 
     def _pages(self, paths: Paths, fs: Any) -> Iterator[Page]:
-        if fs is not None:
-            raise UnreadableFileError(str(paths), "only local files are read: copy it to the disk")
+        if fs is not None and not _is_disk(fs):
+            paths = cast(Any, [of_file_system(fs, path) for path in listed(paths)])
         place = self.pictures
         folder = PictureFolder(
             user_folder("llama_index_pictures") if place is None else Path(place).resolve()
@@ -154,3 +156,9 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
             page = replace(page, text="", parts=())
         name = folder.save(image, page.id, page.content_hash())
         return replace(page, image_path=str(folder.path(name)))
+
+
+def _is_disk(fs: Any) -> bool:
+    """Whether a file system is this machine's own, whose paths are read as they are."""
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return "file" in protocols

@@ -24,7 +24,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -85,7 +85,8 @@ class Manifest:
         said = {"kind": _KIND, "version": VERSION, "made_by": _made_by()}
         members = {name: list(one) for name, one in self.members.items()}
         counts = {"pages": self.pages, "parts": self.parts}
-        return json.dumps({**said, "about": asdict(self.about), **counts, "members": members})
+        about = {name: one for name, one in asdict(self.about).items() if name != "pictures"}
+        return json.dumps({**said, "about": about, **counts, "members": members})
 
     @classmethod
     def from_json(cls, text: bytes, where: Path) -> Manifest:
@@ -125,7 +126,7 @@ def _about(said: Mapping[str, Any]) -> CollectionModel:
         ValueError: It makes none.
         TypeError: It has other keys.
     """
-    about = CollectionModel(**said)
+    about = replace(CollectionModel(**said), pictures="")  # where they lie, no file may say
     counts = (about.dimension, about.vectors)
     if not all(type(count) is int and 1 <= count <= 2**16 for count in counts):
         raise ValueError(f"{counts} are no dimension and number of vectors")

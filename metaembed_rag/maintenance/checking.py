@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Counts
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from metaembed_rag.errors import StoreError
+from metaembed_rag.errors import MissingExtraError, StoreError
 from metaembed_rag.maintenance.copies import CacheComparison, WordsComparison, calibration_problem
-from metaembed_rag.maintenance.files import left_over, lock_findings, picture_finding
+from metaembed_rag.maintenance.files import (
+    left_in_store,
+    left_over,
+    lock_findings,
+    picture_findings,
+)
 from metaembed_rag.maintenance.findings import (
     CONTENT,
     COUNT,
@@ -126,6 +131,8 @@ class Look:
         if (problem := calibration_problem(self._store)) is not None:
             self.findings.append(problem)
         self.notes += [finding for _, finding in left_over(self._store, self._pictures, self.named)]
+        with self._asking_store():
+            self.notes += [finding for _, finding in left_in_store(self._pictures, self.named)]
 
     def at_pages(self, ids: Sequence[str]) -> None:
         """Look at the records and pictures of some pages."""
@@ -165,10 +172,20 @@ class Look:
         self.findings += [Finding(COUNT, what, "run the check again", id) for id in sorted(lost)]
         names = [records.picture_name(one.metadata) for one in batch.raw]
         self.named.update(name for name in names if name is not None)
-        for record in batch.records:
-            self.pictures_seen += record.page.image_path is not None
-            if (found := picture_finding(self._pictures, record)) is not None:
-                self.findings.append(found)
+        self.pictures_seen += sum(one.page.image_path is not None for one in batch.records)
+        with self._asking_store():
+            self.findings += picture_findings(self._pictures, list(batch.records))
+
+    @contextmanager
+    def _asking_store(self) -> Iterator[None]:
+        """Ask a store of pictures for something; where it fails, say so once and go on."""
+        try:
+            yield
+        except (StoreError, MissingExtraError) as error:
+            if self._pictures.is_here:
+                raise
+            found = Finding(PICTURE, str(error), "check it again when the store can be reached")
+            self.findings += [found] if found not in self.findings else []
 
     def _count(self, listed: int) -> None:
         """Compare Chroma's number of records with its list of ids."""

@@ -25,7 +25,7 @@ from metaembed_rag.maintenance.scan import AT_ONCE
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.inspection import GraphWatch
-from metaembed_rag.store.pictures import PictureFolder, picture_name
+from metaembed_rag.store.pictures import PictureFolder, is_whole, picture_name
 from metaembed_rag.store.raw import RawRecord
 from metaembed_rag.store.reading import checked_record
 from metaembed_rag.store.requests import slices
@@ -178,10 +178,8 @@ class _Export:
 
     def _picture(self, name: str) -> bytes | None:
         """The bytes of a picture; None where it is not there as a whole."""
-        try:
-            return self._folder.path(name).read_bytes() if self._folder.holds(name) else None
-        except OSError:
-            return None
+        data = self._folder.read([name])[name]
+        return data if data is not None and is_whole(data) else None
 
     def _add_calibration(self) -> None:
         path = self._store.places.calibration

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -20,30 +21,45 @@ from metaembed_rag.store.records import Record
 
 _RESTORE = "`metaembed repair` makes it again, if its file is still there unchanged"
 _TIDY = "`metaembed repair` removes it; it does no harm"
+_GONE = "it is missing from the store, or cut off"
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
 """Names of what :func:`metaembed_rag.store.places.replacing` has not finished."""
 _EIGHTH = 8
 
 
-def picture_finding(pictures: PictureFolder, record: Record) -> Finding | None:
-    """What is wrong with the picture of a page; None for nothing, also where it has none."""
-    name, page = record.page.image_path, record.page
-    if name is None:
-        return None
-    expected = picture_name(page.id, record.content_hash)
+def picture_findings(pictures: PictureFolder, found: Sequence[Record]) -> Iterator[Finding]:
+    """What is wrong with the pictures of pages; nothing of pages that have none.
+
+    Raises:
+        StoreError: They are in a store that cannot be asked.
+    """
+    there: dict[str, bytes | None] = {}
+    if not pictures.is_here:  # all that are asked for at a time come in the time of one
+        there = pictures.read({one.page.image_path for one in found if one.page.image_path})
+    for record in found:
+        name, page = record.page.image_path, record.page
+        if name is None:
+            continue
+        expected = picture_name(page.id, record.content_hash)
+        if name != expected:
+            problem = f"its name {name!r} is not that of its content, {expected!r}"
+        elif pictures.is_here:
+            problem = _problem_here(pictures, name)
+        else:
+            data = there[name]
+            problem = _GONE if data is None else picture_problem(io.BytesIO(data))
+        if problem:
+            yield Finding(PICTURE, problem, _RESTORE, page.id)
+
+
+def _problem_here(pictures: PictureFolder, name: str) -> str:
     path = pictures.path(name)
-    if name != expected:
-        problem = f"its name {name!r} is not that of its content, {expected!r}"
-    elif not path.is_file():
-        problem = "it is missing"
-    elif not pictures.holds(name):
-        problem = "it is cut off"
-    else:
-        problem = picture_problem(path)
-    return Finding(PICTURE, problem, _RESTORE, page.id) if problem else None
+    if not path.is_file():
+        return "it is missing"
+    return picture_problem(path) if pictures.holds(name) else "it is cut off"
 
 
-def picture_problem(path: Path) -> str:
+def picture_problem(path: Path | io.BytesIO) -> str:
     """Why a file is no whole picture; ``""`` for a good one.
 
     An eighth of its size is decoded, for which all of its bytes are read.
@@ -69,7 +85,7 @@ def left_over(
         pictures: Of the index.
         named: The names of pictures that records have, those of unreadable records too.
     """
-    if pictures.folder == store.places.pictures:  # a folder that was given may be others', too
+    if pictures.is_here and pictures.is_alone(store.places):
         for path in pictures.files():
             if path.relative_to(pictures.folder).as_posix() not in named:
                 yield path, _left(path, "a picture of no page")
@@ -87,6 +103,18 @@ def left_over(
     if places.folder is not None and (places.folder / WRITING).exists():
         path = places.folder / WRITING
         yield path, _left(path, "a writer was ended in the middle, the next one goes on")
+
+
+def left_in_store(pictures: PictureFolder, named: Container[str]) -> Iterator[tuple[str, Finding]]:
+    """Names of pictures in a store that no record has; none of a folder of this machine.
+
+    Raises:
+        StoreError: The store cannot be asked.
+    """
+    for name in () if pictures.is_here else pictures.names():
+        if name not in named:
+            what = f"{pictures.place}: {name}: a picture of no page"
+            yield name, Finding(FILES, what, _TIDY)
 
 
 def lock_findings(store: ChromaStore) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,8 @@ from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.connect import one_place
 from metaembed_rag.store.given import ChromaClient
-from metaembed_rag.store.pictures import PictureFolder
-from metaembed_rag.store.places import MEMORY, replacing
+from metaembed_rag.store.places import MEMORY
+from metaembed_rag.store.remote_pictures import PictureSettings, open_pictures
 
 _TELLING = {
     "fingerprint": "model",
@@ -61,7 +61,7 @@ class ImportOptions:
 
     Attributes:
         collection: Name of the collection.
-        pictures: Folder for the pictures; None for the usual place.
+        pictures: Folder or address of a store for the pictures; None for the usual place.
         access: How a server is asked.
         progress: Called with the number of pages after each part.
         lock_timeout: Seconds to wait for another writer.
@@ -72,6 +72,11 @@ class ImportOptions:
     access: ServerAccess = PLAIN
     progress: Callable[[int], None] | None = None
     lock_timeout: float = 0.0
+
+    @property
+    def of_pictures(self) -> PictureSettings:
+        """Where the pictures are written to."""
+        return PictureSettings(self.pictures, timeout=self.access.timeout)
 
 
 def count_pages(path: str | os.PathLike[str]) -> int:
@@ -98,7 +103,10 @@ def import_file(
         given = _Given(archive)
         given.check()  # before anything is written
         store = ChromaStore.open(
-            place, lambda: archive.manifest.about, collection=options.collection, access=access
+            place,
+            lambda: replace(archive.manifest.about, pictures=options.of_pictures.url),
+            collection=options.collection,
+            access=access,
         )
         try:
             with store.writing(options.lock_timeout):
@@ -157,7 +165,7 @@ class _Import:
 
     def __init__(self, given: _Given, store: ChromaStore, options: ImportOptions) -> None:
         self._given, self._store, self._options = given, store, options
-        self._pictures = PictureFolder.of(store.places, options.pictures)
+        self._pictures = open_pictures(store, options.of_pictures)
         self._there: set[str] = set()
         self._saved = 0
 
@@ -221,15 +229,13 @@ class _Import:
         name = row.picture
         if name is None or not self._given.archive.has(picture_member(name)):
             return
-        path = self._pictures.path(name)
         data = self._given.archive.read(picture_member(name))
-        if path.is_file() and path.read_bytes() == data:
+        if self._pictures.read([name])[name] == data:
             return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as unfinished:
-                unfinished.write_bytes(data)
+            self._pictures.write(name, data)
         except OSError as error:
+            path = self._pictures.path(name)
             raise StoreError(f"the picture {path} cannot be written: {error.strerror}") from error
         self._saved += 1
 

@@ -251,7 +251,8 @@ class MaintainedIndex:
             path: Of the file.
             where: A folder, ``http(s)://host:port`` of a Chroma server, or a client of one.
             collection: Name of the Chroma collection.
-            pictures: Folder for the pages' pictures; the usual place by default.
+            pictures: Folder for the pages' pictures, or the address of an object store
+                (``"s3://bucket/folder"``); the usual place by default.
             progress: Called with the number of pages done after each part.
             show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from metaembed_rag.errors import MissingExtraError, PageError
+from metaembed_rag.errors import MissingExtraError, PageError, StoreError
 from metaembed_rag.maintenance.checking import Counter, Look, alone
-from metaembed_rag.maintenance.files import left_over
+from metaembed_rag.maintenance.files import left_in_store, left_over
 from metaembed_rag.maintenance.findings import (
     CALIBRATION,
     GRAPH,
@@ -89,6 +89,7 @@ def repair(parts: Parts, counter: Counter, options: RepairOptions) -> RepairRepo
         run.restore_pictures()
         if readable or not options.dry_run:
             run.tidy()
+            run.tidy_store()
         run.rebuild()
     return run.report()
 
@@ -146,7 +147,7 @@ class _Repair:
 
     def restore_pictures(self) -> None:
         """Make pictures again from files that still show what they showed."""
-        broken = {one.id: one for one in self.look.findings if one.kind == PICTURE}
+        broken = {one.id: one for one in self.look.findings if one.kind == PICTURE and one.id}
         ids = sorted(broken.keys() - {one.id for one in self.dropped})
         found = self.parts.store.get(ids) if ids else {}
         for one in restore(found.values()):
@@ -170,6 +171,16 @@ class _Repair:
             self.removed.append(str(path))
             if not self.dry_run:
                 store.delete([])  # a new mark, so that nothing derived before counts any more
+
+    def tidy_store(self) -> None:
+        """Remove pictures from a store that no record names."""
+        try:
+            names = {name for name, _ in left_in_store(self.parts.pictures, self.look.named)}
+        except (StoreError, MissingExtraError):
+            return  # the look at it has said so
+        if not self.dry_run:
+            self.parts.pictures.remove(names)
+        self.removed += [f"{self.parts.pictures.place}: {name}" for name in sorted(names)]
 
     def rebuild(self) -> None:
         """Make the mapped copy and the index of words again, from the records."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from metaembed_rag.errors import PageError
+from metaembed_rag.errors import MissingExtraError, PageError
+from metaembed_rag.filesystems import STORES, is_url
 from metaembed_rag.pages import Page, load_pages
 from metaembed_rag.store.records import Record
 
@@ -51,13 +52,14 @@ def restore(broken: Iterable[Record]) -> Iterator[Restored]:
 
 def _from_file(source: str, side: int, wanted: Sequence[Record]) -> Iterator[Restored]:
     path = Path(source)
-    if not path.is_absolute() or not path.is_file():
+    far = is_url(source) and source.partition(":")[0] in STORES
+    if not far and not (path.is_absolute() and path.is_file()):
         return
     missing: dict[str, list[Record]] = defaultdict(list)
     for record in wanted:
         missing[record.page.image_hash].append(record)
     numbers = {record.page.number for record in wanted}
-    with closing(_pages(path, side)) as pages:
+    with closing(_pages(source, side)) as pages:
         for page in pages:
             if page.number not in numbers or page.image is None:
                 continue
@@ -67,10 +69,10 @@ def _from_file(source: str, side: int, wanted: Sequence[Record]) -> Iterator[Res
                 return
 
 
-def _pages(path: Path, side: int) -> Generator[Page, None, None]:
+def _pages(path: str, side: int) -> Generator[Page, None, None]:
     """The pages of a file; what cannot be read gives none."""
     skipped: list[PageError] = []
     try:
         yield from load_pages([path], max_side=side, on_skip=skipped.append)
-    except PageError:  # of a size that no page is made with
+    except (PageError, MissingExtraError):  # of a size that no page is made with
         return

@@ -169,7 +169,7 @@ class PageTools:
         with self._listing:
             new = [id for id in ids if id not in self._source_of]
             for first in range(0, len(new), _AT_ONCE):
-                found = self._index.get(new[first : first + _AT_ONCE])
+                found = self._index.get(new[first : first + _AT_ONCE], pictures=False)
                 self._source_of |= {page.id: page.source for page in found}
             return Counter(self._source_of[id] for id in ids if id in self._source_of)
 

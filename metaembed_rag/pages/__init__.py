@@ -14,6 +14,7 @@
     pdf_fields.py   form fields, notes, stamps, signatures and attached files of a PDF
     pdf_xfa.py  values of forms that are made of XML
     pdf_lines.py, lines.py   where the lines of a text stand on the picture of its page
+    remote.py       files of object stores: s3://bucket/docs/
     pdf_pictures.py how much of a page of a PDF is drawn and not written
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaembed_rag.errors import PageError, UnreadableFileError
+from metaembed_rag.filesystems import is_url, local_folder
 from metaembed_rag.pages.uploads import PathLike
 
 KINDS = {
@@ -30,7 +31,12 @@ INDEX_MARK = "chroma.sqlite3"
 
 
 def expanded(path: PathLike) -> Path:
-    """A path with the home folder in the place of ``~``; as it is where that is nobody's."""
+    """A path with the home folder in the place of ``~``; as it is where that is nobody's.
+
+    The address ``file:///folder`` stands for the path ``/folder``.
+    """
+    if is_url(path) and (local := local_folder(str(path))) is not None:
+        return local
     try:
         return Path(path).expanduser()
     except RuntimeError:

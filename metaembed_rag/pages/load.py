@@ -6,7 +6,7 @@ import hashlib
 import operator
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -18,6 +18,7 @@ from metaembed_rag.pages.file_names import name_parts
 from metaembed_rag.pages.folders import expanded, find_files, kind_of, kind_of_suffix, show
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
 from metaembed_rag.pages.parts import PicturePart, joined
+from metaembed_rag.pages.remote import RemoteFile, find_remote, is_remote, remote_folder
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
 from metaembed_rag.pages.uploads import (
     PathLike,
@@ -111,6 +112,7 @@ def load_pages(
     max_side: int = 896,
     limits: Limits = Limits(),
     source: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Page]:
     """Read PDFs, images, texts and folders of them, one page in memory at a time.
 
@@ -120,7 +122,9 @@ def load_pages(
     Args:
         paths: One path or several, of files and folders; see `list_files` for what is in a folder.
             Or bytes, or a file open for reading bytes, such as an upload of a web framework; its
-            kind is told by its content, else by its name.
+            kind is told by its content, else by its name. Or addresses of files and folders in an
+            object store, such as ``"s3://bucket/docs/"`` (extra ``cloud``): the source of their
+            pages is the address of the file; see ``docs/pictures.md``.
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
         on_ignore: Called with each file inside a folder that is of a kind that is not read. Only
@@ -133,6 +137,8 @@ def load_pages(
         limits: Sizes above which a file is refused.
         source: What pages of bytes or of an open file are called; by default the name of the file,
             without its folders unless it is a file of the disk, else ``upload-<hash>``.
+        storage_options: What fsspec's file system of such an address is made with, beside what the
+            environment and fsspec's configuration say.
 
     Yields:
         Pages in order. A page without text and picture content is yielded too. The text of a page
@@ -153,7 +159,7 @@ def load_pages(
         raise PageError("password", f"must be text, not {kind_of_value(password)}; decode it")
     given = listed(paths)
     check_source(source, given)
-    for found, folder in _found(given, on_ignore, limits.follow_links):
+    for found, folder in _found(given, on_ignore, limits.follow_links, storage_options):
         for item in _load_one(found, folder, skip, password, int(max_side), limits, source):
             if isinstance(item, Page):
                 yield item
@@ -227,12 +233,18 @@ def _count(path: Path) -> int:
 
 
 def _found(
-    given: Iterable[Source], on_ignore: Callable[[Path], None] | None, follow_links: bool
-) -> Iterator[tuple[Path | PageError | Source, Path | None]]:
+    given: Iterable[Source],
+    on_ignore: Callable[[Path], None] | None,
+    follow_links: bool,
+    options: Mapping[str, Any] | None,
+) -> Iterator[tuple[Path | PageError | RemoteFile | Source, Path | None]]:
     """Files, errors, and what are no paths, in the order given; each with the folder given."""
     seen: set[Path] = set()
+    addresses: set[str] = set()
     for one in given:
-        if isinstance(one, str | os.PathLike):
+        if is_remote(one):
+            yield from _found_in_store(one, on_ignore, addresses, options)
+        elif isinstance(one, str | os.PathLike):
             folder = _folder(one)
             found = find_files(one, on_ignore, seen, follow_links)
             yield from ((file, folder) for file in found)
@@ -242,6 +254,21 @@ def _found(
             what = kind_of_value(one)
             why = "is no file: give a path, bytes or a file open for reading bytes"
             yield PageError(what, why), None
+
+
+def _found_in_store(
+    one: Any,
+    on_ignore: Callable[[Path], None] | None,
+    seen: set[str],
+    options: Mapping[str, Any] | None,
+) -> Iterator[tuple[PageError | RemoteFile, Path]]:
+    """Files of a store, each with the folder that was named, whose names below count as words."""
+    try:
+        named = remote_folder(one, options)
+    except UnreadableFileError as error:
+        yield error, Path()
+        return
+    yield from ((found, Path(named.url)) for found in find_remote(named, on_ignore, seen))
 
 
 def _folder(path: PathLike) -> Path | None:
@@ -254,7 +281,7 @@ def _folder(path: PathLike) -> Path | None:
 
 
 def _load_one(
-    found: Path | PageError | Source,
+    found: Path | PageError | RemoteFile | Source,
     folder: Path | None,
     skip: Callable[[str, str], bool] | None,
     password: str | None,
@@ -266,7 +293,14 @@ def _load_one(
         yield found
         return
     try:
-        if isinstance(found, Path):
+        if isinstance(found, RemoteFile) and found.version and skip is not None:
+            if skip(found.url, _remote_digest(found, folder, max_side)):
+                return  # it need not even come here
+            skip = None
+        if isinstance(found, RemoteFile):
+            source, kind = found.url, found.kind
+            data = found.read(limits.max_file_bytes)
+        elif isinstance(found, Path):
             source, kind = _source(found), kind_of(found)
             data = _read_bytes(found, limits.max_file_bytes)
         else:
@@ -276,6 +310,8 @@ def _load_one(
         settings = _settings(kind, max_side)
         names = _names(kind, source, folder)
         digest = _digest(data, settings, names)
+        if isinstance(found, RemoteFile) and found.version:
+            digest = _remote_digest(found, folder, max_side)
         if skip is not None and skip(source, digest):
             return
         for item in _read(kind, data, source, names, password, max_side, limits):
@@ -384,6 +420,13 @@ def _digest(data: bytes, settings: str, names: Sequence[PicturePart]) -> str:
         made += f":{CAPTION_VERSION}:{joined(names)}"
     person = hashlib.blake2b(made.encode("utf-8", "replace"), digest_size=16).digest()
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES, person=person).hexdigest()
+
+
+def _remote_digest(found: RemoteFile, folder: Path | None, max_side: int) -> str:
+    """As :func:`_digest`, of what the store says of a file's content instead of its bytes."""
+    settings = _settings(found.kind, max_side)
+    said = f"{found.version}:{found.size}".encode()
+    return _digest(said, f"{settings}:version", _names(found.kind, found.url, folder))
 
 
 def _source(path: Path) -> str:

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,6 +45,7 @@ from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.levels import CachedVectors
+from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import Encoded
 from metaembed_rag.vectors.tensors import CPU, TensorPages
@@ -73,7 +73,7 @@ class PageSearcher:
     Args:
         store: The records.
         lexical: Their words, for hybrid searches.
-        picture_path: Where the kept picture of a stored name lies.
+        pictures: Their pictures.
         device: Says where searches that score all pages are to do so.
         unrelated: What unrelated questions score, where it is known, for the confidence of hits.
     """
@@ -82,13 +82,13 @@ class PageSearcher:
         self,
         store: ChromaStore,
         lexical: LexicalCache,
-        picture_path: Callable[[str], Path],
+        pictures: PictureFolder,
         device: Callable[[], str] = lambda: CPU,
         unrelated: Callable[[], Unrelated | None] = lambda: None,
     ) -> None:
         self._store = store
         self._lexical = lexical
-        self._picture_path = picture_path
+        self._pictures = pictures
         self._device = device
         self._unrelated = unrelated
         self._copy: tuple[CachedVectors, TensorPages | None] | None = None
@@ -415,9 +415,10 @@ class PageSearcher:
     ) -> list[Hit]:
         """Those that are still stored, best first."""
         hits = []
-        for rank, id in enumerate((id for id in scored.ids if id in found), start=1):
+        there = [id for id in scored.ids if id in found]
+        pages = self.with_pictures([found[id].page for id in there])
+        for rank, (id, page) in enumerate(zip(there, pages, strict=True), start=1):
             shown = shown_score(scored.maxsim[id], budget)
-            page = self._with_picture(found[id].page)
             share = None if scored.found is None else scored.found[id]
             sure = confidence_of(scale, budget, shown, share)
             if scored.fused is None or scored.bm25 is None:
@@ -428,12 +429,13 @@ class PageSearcher:
 
     def with_pictures(self, pages: Sequence[Page]) -> list[Page]:
         """Stored pages with the paths of their kept pictures, None where the file is gone."""
+        self._pictures.fetch(page.image_path for page in pages if page.image_path is not None)
         return [self._with_picture(page) for page in pages]
 
     def _with_picture(self, page: Page) -> Page:
         if page.image_path is None:
             return page
-        path = self._picture_path(page.image_path)
+        path = self._pictures.path(page.image_path)
         return replace(page, image_path=str(path) if path.exists() else None)
 
 

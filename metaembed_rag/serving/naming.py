@@ -172,7 +172,8 @@ class Catalog:
         told = {id: _told_by(id) or self._told.get(id) for id in ids}
         unknown = [id for id, told_of in told.items() if told_of is None]
         for start in range(0, len(unknown), _READ_AT_ONCE):
-            for page in self._index.get(unknown[start : start + _READ_AT_ONCE]):
+            part = unknown[start : start + _READ_AT_ONCE]
+            for page in self._index.get(part, pictures=False):
                 told[page.id] = self._told[page.id] = (page.source, page.number)
         pages: dict[str, list[tuple[int, str]]] = {}
         for id, told_of in told.items():

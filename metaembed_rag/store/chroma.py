@@ -19,7 +19,14 @@ from metaembed_rag.metadata.filters import normalize_where
 from metaembed_rag.store import records
 from metaembed_rag.store.access import PLAIN, ServerAccess
 from metaembed_rag.store.changes import Change, Span, WriteLog
-from metaembed_rag.store.collection import CollectionModel, check_same, create, existing, recorded
+from metaembed_rag.store.collection import (
+    CollectionModel,
+    check_same,
+    create,
+    existing,
+    note_pictures,
+    recorded,
+)
 from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_maker, one_place
 from metaembed_rag.store.history import Sessions, states_in
 from metaembed_rag.store.link import Connection, Link
@@ -123,6 +130,10 @@ class ChromaStore:
     def collection_id(self) -> str:
         """Chroma's id of the collection; another one of the same name has another."""
         return str(self._collection.id)
+
+    def note_pictures(self, url: str) -> None:
+        """Say in the collection where its pages' pictures lie; the writer lock is held."""
+        self._link.ask(lambda one: note_pictures(one.client, self.places.collection, url))
 
     @property
     def unreadable(self) -> Mapping[str, Mapping[str, Any]]:

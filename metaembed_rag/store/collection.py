@@ -27,6 +27,8 @@ _KEYS = {
     "pooling": "metaembed:pooling",
     "hybrid": "metaembed:hybrid",
 }
+"""What is said when a collection is made."""
+PICTURES_KEY = "metaembed:pictures"
 _TELLING = {
     "fingerprint": "model",
     "dimension": "dimension",
@@ -51,6 +53,8 @@ class CollectionModel:
         pooling: How they were made of token vectors; ``""`` where the model makes them itself.
         hybrid: Whether words count in searches that do not say: ``"auto"``, or ``""`` for not,
             as in collections of versions before this choice.
+        pictures: The address of the object store where its pages' pictures lie, ``""`` where they
+            lie beside each machine's index. Noted with the first of them, and no part of an export.
     """
 
     model: str
@@ -60,6 +64,7 @@ class CollectionModel:
     format: str = formats.DEFAULT
     pooling: str = ""
     hybrid: str = ""
+    pictures: str = ""
 
     def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of a model's vectors, float32 (pages, R, D), those values that the collection holds.
@@ -98,6 +103,8 @@ def create(client: Any, name: str, about: CollectionModel) -> Any:
         quotas.check_vectors(about.bytes_per_page, about.vectors)
     version = 1 if about.format == formats.DEFAULT else FORMAT  # older readers take it for int8
     metadata = {_FORMAT_KEY: version, **{key: getattr(about, f) for f, key in _KEYS.items()}}
+    if about.pictures:
+        metadata[PICTURES_KEY] = about.pictures
     return client.get_or_create_collection(
         name,
         embedding_function=None,
@@ -130,7 +137,14 @@ def recorded(collection: Any, where: str) -> CollectionModel:
             f"pip install --upgrade '.[local]' in a newer clone of metaembed-rag"
         )
     known = {field: metadata[key] for field, key in _KEYS.items() if key in metadata}
-    return CollectionModel(**known)
+    return CollectionModel(**known, pictures=str(metadata.get(PICTURES_KEY) or ""))
+
+
+def note_pictures(client: Any, name: str, url: str) -> None:
+    """Say in a collection where its pages' pictures lie, unless it says so."""
+    found = client.get_collection(name, embedding_function=None)
+    if (found.metadata or {}).get(PICTURES_KEY) != url:
+        found.modify(metadata={**(found.metadata or {}), PICTURES_KEY: url})
 
 
 def check_same(first: CollectionModel, now: CollectionModel, where: str) -> None:

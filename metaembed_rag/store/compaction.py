@@ -27,7 +27,7 @@ class DiskUse:
     Attributes:
         database: Chroma's database and nearest-neighbour graphs, of all collections in the folder.
         copies: What is derived for speed: mapped vectors, word indexes, and what OCR read.
-        pictures: The pages' pictures.
+        pictures: The pages' pictures; 0 where they are in an object store.
     """
 
     database: int
@@ -102,7 +102,7 @@ def _disk_use(store: ChromaStore, pictures: PictureFolder, folder: Path) -> Disk
     copies = sum(_bytes(place) for place in derived if place)
     theirs = [path for path in folder.iterdir() if path.name not in BESIDE_DATABASE]
     database = sum(map(_bytes, theirs))
-    return DiskUse(database, copies, _bytes(pictures.folder))
+    return DiskUse(database, copies, _bytes(pictures.folder) if pictures.is_here else 0)
 
 
 def _bytes(path: Path) -> int:
@@ -116,9 +116,9 @@ def _remove_strays(store: ChromaStore, pictures: PictureFolder) -> int:
     Only where the folder belongs to this collection alone: in a folder that was given, another
     index may keep pictures, too.
     """
-    if pictures.folder != store.places.pictures:
+    if not pictures.is_alone(store.places):
         return 0
-    names = sorted(path.relative_to(pictures.folder).as_posix() for path in pictures.files())
+    names = pictures.names()
     strays = [
         stray
         for part in slices(len(names), _NAMES_AT_ONCE)

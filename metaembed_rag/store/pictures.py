@@ -8,15 +8,16 @@ rendering a PDF page takes. A page of text at 896 pixels is about 100 KB.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
-from collections.abc import Set
+from collections.abc import Collection, Iterable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.pages.pictures import open_picture
-from metaembed_rag.store.places import Places, replacing, temporary_folder
+from metaembed_rag.store.places import Places, replace_file, temporary_folder
 from metaembed_rag.store.privacy import make_folder
 
 if TYPE_CHECKING:
@@ -35,6 +36,18 @@ def picture_name(page_id: str, content_hash: str) -> str:
     """The name of a page's picture, relative to the folder of pictures."""
     stem = hashlib.blake2b(f"{page_id}\0{content_hash}".encode(), digest_size=16).hexdigest()
     return f"{stem[:2]}/{stem}.jpg"
+
+
+def encoded_picture(image: Image.Image) -> bytes:
+    """The bytes of the file that a picture is kept as."""
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=_JPEG_QUALITY)
+    return file.getvalue()
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether these are a kept picture from its beginning to its end, as far as they tell."""
+    return data.startswith(_BEGIN) and data.endswith(_END)
 
 
 def own_picture(name: str | None, page_id: str, content_hash: object) -> str | None:
@@ -57,6 +70,16 @@ class PictureFolder:
         self.folder = folder
         self._refused: set[str] = set()
 
+    @property
+    def place(self) -> str:
+        """Where the pictures are kept, for people: a folder or the address of a store."""
+        return str(self.folder)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the folder holds them itself, and not copies of what is far."""
+        return True
+
     @classmethod
     def of(cls, places: Places, given: str | Path | None = None) -> PictureFolder:
         """The folder that is given, or where a collection keeps its pictures."""
@@ -75,12 +98,29 @@ class PictureFolder:
         whole or not at all.
         """
         name = picture_name(page_id, content_hash)
-        path = self.folder / name
         if not self.holds(name):
-            make_folder(path.parent)
-            with replacing(path) as unfinished:
-                image.convert("RGB").save(unfinished, "JPEG", quality=_JPEG_QUALITY)
+            self.write(name, encoded_picture(image))
         return name
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write the file of a picture, whole or not at all.
+
+        Raises:
+            OSError: The disk is full, or the folder cannot be written.
+        """
+        path = self.path(name)
+        make_folder(path.parent)
+        replace_file(path, data)
+
+    def prepare(self) -> None:
+        """See that pictures can be written, before time goes into encoding their pages.
+
+        Raises:
+            StoreError: They cannot, in a store that is far.
+        """
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Bring pictures here, so that :meth:`path` finds them; they lie here already."""
 
     def path(self, name: str) -> Path:
         """Where the picture of that name lies: inside the folder, whatever a record says.
@@ -110,6 +150,28 @@ class PictureFolder:
         except OSError:
             return False
 
+    def held(self, names: Collection[str]) -> set[str]:
+        """Those of the names whose pictures are there, as :meth:`holds` says.
+
+        Raises:
+            StoreError: A store that is far cannot be asked.
+        """
+        return set(filter(self.holds, names))
+
+    def read(self, names: Collection[str]) -> dict[str, bytes | None]:
+        """The files of pictures by name; None for one that is not there.
+
+        Raises:
+            StoreError: A store that is far cannot be asked.
+        """
+        return {name: self._bytes(name) for name in names}
+
+    def _bytes(self, name: str) -> bytes | None:
+        try:
+            return self.path(name).read_bytes()
+        except OSError:
+            return None
+
     def problem(self, name: str) -> str | None:
         """What is wrong with the picture of that name: it is read whole."""
         path = self.path(name)
@@ -126,6 +188,14 @@ class PictureFolder:
     def files(self) -> list[Path]:
         """All that lies where pictures are kept, also what a killed writer left unfinished."""
         return [path for path in self.folder.glob("??/*") if path.is_file()]
+
+    def is_alone(self, places: Places) -> bool:
+        """Whether no other index keeps pictures there; in a folder that was given, one may."""
+        return self.folder == places.pictures
+
+    def names(self) -> list[str]:
+        """The names of all that lies where pictures are kept, also of what is unfinished."""
+        return sorted(path.relative_to(self.folder).as_posix() for path in self.files())
 
     def remove(self, names: Set[str | None]) -> None:
         """Delete pictures; those that are gone already, and None, do not matter."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import fsspec
 import pytest
+from llama_index.core import SimpleDirectoryReader
 from llama_index.core.schema import Document, TextNode
 
 from metaembed_rag.errors import ModelError
@@ -104,3 +106,35 @@ def test_what_the_store_reads_of_a_photo_is_said_beside_what_the_reader_gave(tmp
 def test_in_image_mode_a_photo_has_no_text_and_nothing_that_it_was_made_from(tmp_path):
     document = load(save_photo(tmp_path / "red kite.png"), tmp_path, mode="image")
     assert (document.text, document.metadata.get("text_from")) == ("", None)
+
+
+@pytest.fixture
+def memory():
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    files.pipe_file("/bucket/docs/a.txt", b"red apples")
+    files.pipe_file("/bucket/docs/b/c.md", b"green pears")
+    yield files
+    files.store.clear()
+
+
+def test_a_folder_of_a_store_is_read_by_its_address_and_by_its_file_system(memory, tmp_path):
+    reader = MetaEmbedReader(pictures=tmp_path)
+    ids = ["memory://bucket/docs/a.txt#1", "memory://bucket/docs/b/c.md#1"]
+    assert [one.id_ for one in reader.load_data("memory://bucket/docs/")] == ids
+    assert [one.id_ for one in reader.load_data("/bucket/docs", fs=memory)] == ids
+    assert [one.id_ for one in reader.load_data(["/bucket/docs/a.txt"], fs=memory)] == ids[:1]
+
+
+def test_the_file_system_of_the_disk_reads_paths(tmp_path):
+    (tmp_path / "a.txt").write_text("red apples")
+    (document,) = MetaEmbedReader().load_data(tmp_path / "a.txt", fs=fsspec.filesystem("file"))
+    assert document.id_ == f"{(tmp_path / 'a.txt').as_posix()}#1"
+
+
+def test_simple_directory_reader_hands_its_file_system_on(memory, tmp_path):
+    reader = MetaEmbedReader(pictures=tmp_path)
+    directory = SimpleDirectoryReader(
+        "/bucket/docs", fs=memory, recursive=True, file_extractor={".txt": reader, ".md": reader}
+    )
+    assert [one.text for one in directory.load_data()] == ["red apples", "green pears"]

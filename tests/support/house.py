@@ -18,7 +18,7 @@ TREES = ("metaembed_rag", "recipes", "benchmarks")
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "forks", "progress"),
     ("budget", "html", "metadata", "web"),
-    ("options",),
+    ("filesystems", "options"),
     ("pages", "vectors"),
     ("explanation",),
     ("model", "store", "hits"),
@@ -44,6 +44,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "chromadb": frozenset({"store"}),
     "datasets": frozenset({"evaluation", "training"}),
     "fastapi": frozenset({"serving"}),
+    "fsspec": frozenset({"filesystems"}),
     "ir_measures": frozenset({"evaluation"}),
     "langchain_core": frozenset({"langchain"}),
     "llama_index": frozenset({"llama_index"}),
