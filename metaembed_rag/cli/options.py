@@ -15,7 +15,7 @@ from metaembed_rag.cli.variables import SERVER, TOKEN
 from metaembed_rag.errors import BudgetError, ModelError
 
 if TYPE_CHECKING:
-    from metaembed_rag.cli.client import Server
+    from metaembed_rag.federation.client import Server
     from metaembed_rag.index import PageIndex
     from metaembed_rag.model.describing import Describer
     from metaembed_rag.model.protocol import Encoder
@@ -41,19 +41,26 @@ class _Named(argparse.Action):
     ) -> None:
         setattr(namespace, self.dest, values)
         namespace.index_named = True
+        namespace.indexes = (*namespace.indexes, values)
 
 
-def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> None:
-    """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it."""
+def add_place(
+    parser: argparse.ArgumentParser, *, or_server: bool = False, several: bool = False
+) -> None:
+    """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it.
+
+    All that were named are in ``indexes``, for a command that takes ``several``.
+    """
     default = os.environ.get("METAEMBED_INDEX") or None
-    parser.set_defaults(index_named=False)
+    parser.set_defaults(index_named=False, indexes=())
     parser.add_argument(
         "--index",
         action=_Named,
         metavar="DIR",
         default=default,
         required=default is None and not or_server,
-        help="folder of the index, or http(s)://host:port of a Chroma server",
+        help="folder of the index, or http(s)://host:port of a Chroma server"
+        + ("; named several times, all are searched as one" if several else ""),
     )
     if or_server:
         add_server(parser)
@@ -101,7 +108,7 @@ def server_of(given: argparse.Namespace, *refused: str) -> Server | None:
         if value and value != "pages":
             option = name.replace("_", "-")
             raise wrong_usage(f"--{option} does not go with --server, whose own settings count")
-    from metaembed_rag.cli.client import Server
+    from metaembed_rag.federation.client import Server
 
     return Server(address, os.environ.get(TOKEN, ""))
 

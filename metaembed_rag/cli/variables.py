@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from metaembed_rag.federation import TOKEN as TOKEN
+
 SERVER = "METAEMBED_SERVER"
 """The address of a server, for commands that can ask one."""
-TOKEN = "METAEMBED_TOKEN"  # nosec B105
-"""What a server wants to be shown."""

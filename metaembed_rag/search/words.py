@@ -283,7 +283,7 @@ class LexicalCache:
     ) -> None:
         self._store = store
         self._folder = folder
-        self._stemmer = stemmer
+        self.stemmer = stemmer
         self._lock = threading.Lock()
         self._index: LexicalIndex | None = None
         self._revision: Hashable | None = None
@@ -295,7 +295,7 @@ class LexicalCache:
         Raises:
             MissingExtraError: The extra ``hybrid`` is not installed.
         """
-        _bm25s(), _stemmer(self._stemmer)  # before all texts are read in vain
+        _bm25s(), _stemmer(self.stemmer)  # before all texts are read in vain
         origin = self._store.origin()  # before the lock, which a fork may have left locked
         with self._lock:
             if origin != self._origin:  # stamps of another database say nothing
@@ -322,7 +322,7 @@ class LexicalCache:
         """A current one from the folder."""
         for folder in finished_indexes(self._folder):
             try:
-                index = LexicalIndex.load(folder, stemmer=self._stemmer)
+                index = LexicalIndex.load(folder, stemmer=self.stemmer)
             except (OSError, ValueError) as error:
                 _log.info("the lexical index %s is not used: %s", folder, error)
                 continue
@@ -336,7 +336,7 @@ class LexicalCache:
             [page.id for page in pages],
             [page.text for page in pages],
             stamps=self._settled(pages),
-            stemmer=self._stemmer,
+            stemmer=self.stemmer,
         )
         index.state = (self._store.states() or [""])[-1]
         # What was read of an index that has gone meanwhile must not bring its folder back.

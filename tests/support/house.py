@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("search", "ingest", "opening", "cost", "reranking", "testing"),
     ("maintenance", "reopening", "retrieval", "explaining"),
     ("index",),
+    ("federation",),
     ("adapters", "tools", "evaluation"),
     ("llama_index", "langchain", "mcp_server", "training"),
     ("serving",),
