@@ -170,6 +170,7 @@ _EXTRAS = {
     "mteb": {"mteb"},
     "hybrid": {"bm25s", "Stemmer"},
     "mcp": {"mcp"},
+    "qdrant": {"qdrant_client"},
     "server": {"fastapi", "uvicorn", "python_multipart"},
 }
 """The optional modules that each extra of this package brings; written once, here."""

@@ -53,6 +53,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "mteb": frozenset({"evaluation"}),
     "peft": frozenset({"training"}),
     "pypdfium2": frozenset({"pages"}),
+    "qdrant_client": frozenset({"maintenance"}),
     "rapidocr": frozenset({"pages"}),
     "scipy": frozenset({"model"}),
     "sentence_transformers": frozenset({"model", "training"}),
