@@ -59,7 +59,7 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
             self._calibration.unrelated,
         )
         self._retrieval = Retrieval(
-            self._store, self._model, self._searcher, self._calibration, lexical.stemmer
+            self._store, self._model, self._searcher, self._calibration, lexical
         )
         self._explainer = Explainer(self._store, self._model, self._searcher, lexical)
         self._ingest = Ingest(

@@ -23,7 +23,10 @@ from metaembed_rag.search.calibration import Calibration, CalibrationFile
 from metaembed_rag.search.confidence import Unrelated, unrelated_questions
 from metaembed_rag.search.measuring import calibrated, sample_queries, share_found
 from metaembed_rag.search.plan import Plan, QueryPlan, check_budget, plan_query
+from metaembed_rag.search.pooled_words import QueryWords, search_among
 from metaembed_rag.search.searcher import PageSearcher
+from metaembed_rag.search.word_scores import WordScores
+from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.records import StampedText
 
@@ -36,7 +39,7 @@ class Retrieval:
         model: Makes the queries' vectors.
         searcher: Finds and ranks pages.
         calibration: Where the plans for the budget ``"auto"`` are kept.
-        stemmer: Snowball language whose word endings a hybrid search ignores; None for plain words.
+        lexical: The words of the pages.
     """
 
     def __init__(
@@ -45,9 +48,9 @@ class Retrieval:
         model: IndexModel,
         searcher: PageSearcher,
         calibration: CalibrationFile,
-        stemmer: str | None = "english",
+        lexical: LexicalCache,
     ) -> None:
-        self._store, self._model, self.stemmer = store, model, stemmer
+        self._store, self._model, self._lexical = store, model, lexical
         self._searcher, self._calibration = searcher, calibration
 
     def search(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
@@ -84,6 +87,22 @@ class Retrieval:
         options = SearchOptions(max(1, self._store.count()), where=where)
         plan = QueryPlan("exhaustive", Plan(budget), options)
         return [one.maxsim for one in self._searcher.scored(queries, [""] * len(queries), plan)]
+
+    @property
+    def stemmer(self) -> str | None:
+        """Snowball language whose word endings a hybrid search ignores; None for plain words."""
+        return self._lexical.stemmer
+
+    def query_words(self, text: str) -> QueryWords:
+        """In how many pages the words of a query are."""
+        return QueryWords.of(self._lexical.current(), text)
+
+    def words_among(
+        self, text: str, among: QueryWords, where: Mapping[str, Any] | None
+    ) -> WordScores:
+        """BM25 of the pages that match a filter, with the rarity of words among more pages."""
+        words = search_among(self._lexical.current(), text, among)
+        return words.only(self._store.ids(where)) if where else words
 
     def texts(self) -> Iterator[StampedText]:
         """The text of every page."""

@@ -44,8 +44,9 @@ class FederatedIndex:
 
     Each is asked in a thread of its own, at the same budget; a score is MaxSim / r_q of the same
     model, so hits are merged by it, and the result is that of one index of all pages. Where words
-    count, MaxSim and BM25 of all shards are fused together; how rare a word is, each shard knows
-    of its own pages only: :meth:`recall` measures what that changes.
+    count, MaxSim and BM25 of all shards are fused together, with words as rare as they are among
+    the pages of all indexes that are open here; beside a server each shard counts its own pages.
+    :meth:`recall` measures what is lost.
 
     A shard that fails, or does not answer within the deadline, is left out: the hits are those of
     the others, ``hits.missing`` says which and why, and a warning is logged. Each hit has the name

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import TypeVar
 
 from metaembed_rag.errors import StoreError
@@ -98,16 +99,47 @@ class FederatedSearch:
     ) -> Hits:
         """One query's hits; asked again by vectors alone, where words cannot count everywhere."""
         why = uncounted(found.answers) if options.hybrid else ""
-        if not why or not any(hits.scoring == "hybrid" for hits in found.answers.values()):
+        hybrid = [name for name, hits in found.answers.items() if hits.scoring == "hybrid"]
+        if not why or not hybrid:
+            if len(found.answers) > 1 and hybrid:
+                found = self._recounted(question, found, options, end)
             return self.merged(question, found, k, options)
-        seconds = None if end is None else max(0.0, end - time.monotonic())
         alone = replace(options, hybrid=False)
-        again = self._ask([question], k, alone, seconds)
+        again = self._ask([question], k, alone, _left(end))
         answers = {name: each[0] for name, each in again.answers.items()}
         hits = self.merged(question, Answers(answers, again.missing), k, alone)
         if hits.plan is not None:
             hits.plan = replace(hits.plan, words=why)
         return hits
+
+    def _recounted(
+        self, question: Question, found: Answers[Hits], options: SearchOptions, end: float | None
+    ) -> Answers[Hits]:
+        """The hits with words as rare as they are among the pages of all shards.
+
+        As each shard has counted them, where one does not say, or not in time.
+        """
+        shards = {name: self._shards[name] for name in found.answers}
+        said = self._asking.all(
+            {name: partial(one.query_words, question.text) for name, one in shards.items()},
+            _left(end),
+        )
+        counts = [one for one in said.answers.values() if one is not None]
+        alike = len({(len(one.words), len(one.pairs)) for one in counts}) == 1
+        if said.missing or len(counts) < len(shards) or not alike:
+            return found
+        among = reduce(operator.add, counts)
+        again = self._asking.all(
+            {
+                name: partial(one.recounted, question.text, found.answers[name], among, options)
+                for name, one in shards.items()
+                if found.answers[name].scoring == "hybrid"
+            },
+            _left(end),
+        )
+        return (
+            found if again.missing else replace(found, answers={**found.answers, **again.answers})
+        )
 
     def merged(
         self, question: Question, found: Answers[Hits], k: int, options: SearchOptions
@@ -139,9 +171,13 @@ class FederatedSearch:
             return {hit.rank: shard.snippet(question, hit, hits.budget) for hit in mine}
 
         names = dict.fromkeys(hit.shard for hit in hits if hit.shard is not None)
-        seconds = None if end is None else max(0.0, end - time.monotonic())
-        found = self._asking.all({name: partial(of_shard, name) for name in names}, seconds)
+        found = self._asking.all({name: partial(of_shard, name) for name in names}, _left(end))
         if found.missing:
             _log.warning("snippets are missing: %s", in_words(found.missing))
         snippets = {rank: one for each in found.answers.values() for rank, one in each.items()}
         hits[:] = [replace(hit, snippet=snippets.get(hit.rank)) for hit in hits]
+
+
+def _left(end: float | None) -> float | None:
+    """Seconds until the end."""
+    return None if end is None else max(0.0, end - time.monotonic())

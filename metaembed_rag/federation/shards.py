@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.model.inputs import Input, query_text
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
+from metaembed_rag.search.pooled_words import QueryWords
 
 MOST_SERVED = 200
 """Hits that a server gives at most."""
@@ -110,6 +112,12 @@ class Shard(Protocol):
     ) -> Hits:
         """Its best pages; ``seconds`` is how long the answer will be waited for."""
 
+    def query_words(self, text: str) -> QueryWords | None:
+        """In how many of its pages the words of a query are; None where it does not say."""
+
+    def recounted(self, text: str, hits: Hits, among: QueryWords, options: SearchOptions) -> Hits:
+        """Its hits with the rarity that words have among the pages of all shards."""
+
     def count(self) -> int:
         """Number of pages."""
 
@@ -148,6 +156,21 @@ class LocalShard:
         """See :class:`Shard`."""
         assert asked.vectors is not None, "an index that is open here makes them"
         return self.index.search_vectors(asked.vectors, k, text=asked.text, **options.keywords)
+
+    def query_words(self, text: str) -> QueryWords | None:
+        """See :class:`Shard`."""
+        return self.index.retrieval.query_words(text)
+
+    def recounted(self, text: str, hits: Hits, among: QueryWords, options: SearchOptions) -> Hits:
+        """See :class:`Shard`."""
+        words = self.index.retrieval.words_among(text, among, options.where)
+        ids = [hit.page.id for hit in hits]
+        counts = zip(hits, words.of(ids).tolist(), words.found_on(ids).tolist(), strict=True)
+        most, again = words.most_found(), copy.copy(hits)  # nobody may be waiting any more
+        again[:] = [replace(hit, bm25=bm25, found=found) for hit, bm25, found in counts]
+        if hits.spread is not None:
+            again.spread = replace(hits.spread, bm25=words.highest(), found=most, most=most)
+        return again
 
     def count(self) -> int:
         """See :class:`Shard`."""
@@ -204,6 +227,14 @@ class ServedShard:
         if seconds is not None:
             server = Server(self.where, self._token, min(seconds, self._silence))
         return self._hits(asked.query, server.search(said, picture))
+
+    def query_words(self, text: str) -> QueryWords | None:
+        """See :class:`Shard`."""
+        return None
+
+    def recounted(self, text: str, hits: Hits, among: QueryWords, options: SearchOptions) -> Hits:
+        """See :class:`Shard`."""
+        return hits
 
     def count(self) -> int:
         """See :class:`Shard`."""

@@ -250,7 +250,7 @@ def _connected(where: Any, key: str | None) -> Iterator[Any]:
     name = os.fspath(where)
     if str(name).startswith(("http://", "https://")):
         key = os.environ.get(KEY) if key is None else key
-        client = connect(url=name, api_key=key, timeout=_TIMEOUT)
+        client = connect(url=name, api_key=key, timeout=_TIMEOUT, check_compatibility=False)
     else:
         client = connect(path=str(Path(name).expanduser()))
     try:
