@@ -655,6 +655,68 @@ def command_line(record: Record) -> Lines:
     return grid(["", "of the processor", "modules", "ms of imports, by library"], rows)
 
 
+def federation(record: Record) -> Lines:
+    """A row a way of searching, a column a way of dealing pages out."""
+    of = record["numbers"]["rows"]
+    ways = (
+        *("vectors, exhaustive", "vectors", "with words", "with words, own counts"),
+        "one index, with words",
+    )
+    rows = [[way, *(f"{one[way]:.3f}" for one in of.values())] for way in ways]
+    times = [f"{one['ms']} ({one['one index, ms']})" for one in of.values()]
+    rows.append(["ms a search with words (one index)", *times])
+    dealt = (f"{name} ({' + '.join(map(str, one['pages']))} pages)" for name, one in of.items())
+    return grid(["recall@10", *dealt], rows)
+
+
+_DIMENSION, _VECTORS, _CASCADE = 384, 64, 2.24
+"""Of `small`; and page vectors that the cascade reads of a page, 1 + 0.4 + 0.36 + 0.48."""
+_SHARD = 10**6
+"""Pages of a shard."""
+
+
+def scaling(indexing: Record, peers: Record) -> Lines:
+    """What so many pages take, by the formulas of ``docs/scaling.md``."""
+    rate = indexing["numbers"]["pages_per_cpu_second"]
+    per_second = _bytes_per_core_second(peers)
+    rows = []
+    for exponent in range(4, 10):
+        pages, vector = 10**exponent, _DIMENSION + 2
+        read = pages * _CASCADE * vector
+        rows.append(
+            [
+                f"10^{exponent}",
+                in_bytes(pages * 16 * vector),
+                in_bytes(pages * _VECTORS * vector),
+                in_bytes(pages * 85 * _DIMENSION * 4),
+                in_bytes(read),
+                f"{read / per_second:,.3g}",
+                f"{pages / rate / 3600:,.3g}",
+                number(max(1, pages // _SHARD)),
+            ]
+        )
+    head = ["pages N", "vectors, 16 a page", "vectors, 64 a page", "in Qdrant, float32"]
+    head += ["read a search", "core-seconds a search", "core-hours to index", "shards of 10^6"]
+    return grid(head, rows)
+
+
+def _bytes_per_core_second(peers: Record) -> float:
+    """Bytes of page vectors that a core scores in a second, exhaustively."""
+    [row] = [
+        one
+        for one in peers["numbers"]["rows"]
+        if one["name"] == "ours, exhaustive" and one["pages"] == 100_000
+    ]
+    return float(row["pages"] * row["bytes_per_page"] / (row["cpu_p50_ms"] / 1000))
+
+
+def in_bytes(count: float) -> str:
+    """With a unit of a thousand, a million, …, bytes."""
+    units = ("bytes", "KB", "MB", "GB", "TB", "PB")
+    step = max(0, min(len(units) - 1, (len(str(int(count))) - 1) // 3))
+    return f"{count / 1000**step:,.3g} {units[step]}"
+
+
 def soak(record: Record) -> Lines:
     """A row a kind; what has to be zero stands last."""
     columns = {
@@ -813,6 +875,11 @@ def _of_command_line(record: Record) -> str:
     return ", ".join(f"`{name}` {of['cpu_seconds']:.2f} CPU s" for name, of in rows)
 
 
+def _of_federation(record: Record) -> str:
+    of = record["numbers"]["rows"].items()
+    return "with words, shards " + ", ".join(f"{name} {one['with words']:.3f}" for name, one in of)
+
+
 def _of_curve(record: Record) -> str:
     shipped = record["numbers"]["rows"][-1]
     return f"shipped: (16,64) {shipped['tex'][2]} on TeX titles"
@@ -895,6 +962,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "async_retrieval": _of_async,
     "serving": _of_serving,
     "command_line": _of_command_line,
+    "federation": _of_federation,
 }
 """Record -> the number that stands for it; each record has a row in RESULTS.md."""
 
@@ -1004,6 +1072,8 @@ TABLES: dict[str, Table] = {
     "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
     "serving": Table(serving, ("serving",)),
     "command_line": Table(command_line, ("command_line",)),
+    "federation": Table(federation, ("federation",)),
+    "scaling": Table(scaling, ("indexing", "peers")),
     "soak": Table(soak, ("soak",)),
     "claims": Table(claims, tuple(HEADLINES)),
 }

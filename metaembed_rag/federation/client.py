@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from metaembed_rag import __version__
 from metaembed_rag.errors import PageError, ServerError
 from metaembed_rag.federation import TOKEN
 
@@ -137,7 +136,7 @@ class Server:
         """
         connection = self._connection()
         shown = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        agent = {"User-Agent": f"metaembed/{__version__}"}
+        agent = {"User-Agent": "metaembed"}
         try:
             connection.request(method, self._path + path, body, {**agent, **shown, **headers})
             answer = connection.getresponse()
