@@ -1,6 +1,6 @@
 """What a federated search loses against one index of all pages, and what it costs.
 
-    python -m benchmarks.search.federation ../shared/data/cranfield --model mini \\
+    python -m benchmarks.search.federation ../shared/data/cranfield --model mini --limit 50 \\
         --json results/federation.json
 
 The pages of a set are put into one index and into several, by chance or each to the likest of as
@@ -113,10 +113,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("dataset")
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--limit", type=int, default=1000, help="queries")
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    dataset = read_dataset(given.dataset)
+    dataset = read_dataset(given.dataset).first(given.limit)
     encoder = Remembering(MetaEmbedEncoder.from_pretrained(given.model))
     pages = [Page(page.id, 1, page.text, id=page.id) for page in dataset.pages if page.text.strip()]
     queries = [query.text for query in dataset.queries if query.text.strip()]
