@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, Unpack
 
 import numpy as np
@@ -32,6 +33,7 @@ from metaembed_rag.opening import OpenSettings
 from metaembed_rag.options import HYBRID_AUTO, SearchKeywords, SearchOptions, page_ids
 from metaembed_rag.pages import Page
 from metaembed_rag.search.plan import check_budget
+from metaembed_rag.store.privacy import make_folder
 
 _ALONE = (
     "a federated search names its budget: calibrations of several indexes choose several budgets, "
@@ -66,6 +68,9 @@ class FederatedIndex:
             without one ``METAEMBED_BUDGET``, or all vectors that every shard has.
         token: What servers want to be shown, all the same; by default the environment variable
             ``METAEMBED_TOKEN``.
+        picture_folder: Where pictures of servers' hits are kept, so that their pages have an
+            ``image_path`` and frameworks can show them; without it only :meth:`picture` asks for
+            them. Files are named by content; nothing takes them away.
         collection: Name in Chroma of the indexes that are opened here.
         **settings: For these, as for :meth:`metaembed_rag.PageIndex.open`.
 
@@ -84,6 +89,7 @@ class FederatedIndex:
         deadline: float | None = None,
         budget: BudgetLike | None = None,
         token: str | None = None,
+        picture_folder: str | Path | None = None,
         collection: str = "pages",
         **settings: Unpack[OpenSettings],
     ) -> None:
@@ -94,7 +100,8 @@ class FederatedIndex:
         self._shards = opened_shards(shards, opener)
         self._local = [one for one in self._shards.values() if isinstance(one, LocalShard)]
         self._served = {n for n, one in self._shards.items() if not isinstance(one, LocalShard)}
-        self._search = FederatedSearch(self._shards, self._asking, self._served)
+        self._pictures = _made_folder(picture_folder)
+        self._search = FederatedSearch(self._shards, self._asking, self._served, self._pictures)
 
     def close(self) -> None:
         """Close the indexes that were opened here; again is no error."""
@@ -113,7 +120,7 @@ class FederatedIndex:
             name: shard.index if isinstance(shard, LocalShard) else shard.where
             for name, shard in self._shards.items()
         }
-        return _federated_again, (shards, self._deadline, self._defaults.budget)
+        return _federated_again, (shards, self._deadline, self._defaults.budget, self._pictures)
 
     # -- what it is ------------------------------------------------------------------------
 
@@ -417,11 +424,26 @@ def _checked_deadline(seconds: float | None) -> float | None:
     return seconds
 
 
+def _made_folder(given: str | Path | None) -> Path | None:
+    """Raises StoreError: The folder cannot be made."""
+    if given is None:
+        return None
+    folder = Path(given).expanduser()
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made ({error.strerror}); name another one") from error
+    return folder
+
+
 def _federated_again(
-    shards: Mapping[str, PageIndex | str], deadline: float | None, budget: BudgetLike | None
+    shards: Mapping[str, PageIndex | str],
+    deadline: float | None,
+    budget: BudgetLike | None,
+    pictures: Path | None,
 ) -> FederatedIndex:
     """The federated index that was pickled or copied; it closes the indexes that came with it."""
-    found = FederatedIndex(shards, deadline=deadline, budget=budget)
+    found = FederatedIndex(shards, deadline=deadline, budget=budget, picture_folder=pictures)
     for shard in found._local:
         shard.owned = True
     return found

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
+from pathlib import Path
 from typing import TypeVar
 
 from metaembed_rag.errors import StoreError
@@ -16,6 +17,7 @@ from metaembed_rag.federation.merging import merged, merged_plan, uncounted, wan
 from metaembed_rag.federation.shards import MOST_SERVED, Question, Shard
 from metaembed_rag.hits import Hits, MissingShard
 from metaembed_rag.options import SearchOptions
+from metaembed_rag.pages import Page
 
 _log = logging.getLogger(__name__)
 
@@ -29,12 +31,18 @@ class FederatedSearch:
         shards: By their names.
         asking: Asks them.
         served: Names of those that are servers.
+        pictures: Folder where pictures of their hits are kept; None to leave them there.
     """
 
     def __init__(
-        self, shards: Mapping[str, Shard], asking: Asking, served: Collection[str]
+        self,
+        shards: Mapping[str, Shard],
+        asking: Asking,
+        served: Collection[str],
+        pictures: Path | None = None,
     ) -> None:
         self._shards, self._asking, self._served = shards, asking, served
+        self._pictures = pictures
 
     def found(
         self, asked: Sequence[Question], k: int, options: SearchOptions, seconds: float | None
@@ -59,6 +67,8 @@ class FederatedSearch:
             hits.append(self._settled(question, Answers(answers, given.missing), k, plain, end))
             if options.snippets:
                 self._add_snippets(question, hits[-1], end)
+            if self._pictures is not None:
+                self._add_pictures(hits[-1], self._pictures, end)
         return hits
 
     def _ask(
@@ -176,6 +186,22 @@ class FederatedSearch:
             _log.warning("snippets are missing: %s", in_words(found.missing))
         snippets = {rank: one for each in found.answers.values() for rank, one in each.items()}
         hits[:] = [replace(hit, snippet=snippets.get(hit.rank)) for hit in hits]
+
+    def _add_pictures(self, hits: Hits, folder: Path, end: float | None) -> None:
+        """The paths of the pictures of servers' hits, as far as they come in time."""
+
+        def of_shard(name: str) -> dict[int, Page]:
+            mine = [hit for hit in hits if hit.shard == name]
+            return {hit.rank: self._shards[name].with_picture(hit.page, folder) for hit in mine}
+
+        names = {hit.shard for hit in hits if hit.shard in self._served}
+        found = self._asking.all(
+            {str(name): partial(of_shard, str(name)) for name in names}, _left(end)
+        )
+        if found.missing:
+            _log.warning("pictures are missing: %s", in_words(found.missing))
+        pages = {rank: page for each in found.answers.values() for rank, page in each.items()}
+        hits[:] = [replace(hit, page=pages.get(hit.rank, hit.page)) for hit in hits]
 
 
 def _left(end: float | None) -> float | None:

@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from metaembed_rag.model.inputs import Input, query_text
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.search.pooled_words import QueryWords
+from metaembed_rag.store.places import replace_file
 
 MOST_SERVED = 200
 """Hits that a server gives at most."""
@@ -127,6 +129,9 @@ class Shard(Protocol):
     def picture(self, page: Page) -> Image.Image | None:
         """The picture of one of its pages; None where it has none."""
 
+    def with_picture(self, page: Page, folder: Path) -> Page:
+        """A page with the path of its picture, which is kept in a folder where it is far."""
+
     def snippet(self, asked: Question, hit: Hit, budget: RetrievalBudget) -> str | None:
         """The passage of a hit that matched."""
 
@@ -183,6 +188,10 @@ class LocalShard:
     def picture(self, page: Page) -> Image.Image | None:
         """See :class:`Shard`."""
         return page.load_image()
+
+    def with_picture(self, page: Page, folder: Path) -> Page:
+        """See :class:`Shard`."""
+        return page
 
     def snippet(self, asked: Question, hit: Hit, budget: RetrievalBudget) -> str | None:
         """See :class:`Shard`."""
@@ -254,10 +263,24 @@ class ServedShard:
 
     def picture(self, page: Page) -> Image.Image | None:
         """See :class:`Shard`."""
-        path = self._server.get(f"/pages/{escaped(page.id)}")["image"]
+        path = self._image(page)
         if path is None:
             return None
         return Image.open(io.BytesIO(self._server.picture(path))).convert("RGB")
+
+    def with_picture(self, page: Page, folder: Path) -> Page:
+        """See :class:`Shard`; a file is named by the page and by what it shows."""
+        path = self._image(page)
+        if path is None:
+            return page
+        name = hashlib.blake2b(path.encode(), digest_size=16).hexdigest()
+        kept = folder / f"{name}.jpg"
+        try:
+            if not kept.exists():
+                replace_file(kept, self._server.picture(path))
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be written to: {error.strerror}") from error
+        return replace(page, image_path=str(kept))
 
     def snippet(self, asked: Question, hit: Hit, budget: RetrievalBudget) -> str | None:
         """See :class:`Shard`; of a query with a picture there is none."""
@@ -295,6 +318,11 @@ class ServedShard:
         answer.note = found["note"] or ""
         answer.spread = Spread(**found["spread"]) if hybrid else None
         return answer
+
+    def _image(self, page: Page) -> str | None:
+        """The path of a page's picture on the server; it says what the picture shows."""
+        found: str | None = self._server.get(f"/pages/{escaped(page.id)}")["image"]
+        return found
 
     def _page(self, said: Mapping[str, Any]) -> Page:
         return Page(

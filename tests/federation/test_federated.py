@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -428,6 +429,22 @@ def test_servers_alone_need_no_model_here_and_give_pictures(encoder):
         assert len(far.search(red, 3)) == 1
         with pytest.raises(StoreError, match="encodes itself"):
             _ = far.encoder
+
+
+def test_pictures_of_servers_hits_are_kept_in_a_folder_where_one_is_named(encoder, tmp_path):
+    red = Image.new("RGB", (40, 30), "red")
+    with (
+        index_of([Page("a.pdf", 1, "apple", red), Page("b.pdf", 1, "pear")], encoder) as one,
+        running(one) as address,
+        FederatedIndex([address], deadline=60, picture_folder=tmp_path / "kept") as far,
+        FederatedIndex([address], deadline=60) as plain,
+    ):
+        shown, other = far.search("apple", 2)
+        assert Path(shown.page.image_path).parent == tmp_path / "kept"
+        assert shown.page.load_image().size == (40, 30) and other.page.image_path is None
+        far.search("apple", 2)
+        assert len(list((tmp_path / "kept").iterdir())) == 1
+        assert plain.search("apple", 1)[0].page.image_path is None
 
 
 def test_a_page_that_a_server_and_an_index_hold_is_found_once(shards, served):
