@@ -47,7 +47,7 @@ TIMED = (
         "peers",
         "indexing",
         "async_retrieval",
-        *("serving", "command_line"),
+        *("serving", "command_line", "federation"),
         "hybrid_speed",
     ),
     *("search_long_pages", "search_short_texts"),
@@ -690,8 +690,8 @@ def scaling(indexing: Record, peers: Record) -> Lines:
                 in_bytes(pages * _VECTORS * vector),
                 in_bytes(pages * 85 * _DIMENSION * 4),
                 in_bytes(read),
-                f"{read / per_second:,.3g}",
-                f"{pages / rate / 3600:,.3g}",
+                three_digits(read / per_second),
+                three_digits(pages / rate / 3600),
                 number(max(1, pages // _SHARD)),
             ]
         )
@@ -714,7 +714,12 @@ def in_bytes(count: float) -> str:
     """With a unit of a thousand, a million, …, bytes."""
     units = ("bytes", "KB", "MB", "GB", "TB", "PB")
     step = max(0, min(len(units) - 1, (len(str(int(count))) - 1) // 3))
-    return f"{count / 1000**step:,.3g} {units[step]}"
+    return f"{three_digits(count / 1000**step)} {units[step]}"
+
+
+def three_digits(value: float) -> str:
+    """Rounded to three digits, and never with an exponent."""
+    return f"{round(float(f'{value:.3g}')):,}" if value >= 100 else f"{value:.3g}"
 
 
 def soak(record: Record) -> Lines:
