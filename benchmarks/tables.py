@@ -47,7 +47,7 @@ TIMED = (
         "peers",
         "indexing",
         "async_retrieval",
-        *("serving", "command_line", "thin_client"),
+        *("serving", "command_line", "thin_client", "federation"),
         "hybrid_speed",
     ),
     *("search_long_pages", "search_short_texts"),
@@ -707,6 +707,73 @@ def command_line(record: Record) -> Lines:
     return grid(["", "of the processor", "modules", "ms of imports, by library"], rows)
 
 
+def federation(record: Record) -> Lines:
+    """A row a way of searching, a column a way of dealing pages out."""
+    of = record["numbers"]["rows"]
+    ways = (
+        *("vectors, exhaustive", "vectors", "with words", "with words, own counts"),
+        "one index, with words",
+    )
+    rows = [[way, *(f"{one[way]:.3f}" for one in of.values())] for way in ways]
+    times = [f"{one['ms']} ({one['one index, ms']})" for one in of.values()]
+    rows.append(["ms a search with words (one index)", *times])
+    dealt = (f"{name} ({' + '.join(map(str, one['pages']))} pages)" for name, one in of.items())
+    return grid(["recall@10", *dealt], rows)
+
+
+_DIMENSION, _VECTORS, _CASCADE = 384, 64, 2.24
+"""Of `small`; and page vectors that the cascade reads of a page, 1 + 0.4 + 0.36 + 0.48."""
+_SHARD = 10**6
+"""Pages of a shard."""
+
+
+def scaling(indexing: Record, peers: Record) -> Lines:
+    """What so many pages take, by the formulas of ``docs/scaling.md``."""
+    rate = indexing["numbers"]["pages_per_cpu_second"]
+    per_second = _bytes_per_core_second(peers)
+    rows = []
+    for exponent in range(4, 10):
+        pages, vector = 10**exponent, _DIMENSION + 2
+        read = pages * _CASCADE * vector
+        rows.append(
+            [
+                f"10^{exponent}",
+                in_bytes(pages * 16 * vector),
+                in_bytes(pages * _VECTORS * vector),
+                in_bytes(pages * 85 * _DIMENSION * 4),
+                in_bytes(read),
+                three_digits(read / per_second),
+                three_digits(pages / rate / 3600),
+                number(max(1, pages // _SHARD)),
+            ]
+        )
+    head = ["pages N", "vectors, 16 a page", "vectors, 64 a page", "in Qdrant, float32"]
+    head += ["read a search", "core-seconds a search", "core-hours to index", "shards of 10^6"]
+    return grid(head, rows)
+
+
+def _bytes_per_core_second(peers: Record) -> float:
+    """Bytes of page vectors that a core scores in a second, exhaustively."""
+    [row] = [
+        one
+        for one in peers["numbers"]["rows"]
+        if one["name"] == "ours, exhaustive" and one["pages"] == 100_000
+    ]
+    return float(row["pages"] * row["bytes_per_page"] / (row["cpu_p50_ms"] / 1000))
+
+
+def in_bytes(count: float) -> str:
+    """With a unit of a thousand, a million, …, bytes."""
+    units = ("bytes", "KB", "MB", "GB", "TB", "PB")
+    step = max(0, min(len(units) - 1, (len(str(int(count))) - 1) // 3))
+    return f"{three_digits(count / 1000**step)} {units[step]}"
+
+
+def three_digits(value: float) -> str:
+    """Rounded to three digits, and never with an exponent."""
+    return f"{round(float(f'{value:.3g}')):,}" if value >= 100 else f"{value:.3g}"
+
+
 def soak(record: Record) -> Lines:
     """A row a kind; what has to be zero stands last."""
     columns = {
@@ -879,6 +946,11 @@ def _of_command_line(record: Record) -> str:
     return ", ".join(f"`{name}` {of['cpu_seconds']:.2f} CPU s" for name, of in rows)
 
 
+def _of_federation(record: Record) -> str:
+    of = record["numbers"]["rows"].items()
+    return "with words, shards " + ", ".join(f"{name} {one['with words']:.3f}" for name, one in of)
+
+
 def _of_curve(record: Record) -> str:
     shipped = record["numbers"]["rows"][-1]
     return f"shipped: (16,64) {shipped['tex'][2]} on TeX titles"
@@ -963,6 +1035,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "serving": _of_serving,
     "command_line": _of_command_line,
     "thin_client": _of_thin_client,
+    "federation": _of_federation,
 }
 """Record -> the number that stands for it; each record has a row in RESULTS.md."""
 
@@ -1074,6 +1147,8 @@ TABLES: dict[str, Table] = {
     "serving": Table(serving, ("serving",)),
     "command_line": Table(command_line, ("command_line",)),
     "thin_client": Table(thin_client, ("thin_client",)),
+    "federation": Table(federation, ("federation",)),
+    "scaling": Table(scaling, ("indexing", "peers")),
     "soak": Table(soak, ("soak",)),
     "claims": Table(claims, tuple(HEADLINES)),
 }

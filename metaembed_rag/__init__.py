@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AddReport": "metaembed_rag.ingest",
+    "FederatedIndex": "metaembed_rag.federation.federated",
     "Hit": "metaembed_rag.hits",
     "Hits": "metaembed_rag.hits",
     "MetaEmbedEncoder": "metaembed_rag.model",
@@ -31,6 +32,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from metaembed_rag.budget import RetrievalBudget as RetrievalBudget
     from metaembed_rag.errors import MetaEmbedError as MetaEmbedError
+    from metaembed_rag.federation.federated import FederatedIndex as FederatedIndex
     from metaembed_rag.hits import Hit as Hit
     from metaembed_rag.hits import Hits as Hits
     from metaembed_rag.index import PageIndex as PageIndex

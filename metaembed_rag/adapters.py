@@ -21,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
 from metaembed_rag.errors import MissingExtraError
+from metaembed_rag.federation.federated import FederatedIndex
 from metaembed_rag.hits import Hit, Hits, shown_confidence
+from metaembed_rag.index import PageIndex
 from metaembed_rag.ingest import AddReport
 from metaembed_rag.model.inputs import Input, as_inputs, read_page
 from metaembed_rag.model.protocol import Encoder, checked_vectors, warn_of_unread
@@ -43,6 +45,9 @@ _search_threads = ThreadPoolExecutor(2, thread_name_prefix="metaembed-search")
 six threads of asyncio's own pool, 32 searches at once kept an event loop waiting for 37 to 138 ms
 and took 1.34 s, with two threads 21 to 28 ms and 1.62 s, in sequence 2.11 s
 (``benchmarks/search/async_retrieval.py``, 1,000 pages, 2 cores)."""
+
+SearchedIndex = PageIndex | FederatedIndex
+"""What retrievers search."""
 
 ImageLike = Source | Image.Image
 """A path, bytes, an open file (an upload, too) or a PIL image."""
@@ -101,8 +106,13 @@ CONFIDENCE = "confidence"
 """In the metadata of what a calibrated index found: :attr:`metaembed_rag.hits.Hit.confidence`."""
 SNIPPET = "snippet"
 """In the metadata of what was found with ``snippets=True``: the passage that matched."""
+SHARD = "shard"
+"""In the metadata of what a federated search found: the name of the index that the page is in."""
+MISSING = "missing_shards"
+"""In the metadata of what a federated search found without some of its shards: which, and why."""
 OF_ONE_SEARCH = frozenset(
-    {SCORE, MAXSIM, BM25, CONFIDENCE, PLAN, SNIPPET, "relevance_score", "retrieval_score"}
+    {SCORE, MAXSIM, BM25, CONFIDENCE, PLAN, SNIPPET, SHARD, MISSING}
+    | {"relevance_score", "retrieval_score"}
 )
 """Metadata that differ from search to search, and so do not tell one page from another."""
 
@@ -111,10 +121,24 @@ def search_fields(hits: Hits, hit: Hit) -> dict[str, Any]:
     """What a search says of a hit in its metadata.
 
     Both scores of a hybrid one, how sure it is, the passage that matched where it was asked for,
-    and the plan.
+    of a federated one the shard and those that are missing, and the plan.
     """
+    missing = "; ".join(f"{one.shard}: {one.reason}" for one in hits.missing)
     told = {MAXSIM: hit.maxsim, BM25: hit.bm25, CONFIDENCE: hit.confidence, SNIPPET: hit.snippet}
+    told |= {SHARD: hit.shard, MISSING: missing or None}
     return {name: one for name, one in told.items() if one is not None} | plan_fields(hits)
+
+
+def most_vectors(index: SearchedIndex) -> RetrievalBudget:
+    """The largest budget that an index can give."""
+    if isinstance(index, FederatedIndex):
+        return RetrievalBudget(index.query_vectors, index.vectors_per_page)
+    return RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
+
+
+def model_name(index: SearchedIndex) -> str:
+    """The name of the model that made an index."""
+    return index.model if isinstance(index, FederatedIndex) else index.encoder.name
 
 
 def said_confidence(metadata: Mapping[str, Any]) -> str:

@@ -176,6 +176,7 @@ _EXTRAS = {
     "hybrid": {"bm25s", "Stemmer"},
     "mcp": {"mcp"},
     "ray": {"ray", "pyarrow"},
+    "qdrant": {"qdrant_client"},
     "server": {"fastapi", "uvicorn", "python_multipart"},
 }
 """The optional modules that each extra of this package brings; written once, here."""

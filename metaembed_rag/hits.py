@@ -31,6 +31,9 @@ class Hit:
             [0, 1]; None before the index was calibrated. Of the pages of 100 questions that have
             no answer in the index, 5 are expected to have 0.95 or more.
         snippet: The passage that matched, in one line; None where ``snippets`` were not asked for.
+        found: In a hybrid search, how much of the query's words and of its pairs of words the page
+            has, in [0, 3).
+        shard: Of a federated search, the name of the shard that the page is in.
         explainer: Whom :meth:`explain` asks; not part of a pickle or copy.
     """
 
@@ -41,6 +44,8 @@ class Hit:
     bm25: float | None = None
     confidence: float | None = None
     snippet: str | None = None
+    found: float | None = None
+    shard: str | None = None
     explainer: Explain | None = field(default=None, compare=False, repr=False)
 
     def explain(self, budget: BudgetLike | None = None) -> Explanation:
@@ -107,6 +112,38 @@ class SearchPlan:
         }
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Between what the scores lay that a hybrid search fused: what makes two searches comparable.
+
+    Attributes:
+        low: MaxSim / r_q of the worst page that was looked at.
+        high: That of the best.
+        bm25: BM25 of the page with the highest; 0 where words did not count.
+        found: The highest of what :attr:`Hit.found` is, of the pages that were looked at.
+        most: The same of all pages that may be found.
+    """
+
+    low: float
+    high: float
+    bm25: float = 0.0
+    found: float = 0.0
+    most: float = 0.0
+
+
+@dataclass(frozen=True)
+class MissingShard:
+    """An index that took no part in a federated search.
+
+    Attributes:
+        shard: Its name.
+        reason: Why, in a sentence.
+    """
+
+    shard: str
+    reason: str
+
+
 class Hits(list[Hit]):
     """Hits of one query, best first: a list that remembers how it was made.
 
@@ -118,6 +155,9 @@ class Hits(list[Hit]):
         plan: How the pages were found; None where nothing was searched.
         note: Why there are no hits, where the filter lets no page pass or no page has the
             confidence that was asked for; else ``""``.
+        spread: Between what the scores lay that were fused; None for a search by vectors.
+        missing: Of a federated search, the indexes that took no part; the hits are those of the
+            others.
     """
 
     def __init__(
@@ -137,6 +177,8 @@ class Hits(list[Hit]):
         self.scoring = scoring
         self.plan = plan
         self.note = note
+        self.spread: Spread | None = None
+        self.missing: tuple[MissingShard, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``metaembed search --json``; ``page`` counts from 1.
@@ -145,7 +187,8 @@ class Hits(list[Hit]):
         ``hybrid="auto"``, too, ``"words"``: how they counted or why not. A search with the budget
         ``"auto"`` adds ``"plan"``, one whose filter lets no page pass ``"note"``.
         A hit whose text was read from a picture, or beside it, has ``"text_from"``; with
-        ``snippets=True`` each has ``"snippet"``.
+        ``snippets=True`` each has ``"snippet"``. Each of a federated search has ``"shard"``; where
+        a shard took no part, ``"missing"`` says which and why.
         """
         chosen = self.plan if self.plan is not None and self.plan.way == "auto" else None
         words = "" if self.plan is None else self.plan.words
@@ -157,6 +200,7 @@ class Hits(list[Hit]):
             **({"words": words} if words else {}),
             **({} if chosen is None else {"plan": chosen.to_dict()}),
             **({"note": self.note} if self.note else {}),
+            **({"missing": [vars(one) for one in self.missing]} if self.missing else {}),
             "hits": [_hit_dict(hit) for hit in self],
         }
 
@@ -177,6 +221,7 @@ def _hit_dict(hit: Hit) -> dict[str, Any]:
         "image": hit.page.image_path,
         **({"text_from": hit.page.text_from} if hit.page.text_from else {}),
         **({} if hit.snippet is None else {"snippet": hit.snippet}),
+        **({} if hit.shard is None else {"shard": hit.shard}),
     } | {name: round(value, 6) for name, value in parts.items() if value is not None}
 
 

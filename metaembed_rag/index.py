@@ -60,7 +60,9 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
             self._model.scoring_device,
             self._calibration.unrelated,
         )
-        self._retrieval = Retrieval(self._store, self._model, self._searcher, self._calibration)
+        self._retrieval = Retrieval(
+            self._store, self._model, self._searcher, self._calibration, lexical
+        )
         self._explainer = Explainer(self._store, self._model, self._searcher, lexical)
         self._ingest = Ingest(
             self._store, self._pictures, self._model.encoder, self._searcher.apply

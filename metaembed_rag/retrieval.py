@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -22,9 +22,13 @@ from metaembed_rag.search.asking import ask_unrelated
 from metaembed_rag.search.calibration import Calibration, CalibrationFile
 from metaembed_rag.search.confidence import Unrelated, unrelated_questions
 from metaembed_rag.search.measuring import calibrated, sample_queries, share_found
-from metaembed_rag.search.plan import check_budget, plan_query
+from metaembed_rag.search.plan import Plan, QueryPlan, check_budget, plan_query
+from metaembed_rag.search.pooled_words import QueryWords, search_among
 from metaembed_rag.search.searcher import PageSearcher
+from metaembed_rag.search.word_scores import WordScores
+from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.records import StampedText
 
 
 class Retrieval:
@@ -35,6 +39,7 @@ class Retrieval:
         model: Makes the queries' vectors.
         searcher: Finds and ranks pages.
         calibration: Where the plans for the budget ``"auto"`` are kept.
+        lexical: The words of the pages.
     """
 
     def __init__(
@@ -43,8 +48,9 @@ class Retrieval:
         model: IndexModel,
         searcher: PageSearcher,
         calibration: CalibrationFile,
+        lexical: LexicalCache,
     ) -> None:
-        self._store, self._model = store, model
+        self._store, self._model, self._lexical = store, model, lexical
         self._searcher, self._calibration = searcher, calibration
 
     def search(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
@@ -65,6 +71,42 @@ class Retrieval:
         """A query's vectors, float32 of shape (R_q, D), and its words, as a search takes them."""
         asked = read_query(query)
         return self._model.query_vectors([asked])[0], query_text(asked)
+
+    def encode_all(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], list[str]]:
+        """Vectors of queries, float32 of shape (queries, R_q, D), and the words of each."""
+        asked = [read_query(query) for query in queries]
+        if not asked:
+            return np.empty((0, 1, 1), dtype=np.float32), []
+        return self._model.query_vectors(asked), _texts(asked)
+
+    def raw_scores(
+        self, queries: NDArray[np.float32], budget: RetrievalBudget, where: Mapping[str, Any] | None
+    ) -> list[Mapping[str, float]]:
+        """Exact MaxSim sums of every page by id, for each query, shape (queries, R_q, D)."""
+        check_budget(budget, self._most(queries))
+        options = SearchOptions(max(1, self._store.count()), where=where)
+        plan = QueryPlan("exhaustive", Plan(budget), options)
+        return [one.maxsim for one in self._searcher.scored(queries, [""] * len(queries), plan)]
+
+    @property
+    def stemmer(self) -> str | None:
+        """Snowball language whose word endings a hybrid search ignores; None for plain words."""
+        return self._lexical.stemmer
+
+    def query_words(self, text: str) -> QueryWords:
+        """In how many pages the words of a query are."""
+        return QueryWords.of(self._lexical.current(), text)
+
+    def words_among(
+        self, text: str, among: QueryWords, where: Mapping[str, Any] | None
+    ) -> WordScores:
+        """BM25 of the pages that match a filter, with the rarity of words among more pages."""
+        words = search_among(self._lexical.current(), text, among)
+        return words.only(self._store.ids(where)) if where else words
+
+    def texts(self) -> Iterator[StampedText]:
+        """The text of every page."""
+        return self._store.texts()
 
     def calibration(self) -> Calibration | None:
         """What calibrating this index has found; None where it was not, or is of no use now."""

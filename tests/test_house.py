@@ -133,6 +133,7 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_the_public_names_are_those_that_the_documentation_promises():
     assert set(metaembed_rag.__all__) == {
         "AddReport",
+        "FederatedIndex",
         "Hit",
         "Hits",
         "MetaEmbedEncoder",

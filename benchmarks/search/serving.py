@@ -32,8 +32,8 @@ from typing import Any
 
 from benchmarks import results
 from metaembed_rag import MetaEmbedEncoder, Page, PageIndex
-from metaembed_rag.cli.client import Server
 from metaembed_rag.errors import ServerError
+from metaembed_rag.federation.client import Server
 
 CLAIM = "One served index and many clients at once, with writes in between, beside the bare search."
 K = 10

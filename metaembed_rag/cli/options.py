@@ -22,7 +22,7 @@ from metaembed_rag.cli.variables import (
 from metaembed_rag.errors import BudgetError, ModelError
 
 if TYPE_CHECKING:
-    from metaembed_rag.cli.client import Server
+    from metaembed_rag.federation.client import Server
     from metaembed_rag.index import PageIndex
     from metaembed_rag.model.describing import Describer
     from metaembed_rag.model.protocol import Encoder
@@ -51,6 +51,7 @@ class _Named(argparse.Action):
     ) -> None:
         setattr(namespace, self.dest, values)
         namespace.index_named = True
+        namespace.indexes = (*namespace.indexes, values)
 
 
 def add_place(
@@ -58,6 +59,7 @@ def add_place(
     *,
     or_server: bool = False,
     optional: bool = False,
+    several: bool = False,
     named: str = "--collection",
 ) -> None:
     """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it.
@@ -66,10 +68,11 @@ def add_place(
         parser: Of a command.
         or_server: Take ``--server``, too.
         optional: The command looks itself whether an index is named.
+        several: The command takes several; all that were named are in ``indexes``.
         named: The option of the collection's name.
     """
     default = os.environ.get("METAEMBED_INDEX") or None
-    parser.set_defaults(index_named=False)
+    parser.set_defaults(index_named=False, indexes=())
     parser.add_argument(
         "--index",
         action=_Named,
@@ -77,7 +80,8 @@ def add_place(
         default=default,
         required=default is None and not (or_server or optional),
         help="folder of the index, http(s)://host:port of a Chroma server, or "
-        "chroma-cloud://tenant/database (its key in the environment variable CHROMA_API_KEY)",
+        "chroma-cloud://tenant/database (its key in the environment variable CHROMA_API_KEY)"
+        + ("; named several times, all are searched as one" if several else ""),
     )
     if or_server:
         add_server(parser)
@@ -171,7 +175,7 @@ def server_of(given: argparse.Namespace, *refused: str) -> Server | None:
         if value and value != "pages":
             option = name.replace("_", "-")
             raise wrong_usage(f"--{option} does not go with --server, whose own settings count")
-    from metaembed_rag.cli.client import Server
+    from metaembed_rag.federation.client import Server
 
     return Server(address, os.environ.get(TOKEN, ""))
 

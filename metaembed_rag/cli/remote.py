@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import textwrap
 from collections import Counter
@@ -15,7 +14,7 @@ from metaembed_rag.cli.output import answer, counted, say, wrong_usage
 from metaembed_rag.errors import PageError, ServerError
 
 if TYPE_CHECKING:
-    from metaembed_rag.cli.client import Parts, Server
+    from metaembed_rag.federation.client import Server
 
 _SNIPPET = 200
 """Characters of a page's text that are printed."""
@@ -36,13 +35,9 @@ def search(server: Server, asked: Mapping[str, Any], image: str | None) -> dict[
         PageError: The file cannot be read.
         ServerError: The server says what is wrong, or does not answer.
     """
-    said = {name: _plain(value) for name, value in asked.items() if value not in (None, "")}
-    if image is None:
-        return server.post("/search", said)
-    from metaembed_rag.cli.client import file_part
+    from metaembed_rag.federation.client import file_part
 
-    parts: Parts = [(name, "", _field(value)) for name, value in said.items()]
-    return server.post_form("/search", [*parts, file_part("image", image)])
+    return server.search(asked, None if image is None else file_part("image", image))
 
 
 def as_dict(server: Server, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +76,7 @@ def as_text(server: Server, found: Mapping[str, Any]) -> str:
 
 def delete_from(server: Server, given: argparse.Namespace) -> int:
     """Let a server delete pages; the exit code is 1 when a name matched nothing."""
-    from metaembed_rag.cli.client import escaped
+    from metaembed_rag.federation.client import escaped
 
     paths = {id: f"/pages/{escaped(id)}" for id in given.id}
     paths |= {source: f"/pages?source={escaped(source)}" for source in given.source}
@@ -140,7 +135,7 @@ def _uploaded(server: Server, file: Path, *, quiet: bool) -> dict[str, Any]:
     Raises:
         ServerError: The server broke off, and may not have stored all of it.
     """
-    from metaembed_rag.cli.client import file_part
+    from metaembed_rag.federation.client import file_part
 
     for name, data in server.events("/pages", [file_part("files", str(file))]):
         if name == "progress" and not quiet:
@@ -174,16 +169,6 @@ def _files(paths: Iterable[str], suffixes: Sequence[str]) -> Iterator[Path]:
             yield from (
                 one for one in every if one.suffix.lower() in suffixes and not one.is_symlink()
             )
-
-
-def _plain(value: Any) -> Any:
-    """A budget as a pair, which JSON has."""
-    return [value.r_q, value.r_c] if hasattr(value, "r_q") else value
-
-
-def _field(value: Any) -> bytes:
-    """A value as the field of a form."""
-    return (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "replace")
 
 
 def _hit_dict(server: Server, hit: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,9 +18,11 @@ from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
 
 if TYPE_CHECKING:
-    from metaembed_rag.cli.client import Server
     from metaembed_rag.explanation import Explanation
+    from metaembed_rag.federation.client import Server
+    from metaembed_rag.federation.federated import FederatedIndex
     from metaembed_rag.hits import Hit, Hits
+    from metaembed_rag.index import PageIndex
 
 SUMMARY = "find pages by text, image or both"
 
@@ -37,7 +39,13 @@ _TEXT = "#document"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``metaembed search``."""
     parser.add_argument("query", nargs="?", default="", metavar="QUERY", help="text; - for stdin")
-    options.add_place(parser, or_server=True)
+    options.add_place(parser, or_server=True, several=True)
+    parser.add_argument(
+        "--deadline",
+        type=options.limit,
+        metavar="SECONDS",
+        help="of several indexes: leave out, and name, those that do not answer in time",
+    )
     options.add_device(parser)
     options.add_model_of_index(parser)
     parser.add_argument("-k", type=options.positive, default=5, help="hits (default: 5)")
@@ -111,12 +119,12 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
-    server = options.server_of(given, "device", "model", "html", "explain")
+    server = options.server_of(given, "device", "model", "html", "explain", "deadline")
     if server is not None:
         return _ask(server, given)
     query = _query(given)
     keywords = {name: getattr(given, name) for name in _KEYWORDS} | {"hybrid": _hybrid(given)}
-    with options.open_index(given) as index:
+    with _opened(given) as index:
         where = _where(given.where, given.where_text)
         hits = index.search(query, given.k, where=where, **keywords)
         explained = _explained(hits) if given.explain else []
@@ -131,6 +139,24 @@ def run(given: argparse.Namespace) -> int:
         one["explanation"] = explanation.to_dict()
     answer(given, found, _text(hits, pages, explained))
     return 0
+
+
+def _opened(given: argparse.Namespace) -> PageIndex | FederatedIndex:
+    """The index, or the several that are searched as one."""
+    if len(given.indexes) < 2:
+        if given.deadline is not None:
+            raise wrong_usage("--deadline is for several indexes: name another one with --index")
+        return options.open_index(given)
+    from metaembed_rag.federation.federated import FederatedIndex
+
+    return FederatedIndex(
+        given.indexes,
+        encoder=options.load_encoder(given) if given.model else None,
+        deadline=given.deadline,
+        collection=given.collection,
+        timeout=given.timeout,
+        device=given.device,
+    )
 
 
 def _explained(hits: Hits) -> list[Explanation]:
@@ -279,6 +305,8 @@ def _line(hit: Hit) -> str:
         from metaembed_rag.hits import shown_confidence
 
         line += f"  confidence {shown_confidence(hit.confidence)}"
+    if hit.shard is not None:
+        line += f"  in {hit.shard}"
     return line
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from metaembed_rag.federation import TOKEN as TOKEN
+
 SERVER = "METAEMBED_SERVER"
 """The address of a server, for commands that can ask one."""
-TOKEN = "METAEMBED_TOKEN"  # nosec B105
-"""What a server wants to be shown."""
 
 CHROMA_TOKEN = "METAEMBED_CHROMA_TOKEN"  # nosec B105
 CHROMA_AUTH = "METAEMBED_CHROMA_AUTH"

@@ -13,8 +13,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import ConfigDict
 
-from metaembed_rag.adapters import SearchFields, in_search_thread
-from metaembed_rag.index import PageIndex
+from metaembed_rag.adapters import SearchedIndex, SearchFields, in_search_thread, model_name
 from metaembed_rag.langchain.searching import KEYWORDS, hit_document, options_of, search
 from metaembed_rag.langchain.tracing import asked_for, retriever_params, traced
 from metaembed_rag.model.inputs import Input
@@ -37,7 +36,9 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
     does not block the event loop.
 
     Attributes:
-        index: The pages.
+        index: The pages; a :class:`metaembed_rag.FederatedIndex` searches several indexes as one:
+            documents have their ``shard`` in the metadata then, and ``missing_shards`` where some
+            took no part.
         k: At most so many documents.
         filter: Only pages whose metadata match, in Chroma's filter language; ``source`` and
             ``page`` are fields too. A filter given to ``invoke`` narrows this one: a page must
@@ -65,7 +66,7 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
     # A misspelt field would otherwise be dropped without a word.
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    index: PageIndex
+    index: SearchedIndex
     k: int = 5
     filter: dict[str, Any] | None = None
     where_document: dict[str, Any] | None = None
@@ -109,4 +110,4 @@ class MetaEmbedRetriever(BaseRetriever, SearchFields):
         given = {name: one for name, one in kwargs.items() if name in KEYWORDS}
         k = self.k if kwargs.get("k") is None else kwargs["k"]
         asked = asked_for(lambda: self._options(given), k, self.index)
-        return retriever_params(self.index.encoder.name, asked)
+        return retriever_params(model_name(self.index), asked)

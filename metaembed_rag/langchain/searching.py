@@ -15,7 +15,7 @@ import numpy as np
 from langchain_core.documents import Document
 from numpy.typing import NDArray
 
-from metaembed_rag.adapters import search_fields
+from metaembed_rag.adapters import SearchedIndex, search_fields
 from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.index import PageIndex
 from metaembed_rag.langchain.documents import page_to_document
@@ -57,7 +57,7 @@ def keywords_of(options: SearchOptions) -> dict[str, Any]:
     return {**scoring, "filter": options.where, "where_document": None}
 
 
-def search(index: PageIndex, query: Input, k: int, options: SearchOptions) -> Hits:
+def search(index: SearchedIndex, query: Input, k: int, options: SearchOptions) -> Hits:
     """Search an index for a query.
 
     Raises:

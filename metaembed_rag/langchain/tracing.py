@@ -9,11 +9,10 @@ from typing import Any, cast
 
 from langchain_core.retrievers import LangSmithRetrieverParams
 
-from metaembed_rag.adapters import trace_fields
-from metaembed_rag.budget import AUTO, RetrievalBudget
+from metaembed_rag.adapters import SearchedIndex, most_vectors, trace_fields
+from metaembed_rag.budget import AUTO
 from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.hits import Hits
-from metaembed_rag.index import PageIndex
 from metaembed_rag.options import SearchOptions
 
 SEARCH = "metaembed"
@@ -45,7 +44,7 @@ def note_search(hits: Hits) -> None:
         metadata[SEARCH] = trace_fields(hits)
 
 
-def asked_for(options: Callable[[], SearchOptions], k: Any, index: PageIndex) -> dict[str, Any]:
+def asked_for(options: Callable[[], SearchOptions], k: Any, index: SearchedIndex) -> dict[str, Any]:
     """What a call asks for, as parameters of LangSmith; without what makes no sense.
 
     The search itself refuses that, inside of the run, where a trace shows the error.
@@ -58,8 +57,7 @@ def asked_for(options: Callable[[], SearchOptions], k: Any, index: PageIndex) ->
     asked: dict[str, Any] = {"ls_k": k}
     with suppress(MetaEmbedError, TypeError):
         chosen = options()
-        most = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
-        asked["ls_budget"] = AUTO if chosen.is_auto else str(chosen.resolved(most))
+        asked["ls_budget"] = AUTO if chosen.is_auto else str(chosen.resolved(most_vectors(index)))
         for name in ("max_ms", "min_recall", "candidates"):
             if getattr(chosen, name) is not None:
                 asked[f"ls_{name}"] = getattr(chosen, name)

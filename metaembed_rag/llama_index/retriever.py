@@ -11,9 +11,8 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
 from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters
 
-from metaembed_rag.adapters import in_search_thread
+from metaembed_rag.adapters import SearchedIndex, in_search_thread
 from metaembed_rag.budget import parse_or_auto
-from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.filters import filters_to_where
 from metaembed_rag.llama_index.nodes import hit_to_node, shown_score
 from metaembed_rag.llama_index.searching import (
@@ -62,7 +61,9 @@ class MetaEmbedRetriever(MultiModalRetriever):
     ``retrieval_plan``.
 
     Args:
-        index: The pages.
+        index: The pages; a :class:`metaembed_rag.FederatedIndex` searches several indexes as one:
+            nodes have their ``shard`` in the metadata then, and ``missing_shards`` where some took
+            no part.
         similarity_top_k: At most so many nodes.
         filters: Only pages with such metadata; ``source`` and ``page`` are fields too.
         node_ids: Only these pages; all of them are scored. An empty list gives no nodes.
@@ -83,7 +84,7 @@ class MetaEmbedRetriever(MultiModalRetriever):
 
     def __init__(
         self,
-        index: PageIndex,
+        index: SearchedIndex,
         *,
         similarity_top_k: int = 5,
         filters: MetadataFilters | None = None,

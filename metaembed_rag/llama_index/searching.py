@@ -9,10 +9,10 @@ from typing import Any, get_type_hints
 from llama_index.core.schema import QueryBundle
 from llama_index.core.vector_stores import MetadataFilters
 
+from metaembed_rag.adapters import SearchedIndex, most_vectors
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import StoreError
 from metaembed_rag.hits import Hits
-from metaembed_rag.index import PageIndex
 from metaembed_rag.llama_index.tracing import tell
 from metaembed_rag.model.inputs import Input
 from metaembed_rag.options import SCORING_KEYWORDS, SearchOptions, all_of, is_optional
@@ -67,7 +67,7 @@ def scoring_options(fields: object) -> SearchOptions:
 
 
 def search_pages(
-    index: PageIndex,
+    index: SearchedIndex,
     query: Input,
     k: int,
     options: SearchOptions,
@@ -99,7 +99,7 @@ def search_pages(
 
 
 def _score_nodes(
-    index: PageIndex, query: Input, k: int, options: SearchOptions, node_ids: Sequence[str]
+    index: SearchedIndex, query: Input, k: int, options: SearchOptions, node_ids: Sequence[str]
 ) -> Hits:
     if options.hybrid and not is_optional(options.hybrid):
         raise StoreError(
@@ -109,8 +109,7 @@ def _score_nodes(
     if options.where is not None:
         allowed = set(index.ids(options.where))
         ids = [id for id in ids if id in allowed]
-    most = RetrievalBudget(index.encoder.query_vectors, index.vectors_per_page)
-    hits = index.score(query, ids, budget=options.unchosen(most))
+    hits = index.score(query, ids, budget=options.unchosen(most_vectors(index)))
     if options.snippets:  # of at most k
         best = [hit.page.id for hit in hits[:k]]
         hits = index.score(query, best, budget=hits.budget, snippets=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
 from metaembed_rag.opening import SERVER, ServerKeywords, server_access
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from metaembed_rag.maintenance.exporting import ExportReport
     from metaembed_rag.maintenance.findings import CheckReport, Finding, RepairReport
     from metaembed_rag.maintenance.importing import ImportReport
+    from metaembed_rag.maintenance.qdrant import QdrantReport
     from metaembed_rag.store.compaction import CompactReport
 
 # What does the work is imported where it is called: a search needs none of it.
@@ -176,6 +177,47 @@ class MaintainedIndex:
         counter = page_counter(progress, shown=show_progress, total=self._store.count)
         options = ExportOptions(overwrite, counter, lock_timeout)
         return export(self._store, self._pictures, path, options)
+
+    def export_to_qdrant(
+        self,
+        where: Any,
+        *,
+        collection: str = "pages",
+        key: str | None = None,
+        prune: bool = False,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+    ) -> QdrantReport:
+        """Write the pages into Qdrant, whose named multi-vectors are the levels of the budget.
+
+        A point has the vectors ``v1``, ``v4``, ``v16``, ``v64`` (the page's first so many, as far
+        as it has them, the last one all), compared by MaxSim; ``v1`` has a graph of neighbours,
+        the others rescore what it finds (see ``docs/scaling.md``). Its payload has ``id``,
+        ``source``, ``page`` (from 1), ``text`` and ``metadata``, beside ``content_hash``,
+        ``fingerprint`` and ``version``. Pictures are not written. Nothing is encoded.
+
+        What is there as it is, is not written again: an export that was ended goes on where it
+        was, and the same call later brings the collection up to date. Needs the extra ``qdrant``.
+
+        Args:
+            where: A folder (Qdrant's local mode), ``http(s)://host:port`` of a server, or a
+                ``QdrantClient``, which stays open.
+            collection: Its name in Qdrant, for this index alone.
+            key: Of the server; by default the environment variable ``QDRANT_API_KEY``.
+            prune: Take out points of pages that the index does not hold any more.
+            progress: Called with the number of pages done after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+
+        Raises:
+            MissingExtraError: The extra is not installed.
+            ModelMismatchError: The collection is there and holds other vectors.
+            StoreError: Qdrant refuses or does not answer, or the folder cannot be written to.
+        """
+        from metaembed_rag.maintenance.qdrant import QdrantOptions, export_to_qdrant
+
+        counter = page_counter(progress, shown=show_progress, total=self._store.count)
+        options = QdrantOptions(collection, key, prune, counter)
+        return export_to_qdrant(self._store, where, options)
 
     def import_chroma(
         self,

@@ -6,9 +6,13 @@ Both ways look at each score against the other pages of the same query, because 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.hits import Spread
 from metaembed_rag.options import Fusion
 
 Scores = NDArray[np.float32] | NDArray[np.float64]
@@ -54,6 +58,23 @@ def described(fusion: Fusion) -> str:
     if fusion.name == "rrf":
         return "vectors and words (BM25) by reciprocal rank"
     return f"vectors and words (BM25, which counts {fusion.weight:.2g})"
+
+
+def spread_of(
+    maxsim: Iterable[float], bm25: Scores, found: Scores, most: float, budget: RetrievalBudget
+) -> Spread:
+    """Between what the scores of the pages of one query lie that are fused.
+
+    Args:
+        maxsim: Raw sums of pages.
+        bm25: Of the pages, shape (pages,).
+        found: How much of the query's words each has, shape (pages,).
+        most: The most that any page has that may be found.
+        budget: Of the sums.
+    """
+    raw = list(maxsim) or [0.0]
+    highest, share = (float(one.max(initial=0.0)) for one in (bm25, found))
+    return Spread(min(raw) / budget.r_q, max(raw) / budget.r_q, highest, share, most)
 
 
 def _share(scores: Scores, low: float) -> NDArray[np.float64]:

@@ -87,6 +87,14 @@ class WordPairs:
         holding = np.array([part.stop - (part.start or 0) for part in parts], dtype=np.int64)
         return float(_rarity(holding, self.pages).sum())
 
+    def impacts_of(
+        self, one: int | None, other: int | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The places of the pages that have a pair, and what it gives the score of each."""
+        known = one is not None and other is not None
+        part = self._part((one << 32) + other) if known else slice(0)  # type: ignore[operator]
+        return self.places[part], self.impacts[part]
+
     def save(self, path: Path) -> None:
         """Write it as one ``.npz`` file.
 

@@ -28,7 +28,7 @@ from metaembed_rag.metadata.filters import TEXT_FIELD, fields, normalize_where
 from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
 from metaembed_rag.search.confidence import Unrelated, check_measured, confidence_of, sure_enough
-from metaembed_rag.search.fusion import described, fuse, weighed
+from metaembed_rag.search.fusion import described, fuse, spread_of, weighed
 from metaembed_rag.search.plan import QueryPlan
 from metaembed_rag.search.sources import (
     CachedPages,
@@ -182,18 +182,14 @@ class PageSearcher:
         note = self._unmatched(plan.options.where, scored)
         hits = [sure_enough(self._hits(one, found, plan.budget, scale), least) for one in scored]
         seconds = (time.perf_counter() - start) / max(1, len(hits))
-        return [
-            Hits(
-                best,
-                None,
-                plan.budget,
-                seconds,
-                "maxsim" if one.fused is None else "hybrid",
-                plan.report(one.stages, source, one.words),
-                note or unsure,
-            )
-            for one, (best, unsure) in zip(scored, hits, strict=True)
-        ]
+        answers = []
+        for one, (best, unsure) in zip(scored, hits, strict=True):
+            scoring = "maxsim" if one.fused is None else "hybrid"
+            how = plan.report(one.stages, source, one.words)
+            answer = Hits(best, None, plan.budget, seconds, scoring, how, note or unsure)
+            answer.spread = one.spread
+            answers.append(answer)
+        return answers
 
     def _whole(
         self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan
@@ -337,8 +333,9 @@ class PageSearcher:
         fused = dict(zip(ids, both.tolist(), strict=True))
         best = heapq.nsmallest(plan.k, ids, key=lambda id: (-fused[id], id))
         known, found = (dict(zip(ids, one.tolist(), strict=True)) for one in (bm25, shares))
+        spread = spread_of(maxsim.values(), bm25, shares, words.most_found(), plan.budget)
         how = described(fusion)
-        return Scored(best, maxsim, near.stages, fused, known, found, how, words.stamps)
+        return Scored(best, maxsim, near.stages, fused, known, found, how, words.stamps, spread)
 
     def _words(self, text: str, plan: QueryPlan) -> WordScores | str:
         """BM25 of the pages that match the filter; or why words do not count."""
@@ -424,7 +421,8 @@ class PageSearcher:
             if scored.fused is None or scored.bm25 is None:
                 hits.append(Hit(rank, shown, page, confidence=sure))
             else:
-                hits.append(Hit(rank, scored.fused[id], page, shown, scored.bm25[id], sure))
+                two = (shown, scored.bm25[id])
+                hits.append(Hit(rank, scored.fused[id], page, *two, sure, found=share))
         return hits
 
     def with_pictures(self, pages: Sequence[Page]) -> list[Page]:

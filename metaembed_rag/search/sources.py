@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.hits import Spread
 from metaembed_rag.search import cascade
 from metaembed_rag.search.cascade import Found
 from metaembed_rag.search.plan import Plan, QueryPlan
@@ -44,6 +45,7 @@ class Scored:
         found: How much of the query's words each page has, by id, where words took part.
         words: What the plan says of the words.
         texts: Stamps of the texts whose words were counted, where words took part; else None.
+        spread: Between what the scores lay that were fused, where words took part; else None.
     """
 
     ids: Sequence[str]
@@ -54,6 +56,7 @@ class Scored:
     found: Mapping[str, float] | None = None
     words: str = ""
     texts: Collection[str] | None = None
+    spread: Spread | None = None
 
 
 class PageVectors(Protocol):

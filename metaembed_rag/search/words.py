@@ -93,6 +93,7 @@ class LexicalIndex:
         pairs: The pairs of the words, numbered as in ``scorer``.
 
     Attributes:
+        pairs: The pairs of the words.
         state: The last state of the store's database that was seen; ``""`` for none.
     """
 
@@ -110,7 +111,7 @@ class LexicalIndex:
         self.stemmer = stemmer
         self.state = ""
         self._scorer = scorer
-        self._pairs = pairs
+        self.pairs = pairs
 
     @classmethod
     def build(
@@ -142,7 +143,7 @@ class LexicalIndex:
 
     def parts(self, query: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """BM25 of the words alone, and of their pairs alone, each as in :meth:`scores`."""
-        return self._parts(self._numbers(query))
+        return self._parts(self.numbers(query))
 
     def _parts(
         self, numbers: Sequence[int | None]
@@ -152,14 +153,14 @@ class LexicalIndex:
             nothing = np.zeros(len(self.ids), dtype=np.float32)
             return nothing, nothing
         scores: NDArray[np.float32] = self._scorer.get_scores_from_ids(known)
-        return scores, self._pairs.scores(numbers)
+        return scores, self.pairs.scores(numbers)
 
     def most(self, query: str) -> float:
         """Σ idf of the query's words, which BM25 of the words stays under; 0 without a word.
 
         A word that no page has counts as the rarest.
         """
-        return self._most(self._numbers(query))
+        return self._most(self.numbers(query))
 
     def _most(self, numbers: Sequence[int | None]) -> float:
         if self._scorer is None or not numbers:
@@ -176,7 +177,7 @@ class LexicalIndex:
         They are in [0, 1): how much of what was asked a page has, not where there is most of it. A
         query of one word has no pairs; its word stands for them.
         """
-        return self._shares(self._numbers(query), words, pairs)
+        return self._shares(self.numbers(query), words, pairs)
 
     def _shares(
         self, numbers: Sequence[int | None], words: NDArray[np.float32], pairs: NDArray[np.float32]
@@ -186,22 +187,28 @@ class LexicalIndex:
         share = words / np.float32(self._most(numbers))
         if len(numbers) == 1:
             return share, share
-        return share, pairs / np.float32(self._pairs.most(numbers))
+        return share, pairs / np.float32(self.pairs.most(numbers))
 
     def search(self, query: str) -> WordScores:
         """:meth:`scores` by page id, and how much of the query each page has."""
-        numbers = self._numbers(query)  # tokens and stems of a query are made once
+        numbers = self.numbers(query)  # tokens and stems of a query are made once
         words, pairs = self._parts(numbers)
         both = self._shares(numbers, words, pairs)
         found = np.float32(FOUND_WORDS) * both[0] + np.float32(FOUND_PAIRS) * both[1]
         scores = words + np.float32(PAIR_WEIGHT) * pairs
         return WordScores(self.places, self.ids, scores, found, self.stamps)
 
-    def _numbers(self, query: str) -> list[int | None]:
+    def numbers(self, query: str) -> list[int | None]:
         """The query's words in order; None for one that is on no page."""
         [words] = _words([query], self.stemmer)
         numbers = {} if self._scorer is None else self._scorer.vocab_dict
         return [numbers.get(word) for word in words]
+
+    def column(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The places of the pages that have a word, and what it gives the score of each."""
+        kept = self._scorer.scores
+        part = slice(*kept["indptr"][number : number + 2].tolist())
+        return kept["indices"][part], kept["data"][part]
 
     def save(self, folder: Path) -> None:
         """Write it as ``folder``, which appears whole or not at all.
@@ -214,7 +221,7 @@ class LexicalIndex:
             unfinished.mkdir()
             if self._scorer is not None:
                 self._scorer.save(unfinished, show_progress=False)
-            self._pairs.save(unfinished / _PAIRS)
+            self.pairs.save(unfinished / _PAIRS)
             pages = {"ids": self.ids, "stamps": sorted(self.stamps), "state": self.state}
             (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
             (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
@@ -240,7 +247,7 @@ class LexicalIndex:
         spans = [np.arange(*kept["indptr"][number : number + 2]) for number in order]
         rows = np.concatenate([np.arange(0), *spans])
         counts, words = np.array(list(map(len, spans))), np.array(sorted(numbers), dtype=np.str_)
-        pairs = self._pairs.renumbered(ranks)
+        pairs = self.pairs.renumbered(ranks)
         return [words, counts, kept["data"][rows], kept["indices"][rows], *pairs.arrays()]
 
     @staticmethod
@@ -283,7 +290,7 @@ class LexicalCache:
     ) -> None:
         self._store = store
         self._folder = folder
-        self._stemmer = stemmer
+        self.stemmer = stemmer
         self._lock = threading.Lock()
         self._index: LexicalIndex | None = None
         self._revision: Hashable | None = None
@@ -295,7 +302,7 @@ class LexicalCache:
         Raises:
             MissingExtraError: The extra ``hybrid`` is not installed.
         """
-        _bm25s(), _stemmer(self._stemmer)  # before all texts are read in vain
+        _bm25s(), _stemmer(self.stemmer)  # before all texts are read in vain
         origin = self._store.origin()  # before the lock, which a fork may have left locked
         with self._lock:
             if origin != self._origin:  # stamps of another database say nothing
@@ -322,7 +329,7 @@ class LexicalCache:
         """A current one from the folder."""
         for folder in finished_indexes(self._folder):
             try:
-                index = LexicalIndex.load(folder, stemmer=self._stemmer)
+                index = LexicalIndex.load(folder, stemmer=self.stemmer)
             except (OSError, ValueError) as error:
                 _log.info("the lexical index %s is not used: %s", folder, error)
                 continue
@@ -336,7 +343,7 @@ class LexicalCache:
             [page.id for page in pages],
             [page.text for page in pages],
             stamps=self._settled(pages),
-            stemmer=self._stemmer,
+            stemmer=self.stemmer,
         )
         index.state = (self._store.states() or [""])[-1]
         # What was read of an index that has gone meanwhile must not bring its folder back.

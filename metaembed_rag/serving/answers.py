@@ -34,6 +34,9 @@ class HitAnswer(BaseModel):
     bm25: float | None = Field(
         default=None, description="in a hybrid search, the score of the words"
     )
+    found: float | None = Field(
+        default=None, description="in a hybrid search, how much of the words the page has"
+    )
     snippet: str | None = Field(default=None, description="what matched, where it was asked for")
     confidence: float | None = Field(default=None, description="by the calibration; in [0, 1]")
 
@@ -52,6 +55,9 @@ class SearchAnswer(BaseModel):
     plan: dict[str, Any] | None
     words: str | None = Field(default=None, description="how words counted, or why not")
     note: str | None = Field(default=None, description="why there are no hits, where that is known")
+    spread: dict[str, float] | None = Field(
+        default=None, description="in a hybrid search, between what the fused scores lay"
+    )
     hits: list[HitAnswer]
 
 

@@ -7,7 +7,6 @@ tell it from another file of that name.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metaembed_rag.errors import PageError
+from metaembed_rag.federation.shards import public_id as public_id
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 
@@ -32,11 +32,6 @@ _READ_AT_ONCE = 500
 
 class NotFoundError(PageError):
     """A page or file that is not in the index."""
-
-
-def public_id(id: str) -> str:
-    """What the server calls a page: 32 hexadecimal digits."""
-    return hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def is_path(source: str) -> bool:

@@ -325,6 +325,7 @@ class IndexService:
             plan=None if plan is None else plan.to_dict(),
             words=None if plan is None or not plan.words else plan.words,
             note=hits.note or None,
+            spread=None if hits.spread is None else vars(hits.spread),
             hits=[self._hit(hit) for hit in hits],
         )
 
@@ -335,6 +336,7 @@ class IndexService:
             score=round(hit.score, 6),
             maxsim=None if hit.maxsim is None else round(hit.maxsim, 6),
             bm25=None if hit.bm25 is None else round(hit.bm25, 6),
+            found=None if hit.found is None else round(hit.found, 6),
             snippet=getattr(hit, "snippet", None),
             confidence=getattr(hit, "confidence", None),
         )

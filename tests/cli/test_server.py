@@ -12,8 +12,8 @@ import threading
 import pytest
 from PIL import Image
 
-from metaembed_rag.cli.client import Server
 from metaembed_rag.errors import ServerError
+from metaembed_rag.federation.client import Server
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
@@ -196,10 +196,12 @@ def test_nothing_heavy_is_imported_to_ask_a_server(address):
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     modules = set(done.stderr.strip().split(","))
     assert "fruit.pdf" in done.stdout
-    assert modules.isdisjoint(HEAVY) and "metaembed_rag.cli.client" in modules
+    assert modules.isdisjoint(HEAVY) and "metaembed_rag.federation.client" in modules
     ours = {name for name in modules if name.startswith("metaembed_rag.")}
     assert not {
-        name for name in ours if name.split(".")[1] not in ("cli", "errors", "budget", "training")
+        name
+        for name in ours
+        if name.split(".")[1] not in ("cli", "errors", "budget", "training", "federation")
     }
 
 

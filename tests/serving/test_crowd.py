@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.search.serving import crowd, expected, made_up_text
-from metaembed_rag.cli.client import Server
+from metaembed_rag.federation.client import Server
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from metaembed_rag.cli.client import Server
 from metaembed_rag.errors import ServerError
+from metaembed_rag.federation.client import Server
 from metaembed_rag.index import PageIndex
 from metaembed_rag.serving import ServerSettings
 from metaembed_rag.serving.running import listen

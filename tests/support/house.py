@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("search", "ingest", "opening", "cost", "reranking", "testing"),
     ("maintenance", "reopening", "retrieval", "explaining"),
     ("index",),
+    ("federation",),
     ("adapters", "tools", "evaluation"),
     ("llama_index", "langchain", "mcp_server", "ray", "training"),
     ("serving",),
@@ -37,7 +38,7 @@ neighbour on its floor."""
 
 FACADE = "metaembed_rag"
 """The package's own ``__init__``: it names what is public and imports it on first use. It stands
-on `index`; of the package only what is above that may import it."""
+on `federation`; of the package only what is above that may import it."""
 
 HOMES: Mapping[str, frozenset[str]] = {
     "bm25s": frozenset({"search"}),
@@ -54,6 +55,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "peft": frozenset({"training"}),
     "pypdfium2": frozenset({"pages"}),
     "pyarrow": frozenset({"ray"}),
+    "qdrant_client": frozenset({"maintenance"}),
     "ray": frozenset({"ray"}),
     "rapidocr": frozenset({"pages"}),
     "scipy": frozenset({"model"}),
@@ -116,9 +118,9 @@ def part_of(module: str) -> str:
 
 
 def floor_of(part: str) -> float:
-    """How high a part stands; half a floor above `index` for the facade."""
+    """How high a part stands; half a floor above `federation` for the facade."""
     if part == FACADE:
-        return floor_of("index") + 0.5
+        return floor_of("federation") + 0.5
     return next(height for height, parts in enumerate(FLOORS) if part in parts)
 
 

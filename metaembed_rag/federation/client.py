@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from metaembed_rag import __version__
-from metaembed_rag.cli.variables import TOKEN
 from metaembed_rag.errors import PageError, ServerError
+from metaembed_rag.federation import TOKEN
 
 _SILENCE = 120.0
 """Seconds for which a server may keep silent; an upload tells of each batch."""
@@ -31,12 +30,18 @@ class Server:
     Args:
         address: ``http://host:port`` or ``https://…``, with a path where it lies below one.
         token: Shown with each request; ``""`` for none.
+        silence: Seconds for which it may keep silent.
 
     Raises:
         ServerError: That is no such address, or the token could be no header.
     """
 
-    def __init__(self, address: str, token: str = "") -> None:  # nosec B107
+    def __init__(
+        self,
+        address: str,
+        token: str = "",  # nosec B107
+        silence: float = _SILENCE,
+    ) -> None:
         try:
             parts = urlsplit(address)
             host, port = parts.hostname, parts.port
@@ -51,7 +56,7 @@ class Server:
         self.address = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._host, self._port, self._tls = host, port, parts.scheme == "https"
         self._path = parts.path.rstrip("/")
-        self._token = token
+        self._token, self._silence = token, silence
 
     def get(self, path: str) -> dict[str, Any]:
         """What is read."""
@@ -71,6 +76,24 @@ class Server:
         body, kind = _form(parts)
         return self._json("POST", path, body, {"Content-Type": kind})
 
+    def search(
+        self, asked: Mapping[str, Any], picture: tuple[str, str, bytes] | None = None
+    ) -> dict[str, Any]:
+        """What a server finds.
+
+        Args:
+            asked: As ``POST /search`` takes it; None and ``""`` stand for what was not said.
+            picture: Is asked for, too, as a part of a form.
+
+        Raises:
+            ServerError: The server says what is wrong, or does not answer.
+        """
+        said = {name: _plain(value) for name, value in asked.items() if value not in (None, "")}
+        if picture is None:
+            return self.post("/search", said)
+        parts: Parts = [(name, "", _field(value)) for name, value in said.items()]
+        return self.post_form("/search", [*parts, picture])
+
     def events(self, path: str, parts: Parts) -> Iterator[tuple[str, dict[str, Any]]]:
         """What a server tells while it works: name and data of each event."""
         body, kind = _form(parts)
@@ -83,6 +106,11 @@ class Server:
                     name = value
                 elif field == "data":
                     yield name, json.loads(value)
+
+    def picture(self, path: str) -> bytes:
+        """The bytes of a picture that an answer names by its path."""
+        with self._answer("GET", path, b"", {}) as answer:
+            return answer.read(_MOST)
 
     def absolute(self, path: str | None) -> str | None:
         """The address of something that an answer names by its path."""
@@ -108,7 +136,7 @@ class Server:
         """
         connection = self._connection()
         shown = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        agent = {"User-Agent": f"metaembed/{__version__}"}
+        agent = {"User-Agent": "metaembed"}
         try:
             connection.request(method, self._path + path, body, {**agent, **shown, **headers})
             answer = connection.getresponse()
@@ -132,10 +160,10 @@ class Server:
 
     def _connection(self) -> http.client.HTTPConnection:
         if not self._tls:
-            return http.client.HTTPConnection(self._host, self._port, timeout=_SILENCE)
+            return http.client.HTTPConnection(self._host, self._port, timeout=self._silence)
         context = ssl.create_default_context()
         return http.client.HTTPSConnection(
-            self._host, self._port, timeout=_SILENCE, context=context
+            self._host, self._port, timeout=self._silence, context=context
         )
 
     def _refusal(self, answer: http.client.HTTPResponse) -> str:
@@ -163,6 +191,16 @@ def file_part(name: str, path: str) -> tuple[str, str, bytes]:
 def escaped(text: str) -> str:
     """A text as a part of an address."""
     return quote(text, safe="", errors="surrogatepass")
+
+
+def _plain(value: Any) -> Any:
+    """A budget as a pair, which JSON has."""
+    return [value.r_q, value.r_c] if hasattr(value, "r_q") else value
+
+
+def _field(value: Any) -> bytes:
+    """A value as the field of a form."""
+    return (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "replace")
 
 
 def _form(parts: Parts) -> tuple[bytes, str]:
