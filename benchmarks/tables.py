@@ -895,6 +895,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "async_retrieval": _of_async,
     "serving": _of_serving,
     "command_line": _of_command_line,
+    "soak": _of_soak,
 }
 """Record -> the number that stands for it; each record has a row in RESULTS.md."""
 
