@@ -1036,6 +1036,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "command_line": _of_command_line,
     "thin_client": _of_thin_client,
     "federation": _of_federation,
+    "soak": _of_soak,
 }
 """Record -> the number that stands for it; each record has a row in RESULTS.md."""
 
