@@ -97,6 +97,11 @@ class OpenSettings(ServerKeywords, total=False):
     scoring_device: str | None
 
 
+SERVER = ServerKeywords.__optional_keys__
+SETTINGS = OpenSettings.__optional_keys__
+"""The names of both."""
+
+
 @dataclass(frozen=True)
 class Opened:
     """What an index is made of.
@@ -237,7 +242,7 @@ def server_access(settings: Mapping[str, Any]) -> ServerAccess:
     Raises:
         StoreError: They have no meaning.
     """
-    given = {name: settings.get(name) for name in ServerKeywords.__optional_keys__}
+    given = {name: settings.get(name) for name in SERVER}
     return ServerAccess(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -255,7 +260,7 @@ def _said_by_place(
 
 def _check_settings(settings: OpenSettings) -> None:
     """Refuse what is no setting."""
-    for name in settings.keys() - OpenSettings.__optional_keys__:
+    for name in settings.keys() - SETTINGS:
         raise TypeError(f"PageIndex.open() got an unexpected keyword argument {name!r}")
 
 

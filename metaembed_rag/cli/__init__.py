@@ -21,6 +21,7 @@ from metaembed_rag.cli import (
     evaluate,
     export,
     import_,
+    import_chroma,
     index,
     info,
     mcp,
@@ -59,6 +60,7 @@ _MODULES = (
     repair,
     export,
     import_,
+    import_chroma,
     train,
     mine,
     plan,
@@ -66,7 +68,9 @@ _MODULES = (
     mcp,
 )
 
-COMMANDS = {module.__name__.rpartition(".")[2].rstrip("_"): module for module in _MODULES}
+COMMANDS = {
+    module.__name__.rpartition(".")[2].rstrip("_").replace("_", "-"): module for module in _MODULES
+}
 """The commands in the order of the help.
 
 Each is a module with ``SUMMARY``, its line in that help; ``add_arguments(parser)``, which adds what

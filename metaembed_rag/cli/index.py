@@ -12,6 +12,7 @@ from metaembed_rag.cli.options import (
     add_describe,
     add_encoding,
     add_place,
+    add_storage,
     add_wait,
     limit,
     limit_passes,
@@ -48,18 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_wait(parser)
     add_encoding(parser)
     add_describe(parser)
-    parser.add_argument("--vectors", type=positive, help="vectors stored a page (default: 64)")
-    parser.add_argument(
-        "--format",
-        choices=("fp16", "int8", "int4", "bits"),
-        help="how a new index stores vectors (default: int8); see `metaembed plan`",
-    )
-    parser.add_argument(
-        "--dimension",
-        type=positive,
-        metavar="D",
-        help="values stored a vector, where the model was trained for it (default: all)",
-    )
+    add_storage(parser)
     parser.add_argument("--password", help="for those PDFs that need one")
     _add_following(parser)
     parser.add_argument(

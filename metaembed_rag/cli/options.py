@@ -46,8 +46,16 @@ class _Named(argparse.Action):
         namespace.index_named = True
 
 
-def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> None:
-    """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it."""
+def add_place(
+    parser: argparse.ArgumentParser, *, or_server: bool = False, named: str = "--collection"
+) -> None:
+    """Where the index is: ``--index`` and ``--collection``; ``--server`` may stand for it.
+
+    Args:
+        parser: Of a command.
+        or_server: Take ``--server``, too.
+        named: The option of the collection's name.
+    """
     default = os.environ.get("METAEMBED_INDEX") or None
     parser.set_defaults(index_named=False)
     parser.add_argument(
@@ -62,7 +70,9 @@ def add_place(parser: argparse.ArgumentParser, *, or_server: bool = False) -> No
     if or_server:
         add_server(parser)
         parser.set_defaults(usage=parser.format_usage)
-    parser.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
+    parser.add_argument(
+        named, dest="collection", default="pages", help="name in Chroma (default: pages)"
+    )
     add_chroma(parser)
     parser.add_argument(
         "--timeout",
@@ -170,6 +180,22 @@ def add_model(parser: argparse.ArgumentParser, kinds: str) -> None:
         "--model",
         default=os.environ.get("METAEMBED_MODEL") or None,
         help=f"small, mini, {kinds} (default: small)",
+    )
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """How a new index stores vectors: ``--vectors``, ``--format``, ``--dimension``."""
+    parser.add_argument("--vectors", type=positive, help="vectors stored a page (default: 64)")
+    parser.add_argument(
+        "--format",
+        choices=("fp16", "int8", "int4", "bits"),
+        help="how a new index stores vectors (default: int8); see `metaembed plan`",
+    )
+    parser.add_argument(
+        "--dimension",
+        type=positive,
+        metavar="D",
+        help="values stored a vector, where the model was trained for it (default: all)",
     )
 
 

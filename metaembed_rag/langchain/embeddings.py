@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from langchain_core.embeddings import Embeddings
 
@@ -15,9 +15,10 @@ from metaembed_rag.budget import BudgetLike
 from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 from metaembed_rag.model.inputs import Input, page_input
 from metaembed_rag.model.protocol import Encoder
-from metaembed_rag.opening import name_for_index
+from metaembed_rag.opening import ServerKeywords, name_for_index
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.pictures import picture_of
+from metaembed_rag.store.given import ChromaClient
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,16 +49,26 @@ class MetaEmbedEmbeddings(Embeddings):
         """The model, loaded by its name when it is first needed."""
         return self._encoder.load(self.model_name)
 
-    def encoder_for(self, where: str | os.PathLike[str], collection: str = "pages") -> Encoder:
+    def encoder_for(
+        self,
+        where: str | os.PathLike[str] | ChromaClient,
+        collection: str = "pages",
+        **server: Unpack[ServerKeywords],
+    ) -> Encoder:
         """The model for an index, which need not be there.
 
         A shipped name that has not been loaded yet becomes the version that made the index.
+
+        Args:
+            where: As for :meth:`metaembed_rag.PageIndex.open`.
+            collection: Name of the collection.
+            **server: ``tenant``, ``token``, … of a Chroma server, as there.
 
         Raises:
             StoreError: The index cannot be opened.
         """
         if self._encoder.given is None:
-            self.model_name = name_for_index(self.model_name, where, collection)
+            self.model_name = name_for_index(self.model_name, where, collection, **server)
         return self.encoder
 
     # -- the first vector ------------------------------------------------------------------

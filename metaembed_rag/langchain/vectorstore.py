@@ -42,9 +42,11 @@ from metaembed_rag.langchain.searching import (
 )
 from metaembed_rag.model.describing import DescribeLike, Describer
 from metaembed_rag.model.inputs import Input, Mode
+from metaembed_rag.opening import SERVER, SETTINGS
 from metaembed_rag.options import SearchOptions, check_keywords
 from metaembed_rag.pages import Ocr, Page
 from metaembed_rag.pages.reading import ocr_policy
+from metaembed_rag.store.given import ChromaClient
 
 _RETRIEVER_KEYWORDS = ("k", *KEYWORDS, "score_threshold", "fetch_k", "lambda_mult")
 
@@ -355,7 +357,7 @@ class MetaEmbedVectorStore(VectorStore):
         metadatas: Iterable[Mapping[str, Any]] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
-        where: str | Path = ":memory:",
+        where: str | Path | ChromaClient = ":memory:",
         collection: str = "pages",
         vectors: int | None = None,
         **kwargs: Any,
@@ -367,10 +369,13 @@ class MetaEmbedVectorStore(VectorStore):
             embedding: A :class:`MetaEmbedEmbeddings`.
             metadatas: One a text.
             ids: One a text.
-            where: Folder, server or ``":memory:"``, as for :meth:`metaembed_rag.PageIndex.open`.
+            where: Folder, server, ``":memory:"`` or client of Chroma, as for
+                :meth:`metaembed_rag.PageIndex.open`.
             collection: Name of the collection.
             vectors: Vectors stored a document.
-            **kwargs: As for the constructor.
+            **kwargs: As for the constructor; and those of :meth:`metaembed_rag.PageIndex.open`
+                about a new index, pictures and a server: ``format``, ``pictures``, ``tenant``,
+                ``database``, ``headers``, ``token``, ``auth``, ``verify``, …
 
         Raises:
             ModelError: ``embedding`` is of another kind.
@@ -380,8 +385,10 @@ class MetaEmbedVectorStore(VectorStore):
                 f"a MetaEmbedVectorStore needs MetaEmbedEmbeddings, which make ordered vectors, "
                 f"not {type(embedding).__name__}"
             )
-        encoder = embedding.encoder_for(where, collection)
-        index = PageIndex.open(where, encoder, collection=collection, vectors=vectors)
+        settings: Any = {key: kwargs.pop(key) for key in SETTINGS & kwargs.keys()}
+        server: Any = {key: settings[key] for key in SERVER & settings.keys()}
+        encoder = embedding.encoder_for(where, collection, **server)
+        index = PageIndex.open(where, encoder, collection=collection, vectors=vectors, **settings)
         store = cls(index, **kwargs)
         store.add_texts(texts, metadatas, ids=ids)
         return store

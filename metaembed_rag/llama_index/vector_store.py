@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,7 @@ from metaembed_rag.llama_index.searching import (
 from metaembed_rag.llama_index.tracing import tell
 from metaembed_rag.model.inputs import Mode
 from metaembed_rag.model.protocol import Encoder
+from metaembed_rag.opening import SERVER, ServerKeywords
 from metaembed_rag.options import (
     SCORING_KEYWORDS,
     HybridLike,
@@ -55,6 +57,7 @@ from metaembed_rag.options import (
     all_of,
     is_optional,
 )
+from metaembed_rag.store.given import ChromaClient
 from metaembed_rag.store.places import MEMORY, is_server
 
 _log = logging.getLogger(__name__)
@@ -93,8 +96,9 @@ class StoreSideEmbedding(BaseEmbedding):
         return self(nodes, **kwargs)
 
 
-class StoreKeywords(ScoringKeywords, total=False):
-    """How pages are scored, and the fields that every vector store of LlamaIndex has."""
+class StoreKeywords(ScoringKeywords, ServerKeywords, total=False):
+    """How pages are scored, how a Chroma server is asked, and the fields that every vector store of
+    LlamaIndex has."""
 
     stores_text: bool
     is_embedding_query: bool
@@ -110,13 +114,18 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
 
     Args:
         index: The pages; or say where it is:
-        where: A folder, ``http(s)://host:port`` of a Chroma server, or ``":memory:"``.
+        where: A folder, ``http(s)://host:port`` of a Chroma server, ``":memory:"``, or an open
+            client of Chroma.
         collection: Name of the Chroma collection.
         encoder: The model; see :meth:`metaembed_rag.PageIndex.open`.
         mode: What of a node is encoded: ``fused``, ``image`` or ``text``.
         **options: ``budget``, ``r_q``, ``r_c``, ``candidates``, ``exhaustive``, ``hybrid``,
             ``max_ms`` and ``min_recall`` where queries name none, as
-            :class:`metaembed_rag.options.SearchOptions` explains them; each is a field.
+            :class:`metaembed_rag.options.SearchOptions` explains them; each is a field. Beside
+            ``where`` also ``tenant``, ``database``, ``headers``, ``token``, ``auth``, ``verify``
+            and ``timeout`` of a server: of these only tenant and database are fields, so that no
+            settings that are written down hold a secret; ``from_dict`` takes the others again, or
+            the environment has them.
 
     Raises:
         StoreError: Neither ``index`` nor ``where`` was given.
@@ -127,6 +136,8 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
     is_embedding_query: bool = False  # queries are encoded here, from their text
     where: str = Field(description="Where the index is.")
     collection: str = Field(default="pages", description="Name of the Chroma collection.")
+    tenant: str | None = Field(default=None, description="Of a Chroma server.")
+    database: str | None = Field(default=None, description="Of that tenant.")
     mode: str = Field(default="fused", description="What of a node is encoded.")
     _index: PageIndex = PrivateAttr()
 
@@ -134,20 +145,23 @@ class MetaEmbedVectorStore(PickledWhole, BasePydanticVectorStore, SearchFields):
         self,
         index: PageIndex | None = None,
         *,
-        where: str | None = None,
+        where: str | os.PathLike[str] | ChromaClient | None = None,
         collection: str = "pages",
         encoder: Encoder | None = None,
         mode: Mode = "fused",
         **options: Unpack[StoreKeywords],
     ) -> None:
+        fields: dict[str, Any] = {**options}
+        server: Any = {key: fields.pop(key) for key in SERVER & fields.keys()}
         if index is None:
             if where is None:
                 raise StoreError("give the index, or where it is: MetaEmbedVectorStore(where=…)")
-            index = PageIndex.open(where, encoder, collection=collection)
+            index = PageIndex.open(where, encoder, collection=collection, **server)
         about = index.info()
-        fields: dict[str, Any] = {
-            **options,
+        fields |= {
             "where": _from_anywhere(about["index"]),
+            "tenant": about.get("tenant"),
+            "database": about.get("database"),
             "collection": about["collection"],
             "mode": mode,
         }

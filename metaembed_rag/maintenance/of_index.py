@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from metaembed_rag.opening import ServerKeywords, server_access
+from metaembed_rag.ingest import AddOptions, AddReport, Ingest
+from metaembed_rag.opening import SERVER, ServerKeywords, server_access
 from metaembed_rag.options import check_keywords
 from metaembed_rag.progress import page_counter
 from metaembed_rag.search.searcher import PageSearcher
@@ -32,6 +33,7 @@ class MaintainedIndex:
     _pictures: PictureFolder
     _searcher: PageSearcher
     _lexical: LexicalCache
+    _ingest: Ingest
 
     def compact(self, *, lock_timeout: float = 0.0) -> CompactReport:
         """Take what was deleted or replaced out of the index's files, and make them smaller.
@@ -175,6 +177,58 @@ class MaintainedIndex:
         options = ExportOptions(overwrite, counter, lock_timeout)
         return export(self._store, self._pictures, path, options)
 
+    def import_chroma(
+        self,
+        source: str | os.PathLike[str] | ChromaClient,
+        *,
+        collection: str,
+        batch_size: int = 64,
+        progress: Callable[[int], None] | None = None,
+        show_progress: bool = False,
+        lock_timeout: float = 0.0,
+        **server: Unpack[ServerKeywords],
+    ) -> AddReport:
+        """Take over a plain Chroma collection: its texts are encoded by the model of this index.
+
+        Plain is one with texts, metadata and one vector a text, as ``langchain-chroma``,
+        ``llama-index-vector-stores-chroma`` or a program of one's own writes it; it is only read,
+        and its vectors are not used. Each text becomes a page with the id that it has there and
+        all its metadata, and comes back by either framework's vector store of this package as the
+        document or node that it was. Pictures are not taken over. An import that was ended goes on
+        where it was when it is called again; what has not changed is not encoded again; what was
+        deleted in the collection since stays in the index.
+
+        Args:
+            source: A folder that Chroma keeps, ``http(s)://host:port`` of a Chroma server,
+                ``chroma-cloud://tenant/database``, or an open client of ``chromadb``.
+            collection: Name of the collection there.
+            batch_size: Texts encoded at a time.
+            progress: Called with the number of texts done after each batch.
+            show_progress: Draw a bar: on standard error, or in the notebook.
+            lock_timeout: Seconds to wait for another writer.
+            **server: ``tenant``, ``database``, ``headers``, ``token``, ``auth``, ``verify`` and
+                ``timeout`` of the source, as for :meth:`metaembed_rag.PageIndex.open`.
+
+        Returns:
+            What was added, updated and left; records without a text are ``blank``.
+
+        Raises:
+            IndexLockedError: Another process is writing here.
+            IndexNotFoundError: There is no such database or collection.
+            StoreError: The collection holds no texts, or is an index of this package.
+        """
+        from metaembed_rag.maintenance.plain_chroma import page_of
+        from metaembed_rag.store.plain import plain_collection
+
+        check_keywords(server, tuple(SERVER))
+        access = server_access(server)
+        with (
+            plain_collection(source, collection, access) as found,
+            page_counter(progress, shown=show_progress, total=found.__len__) as count,
+        ):
+            options = AddOptions("text", batch_size, False, count, False, lock_timeout)
+            return self._ingest.add(map(page_of, found), options)
+
     @staticmethod
     def import_(
         path: str | os.PathLike[str],
@@ -213,7 +267,7 @@ class MaintainedIndex:
 
         total = (lambda: count_pages(path)) if show_progress else (lambda: None)
         with page_counter(progress, shown=show_progress, total=total) as count:
-            check_keywords(server, tuple(ServerKeywords.__optional_keys__))
+            check_keywords(server, tuple(SERVER))
             access = server_access(server)
             options = ImportOptions(collection, pictures, access, count, lock_timeout)
             return import_file(path, where, options)

@@ -30,7 +30,9 @@ def is_answer(path: str, answer: Any) -> bool:
         fits = _OTHERS.get(words[-1])
     else:
         below = words[words.index("collections") + 1 :]
-        fits = _is_collection if len(below) < 2 else _OF_COLLECTIONS.get(below[-1])
+        fits = _OF_COLLECTIONS.get(below[-1]) if len(below) > 1 else _is_collection
+        if not below and isinstance(answer, list):  # all of them
+            return all(map(_is_collection, answer))
     return fits is None or fits(answer)
 
 

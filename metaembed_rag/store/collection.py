@@ -106,6 +106,11 @@ def create(client: Any, name: str, about: CollectionModel) -> Any:
     )
 
 
+def is_of_this_package(collection: Any) -> bool:
+    """Whether a collection says that this package made it."""
+    return _FORMAT_KEY in (collection.metadata or {})
+
+
 def recorded(collection: Any, where: str) -> CollectionModel:
     """What a collection says about itself.
 

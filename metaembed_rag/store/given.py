@@ -54,6 +54,10 @@ class GivenClient:
         """A collection, made with ``metadata`` and ``configuration`` where it is not there."""
         return self._client.get_or_create_collection(name, embedding_function=None, **settings)
 
+    def collection_names(self) -> list[str]:
+        """Of all collections of the database."""
+        return [str(found.name) for found in self._client.list_collections()]
+
     def get_max_batch_size(self) -> int:
         """Records that one request may write."""
         return int(self._client.get_max_batch_size())

@@ -144,6 +144,10 @@ class ServerClient:
         found = self._api.get_or_create_collection(name=name, **settings, **self._place)
         return self._collection(found)
 
+    def collection_names(self) -> list[str]:
+        """Of all collections of the database."""
+        return [str(found.name) for found in self._api.list_collections(**self._place)]
+
     def get_max_batch_size(self) -> int:
         """Records in one request at most."""
         if self.quotas is not None:

@@ -102,6 +102,11 @@ class LocalClient:
             )
         )
 
+    def collection_names(self) -> list[str]:
+        """Of all collections of the database."""
+        place = {"tenant": DEFAULT_TENANT, "database": self._database}
+        return [str(found.name) for found in self._system.api.list_collections(**place)]
+
     def get_max_batch_size(self) -> int:
         """Records that one request may write."""
         return int(self._system.api.get_max_batch_size())

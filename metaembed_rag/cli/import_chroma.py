@@ -1,0 +1,120 @@
+"""``metaembed import-chroma``: an index from a Chroma collection that another program wrote."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from metaembed_rag.cli.options import (
+    add_device,
+    add_model,
+    add_place,
+    add_storage,
+    add_wait,
+    header,
+    limit_passes,
+    load_encoder,
+    positive,
+    server_keywords,
+)
+from metaembed_rag.cli.output import answer, counted, say, wrong_usage
+
+SUMMARY = "make an index from a Chroma collection of LangChain, LlamaIndex or your own"
+
+_LISTED = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``metaembed import-chroma``."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="folder that Chroma keeps, http(s)://host:port of a Chroma server, or "
+        "chroma-cloud://tenant/database; it is only read",
+    )
+    parser.add_argument(
+        "--collection",
+        dest="source_collection",
+        metavar="NAME",
+        required=True,
+        help="the collection in SOURCE: its texts are encoded, ids and metadata are kept",
+    )
+    parser.add_argument("--source-tenant", metavar="NAME", help="where SOURCE is a server")
+    parser.add_argument("--source-database", metavar="NAME", help="where SOURCE is a server")
+    parser.add_argument(
+        "--source-header",
+        action="append",
+        type=header,
+        metavar="'NAME: VALUE'",
+        help="sent with each request to SOURCE; may be repeated",
+    )
+    parser.add_argument("--source-ca-file", metavar="PEM", help="as --ca-file, for SOURCE")
+    parser.add_argument("--source-insecure", action="store_true", help="as --insecure, for SOURCE")
+    add_place(parser, named="--into")
+    add_wait(parser)
+    add_device(parser)
+    add_model(parser, "a folder, a hub id, or http://host:port#name of an encoding server")
+    add_storage(parser)
+    parser.add_argument("--batch-size", type=positive, default=64, help="texts at a time")
+    parser.add_argument(
+        "--max-passes",
+        type=positive,
+        metavar="N",
+        help="a text longer than the model's window is read in up to N passes (default: 16)",
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Import what is not there yet or has changed, and say how much that was."""
+    from metaembed_rag.index import PageIndex
+
+    with PageIndex.open(
+        given.index,
+        None if given.model is None else load_encoder(given),
+        collection=given.collection,
+        vectors=given.vectors,
+        format=given.format,
+        dimension=given.dimension,
+        device=given.device,
+        **server_keywords(given),
+    ) as index:
+        if given.max_passes:
+            limit_passes(index.encoder, given.max_passes)
+        report = index.import_chroma(
+            given.source,
+            collection=given.source_collection,
+            batch_size=given.batch_size,
+            show_progress=not given.quiet,
+            lock_timeout=given.wait,
+            **_source_keywords(given),
+        )
+        found = {
+            "index": given.index,
+            "source": given.source,
+            "collection": given.source_collection,
+            "pages": len(index),
+            **{name: getattr(report, name) for name in ("added", "updated", "unchanged")},
+            "blank": [error.source for error in report.blank],
+            "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
+        }
+    for error in report.skipped:
+        say(f"  {error}")
+    if report.blank:
+        some = ", ".join(error.source for error in report.blank[:_LISTED])
+        more = ", …" if len(report.blank) > _LISTED else ""
+        say(f"{counted(len(report.blank), 'record has', 'records have')} no text: {some}{more}")
+    answer(given, found, f"{report}: {counted(found['pages'], 'page')} in {given.index}")
+    return 1 if report.skipped else 0
+
+
+def _source_keywords(given: argparse.Namespace) -> dict[str, Any]:
+    """How the source's server is asked, as keywords of ``PageIndex.import_chroma``."""
+    if given.source_ca_file and given.source_insecure:
+        raise wrong_usage("name --source-ca-file or --source-insecure, not both")
+    return {
+        "tenant": given.source_tenant,
+        "database": given.source_database,
+        "headers": dict(given.source_header) if given.source_header else None,
+        "verify": given.source_ca_file or (False if given.source_insecure else None),
+        "timeout": given.timeout,
+    }
