@@ -149,6 +149,7 @@ class ServerAccess:
     def _secrets(self) -> set[str]:
         values = {v for name, v in self.headers.items() if name.lower() not in _NO_SECRETS}
         values |= {value.rpartition(" ")[2] for value in values}
+        values |= {_password_in(value) for value in values}
         values |= {self.token or "", *(self.auth or ())}
         return {value for value in values if len(value) >= _SHORTEST_SECRET}
 
@@ -216,6 +217,15 @@ def _headers_in(lines: str) -> dict[str, str]:
 
 def _basic(auth: tuple[str, str]) -> str:
     return "Basic " + base64.b64encode(":".join(auth).encode()).decode()
+
+
+def _password_in(value: str) -> str:
+    """The password of a header value for Basic authentication; ``""`` where it is none."""
+    try:
+        decoded = base64.b64decode(value, validate=True).decode()
+    except ValueError:
+        return ""
+    return decoded.partition(":")[2]
 
 
 def _check_name(what: str, name: object) -> None:

@@ -102,6 +102,7 @@ def one_place(
                 raise StoreError(f"{where} names another {name} than {name}={other!r}: say it once")
         tenant, database = tenant or access.tenant, database or access.database
         access = replace(access, tenant=tenant, database=database)
+    access.at(place)  # what cannot be said there is refused before anything is made
     return place, access
 
 

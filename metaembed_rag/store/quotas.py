@@ -203,6 +203,7 @@ class QuotaCollection:
         """
         answers: list[Mapping[str, Any]] = []
         if ids is not None:
+            ids = self._possible(ids)
             for part in slices(len(ids), self._quotas.records):
                 answers.append(
                     self._collection.get(ids=list(ids[part]), where=where, include=list(include))
@@ -228,7 +229,7 @@ class QuotaCollection:
                 + ": ask for fewer candidates (--candidates), or search all pages (exhaustive=True)"
             )
         self._quotas.check_filter(among.get("where"))
-        ids = among.pop("ids", None)
+        ids = self._possible(among.pop("ids")) if "ids" in among else None
         parts = (
             [{}]
             if ids is None
@@ -270,7 +271,11 @@ class QuotaCollection:
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete records."""
-        self._write(self._collection.delete, ids, {})
+        self._write(self._collection.delete, self._possible(ids), {})
+
+    def _possible(self, ids: Sequence[str]) -> list[str]:
+        """Those that a record can have here: of others there is none, and to ask is refused."""
+        return [id for id in ids if _bytes(id) <= self._quotas.id]
 
     def _check(self, ids: Sequence[str], columns: Mapping[str, Any]) -> None:
         rows = columns.get("embeddings")

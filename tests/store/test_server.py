@@ -293,6 +293,31 @@ def test_fault_15_what_tls_refuses_is_named(certificate, monkeypatch, pauses):
         opened(f"https://127.0.0.1:{server.port}")
 
 
+def test_a_certificate_of_ones_own_is_trusted_for_one_server(certificate, run, caplog):
+    trusted, where = certificate.with_name("certificate.pem"), "no index named 'pages'"
+    with proxy(certificate=certificate) as server:
+        server.always = (404, {}, b'{"error": "NotFoundError", "message": "none"}')
+        address = f"https://localhost:{server.port}"
+        with pytest.raises(StoreError, match="not trusted .*verify='ca.pem' .--ca-file"):
+            PageIndex.open(address, create=False)
+        for verify in (trusted, str(trusted), False):
+            with pytest.raises(IndexNotFoundError, match=where):
+                PageIndex.open(address, create=False, verify=verify)
+        assert "certificate of https://localhost" in caplog.text and "is not checked" in caplog.text
+        with pytest.raises(StoreError, match="for another name"):  # trusted is not enough
+            PageIndex.open(server.address, create=False, verify=trusted)
+        assert where in run("info", "--index", address, "--ca-file", trusted, code=1)[1]
+        assert where in run("info", "--index", address, "--insecure", code=1)[1]
+        assert "not trusted" in run("info", "--index", address, code=1)[1]
+        both = ("--ca-file", trusted, "--insecure")
+        assert "not both" in run("info", "--index", address, *both, code=2)[1]
+    (certificate.parent / "none.pem").write_text("nothing")
+    with pytest.raises(StoreError, match=r"none.pem cannot be read as certificates.*PEM"):
+        opened(address, verify=certificate.parent / "none.pem")
+    with pytest.raises(StoreError, match=r"verify='nowhere' is no file"):
+        opened(address, verify="nowhere")
+
+
 # -- what names no place -------------------------------------------------------------------------
 
 

@@ -180,7 +180,9 @@ class Proxy:
                     owner._go_on.wait(20)
                     self.close_connection = True
                     return
-                self._send(*owner._answer(self.path, len(body)) or self._handed_on(body))
+                refused = owner.judge(self.path, dict(self.headers.items()), body)
+                answer = owner._answer(self.path, len(body)) or refused
+                self._send(*answer or self._handed_on(body))
 
             do_POST = do_GET
 
@@ -223,11 +225,80 @@ class Proxy:
             return 413, {}, b"<html>413 Request Entity Too Large</html>"
         return self.always or ()
 
+    def judge(self, path: str, headers: dict[str, str], body: bytes) -> Answer | tuple[()]:
+        """What is answered instead of handing a request on; nothing for one that may pass."""
+        return ()
+
     def close(self) -> None:
         self._go_on.set()
         self._server.shutdown()
         self._server.server_close()
         self._client.close()
+
+
+class Gate(Proxy):
+    """Hands on what shows one of the wanted headers; 401 to all else."""
+
+    def __init__(self, target: str, wanted: dict[str, str], certificate: Path | None = None):
+        self.wanted = {name.lower(): value for name, value in wanted.items()}
+        super().__init__(target, certificate)
+
+    def judge(self, path: str, headers: dict[str, str], body: bytes) -> Answer | tuple[()]:
+        shown = {name.lower(): value for name, value in headers.items()}
+        if any(shown.get(name) == value for name, value in self.wanted.items()):
+            return ()
+        said = {"error": "AuthError", "message": f"{shown.get('authorization')} is wrong"}
+        return 401, {}, json.dumps(said).encode()
+
+
+class Cloud(Gate):
+    """Chroma Cloud on loopback: a key, whose tenant and databases it tells, and quotas.
+
+    The numbers stand here once more, so that a wrong one in the package is seen.
+    """
+
+    def __init__(self, target: str, key: str, tenant: str, databases: list[str]) -> None:
+        self.identity = {"user_id": "u", "tenant": tenant, "databases": databases}
+        self.refused: list[str] = []
+        super().__init__(target, {"X-Chroma-Token": key})
+
+    def judge(self, path: str, headers: dict[str, str], body: bytes) -> Answer | tuple[()]:
+        if refused := super().judge(path, headers, body):
+            return refused
+        if path.endswith("/auth/identity"):
+            return 200, {}, json.dumps(self.identity).encode()
+        if problem := beyond_quotas(path, json.loads(body) if body else {}):
+            self.refused.append(problem)
+            said = {"error": "ChromaError", "message": f"Quota exceeded: {problem}"}
+            return 422, {}, json.dumps(said).encode()
+        return ()
+
+
+def beyond_quotas(path: str, asked: dict[str, Any]) -> str:
+    """What of a request is beyond the quotas of Chroma Cloud; empty where nothing is."""
+    what, ids = path.rpartition("/")[2].partition("?")[0], asked.get("ids") or []
+    metadata = asked.get("metadata") or {}
+    if what == "collections" and any(len(str(v).encode()) > 256 for v in metadata.values()):
+        return "collection metadata value size"
+    if what in ("upsert", "update", "delete", "get", "query") and len(ids) > 300:
+        return "records"
+    if what == "get" and not ids and not 0 < (asked.get("limit") or 2**31) <= 300:
+        return "results of get"
+    if what == "query" and asked.get("n_results", 0) > 300:
+        return "results of query"
+    if len(json.dumps(asked.get("where") or {})) > 4096:
+        return "size of where"
+    if any(len(id.encode()) > 128 for id in ids):
+        return "id size"
+    if any(len((text or "").encode()) > 16_384 for text in asked.get("documents") or []):
+        return "document size"
+    for one in asked.get("metadatas") or []:
+        there = {key: value for key, value in (one or {}).items() if value is not None}
+        if len(there) > 32 or any(len(key.encode()) > 36 for key in there):
+            return "metadata keys"
+        if any(isinstance(v, str) and len(v.encode()) > 4096 for v in there.values()):
+            return "metadata value size"
+    return ""
 
 
 @contextmanager
