@@ -135,7 +135,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Environment: METAEMBED_INDEX, METAEMBED_MODEL, METAEMBED_BUDGET, "
         "METAEMBED_DESCRIBE and METAEMBED_TIMEOUT are the defaults of --index, --model, --budget, "
         "--describe and --timeout; METAEMBED_SERVER is that of --server, and METAEMBED_TOKEN what "
-        "a server wants to see.",
+        "a server wants to see. METAEMBED_CHROMA_TOKEN, METAEMBED_CHROMA_AUTH (user:password) and "
+        "METAEMBED_CHROMA_HEADERS are what a Chroma server wants to see, CHROMA_API_KEY what "
+        "Chroma Cloud does.",
     )
     parser.add_argument("--version", action="version", version=f"metaembed {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

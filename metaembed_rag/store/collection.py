@@ -95,7 +95,7 @@ def create(client: Any, name: str, about: CollectionModel) -> Any:
         StoreError: The server's quotas allow no page of so many bytes.
     """
     if (quotas := getattr(client, "quotas", None)) is not None:
-        quotas.check_vectors(about.bytes_per_page)
+        quotas.check_vectors(about.bytes_per_page, about.vectors)
     version = 1 if about.format == formats.DEFAULT else FORMAT  # older readers take it for int8
     metadata = {_FORMAT_KEY: version, **{key: getattr(about, f) for f, key in _KEYS.items()}}
     return client.get_or_create_collection(

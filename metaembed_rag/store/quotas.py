@@ -68,19 +68,23 @@ class Quotas:
                     + ": load the model by a shorter name or path"
                 )
 
-    def check_vectors(self, bytes_a_page: int) -> None:
+    def check_vectors(self, bytes_a_page: int, vectors: int) -> None:
         """Refuse a collection no page of which could be stored.
 
         Args:
             bytes_a_page: Of a page's vectors, which are one value in the metadata, in base64.
+            vectors: How many they are.
 
         Raises:
             StoreError: That is more than a value may have.
         """
         size = -(-bytes_a_page // 3) * 4
         if size > self.value:
-            said = f"the vectors of a page have {size:,} bytes in base64"
-            raise StoreError(_exceeds(said, self.value) + _advice(":vectors"))
+            said = f"the {vectors} vectors of a page have {size:,} bytes in base64"
+            fit = self.value // 4 * 3 * vectors // bytes_a_page
+            raise StoreError(
+                f"{_exceeds(said, self.value)}, which {fit} of them have{_advice(':vectors')}"
+            )
 
     def check_records(
         self,

@@ -127,11 +127,13 @@ def test_no_request_exceeds_the_quotas(cloud):
 def test_vectors_that_no_record_can_hold_are_refused_before_anything_is_made(cloud):
     name = f"c{uuid4().hex[:8]}"
     message = (
-        r"page have 5,632 bytes in base64, and Chroma Cloud takes 4,096.*--format int4 or bits"
+        r"64 vectors of a page have 5,632 bytes in base64, and Chroma Cloud takes 4,096 .*, which "
+        r"46 of them have.*--format int4 or bits"
     )
     with pytest.raises(StoreError, match=message):
         opened(collection=name)
-    opened(collection=name, format="int4").add(pages(2))
+    opened(collection=name, vectors=46).add(pages(2))
+    opened(format="int4").add(pages(2))
 
 
 @pytest.mark.integration
