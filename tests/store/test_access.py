@@ -284,3 +284,13 @@ def test_a_folder_has_no_tenant_and_no_key(place, tmp_path, monkeypatch):
             opened(place, **settings)
     assert list(tmp_path.iterdir()) == []
     opened(place, headers={"X": "1"}, timeout=3).close()  # as ever
+
+
+def test_the_options_of_a_chroma_server_are_refused_where_they_count_for_nothing(run, tmp_path):
+    for option in ("--tenant", "--database", "--ca-file"):
+        _, err = run("evaluate", tmp_path, option, "x", code=2)
+        assert f"{option} needs --questions" in err
+        _, err = run("search", "x", "--server", "http://127.0.0.1:9", option, "x", code=2)
+        assert f"{option} does not go with --server" in err
+    _, err = run("info", "--index", "http://127.0.0.1:9", "--header", SECRET, code=2)
+    assert "a header is written 'Name: value'" in err and SECRET not in err
