@@ -47,7 +47,7 @@ TIMED = (
         "peers",
         "indexing",
         "async_retrieval",
-        *("serving", "command_line", "thin_client", "federation"),
+        *("serving", "command_line", "federation"),
         "hybrid_speed",
     ),
     *("search_long_pages", "search_short_texts"),
@@ -641,40 +641,6 @@ def serving(record: Record) -> Lines:
     return grid([*head, "requests a second"], rows)
 
 
-def thin_client(record: Record) -> Lines:
-    """What a client weighs beside a whole installation."""
-    spoken = {
-        "client": "`.[client]`",
-        "with_chromadb": "`.[client]` with all of `chromadb` in its place",
-        "local": "`.[local]`",
-    }
-    rows = [
-        [
-            spoken[name],
-            f"{of['megabytes']:,.0f} MB",
-            f"{of['of_checkpoints']:,.0f} MB",
-            number(of["packages"]),
-            *(
-                f"{of[key]:.1f} s" if key in of else NONE
-                for key in ("import_seconds", "first_query_seconds")
-            ),
-            f"{of['peak_mb']:,.0f} MB" if "peak_mb" in of else NONE,
-        ]
-        for name in spoken
-        for of in [record["numbers"][name]]
-    ]
-    head = [
-        "installed",
-        "on disk",
-        "of it shipped weights",
-        "packages",
-        "import",
-        "until a query is encoded",
-        "memory",
-    ]
-    return grid(head, rows)
-
-
 def command_line(record: Record) -> Lines:
     """What a command costs beside its search."""
     rows = [
@@ -909,15 +875,6 @@ def _of_serving(record: Record) -> str:
     )
 
 
-def _of_thin_client(record: Record) -> str:
-    client, local = (record["numbers"][name] for name in ("client", "local"))
-    return (
-        f"{client['megabytes']:,.0f} MB of {local['megabytes']:,.0f}, imported in "
-        f"{client['import_seconds']:.1f} s of {local['import_seconds']:.1f}, a query encoded after "
-        f"{client['first_query_seconds']:.1f} s of {local['first_query_seconds']:.1f}"
-    )
-
-
 def _of_command_line(record: Record) -> str:
     rows = record["numbers"]["rows"].items()
     return ", ".join(f"`{name}` {of['cpu_seconds']:.2f} CPU s" for name, of in rows)
@@ -1010,7 +967,6 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "async_retrieval": _of_async,
     "serving": _of_serving,
     "command_line": _of_command_line,
-    "thin_client": _of_thin_client,
     "federation": _of_federation,
     "soak": _of_soak,
 }
@@ -1122,7 +1078,6 @@ TABLES: dict[str, Table] = {
     "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
     "serving": Table(serving, ("serving",)),
     "command_line": Table(command_line, ("command_line",)),
-    "thin_client": Table(thin_client, ("thin_client",)),
     "federation": Table(federation, ("federation",)),
     "scaling": Table(scaling, ("indexing", "peers")),
     "soak": Table(soak, ("soak",)),

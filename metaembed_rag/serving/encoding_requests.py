@@ -8,14 +8,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from metaembed_rag.errors import ServerError, UnreadableFileError
+from metaembed_rag.errors import ServerError
 from metaembed_rag.model import Input
-from metaembed_rag.pages.pictures import picture_of
+from metaembed_rag.pages import load_pages
 
 MOST_INPUTS = 256
 """Of one request."""
 MOST_PASSES = 64
 """Of one document: what a client may ask for."""
+_MOST_SIDE = 16_384
+"""Pixels: a client has scaled its picture down already, and no pixel is to change here."""
 
 
 class _Asked(BaseModel):
@@ -46,7 +48,8 @@ class Content(_Asked):
         """What an encoder is given.
 
         Raises:
-            ServerError: More than one picture, or one that is not in a data URL or unreadable.
+            ServerError: More than one picture, or one that is not in a data URL.
+            PageError: A picture cannot be read.
         """
         if isinstance(self.content, str):
             return self.content
@@ -99,7 +102,8 @@ class EncodingRequest(_Asked):
         """What an encoder is given.
 
         Raises:
-            ServerError: A picture cannot be read.
+            ServerError: A picture is not in a data URL.
+            PageError: A picture cannot be read.
         """
         if self.messages is not None:
             return [message.read() for message in self.messages]
@@ -120,7 +124,12 @@ class PoolingRequest(EncodingRequest):
 
 
 def _picture(url: str) -> Any:
-    """Raises ServerError: It is no data URL, or no picture."""
+    """The picture of a data URL, read as any file of a stranger: in a process with limits.
+
+    Raises:
+        ServerError: It is no data URL.
+        PageError: It is no picture.
+    """
     head, mark, data = url.partition(";base64,")
     if not mark or not head.startswith("data:image/"):
         raise ServerError(
@@ -128,6 +137,10 @@ def _picture(url: str) -> Any:
             "nothing"
         )
     try:
-        return picture_of(base64.b64decode(data, validate=True))
-    except (binascii.Error, UnreadableFileError) as error:
-        raise ServerError(f"a picture cannot be read: {error}"[:300]) from error
+        found = base64.b64decode(data, validate=True)
+    except binascii.Error as error:
+        raise ServerError(f"a picture's data URL is no base64: {error}") from error
+    page = next(iter(load_pages(found, source="the picture", max_side=_MOST_SIDE)), None)
+    if page is None or page.image is None:
+        raise ServerError("a picture cannot be read: it is none")
+    return page.image

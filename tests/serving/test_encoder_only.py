@@ -194,7 +194,9 @@ def test_openais_embeddings_are_first_vectors_as_long_as_asked(serve):
         ({"input": [{"content": [{"type": "image_url", "image_url": {"url": "http://x/y"}}]}]},
          400, "this server fetches nothing"),
         ({"input": [{"content": [{"type": "image_url", "image_url": {
-            "url": "data:image/png;base64,AAAA"}}]}]}, 400, "a picture cannot be read"),
+            "url": "data:image/png;base64,AAAA"}}]}]}, 422, "the picture: "),
+        ({"input": [{"content": [{"type": "image_url", "image_url": {
+            "url": "data:image/png;base64,A-"}}]}]}, 400, "is no base64"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_a_sentence(serve, body, status, sentence):
