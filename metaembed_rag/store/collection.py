@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelMismatchError, StoreError
 from metaembed_rag.store.records import Record
+from metaembed_rag.store.table import BUNDLES, layout_for, layout_of, prepare
 from metaembed_rag.vectors import formats
 
-FORMAT = 2
-"""Version of the records' layout; a collection of a newer one is refused. 1 knows int8 only."""
+FORMAT = 3
+"""Version of the records' layout; a collection of a newer one is refused. 1 knows int8 only, 2 the
+other formats; of both a record is its metadata. Of 3 see :mod:`metaembed_rag.store.table`."""
 
 _FORMAT_KEY = "metaembed:format"
 _KEYS = {
@@ -90,14 +92,17 @@ def existing(client: Any, name: str) -> Any | None:
 
 def create(client: Any, name: str, about: CollectionModel) -> Any:
     """A new collection that says what it holds; or that which somebody else has made meanwhile."""
-    version = 1 if about.format == formats.DEFAULT else FORMAT  # older readers take it for int8
-    metadata = {_FORMAT_KEY: version, **{key: getattr(about, f) for f, key in _KEYS.items()}}
-    return client.get_or_create_collection(
+    layout = layout_for(about.bytes_per_page)
+    said = {key: getattr(about, field) for field, key in _KEYS.items()}
+    found = client.get_or_create_collection(
         name,
         embedding_function=None,
-        metadata=metadata,
+        metadata={_FORMAT_KEY: FORMAT, **said, **layout},
         configuration={"hnsw": {"space": "ip", "ef_search": _EF_SEARCH}},
     )
+    if layout_of(found).bundles == layout.get(BUNDLES, ""):  # else somebody else has made it
+        prepare(found)
+    return found
 
 
 def recorded(collection: Any, where: str) -> CollectionModel:

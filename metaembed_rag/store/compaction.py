@@ -83,6 +83,7 @@ def compact(
     with store.writing(timeout):
         GraphWatch(folder, store.places.collection).check()
         before = _disk_use(store, pictures, folder)
+        store.tidy()
         with store.changing_files():
             purge(folder, store.places.collection, store.about.dimension)
         strays = _remove_strays(store, pictures)

@@ -29,6 +29,8 @@ IMAGE_HASH = _OURS + "image_hash"
 TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
 LINES = _OURS + "lines"
+BUNDLE, ROW = _OURS + "bundle", _OURS + "row"
+"""Where a record has its long texts, known to :mod:`metaembed_rag.store.table` alone."""
 SUM = _OURS + "sum"
 """Checksum of the packed vectors, by :func:`sealed`."""
 
