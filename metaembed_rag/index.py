@@ -390,7 +390,7 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
     def get(self, ids: Sequence[str]) -> list[Page]:
         """The stored pages of those ids that exist, in the order of ``ids``."""
         ids = page_ids(ids)
-        found = self._store.get(ids)
+        found = self._store.get(ids, vectors=False)
         return self._searcher.with_pictures([found[id].page for id in ids if id in found])
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:

@@ -37,7 +37,7 @@ from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.store.requests import slices, slices_to_read, slices_to_write
 from metaembed_rag.store.server import UNLIMITED, send_halving
-from metaembed_rag.store.table import LightRows, RecordTable
+from metaembed_rag.store.table import RecordTable
 from metaembed_rag.store.texts import PageTexts
 
 _TEXTS_AT_ONCE = 1000
@@ -277,14 +277,14 @@ class ChromaStore:
         keys = {key for metadata in found["metadatas"] for key in metadata or ()}
         return {key for key in keys if ":" not in key}
 
-    def get(self, ids: Sequence[str]) -> dict[str, Record]:
+    def get(self, ids: Sequence[str], *, vectors: bool = True) -> dict[str, Record]:
         """The records of those ids that exist and can be read, by id.
 
-        Chroma answers in an order of its own and leaves missing ids out, hence a dictionary. Those
-        that cannot be read are damaged, or another program's: they are noted, and told once.
+        Those that cannot be read are damaged, or another program's: they are noted, and told once.
+        Without ``vectors`` those are not read where they lie apart.
         """
         out: dict[str, Record] = {}
-        self._each(ids, lambda rows: out.update(self._reader.read(rows)))
+        self._each(ids, lambda rows: out.update(self._reader.read(rows)), vectors)
         return out
 
     def stored(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -293,14 +293,16 @@ class ChromaStore:
         self._each(ids, lambda rows: out.update((id, metadata or {}) for id, metadata in rows))
         return out
 
-    def _each(self, ids: Sequence[str], take: Callable[[Iterable[_Row]], None]) -> None:
+    def _each(
+        self, ids: Sequence[str], take: Callable[[Iterable[_Row]], None], vectors: bool = True
+    ) -> None:
         """Hand over ids and metadata, as many at a time as an answer may hold."""
         unique = list(dict.fromkeys(ids))
         in_base64 = self.about.bytes_per_page * 4 // 3
 
         def asked(connection: Connection) -> None:
             def send(part: slice) -> None:
-                take(self._table.rows(connection.collection, unique[part]))
+                take(self._table.rows(connection.collection, unique[part], vectors=vectors))
 
             most = connection.client.get_max_batch_size()
             for part in slices_to_read(len(unique), most, in_base64):
@@ -383,15 +385,9 @@ class ChromaStore:
         """The text of every page, some pages in memory at a time."""
         ids = self.ids()
         for part in slices(len(ids), _TEXTS_AT_ONCE):
-            found = self._link.ask(partial(self._light, ids=ids[part]))
-            if found is None:
-                found = {id: (one.page.text, one.stamp) for id, one in self.get(ids[part]).items()}
-            for id in found.keys() - self.unreadable.keys():
-                text, stamp = found[id]
-                yield StampedText(id, text, stamp, records.request_size(stamp) if stamp else 1)
-
-    def _light(self, connection: Connection, ids: Sequence[str]) -> LightRows | None:
-        return self._table.texts(connection.collection, ids)
+            for id, record in self.get(ids[part], vectors=False).items():
+                count = records.request_size(record.stamp) if record.stamp else 1
+                yield StampedText(id, record.page.text, record.stamp, count)
 
     def revision(self) -> Hashable | None:
         """A value that changes with every write; see :meth:`WriteLog.revision`."""

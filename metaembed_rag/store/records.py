@@ -31,6 +31,8 @@ PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
 LINES = _OURS + "lines"
 BUNDLE, ROW = _OURS + "bundle", _OURS + "row"
 """Where a record has its long texts, known to :mod:`metaembed_rag.store.table` alone."""
+NOT_READ = "not read"
+"""Stands for the packed vectors of a record, as this very object, where nobody asked for them."""
 SUM = _OURS + "sum"
 """Checksum of the packed vectors, by :func:`sealed`."""
 

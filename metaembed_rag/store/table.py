@@ -25,16 +25,14 @@ from metaembed_rag.store.requests import slices
 DOCUMENTS, BUNDLES, VECTORS = "metaembed:documents", "metaembed:bundles", "metaembed:vectors"
 """Of a collection's metadata: texts are documents; the database of its bundles; R."""
 _BUNDLE, _ROW = records.BUNDLE, records.ROW
-_BUNDLED = (records.VECTORS, records.LINES, records.PARTS, records.TEXT_LAYER)
-"""Texts of a record that may be long, and that no filter asks for."""
+_BUNDLED = (records.VECTORS,)
+"""Texts of a record that are long, that no filter asks for, and that no hit shows."""
 _WORTH = 1000
 """Characters of a page's packed vectors from which a bundle takes less room than two copies."""
 _TRIES = 3
 _AT_ONCE = 1000
 
 Metadata = Mapping[str, Any]
-LightRows = Mapping[str, tuple[str, str]]
-"""Text and stamp by id."""
 
 
 class Layout(NamedTuple):
@@ -142,13 +140,22 @@ class RecordTable:
         collection.delete(ids=list(ids))
         self._release(collection, layout, before)
 
-    def rows(self, collection: Any, ids: Sequence[str]) -> list[tuple[str, Metadata]]:
-        """Ids that exist, and the whole metadata of each."""
+    def rows(
+        self, collection: Any, ids: Sequence[str], *, vectors: bool = True
+    ) -> list[tuple[str, Metadata]]:
+        """Ids that exist, and the whole metadata of each.
+
+        Args:
+            collection: Of the records.
+            ids: Without repeats.
+            vectors: Also read what lies in bundles; :data:`~metaembed_rag.store.records.NOT_READ`
+                stands for it else.
+        """
         found: dict[str, Metadata] = {}
         missing: list[str] = list(ids)
         for _ in range(_TRIES):  # a page may be written again between its record and its bundle
             got = collection.get(ids=missing, include=["metadatas", "documents"])
-            whole = self.complete(collection, got["metadatas"], got["documents"])
+            whole = self.complete(collection, got["metadatas"], got["documents"], vectors)
             found |= zip(got["ids"], whole, strict=True)
             missing = [id for id in got["ids"] if _BUNDLE in found[id]]
             if not missing:
@@ -167,19 +174,12 @@ class RecordTable:
         known = dict(self.rows(collection, list(far))) if far else {}
         return {id: (far[id], known[id]) for id in far if id in known}
 
-    def texts(self, collection: Any, ids: Sequence[str]) -> LightRows | None:
-        """Texts and stamps without reading bundles; None where records are whole in one piece."""
-        if not layout_of(collection).bundles:
-            return None
-        got = collection.get(ids=list(ids), include=["metadatas", "documents"])
-        rows = zip(got["ids"], got["documents"], got["metadatas"], strict=True)
-        return {id: (text or "", str((m or {}).get(records.STAMP, ""))) for id, text, m in rows}
-
     def complete(
         self,
         collection: Any,
         metadatas: Sequence[Metadata | None],
         documents: Sequence[str | None] | None,
+        vectors: bool = True,
     ) -> list[Metadata]:
         """Metadata as Chroma gives them, made whole; of those that still name a bundle it is gone.
 
@@ -187,11 +187,12 @@ class RecordTable:
             collection: Theirs.
             metadatas: Of its records.
             documents: Of the same records.
+            vectors: As for :meth:`rows`.
         """
         layout = layout_of(collection)
         texts = documents or [None] * len(metadatas)
         return [
-            self._complete(collection, layout, metadata or {}, text)
+            self._complete(collection, layout, metadata or {}, text, vectors)
             for metadata, text in zip(metadatas, texts, strict=True)
         ]
 
@@ -210,7 +211,7 @@ class RecordTable:
                 self._move(collection, layout, name)
 
     def _complete(
-        self, collection: Any, layout: Layout, metadata: Metadata, text: str | None
+        self, collection: Any, layout: Layout, metadata: Metadata, text: str | None, vectors: bool
     ) -> Metadata:
         if not layout.documents:
             return metadata
@@ -218,6 +219,8 @@ class RecordTable:
         name, row = metadata.get(_BUNDLE), metadata.get(_ROW)
         if not (layout.bundles and isinstance(name, str) and isinstance(row, int)):
             return {**metadata, **own}
+        if not vectors:
+            return {**_without_place(metadata), **own, records.VECTORS: records.NOT_READ}
         try:
             fields = self._bundles.get(collection, layout.bundles, Row(name, row))
         except ValueError:
