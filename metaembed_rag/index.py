@@ -172,6 +172,10 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
             "pictures": str(self._pictures.folder),
         }
 
+    def disk(self) -> DiskBytes:
+        """What the index takes on this machine's disk, in bytes by kind; files are looked at."""
+        return DiskBytes.of(self._store.places, self._pictures.folder)
+
     # -- writing ---------------------------------------------------------------------------
 
     def add(
