@@ -2,7 +2,7 @@
 
 They are kept rather than rendered again on demand: a hit can then be shown when the source has
 moved or changed, from any process, in the state that was indexed, and without the 20 ms that
-rendering a PDF page takes. A page of text at 896 pixels is about 100 KB.
+rendering a PDF page takes. A page of text at 896 pixels is about 25 KB.
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ import hashlib
 import logging
 import os
 from collections.abc import Set
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.pages.pictures import open_picture
+from metaembed_rag.store import picture_format
 from metaembed_rag.store.places import Places, replacing, temporary_folder
 from metaembed_rag.store.privacy import make_folder
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_JPEG_QUALITY = 85
-_BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
-"""Of every whole JPEG file."""
 _REFUSED = ".refused"
 """No picture has this name."""
 
@@ -34,16 +32,18 @@ _log = logging.getLogger(__name__)
 def picture_name(page_id: str, content_hash: str) -> str:
     """The name of a page's picture, relative to the folder of pictures."""
     stem = hashlib.blake2b(f"{page_id}\0{content_hash}".encode(), digest_size=16).hexdigest()
-    return f"{stem[:2]}/{stem}.jpg"
+    return f"{stem[:2]}/{stem}{picture_format.SUFFIX}"
 
 
 def own_picture(name: str | None, page_id: str, content_hash: object) -> str | None:
-    """A name that a record has, if it is that of the page's own picture.
+    """A name that a record has, if it is that of the page's own picture, in whatever format.
 
     A record that was damaged, or made to harm, may name the picture of another page, which must
     not go with it.
     """
-    return name if name == picture_name(page_id, str(content_hash)) else None
+    stem = PurePosixPath(picture_name(page_id, str(content_hash)))
+    own = [stem.with_suffix(suffix).as_posix() for suffix in picture_format.SUFFIXES]
+    return name if name in own else None
 
 
 class PictureFolder:
@@ -79,7 +79,7 @@ class PictureFolder:
         if not self.holds(name):
             make_folder(path.parent)
             with replacing(path) as unfinished:
-                image.convert("RGB").save(unfinished, "JPEG", quality=_JPEG_QUALITY)
+                unfinished.write_bytes(picture_format.encoded(image))
         return name
 
     def path(self, name: str) -> Path:
@@ -104,9 +104,9 @@ class PictureFolder:
         """
         try:
             with self.path(name).open("rb") as file:
-                begins = file.read(len(_BEGIN)) == _BEGIN
-                file.seek(-len(_END), os.SEEK_END)
-                return begins and file.read() == _END
+                head = file.read(picture_format.HEAD)
+                size = file.seek(-picture_format.TAIL, os.SEEK_END) + picture_format.TAIL
+                return picture_format.is_whole(head, file.read(), size)
         except OSError:
             return False
 
