@@ -128,7 +128,7 @@ def test_stray_pictures_go_and_named_ones_stay(tmp_path: Path) -> None:
         colour = Image.new("RGB", (20, 20), (40 * number, 0, 0))
         index.add([Page(source="a.pdf", number=number, text=f"page {number}", image=colour)])
     folder = tmp_path / "pictures" / "pages"
-    named = sorted(folder.glob("??/*.jpg"))
+    named = sorted(folder.glob("??/*.webp"))
     for name in ("00/stray.jpg", "zz/.half.jpg.0123"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"x")
