@@ -579,19 +579,28 @@ def checksums(record: Record) -> Lines:
     return grid(["when", head, "CPU ms"], rows)
 
 
+_DATABASE = "Chroma's database"
+
+
 def disk_size(record: Record) -> Lines:
-    """Bytes a page by part."""
-    of = record["numbers"]
-    rows = [[name, whole(size)] for name, size in of["bytes_per_page"].items()]
-    rows.append(["in all", f"{whole(of['whole'])}, {of['times_the_vectors']} times the vectors"])
-    rows.append(["estimate of `metaembed plan`", whole(of["estimate"])])
-    return grid(
-        [
-            f"{whole(of['pages'])} pages, int8 vectors of {whole(of['vectors'])} bytes",
-            "bytes a page",
-        ],
-        rows,
-    )
+    """Bytes a page by part, now and before."""
+    rows = []
+    for of in record["numbers"]:
+        now, before = of["now"], of["before"]
+        parts = now["bytes_per_page"]
+        rows.append(
+            [
+                of["case"],
+                whole(now["vectors"]),
+                f"{whole(parts[_DATABASE])} ({whole(before['bytes_per_page'][_DATABASE])})",
+                whole(parts["Chroma's graph and other files"]),
+                whole(parts["vector cache"]),
+                f"{whole(now['whole'])} ({whole(before['whole'])})",
+                whole(now["estimate"]),
+            ]
+        )
+    titles = ["vectors and text", "vectors", "database (before)", "graph", "vector cache"]
+    return grid([*titles, "in all (before)", "`metaembed plan`"], rows)
 
 
 def hybrid_speed(record: Record) -> Lines:
@@ -847,9 +856,10 @@ def _of_checksums(record: Record) -> str:
 
 
 def _of_disk(record: Record) -> str:
-    of = record["numbers"]
-    near = of["estimate"] / of["whole"] - 1
-    return f"{of['times_the_vectors']} times the vectors, the estimate {near:+.1%} off"
+    of = record["numbers"][0]
+    now, before = (of[form]["records_times_the_vectors"] for form in ("now", "before"))
+    near = of["now"]["estimate"] / of["now"]["whole"] - 1
+    return f"records {now} times the vectors ({before} before), the estimate {near:+.1%} off"
 
 
 def _of_hybrid_speed(record: Record) -> str:
@@ -963,7 +973,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "before_after_pdfs": _of_before_after,
     "before_after_pictures": _of_before_after,
     "checksums": _of_checksums,
-    "disk_size": _of_disk,
+    "disk": _of_disk,
     "async_retrieval": _of_async,
     "serving": _of_serving,
     "command_line": _of_command_line,
@@ -1074,7 +1084,7 @@ TABLES: dict[str, Table] = {
         before_after, ("before_after_pdfs", "before_after_pictures", "before_after_search")
     ),
     "checksums": Table(checksums, ("checksums",)),
-    "disk_size": Table(disk_size, ("disk_size",)),
+    "disk_size": Table(disk_size, ("disk",)),
     "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
     "serving": Table(serving, ("serving",)),
     "command_line": Table(command_line, ("command_line",)),

@@ -331,7 +331,7 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
         "page_count": page.page_count,
         "content_hash": page.content_hash(),
         "image_path": path,
-        "mime_type": None if path is None else mimetypes.guess_type(path)[0],
+        "mime_type": None if path is None else mimetypes.guess_type(path, strict=False)[0],
         "text_from_ocr": page.text_from_ocr or None,
         TEXT_FROM: page.text_from or None,
         "unread": page.unread or None,

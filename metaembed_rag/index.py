@@ -33,6 +33,7 @@ from metaembed_rag.retrieval import MeasuredIndex, Retrieval
 from metaembed_rag.search.calibration import CalibrationFile, about_vectors
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.store.disk import DiskBytes
 from metaembed_rag.store.given import ChromaClient
 
 
@@ -183,6 +184,10 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
             "hybrid": about.hybrid or "off",
             "pictures": self._pictures.place,
         }
+
+    def disk(self) -> DiskBytes:
+        """What the index takes on this machine's disk, in bytes by kind; files are looked at."""
+        return DiskBytes.of(self._store.places, self._pictures.folder)
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -482,7 +487,7 @@ class PageIndex(MaintainedIndex, ExplainedIndex, MeasuredIndex):
                 where they lie in an object store.
         """
         ids = page_ids(ids)
-        found = self._store.get(ids)
+        found = self._store.get(ids, vectors=False)
         pages = [found[id].page for id in ids if id in found]
         if not pictures:
             return [replace(page, image_path=None) for page in pages]

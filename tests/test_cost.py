@@ -65,9 +65,9 @@ def test_milliseconds_are_those_of_one_thread(monkeypatch, capsys):
     assert "on one thread" in capsys.readouterr().out
 
 
-def test_disk_grows_with_twice_the_base64_and_the_cache():
-    grown = disk_bytes(10**6, 3003, 128) - disk_bytes(10**6, 3000, 128)
-    assert grown == 10**6 * (2 * 4 + 3) + 1000 * 4
+def test_disk_grows_with_the_base64_its_pages_and_the_cache():
+    grown = disk_bytes(10**6, 3300, 128) - disk_bytes(10**6, 3000, 128)
+    assert grown == 10**6 * (1.01 * 400 + 300)
 
 
 @pytest.mark.parametrize(

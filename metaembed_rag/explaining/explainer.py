@@ -133,7 +133,7 @@ class Explainer:
             hits[place] = replace(hit, explainer=ask)
         if snippets and hits:
             question = self._question(asked, hits.budget)
-            stored = self._store.get([hit.page.id for hit in hits])
+            stored = self._store.get([hit.page.id for hit in hits], vectors=False)
             for place, hit in enumerate(hits):
                 if hit.page.id in stored:
                     snippet = self._snippet(question, stored[hit.page.id])

@@ -24,6 +24,7 @@ from metaembed_rag.model.inputs import Input, query_text
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.search.pooled_words import QueryWords
+from metaembed_rag.store import picture_format
 from metaembed_rag.store.places import replace_file
 
 MOST_SERVED = 200
@@ -274,10 +275,13 @@ class ServedShard:
         if path is None:
             return page
         name = hashlib.blake2b(path.encode(), digest_size=16).hexdigest()
-        kept = folder / f"{name}.jpg"
+        there = [folder / f"{name}{suffix}" for suffix in picture_format.SUFFIXES]
+        kept = next(filter(Path.exists, there), None)
         try:
-            if not kept.exists():
-                replace_file(kept, self._server.picture(path))
+            if kept is None:
+                data = self._server.picture(path)
+                kept = folder / f"{name}{picture_format.suffix_of(data)}"
+                replace_file(kept, data)
         except OSError as error:
             raise StoreError(f"{folder} cannot be written to: {error.strerror}") from error
         return replace(page, image_path=str(kept))

@@ -101,7 +101,7 @@ def _document_fields(page: Page, score: float | None) -> dict[str, Any]:
     metadata.pop("image_path", None)  # a record does not say which of the user's files is its
     if page.image_path is not None:
         metadata["image_path"] = page.image_path
-        metadata["mime_type"] = mimetypes.guess_type(page.image_path)[0]
+        metadata["mime_type"] = mimetypes.guess_type(page.image_path, strict=False)[0]
         metadata.setdefault("content_hash", page.content_hash())
     if page.text_from_ocr:
         metadata["text_from_ocr"] = True
@@ -136,7 +136,7 @@ def document_to_page(document: Document, id: str, *, max_side: int = MAX_SIDE) -
     metadata = _own_kinds(document.metadata)
     picture = metadata.get("image_path") and picture_of(metadata.pop("image_path"))
     if picture:
-        metadata.pop("mime_type", None)  # of the file that it was; kept pictures are JPEG
+        metadata.pop("mime_type", None)  # of the file that it was, and no kept picture
     # A text that is also from elsewhere counts as content: all of it, as its parts are not known.
     all_read = bool(picture) and metadata.get(TEXT_FROM) in (None, "ocr")
     from_ocr = all_read and metadata.pop("text_from_ocr", False) is True

@@ -6,7 +6,7 @@
     records-000000.jsonl            a line a page: its id and the metadata of its record
     vectors-000000.safetensors      of the same pages: "first" float32 (pages, D), which Chroma
                                     searches, and "packed" uint8 (pages, bytes), all R vectors
-    pictures/3f/3f….jpg             as they lie in the index
+    pictures/3f/3f….webp            as they lie in the index
     calibration.json                where there is one
 
 No member is compressed, so none can be larger than the file says, and none is a program: JSON,
@@ -41,7 +41,7 @@ MANIFEST, CALIBRATION = "manifest.json", "calibration.json"
 _KIND = "metaembed_rag index"
 _NAME = re.compile(
     r"manifest\.json|calibration\.json|records-\d{6}\.jsonl|vectors-\d{6}\.safetensors"
-    r"|pictures/([0-9a-f]{2})/\1[0-9a-f]{30}\.jpg"
+    r"|pictures/([0-9a-f]{2})/\1[0-9a-f]{30}\.(?:webp|jpg)"
 )
 _MOST_MANIFEST, _MOST_MEMBER = 2**28, 2**31
 _DATE = (1980, 1, 1, 0, 0, 0)

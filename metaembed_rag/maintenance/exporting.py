@@ -25,7 +25,7 @@ from metaembed_rag.maintenance.scan import AT_ONCE
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.inspection import GraphWatch
-from metaembed_rag.store.pictures import PictureFolder, is_whole, picture_name
+from metaembed_rag.store.pictures import PictureFolder, is_whole, own_picture
 from metaembed_rag.store.raw import RawRecord
 from metaembed_rag.store.reading import checked_record
 from metaembed_rag.store.requests import slices
@@ -157,7 +157,7 @@ class _Export:
         stamp = record.stamp
         (self._stamps if stamp else self._unstamped).add(stamp or raw.id)
         name = record.page.image_path
-        if name is not None and name != picture_name(raw.id, record.content_hash):
+        if name is not None and own_picture(name, raw.id, record.content_hash) is None:
             del metadata[records.IMAGE]
             self._leave_out(PICTURE, raw.id, "its picture is not named by its content")
         first = raw.vector

@@ -14,7 +14,8 @@ from metaembed_rag.maintenance.findings import FILES, LOCK, PICTURE, Finding
 from metaembed_rag.pages.pictures import DAMAGE
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.levels import MANIFEST, CachedVectors
-from metaembed_rag.store.pictures import PictureFolder, picture_name
+from metaembed_rag.store.picture_format import FORMATS
+from metaembed_rag.store.pictures import PictureFolder, own_picture, picture_name
 from metaembed_rag.store.places import LOCK as LOCK_FILE
 from metaembed_rag.store.places import MARK, WRITING
 from metaembed_rag.store.records import Record
@@ -41,7 +42,7 @@ def picture_findings(pictures: PictureFolder, found: Sequence[Record]) -> Iterat
         if name is None:
             continue
         expected = picture_name(page.id, record.content_hash)
-        if name != expected:
+        if own_picture(name, page.id, record.content_hash) is None:
             problem = f"its name {name!r} is not that of its content, {expected!r}"
         elif pictures.is_here:
             problem = _problem_here(pictures, name)
@@ -67,7 +68,7 @@ def picture_problem(path: Path | io.BytesIO) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("JPEG",)) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 image.draft("RGB", (image.width // _EIGHTH, image.height // _EIGHTH))
                 image.load()
     except (*DAMAGE, Image.DecompressionBombError) as error:

@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from metaembed_rag.errors import MetadataError, PageError
 from metaembed_rag.store import records
 from metaembed_rag.store.collection import CollectionModel
-from metaembed_rag.store.pictures import picture_name
+from metaembed_rag.store.pictures import own_picture
 from metaembed_rag.store.reading import checked_record
 
 _OF_A_WRITING = frozenset({records.STAMP, records.WRITTEN, records.SUM})
@@ -137,8 +137,8 @@ def _check(row: Row, about: CollectionModel) -> None:
         records.check_metadata(record.page.metadata, row.id)
     except (PageError, MetadataError, ValueError) as error:
         raise ValueError(f"page {row.id!r}: {error}") from error
-    expected = picture_name(row.id, record.content_hash)
-    if row.picture not in (None, expected):
+    name = row.picture
+    if name is not None and own_picture(name, row.id, record.content_hash) is None:
         raise ValueError(f"page {row.id!r} names a picture that is not its own")
 
 

@@ -145,7 +145,7 @@ def sample_queries(store: ChromaStore, count: int = _SAMPLE) -> list[str]:
     chooser = random.Random(0)
     ids = store.ids()
     looked_at = chooser.sample(ids, min(_LOOKED_AT, len(ids)))
-    records = store.get(looked_at)
+    records = store.get(looked_at, vectors=False)
     texts = [records[id].page.text.split() for id in looked_at if id in records]
     queries = [_piece(words, chooser) for words in texts if words][:count]
     if len(queries) < 2:
@@ -166,7 +166,7 @@ def _fetch_ms(store: ChromaStore, ids: Sequence[str], k: int) -> float:
     for _ in range(_FETCHES):
         chosen = chooser.sample(ids, min(k, len(ids)))
         start = time.perf_counter()
-        store.get(chosen)
+        store.get(chosen, vectors=False)
         spent.append(time.perf_counter() - start)
     return round(1000 * statistics.median(spent), 4)
 

@@ -198,7 +198,8 @@ class PageSearcher:
         for attempt in itertools.count(1):
             known = len(self._store.unreadable)
             scored, source = self.mended(lambda: self._scored(queries, texts, plan))
-            found = self._store.get([id for one in scored for id in one.ids])
+            wanted = [id for one in scored for id in one.ids]
+            found = self._store.get(wanted, vectors=attempt >= _TRIES)  # then _corrected needs them
             # Somebody may have deleted or replaced pages meanwhile; and of those that turn out to
             # be damaged others take the places.
             gone = any(id not in found for one in scored for id in one.ids)
@@ -221,8 +222,7 @@ class PageSearcher:
     ) -> Scored:
         """Pages that somebody replaces all the time, scored as they were read at last.
 
-        One that is worse now than the worst hit was is left out, as others may be better; and where
-        words took part each is, because the words of such a text are not known.
+        One that is worse now than the worst hit was is left out, and where words took part each.
         """
         other = _other_version(scored, source, found)
         if scored.fused is not None:
@@ -289,10 +289,10 @@ class PageSearcher:
             return source.scores(query, ids, budget), source
 
         scores, source = self.mended(ask)
-        stored = self._store.get(list(scores))
+        stored = self._store.get(list(scores), vectors=False)
         stamps = source.stamps(list(stored))
-        other = [id for id, record in stored.items() if record.stamp != stamps.get(id)]
-        return scores | self._scored_anew(query, other, stored, budget), stored
+        new = self._store.get([i for i, one in stored.items() if one.stamp != stamps.get(i)])
+        return scores | self._scored_anew(query, list(new), new, budget), stored | new
 
     def scored(
         self, queries: NDArray[np.float32], texts: Sequence[str], plan: QueryPlan

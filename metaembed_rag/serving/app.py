@@ -26,6 +26,7 @@ from metaembed_rag.serving.service import IndexService
 from metaembed_rag.serving.settings import ServerSettings
 from metaembed_rag.serving.uploads import Received, UploadFolder, check_files
 from metaembed_rag.serving.work import Job, Threads, WriteQueue
+from metaembed_rag.store.picture_format import MEDIA_TYPES
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -137,13 +138,14 @@ class Server:
 
         @routes.get(
             "/pages/{id}/picture",
-            summary="The picture of a page (JPEG)",
-            responses={**_MISSING, 200: {"content": {"image/jpeg": {}}}},
+            summary="The picture of a page (WebP, or JPEG of an older index)",
+            responses={**_MISSING, 200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}}},
             response_class=FileResponse,
         )
         async def picture(request: Request, id: PageId) -> Response:
             path = await self._read(request, service.picture, id)
-            return FileResponse(path, media_type="image/jpeg", headers=_KEPT)
+            kind = MEDIA_TYPES.get(path.suffix, "image/jpeg")
+            return FileResponse(path, media_type=kind, headers=_KEPT)
 
     def _add_asking(self, routes: FastAPI) -> None:
         @routes.post(

@@ -39,6 +39,7 @@ from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.store.requests import slices, slices_to_read, slices_to_write
 from metaembed_rag.store.server import UNLIMITED, send_halving
+from metaembed_rag.store.table import RecordTable
 from metaembed_rag.store.texts import PageTexts
 
 _TEXTS_AT_ONCE = 1000
@@ -71,6 +72,7 @@ class ChromaStore:
         self._sessions = Sessions(self.places)
         self._most_records = UNLIMITED
         self._texts = PageTexts(weakref.proxy(self))
+        self._table = RecordTable(alone=not is_server(where))
         self._reader = RecordReader(where, self.about.unpack, DoubtfulIds(self.places.doubtful))
 
     @classmethod
@@ -217,11 +219,8 @@ class ChromaStore:
         def send(part: slice) -> None:
             count = len(ids[part])
             stamp = records.new_stamp(count)
-            connection.collection.upsert(
-                ids=list(ids[part]),
-                embeddings=np.ascontiguousarray(first_vectors[part]),
-                metadatas=[records.sealed(one, stamp, written) for one in metadatas[part]],
-            )
+            sealed = [records.sealed(one, stamp, written) for one in metadatas[part]]
+            self._table.upsert(connection.collection, ids[part], first_vectors[part], sealed)
             stamps.extend([stamp] * count)
 
         with self._writing() as (connection, span):
@@ -234,8 +233,7 @@ class ChromaStore:
         """Replace metadata keys of records, leaving their vectors; a None value removes a key."""
 
         def send(part: slice) -> None:
-            changed = [dict(metadata) for metadata in metadatas[part]]
-            connection.collection.update(ids=list(ids[part]), metadatas=changed)
+            self._table.update(connection.collection, ids[part], metadatas[part])
 
         with self._writing() as (connection, span):
             for part in self._slices_to_write(connection, metadatas):
@@ -246,7 +244,7 @@ class ChromaStore:
         """Delete records; ids that do not exist do not matter."""
 
         def send(part: slice) -> None:
-            connection.collection.delete(ids=list(ids[part]))
+            self._table.delete(connection.collection, ids[part])
 
         with self._writing() as (connection, span):
             for part in slices(len(ids), connection.client.get_max_batch_size()):
@@ -254,16 +252,17 @@ class ChromaStore:
         self._reader.forget(ids)
         return Change(span.before, span.after, list(ids))
 
+    def tidy(self) -> None:
+        """See that nothing of pages that are gone is left beside those that are there."""
+        with self._writing() as (connection, _):
+            self._table.tidy(connection.collection)
+
     def count(self) -> int:
         """Number of pages, those left out that are known to be unreadable."""
         return self._link.ask(lambda one: int(one.collection.count())) - len(self.unreadable)
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
-        """Ids of all pages, or of those that match a filter, sorted; unreadable ones, too.
-
-        Raises:
-            StoreError: The filter has no meaning, or Chroma refuses it.
-        """
+        """Ids of all pages, or of those that match a filter, sorted; unreadable ones, too."""
         found = Matching(self._asked, self._texts.matching).ids(normalize_where(where))
         if where is None:
             self._reader.forget(self.unreadable.keys() - found)
@@ -286,14 +285,14 @@ class ChromaStore:
         keys = {key for metadata in found["metadatas"] for key in metadata or ()}
         return {key for key in keys if ":" not in key}
 
-    def get(self, ids: Sequence[str]) -> dict[str, Record]:
+    def get(self, ids: Sequence[str], *, vectors: bool = True) -> dict[str, Record]:
         """The records of those ids that exist and can be read, by id.
 
-        Chroma answers in an order of its own and leaves missing ids out, hence a dictionary. Those
-        that cannot be read are damaged, or another program's: they are noted, and told once.
+        Those that cannot be read are damaged, or another program's: they are noted, and told once.
+        Without ``vectors`` those are not read where they lie apart.
         """
         out: dict[str, Record] = {}
-        self._each(ids, lambda rows: out.update(self._reader.read(rows)))
+        self._each(ids, lambda rows: out.update(self._reader.read(rows)), vectors)
         return out
 
     def stored(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -302,15 +301,16 @@ class ChromaStore:
         self._each(ids, lambda rows: out.update((id, metadata or {}) for id, metadata in rows))
         return out
 
-    def _each(self, ids: Sequence[str], take: Callable[[Iterable[_Row]], None]) -> None:
+    def _each(
+        self, ids: Sequence[str], take: Callable[[Iterable[_Row]], None], vectors: bool = True
+    ) -> None:
         """Hand over ids and metadata, as many at a time as an answer may hold."""
-        unique = list(dict.fromkeys(ids))  # Chroma refuses repeats
+        unique = list(dict.fromkeys(ids))
         in_base64 = self.about.bytes_per_page * 4 // 3
 
         def asked(connection: Connection) -> None:
             def send(part: slice) -> None:
-                found = connection.collection.get(ids=unique[part], include=["metadatas"])
-                take(zip(found["ids"], found["metadatas"], strict=True))
+                take(self._table.rows(connection.collection, unique[part], vectors=vectors))
 
             most = connection.client.get_max_batch_size()
             for part in slices_to_read(len(unique), most, in_base64):
@@ -321,7 +321,8 @@ class ChromaStore:
     def raw(self, ids: Sequence[str], *, vectors: bool = True) -> list[RawRecord]:
         """What Chroma holds under those ids that exist, damaged or not; see :func:`read_raw`."""
         in_base64 = self.about.bytes_per_page * 4 // 3
-        return self._link.ask(lambda one: read_raw(one, ids, in_base64, vectors=vectors))
+        table = self._table
+        return self._link.ask(lambda one: read_raw(one, table, ids, in_base64, vectors=vectors))
 
     def candidates(
         self, first_vector: NDArray[np.float32], count: int, where: Mapping[str, Any] | None = None
@@ -354,13 +355,9 @@ class ChromaStore:
         wanted = {
             "query_embeddings": first_vector[None],
             "n_results": count + len(self.unreadable),  # which may be among them
-            "include": ["metadatas", "distances"],
             **among,
         }
-        found = self._link.ask(lambda connection: connection.collection.query(**wanted))
-        # Chroma's search still knows pages that another process has deleted, but not what they are.
-        rows = zip(found["ids"][0], found["distances"][0], found["metadatas"][0], strict=True)
-        return {id: (distance, known) for id, distance, known in rows if known is not None}
+        return self._link.ask(lambda one: self._table.nearest(one.collection, wanted))
 
     def _asked(self, where: Mapping[str, Any] | None) -> set[str]:
         """Ids of the pages that pass a filter that Chroma takes in one question."""
@@ -369,10 +366,9 @@ class ChromaStore:
     def written_since(self, stamps: Collection[str], *, after: int | None = None) -> list[str]:
         """Ids of pages that were last written by none of the requests with these stamps.
 
-        Together with :meth:`count` it says exactly whether a copy made from records with these
-        stamps is current: nothing was written since, and nothing is missing. It looks at every
-        record; with ``after``, only at those that were written later than that by their writers'
-        clocks, which is faster.
+        With :meth:`count` it says exactly whether a copy made from records with these stamps is
+        current. It looks at every record; with ``after``, which is faster, only at those that were
+        written later than that by their writers' clocks.
         """
         if not stamps:
             return self._but_unreadable(self.ids())
@@ -397,7 +393,7 @@ class ChromaStore:
         """The text of every page, some pages in memory at a time."""
         ids = self.ids()
         for part in slices(len(ids), _TEXTS_AT_ONCE):
-            for id, record in self.get(ids[part]).items():
+            for id, record in self.get(ids[part], vectors=False).items():
                 count = records.request_size(record.stamp) if record.stamp else 1
                 yield StampedText(id, record.page.text, record.stamp, count)
 

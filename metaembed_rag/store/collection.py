@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from metaembed_rag.errors import ModelMismatchError, StoreError
 from metaembed_rag.store.records import Record
+from metaembed_rag.store.table import BUNDLES, layout_for, layout_of, prepare
 from metaembed_rag.vectors import formats
 
-FORMAT = 2
-"""Version of the records' layout; a collection of a newer one is refused. 1 knows int8 only."""
+FORMAT = 3
+"""Version of the records' layout; a collection of a newer one is refused. 1 knows int8 only, 2 the
+other formats; of both a record is its metadata. Of 3 see :mod:`metaembed_rag.store.table`."""
 
 _FORMAT_KEY = "metaembed:format"
 _KEYS = {
@@ -99,18 +101,22 @@ def create(client: Any, name: str, about: CollectionModel) -> Any:
     Raises:
         StoreError: The server's quotas allow no page of so many bytes.
     """
+    layout = layout_for(about.bytes_per_page)
     if (quotas := getattr(client, "quotas", None)) is not None:
         quotas.check_vectors(about.bytes_per_page, about.vectors)
-    version = 1 if about.format == formats.DEFAULT else FORMAT  # older readers take it for int8
-    metadata = {_FORMAT_KEY: version, **{key: getattr(about, f) for f, key in _KEYS.items()}}
+        layout.pop(BUNDLES, None)  # larger than what may be said of a collection there
+    said = {key: getattr(about, field) for field, key in _KEYS.items()}
     if about.pictures:
-        metadata[PICTURES_KEY] = about.pictures
-    return client.get_or_create_collection(
+        said[PICTURES_KEY] = about.pictures
+    found = client.get_or_create_collection(
         name,
         embedding_function=None,
-        metadata=metadata,
+        metadata={_FORMAT_KEY: FORMAT, **said, **layout},
         configuration={"hnsw": {"space": "ip", "ef_search": _EF_SEARCH}},
     )
+    if layout_of(found).bundles == layout.get(BUNDLES, ""):  # else somebody else has made it
+        prepare(found)
+    return found
 
 
 def is_of_this_package(collection: Any) -> bool:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from metaembed_rag.errors import StoreError
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.disk import DiskBytes
 from metaembed_rag.store.inspection import GraphWatch
 from metaembed_rag.store.pictures import PictureFolder
-from metaembed_rag.store.places import BESIDE_DATABASE
 from metaembed_rag.store.purge import blank_unused, purge
 from metaembed_rag.store.readings import Readings
 from metaembed_rag.store.requests import slices
@@ -82,7 +81,8 @@ def compact(
         )
     with store.writing(timeout):
         GraphWatch(folder, store.places.collection).check()
-        before = _disk_use(store, pictures, folder)
+        before = _disk_use(store, pictures)
+        store.tidy()
         with store.changing_files():
             purge(folder, store.places.collection, store.about.dimension)
         strays = _remove_strays(store, pictures)
@@ -93,21 +93,12 @@ def compact(
             shutil.rmtree(words, ignore_errors=True)
         renew_vectors()
         blank_unused(folder, store.places.collection)
-        return CompactReport(before, _disk_use(store, pictures, folder), strays)
+        return CompactReport(before, _disk_use(store, pictures), strays)
 
 
-def _disk_use(store: ChromaStore, pictures: PictureFolder, folder: Path) -> DiskUse:
-    places = store.places
-    derived = (places.vectors, places.words, places.readings)
-    copies = sum(_bytes(place) for place in derived if place)
-    theirs = [path for path in folder.iterdir() if path.name not in BESIDE_DATABASE]
-    database = sum(map(_bytes, theirs))
-    return DiskUse(database, copies, _bytes(pictures.folder) if pictures.is_here else 0)
-
-
-def _bytes(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+def _disk_use(store: ChromaStore, pictures: PictureFolder) -> DiskUse:
+    found = DiskBytes.of(store.places, pictures.folder)
+    return DiskUse(found.database, found.copies, found.pictures if pictures.is_here else 0)
 
 
 def _remove_strays(store: ChromaStore, pictures: PictureFolder) -> int:

@@ -2,30 +2,27 @@
 
 They are kept rather than rendered again on demand: a hit can then be shown when the source has
 moved or changed, from any process, in the state that was indexed, and without the 20 ms that
-rendering a PDF page takes. A page of text at 896 pixels is about 100 KB.
+rendering a PDF page takes. A page of text at 896 pixels is about 25 KB.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
 from collections.abc import Collection, Iterable, Set
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.pages.pictures import open_picture
+from metaembed_rag.store import picture_format
 from metaembed_rag.store.places import Places, replace_file, temporary_folder
 from metaembed_rag.store.privacy import make_folder
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_JPEG_QUALITY = 85
-_BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
-"""Of every whole JPEG file."""
 _REFUSED = ".refused"
 """No picture has this name."""
 
@@ -35,28 +32,24 @@ _log = logging.getLogger(__name__)
 def picture_name(page_id: str, content_hash: str) -> str:
     """The name of a page's picture, relative to the folder of pictures."""
     stem = hashlib.blake2b(f"{page_id}\0{content_hash}".encode(), digest_size=16).hexdigest()
-    return f"{stem[:2]}/{stem}.jpg"
-
-
-def encoded_picture(image: Image.Image) -> bytes:
-    """The bytes of the file that a picture is kept as."""
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "JPEG", quality=_JPEG_QUALITY)
-    return file.getvalue()
+    return f"{stem[:2]}/{stem}{picture_format.SUFFIX}"
 
 
 def is_whole(data: bytes) -> bool:
     """Whether these are a kept picture from its beginning to its end, as far as they tell."""
-    return data.startswith(_BEGIN) and data.endswith(_END)
+    head, tail = data[: picture_format.HEAD], data[-picture_format.TAIL :]
+    return picture_format.is_whole(head, tail, len(data))
 
 
 def own_picture(name: str | None, page_id: str, content_hash: object) -> str | None:
-    """A name that a record has, if it is that of the page's own picture.
+    """A name that a record has, if it is that of the page's own picture, in whatever format.
 
     A record that was damaged, or made to harm, may name the picture of another page, which must
     not go with it.
     """
-    return name if name == picture_name(page_id, str(content_hash)) else None
+    stem = PurePosixPath(picture_name(page_id, str(content_hash)))
+    own = [stem.with_suffix(suffix).as_posix() for suffix in picture_format.SUFFIXES]
+    return name if name in own else None
 
 
 class PictureFolder:
@@ -99,7 +92,7 @@ class PictureFolder:
         """
         name = picture_name(page_id, content_hash)
         if not self.holds(name):
-            self.write(name, encoded_picture(image))
+            self.write(name, picture_format.encoded(image))
         return name
 
     def write(self, name: str, data: bytes) -> None:
@@ -144,9 +137,9 @@ class PictureFolder:
         """
         try:
             with self.path(name).open("rb") as file:
-                begins = file.read(len(_BEGIN)) == _BEGIN
-                file.seek(-len(_END), os.SEEK_END)
-                return begins and file.read() == _END
+                head = file.read(picture_format.HEAD)
+                size = file.seek(-picture_format.TAIL, os.SEEK_END) + picture_format.TAIL
+                return picture_format.is_whole(head, file.read(), size)
         except OSError:
             return False
 

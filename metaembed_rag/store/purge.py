@@ -31,6 +31,25 @@ _GRAPH, _GRAPH_HEADER = "data_level0.bin", "header.bin"
 _HEADER = struct.Struct("<i6QiI3QdQ")
 """hnswlib's: version, offset, places, those in use, bytes a place, and what is not of use."""
 _ORPHANS = "DELETE FROM embedding_metadata_array WHERE id NOT IN (SELECT id FROM embeddings)"
+_OURS = f"name GLOB 'metaembed-{'[0-9a-f]' * 32}'"
+_NAMED = "SELECT str_value FROM collection_metadata WHERE key = 'metaembed:bundles'"
+_BUNDLES = (
+    f"SELECT id FROM collections WHERE database_id IN (SELECT id FROM databases WHERE {_OURS}) "
+    f"AND (name NOT IN (SELECT string_value FROM embedding_metadata "
+    f"WHERE key = 'metaembed:bundle') "
+    f"OR database_id NOT IN (SELECT id FROM databases WHERE name IN ({_NAMED})))"
+)
+_KNOWS_TRIGRAMS = 3, 34
+_MERGE = "INSERT INTO embedding_fulltext_search(embedding_fulltext_search) VALUES ('optimize')"
+"""SQLite takes pieces of a deleted text out of its index when it next merges parts of that."""
+_LOST = (
+    f"DELETE FROM collection_metadata WHERE collection_id IN ({_BUNDLES})",
+    f"DELETE FROM segments WHERE collection IN ({_BUNDLES})",
+    f"DELETE FROM collections WHERE id IN ({_BUNDLES})",
+    f"DELETE FROM databases WHERE {_OURS} AND name NOT IN ({_NAMED})",
+)
+"""Bundles that no record names, as a writer leaves them that is killed, and those of collections
+that were deleted; see :mod:`metaembed_rag.store.bundles`."""
 _SEGMENTS = (
     "SELECT segments.id FROM segments JOIN collections ON segments.collection = collections.id "
     "WHERE collections.name = ? AND segments.scope = 'VECTOR'"
@@ -113,7 +132,10 @@ def _opened(folder: str, collection: str) -> Any:
 def _shrink_file(folder: str) -> None:
     with closing(sqlite3.connect(Path(folder, DATABASE), timeout=_PATIENCE)) as database:
         with database:  # what Chroma leaves of a deleted collection, for others to inherit
-            database.execute(_ORPHANS)
+            for statement in (_ORPHANS, *_LOST):
+                database.execute(statement)
+            if sqlite3.sqlite_version_info >= _KNOWS_TRIGRAMS:
+                database.execute(_MERGE)
         database.execute("VACUUM")
 
 

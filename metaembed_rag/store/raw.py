@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metaembed_rag.store.link import Connection
 from metaembed_rag.store.requests import slices_to_read
 from metaembed_rag.store.server import send_halving
+from metaembed_rag.store.table import RecordTable
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,18 @@ class RawRecord:
 
 
 def read_raw(
-    connection: Connection, ids: Sequence[str], bytes_a_page: int, *, vectors: bool
+    connection: Connection,
+    table: RecordTable,
+    ids: Sequence[str],
+    bytes_a_page: int,
+    *,
+    vectors: bool,
 ) -> list[RawRecord]:
     """The records of those ids that exist.
 
     Args:
         connection: To the collection.
+        table: Makes its records whole.
         ids: Without repeats.
         bytes_a_page: Of a page's vectors as text.
         vectors: Ask for Chroma's own vectors, too. A damaged graph ends the process that asks.
@@ -49,18 +56,20 @@ def read_raw(
     most = connection.client.get_max_batch_size()
 
     def send(part: slice) -> None:
-        found.extend(_asked(connection.collection, ids[part], vectors))
+        found.extend(_asked(connection.collection, table, ids[part], vectors))
 
     for part in slices_to_read(len(ids), most, bytes_a_page):
         send_halving(part, send, ids)
     return found
 
 
-def _asked(collection: Any, ids: Sequence[str], vectors: bool) -> Iterable[RawRecord]:
+def _asked(
+    collection: Any, table: RecordTable, ids: Sequence[str], vectors: bool
+) -> Iterable[RawRecord]:
     """The records; where Chroma lacks the vector of one it refuses all, so halves are asked for."""
     try:
-        include = ["metadatas", "embeddings"] if vectors else ["metadatas"]
-        got = collection.get(ids=list(ids), include=include)
+        got = collection.get(ids=list(ids), include=["embeddings"]) if vectors else None
+        rows = table.rows(collection, ids)
     except NotFoundError:
         raise
     except ChromaError:
@@ -68,12 +77,12 @@ def _asked(collection: Any, ids: Sequence[str], vectors: bool) -> Iterable[RawRe
             raise
         middle = len(ids) // 2
         if not middle:
-            return _asked(collection, ids, False)
+            return _asked(collection, table, ids, False)
         halves = (ids[:middle], ids[middle:])
-        return [record for half in halves for record in _asked(collection, half, True)]
-    given = got["embeddings"]
-    rows = given if given is not None else [None] * len(got["ids"])
-    return [
-        RawRecord(id, metadata or {}, None if row is None else np.asarray(row, dtype=np.float32))
-        for id, metadata, row in zip(got["ids"], got["metadatas"], rows, strict=True)
-    ]
+        return [record for half in halves for record in _asked(collection, table, half, True)]
+    given = {} if got is None else dict(zip(got["ids"], got["embeddings"], strict=True))
+    return [RawRecord(id, metadata, _vector(given.get(id))) for id, metadata in rows]
+
+
+def _vector(given: Any) -> NDArray[np.float32] | None:
+    return None if given is None else np.asarray(given, dtype=np.float32)

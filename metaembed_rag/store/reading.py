@@ -91,7 +91,10 @@ class RecordReader:
         problems: dict[str, str] = {}
         for id, metadata in rows:
             try:
-                out[id] = self._record(id, metadata or {})
+                record = self._record(id, metadata or {})
+                if record.payload is records.NOT_READ and id in self.unreadable:
+                    continue  # what is wrong with it may be what was not read
+                out[id] = record
                 self.unreadable.pop(id, None)
             except ValueError as error:
                 if id not in self.unreadable:
@@ -142,6 +145,8 @@ def checked_record(
         ValueError: It is damaged, or another program's.
     """
     record = records.from_metadata(id, metadata)
+    if record.payload is records.NOT_READ:
+        return record
     records.check_sum(metadata)
     found = unpack([record])
     whole = found.scales if found.format.scaled else found.values

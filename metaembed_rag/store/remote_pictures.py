@@ -4,7 +4,7 @@
 
     s3://bucket/folder/<id of the collection>/
     ├── metaembed.json      whose pictures these are, for people; written before the first of them
-    └── 3f/3f….jpg          a picture, named by page and content
+    └── 3f/3f….webp         a picture, named by page and content
 
 A collection has a folder of its own, so that no deletion takes another's picture, and what no
 record names can be found. Where its pictures lie is noted in the collection, so that another
@@ -38,10 +38,11 @@ from metaembed_rag.filesystems import (
     remove_all,
     within,
 )
+from metaembed_rag.store import picture_format
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.named_models import named_pictures, remember_pictures
 from metaembed_rag.store.picture_cache import PictureCache, chosen_bytes
-from metaembed_rag.store.pictures import PictureFolder, encoded_picture, is_whole, picture_name
+from metaembed_rag.store.pictures import PictureFolder, is_whole, picture_name
 from metaembed_rag.store.places import MEMORY, Places, is_server, temporary_folder
 from metaembed_rag.store.requests import slices
 from metaembed_rag.web import UsualTimeout, chosen_timeout
@@ -223,7 +224,7 @@ class RemotePictures(PictureFolder):
             StoreError: The store cannot be written.
         """
         name = picture_name(page_id, content_hash)
-        self.write(name, encoded_picture(image))
+        self.write(name, picture_format.encoded(image))
         return name
 
     def write(self, name: str, data: bytes) -> None:

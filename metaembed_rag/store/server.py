@@ -212,7 +212,7 @@ class _Api(FastAPI):
             answer = super()._make_request(method, path, **kwargs)
         except (ValueError, RecursionError) as error:  # of its reader of JSON
             raise StoreError(f"Chroma at {self.where}: {_STRANGE} ({error})") from error
-        if not is_answer(path, answer):
+        if not is_answer(path, answer, method):
             raise StoreError(f"Chroma at {self.where}: {_STRANGE} (to {path.rpartition('/')[2]})")
         return answer
 

@@ -26,7 +26,7 @@ class RecordStore(Protocol):
     def ids(self) -> list[str]:
         """Ids of all pages."""
 
-    def get(self, ids: Sequence[str]) -> dict[str, Record]:
+    def get(self, ids: Sequence[str], *, vectors: bool = True) -> dict[str, Record]:
         """The records of those ids that can be read."""
 
     def written_since(self, stamps: Collection[str]) -> list[str]:
@@ -89,7 +89,7 @@ class PageTexts:
         """Read texts; those to be read again, because somebody wrote meanwhile."""
         known = {stamp for _, stamp in self._kept.values()}
         for part in slices(len(ids), _READ_AT_ONCE):
-            found = self._store.get(ids[part])
+            found = self._store.get(ids[part], vectors=False)
             self._kept |= {id: (one.page.text, one.stamp) for id, one in found.items()}
         return self._outdated({stamp for _, stamp in self._kept.values()} - known - {""})
 

@@ -126,7 +126,7 @@ def test_search_speed_times_candidate_and_exhaustive_searches(tmp_path):
 
 
 def test_the_parts_of_an_index_on_disk_are_its_whole(tmp_path):
-    found = disk_size.disk_size(tmp_path / "index", 20, search_speed.RandomEncoder(8), text=50)
+    found = disk_size.disk_size(tmp_path / "index", 20, {"dimension": 8, "text": 50})
     assert set(found["bytes_per_page"]) == {
         "Chroma's database",
         "Chroma's graph and other files",

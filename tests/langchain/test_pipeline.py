@@ -231,7 +231,7 @@ def test_pages_are_loaded_one_at_a_time(folder, tmp_path):
     documents = MetaEmbedLoader(folder / "report.pdf", pictures=pictures).lazy_load()
     assert not pictures.exists()
     next(documents)
-    assert len(list(pictures.rglob("*.jpg"))) == 1
+    assert len(list(pictures.rglob("*.webp"))) == 1
 
 
 def test_files_that_cannot_be_read_are_never_passed_over_silently(folder, tmp_path):

@@ -27,7 +27,7 @@ def test_the_programs_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):
     for program in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(program, names)
     lines = capsys.readouterr().out.splitlines()
-    assert re.match(r"1\.000  report\.pdf, page 1: .+\.jpg", lines[0])
+    assert re.match(r"1\.000  report\.pdf, page 1: .+\.webp", lines[0])
     assert [one.score for one in names["fused"]] == [2 / 60, 2 / 61]  # type: ignore[attr-defined]
     assert names["best"][0].metadata["page"] == 1  # type: ignore[index]
     assert len(names["store"].index) == 2  # type: ignore[attr-defined]

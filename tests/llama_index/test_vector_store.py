@@ -734,7 +734,7 @@ def test_it_reads_for_a_simple_directory_reader(store, folder, reader, asynchron
 def test_documents_come_one_by_one(folder, reader):
     lazily = reader.lazy_load_data(folder / "report.pdf")
     assert next(iter(lazily)).metadata["page"] == 1
-    assert len(list((reader.pictures and Path(reader.pictures)).rglob("*.jpg"))) == 1
+    assert len(list((reader.pictures and Path(reader.pictures)).rglob("*.webp"))) == 1
 
 
 def test_what_cannot_be_read_is_named(folder, tmp_path):

@@ -71,7 +71,7 @@ def levels(where: Path) -> list[Path]:
 
 def pictures(where: Path) -> list[Path]:
     """The files of the pages' pictures."""
-    return sorted(where.glob("pictures/*/*/*.jpg"))
+    return sorted(where.glob("pictures/*/*/*.webp"))
 
 
 def content(index: PageIndex) -> dict[str, tuple[object, ...]]:

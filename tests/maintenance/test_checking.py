@@ -303,7 +303,7 @@ def test_an_index_on_a_server_is_checked(server, tmp_path, monkeypatch):
         assert index.check().is_sound
         store = index._store
         store._collection.add(ids=["foreign"], embeddings=np.ones((1, 32)), metadatas=[{"a": 1}])
-        next((tmp_path / "user").rglob("*.jpg")).unlink()
+        next((tmp_path / "user").rglob("*.webp")).unlink()
         report = index.check()
     assert sorted(one.kind for one in report.findings) == ["picture", "record"]
 

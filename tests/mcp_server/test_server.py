@@ -29,7 +29,7 @@ def test_a_search_gives_text_and_picture_best_first(ask):
     assert answer.blocks[1].text.startswith("1. sea.pdf, page 1, score 1.000 (id ")
     assert answer.blocks[1].text.endswith("blue whales swim")
     assert answer.colours[0] == BLUE
-    assert answer.pictures[0].mime_type == "image/jpeg"
+    assert answer.pictures[0].mime_type == "image/webp"
 
 
 def test_confidence_is_told_where_a_calibration_says_it(ask, index):

@@ -104,7 +104,7 @@ def test_a_page_its_neighbours_and_its_picture(client):
     after = http.get(f"/pages/{page['next']}").json()
     assert after["page"] == 2 and after["previous"] == page["id"] and after["image"] is None
     picture = http.get(page["image"])
-    assert picture.headers["content-type"] == "image/jpeg" and picture.content[:2] == b"\xff\xd8"
+    assert picture.headers["content-type"] == "image/webp" and picture.content[8:12] == b"WEBP"
     assert "immutable" in picture.headers["cache-control"]
     missing = http.get(f"/pages/{after['id']}/picture")
     assert missing.status_code == 404 and "no picture" in missing.json()["error"]

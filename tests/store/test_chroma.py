@@ -131,7 +131,10 @@ def test_batches_stay_under_both_limits(store, monkeypatch):
         type(
             "Spy",
             (),
-            {"upsert": lambda self, **given: (sizes.append(len(given["ids"])), upsert(**given))},
+            {
+                "metadata": store._collection.metadata,
+                "upsert": lambda self, **given: (sizes.append(len(given["ids"])), upsert(**given)),
+            },
         )(),
     )
     put(store, pages, vectors(7))

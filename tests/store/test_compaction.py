@@ -110,7 +110,12 @@ def test_the_collection_is_left_as_it_was_made(tmp_path: Path) -> None:
     other.add([_page(1)])
     index.compact()
     with sqlite3.connect(tmp_path / DATABASE) as database:
-        schemas = [row[0] for row in database.execute("SELECT schema_str FROM collections")]
+        schemas = [
+            row[0]
+            for row in database.execute(
+                "SELECT schema_str FROM collections WHERE name IN ('pages', 'second')"
+            )
+        ]
     database.close()
     assert len(schemas) == 2
     assert all('"sync_threshold":1000' in schema for schema in schemas)
@@ -123,7 +128,7 @@ def test_stray_pictures_go_and_named_ones_stay(tmp_path: Path) -> None:
         colour = Image.new("RGB", (20, 20), (40 * number, 0, 0))
         index.add([Page(source="a.pdf", number=number, text=f"page {number}", image=colour)])
     folder = tmp_path / "pictures" / "pages"
-    named = sorted(folder.glob("??/*.jpg"))
+    named = sorted(folder.glob("??/*.webp"))
     for name in ("00/stray.jpg", "zz/.half.jpg.0123"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"x")

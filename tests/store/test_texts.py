@@ -34,7 +34,7 @@ def test_a_text_is_read_once(store, monkeypatch):
     store.ids(WHALES)
     read = []
     get = store.get
-    monkeypatch.setattr(store, "get", lambda ids: (read.extend(ids), get(ids))[1])
+    monkeypatch.setattr(store, "get", lambda ids, **given: (read.extend(ids), get(ids, **given))[1])
     assert store.ids({**WHALES, "page": 1}) == ["s#1"]
     assert read == []
     put(store, [Page("s", 2, "whales")], vectors(1))
@@ -45,7 +45,7 @@ def test_a_text_is_read_once(store, monkeypatch):
 def test_only_texts_of_pages_that_pass_the_rest_are_read(store, monkeypatch):
     read = []
     get = store.get
-    monkeypatch.setattr(store, "get", lambda ids: (read.extend(ids), get(ids))[1])
+    monkeypatch.setattr(store, "get", lambda ids, **given: (read.extend(ids), get(ids, **given))[1])
     assert store.ids({**WHALES, "page": 2}) == []
     assert read == ["s#2"]
 
@@ -56,8 +56,8 @@ def test_a_request_that_was_seen_in_part_is_read_again(store, monkeypatch):
     monkeypatch.setattr(texts, "_READ_AT_ONCE", 1)
     get, replaced = store.get, []
 
-    def reading(ids):
-        found = get(ids)
+    def reading(ids, **given):
+        found = get(ids, **given)
         if not replaced:
             replaced.append(True)
             put(store, [Page("s", 1, "pears"), Page("s", 2, "whales")], vectors(2))

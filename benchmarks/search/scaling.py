@@ -1,0 +1,258 @@
+"""From 100,000 to a million pages: memory, disk, ingest, opening and search, beside other engines.
+
+    python -m benchmarks.search.scaling_pages --vectors .data/tex10k.npz --out .data/tex10k.json
+    python -m benchmarks.search.scaling --vectors .data/tex10k.npz --work .data/scaling \
+        --run 100000x16 --run 300000x16 --run 100000x64 --json results/scaling.json
+
+Pages are 10,000 real ones and jittered copies of them (``scaling_pages``). Of each size, ours is
+stored first, by ``PageIndex.add``: where its time runs out, the size is what was reached, and the
+others get that. Its exhaustive search is the truth. Each engine stores in one process and searches
+in another, with a limit of time and of memory; one that exceeds it is recorded as such. What a run
+before has measured (``--work``) is not measured again; folders of the others are removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import results
+from benchmarks.search.scaling_engines import ENGINES, Engine, K, Ours
+from benchmarks.search.scaling_pages import ScalingPages
+
+CLAIM = "Memory, disk, ingest, opening time and search at a million pages, beside other engines."
+CALIBRATED, TIMED = 100, 60
+"""Queries to calibrate with, and others to time."""
+_LOOK = 0.5
+"""Seconds between two looks at the memory of a process."""
+
+
+def run(given: argparse.Namespace, pages: int, vectors: int) -> list[dict[str, Any]]:
+    """Every engine at one size."""
+    done = []
+    for name in given.engines:
+        place = given.work / f"{pages}x{vectors}" / name
+        ready = place / "measured.json"
+        if not ready.exists():
+            if name != given.engines[0]:  # which goes on where it was cut off
+                shutil.rmtree(place / "store", ignore_errors=True)
+            place.mkdir(parents=True, exist_ok=True)
+            count = _reached(given, pages, vectors) if name != given.engines[0] else pages
+            ready.write_text(json.dumps(_engine(given, name, count, vectors, place), indent=1))
+        done.append(json.loads(ready.read_text()))
+        if name != given.engines[0] or not given.keep:
+            shutil.rmtree(place / "store", ignore_errors=True)
+        print(json.dumps(done[-1]), file=sys.stderr, flush=True)
+    return done
+
+
+def _reached(given: argparse.Namespace, pages: int, vectors: int) -> int:
+    """How many pages the first engine has stored."""
+    first = given.work / f"{pages}x{vectors}" / given.engines[0] / "measured.json"
+    return int(json.loads(first.read_text())["pages"]) if first.exists() else pages
+
+
+def _engine(
+    given: argparse.Namespace, name: str, pages: int, vectors: int, place: Path
+) -> dict[str, Any]:
+    """One engine at one size: storing, then searching, each in a process of its own."""
+    found = {"engine": ENGINES[name].name, "asked": pages, "vectors": vectors}
+    for step in ("ingest", "search"):
+        told = place / f"{step}.json"
+        count = found.get("pages", pages)
+        job = [name, step, str(count), str(vectors), str(place), str(given.limit)]
+        failed = _limited(
+            [sys.executable, "-m", __spec__.name, "--vectors", str(given.vectors), "--job", *job],
+            given,
+        )
+        if failed or not told.exists():
+            return {**found, "pages": count, "failed": f"{step}: {failed or 'it gave nothing'}"}
+        found |= json.loads(told.read_text())
+    return found
+
+
+def _limited(command: Sequence[str], given: argparse.Namespace) -> str:
+    """Run a process within the limits; why it was ended, or how it failed; ``""`` for neither."""
+    log = given.work / "errors.log"
+    with log.open("ab") as errors:
+        process = subprocess.Popen(command, stdout=errors, stderr=errors)
+        end = time.monotonic() + 2 * given.limit
+        while process.poll() is None:
+            if _anonymous(process.pid) > given.memory * 1e9:
+                process.kill()
+                process.wait()
+                return f"took more than {given.memory:g} GB of memory"
+            if time.monotonic() > end:
+                process.kill()
+                process.wait()
+                return f"took more than {2 * given.limit / 60:.0f} minutes"
+            time.sleep(_LOOK)
+    if process.returncode:
+        lines = log.read_text(errors="replace").strip().splitlines()
+        return lines[-1][:200] if lines else f"exit code {process.returncode}"
+    return ""
+
+
+def _anonymous(pid: int) -> int:
+    """Bytes of memory that a process has for itself; mapped files are not among them."""
+    return _memory(f"/proc/{pid}/status").get("RssAnon", 0)
+
+
+def _memory(path: str) -> dict[str, int]:
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return {}
+    return {
+        name: int(words.split()[0]) * 1024
+        for name, _, words in (line.partition(":") for line in lines)
+        if words.strip().endswith("kB")
+    }
+
+
+def job(given: argparse.Namespace) -> None:
+    """One step of one engine, in this process."""
+    name, step, pages, vectors, place, limit = given.job
+    source = ScalingPages(given.vectors, int(vectors))
+    engine = ENGINES[name](source, Path(place) / "store")
+    before = _memory("/proc/self/status").get("RssAnon", 0)
+    work = _ingest if step == "ingest" else _search
+    told = work(engine, int(pages), float(limit), before)
+    (Path(place) / f"{step}.json").write_text(json.dumps(told))
+
+
+def _ingest(engine: Engine, pages: int, limit: float, before: int) -> dict[str, Any]:
+    start = time.monotonic()
+    count = engine.ingest(pages, start + limit)
+    seconds = time.monotonic() - start
+    files = [file for file in engine.folder.rglob("*") if file.is_file()]
+    peak = _memory("/proc/self/status").get("VmHWM", 0)
+    return {
+        "pages": count,
+        "ingest_s": round(seconds, 1),
+        "pages_per_second": round(count / seconds, 1),
+        "ingest_peak_bytes": peak - before,
+        "disk_bytes": sum(file.stat().st_blocks * 512 for file in files),
+    }
+
+
+def _search(engine: Engine, pages: int, limit: float, before: int) -> dict[str, Any]:
+    queries = engine.pages.queries
+    start = time.perf_counter()
+    engine.open()
+    opened = time.perf_counter()
+    engine.search(queries[0], engine.settings[-1] if not isinstance(engine, Ours) else "exhaustive")
+    first = time.perf_counter()
+    timed = queries[CALIBRATED : CALIBRATED + TIMED]
+    ways = _ours(engine) if isinstance(engine, Ours) else _others(engine, timed)
+    status = _memory("/proc/self/status")
+    return {
+        "opening_s": round(opened - start, 3),
+        "first_search_s": round(first - opened, 3),
+        "memory_bytes": status.get("RssAnon", 0) - before,
+        "mapped_bytes": status.get("RssFile", 0),
+        "ways": ways,
+    }
+
+
+def _truth(engine: Engine) -> Path:
+    return engine.folder.parents[1] / "truth.json"
+
+
+def _ours(engine: Ours) -> list[dict[str, Any]]:
+    """Exhaustive search, the truth; then the calibrated ones."""
+    spent: dict[str, list[float]] = {}
+    found: dict[str, list[list[int]]] = {}
+    seconds: dict[str, float] = {}
+    for setting in ("exhaustive", "auto 0.95", "auto 0.99", "hybrid auto 0.99"):
+        if setting.startswith("auto"):
+            seconds[setting] = engine.calibrate(float(setting.split()[1]), CALIBRATED)
+        if setting.startswith("hybrid"):
+            start = time.perf_counter()
+            engine.asked(engine.pages.queries[0], setting, engine.pages.titles[0])
+            seconds[setting] = time.perf_counter() - start
+        spent[setting], found[setting] = [], []
+        for row in range(CALIBRATED, CALIBRATED + TIMED):
+            start = time.perf_counter()
+            rows = engine.asked(engine.pages.queries[row], setting, engine.pages.titles[row])
+            spent[setting].append(time.perf_counter() - start)
+            found[setting].append(rows)
+    truth = _truth(engine)
+    if not truth.exists():
+        truth.write_text(json.dumps(found["exhaustive"]))
+    exact = json.loads(truth.read_text())
+    return [
+        _way(setting, spent[setting], None if "hybrid" in setting else _recall(rows, exact))
+        | ({"preparing_s": round(seconds[setting], 1)} if setting in seconds else {})
+        for setting, rows in found.items()
+    ]
+
+
+def _others(engine: Engine, queries: Any) -> list[dict[str, Any]]:
+    """Each setting until one reaches a recall of 0.99."""
+    exact = json.loads(_truth(engine).read_text())
+    ways: list[dict[str, Any]] = []
+    for setting in engine.settings:
+        spent, found = [], []
+        for query in queries:
+            start = time.perf_counter()
+            found.append(engine.search(query, setting))
+            spent.append(time.perf_counter() - start)
+        ways.append(_way(str(setting), spent, _recall(found, exact)))
+        if ways[-1]["recall"] >= 0.99:
+            break
+    return ways
+
+
+def _way(setting: str, spent: Sequence[float], recall: float | None) -> dict[str, Any]:
+    p50, p95 = np.percentile(spent, [50, 95]) * 1000
+    return {
+        "setting": setting,
+        "p50_ms": round(float(p50), 2),
+        "p95_ms": round(float(p95), 2),
+        "recall": recall,
+    }
+
+
+def _recall(found: Sequence[Sequence[int]], exact: Sequence[Sequence[int]]) -> float:
+    pairs = zip(found, exact, strict=True)
+    return round(float(np.mean([len({*a} & {*b}) / K for a, b in pairs])), 4)
+
+
+def main() -> None:
+    """Read the command line, measure, write the record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--vectors", type=Path, required=True, help="npz of tex_vectors")
+    parser.add_argument("--work", type=Path, help="folder for indexes and what was measured")
+    parser.add_argument("--run", action="append", default=[], metavar="PAGESxVECTORS")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=[*ENGINES])
+    parser.add_argument("--limit", type=float, default=1500, help="seconds to store, for each")
+    parser.add_argument("--memory", type=float, default=10, help="GB, for each")
+    parser.add_argument("--keep", action="store_true", help="keep the first engine's index")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--job", nargs=6, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.job:
+        job(given)
+        return
+    given.work.mkdir(parents=True, exist_ok=True)
+    rows = [
+        row for size in given.run for row in run(given, *(int(part) for part in size.split("x")))
+    ]
+    if given.json:
+        real = ScalingPages(given.vectors, 1)
+        found = {"real_pages": real.real, "limit_s": given.limit, "memory_gb": given.memory}
+        results.write(given.json, CLAIM, {**found, "rows": rows}, fingerprint=real.fingerprint)
+
+
+if __name__ == "__main__":
+    main()

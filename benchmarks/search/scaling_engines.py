@@ -1,0 +1,286 @@
+"""What ``scaling`` compares. Each engine stores pages in a folder, and is opened there again."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.search.scaling_pages import ScalingPages
+
+K = 10
+BLOCK = 500
+"""Pages that are made and written at a time."""
+Array = NDArray[np.float32]
+
+
+class Engine(ABC):
+    """One engine.
+
+    Attributes:
+        name: In the table.
+        settings: Ways to search, from fast to thorough; those that reach a recall are its answer.
+    """
+
+    name: str
+    settings: Sequence[Any] = ("default",)
+
+    def __init__(self, pages: ScalingPages, folder: Path) -> None:
+        self.pages, self.folder = pages, folder
+
+    @abstractmethod
+    def ingest(self, count: int, until: float) -> int:
+        """Store the first ``count`` pages; give up at ``until`` (``time.monotonic``).
+
+        Returns:
+            How many pages are stored.
+        """
+
+    @abstractmethod
+    def open(self) -> None:
+        """Open what was stored, as another process would."""
+
+    @abstractmethod
+    def search(self, query: Array, setting: Any) -> list[int]:
+        """Rows of the best :data:`K` pages of a query, shape (16, D)."""
+
+    def _blocks(self, count: int, until: float) -> Iterator[tuple[int, Array]]:
+        for start in range(0, count, BLOCK):
+            if time.monotonic() > until:
+                raise TimeoutError(f"{start:,} of {count:,} pages were stored in that time")
+            yield start, self.pages.block(start, min(start + BLOCK, count))
+
+
+class Ours(Engine):
+    """``PageIndex`` in a folder, by ``add`` and ``search_vectors``: all that a user's search does.
+
+    A run that was cut off goes on where it was.
+    """
+
+    name = "ours"
+    settings = ("auto 0.95", "auto 0.99", "exhaustive", "hybrid auto 0.99")
+    format: str | None = None
+
+    def ingest(self, count: int, until: float) -> int:
+        """See :class:`Engine`."""
+        from metaembed_rag import Page
+
+        index = self._index()
+        there = len(index)
+        index.encoder.next = there  # type: ignore[attr-defined]
+
+        def rows() -> Iterator[Page]:
+            for row in range(there, count):
+                if row % BLOCK == 0 and time.monotonic() > until:
+                    return
+                yield Page("tex", number=row + 1, text=self.pages.text(row) or "blank")
+
+        index.add(rows(), batch_size=BLOCK)
+        return len(index)
+
+    def open(self) -> None:
+        """See :class:`Engine`."""
+        self.index, self._calibrated = self._index(), ""
+
+    def search(self, query: Array, setting: Any) -> list[int]:
+        """See :class:`Engine`."""
+        return self.asked(query, setting, "")
+
+    def asked(self, query: Array, setting: str, text: str) -> list[int]:
+        """As :meth:`search`, with the words of the query."""
+        if setting == "exhaustive":
+            hits = self.index.search_vectors(query, K, exhaustive=True, hybrid=False)
+        elif setting.startswith("hybrid"):
+            hits = self.index.search_vectors(query, K, text=text, budget="auto", hybrid="auto")
+        else:
+            hits = self.index.search_vectors(query, K, budget="auto", hybrid=False)
+        return [hit.page.number - 1 for hit in hits]
+
+    def calibrate(self, recall: float, queries: int) -> float:
+        """Calibrate by the first queries of the file; seconds."""
+        start = time.perf_counter()
+        asked = [str(n) for n in range(queries)]
+        self.index.calibrate(asked, recall=recall, unrelated=asked)
+        return time.perf_counter() - start
+
+    def _index(self) -> Any:
+        from metaembed_rag import PageIndex
+
+        return PageIndex.open(self.folder, ReadyEncoder(self.pages), format=self.format)
+
+
+class OursBits(Ours):
+    """The same with a bit a value."""
+
+    name = "ours, bits"
+    format = "bits"
+
+
+class ReadyEncoder:
+    """Vectors of pages in their order, and of queries by their number.
+
+    Attributes:
+        next: The row of the next page.
+    """
+
+    name = "ready"
+    modalities = frozenset({"text"})
+    query_vectors = 16
+
+    def __init__(self, pages: ScalingPages) -> None:
+        self._pages, self.next = pages, 0
+        self.document_vectors, self.dimension = pages.vectors, pages.dimension
+        self.fingerprint = pages.fingerprint
+
+    def encode_document(
+        self, documents: Sequence[Any], *, batch_size: int = 32, show_progress: bool = False
+    ) -> Array:
+        """Of the next ``len(documents)`` pages."""
+        start, self.next = self.next, self.next + len(documents)
+        return self._pages.block(start, self.next)
+
+    def encode_query(
+        self, queries: Sequence[Any], *, batch_size: int = 32, show_progress: bool = False
+    ) -> Array:
+        """Of queries that are numbers."""
+        rows = [int(query) % len(self._pages.queries) for query in queries]
+        found: Array = self._pages.queries[rows]
+        return found
+
+
+class LanceDB(Engine):
+    """A table with a multivector column and an IVF_PQ index of it."""
+
+    name = "LanceDB 0.40, IVF_PQ"
+    settings = ((8, 5), (16, 20), (32, 50), (64, 100), (128, 200))
+    """Lists that are searched, and k times this many pages scored exactly."""
+
+    def ingest(self, count: int, until: float) -> int:
+        """See :class:`Engine`."""
+        import lancedb
+        import pyarrow as pa
+        from lancedb.index import IvfPq
+
+        size = self.pages.dimension
+        schema = pa.schema(
+            [("row", pa.int64()), ("vector", pa.list_(pa.list_(pa.float32(), size)))]
+        )
+        table = lancedb.connect(self.folder).create_table("pages", schema=schema)
+        for start, block in self._blocks(count, until):
+            table.add(_lists(block, start, schema))
+        table.create_index("vector", config=IvfPq(distance_type="cosine"))
+        return count
+
+    def open(self) -> None:
+        """See :class:`Engine`."""
+        import lancedb
+
+        self.table = lancedb.connect(self.folder).open_table("pages")
+
+    def search(self, query: Array, setting: Any) -> list[int]:
+        """See :class:`Engine`."""
+        probes, refine = setting
+        asked = self.table.search(query).distance_type("cosine").nprobes(probes)
+        found = asked.refine_factor(refine).select(["row", "_distance"]).limit(K).to_arrow()
+        return list(found["row"].to_pylist())
+
+
+def _lists(block: Array, start: int, schema: Any) -> Any:
+    """A record batch of (row, list of fixed-size vectors)."""
+    import pyarrow as pa
+
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), block.shape[2])
+    ends = np.arange(0, len(block) * block.shape[1] + 1, block.shape[1], dtype=np.int32)
+    lists = pa.ListArray.from_arrays(ends, flat).cast(schema.field("vector").type)
+    rows = pa.array(np.arange(start, start + len(block)))
+    return pa.Table.from_batches([pa.RecordBatch.from_arrays([rows, lists], schema=schema)])
+
+
+class Qdrant(Engine):
+    """Qdrant's local mode, which is Python and numpy; there is no package of its server."""
+
+    name = "Qdrant 1.20, local mode"
+
+    def ingest(self, count: int, until: float) -> int:
+        """See :class:`Engine`."""
+        from qdrant_client import models
+
+        client = self._client()
+        several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+        vectors = models.VectorParams(
+            size=self.pages.dimension, distance=models.Distance.DOT, multivector_config=several
+        )
+        client.create_collection("pages", vectors_config=vectors)
+        for start, block in self._blocks(count, until):
+            points = [
+                models.PointStruct(id=start + n, vector=one) for n, one in enumerate(block.tolist())
+            ]
+            client.upsert("pages", points)
+        client.close()
+        return count
+
+    def open(self) -> None:
+        """See :class:`Engine`."""
+        self.client = self._client()
+
+    def search(self, query: Array, setting: Any) -> list[int]:
+        """See :class:`Engine`."""
+        found = self.client.query_points("pages", query=query.tolist(), limit=K)
+        return [int(point.id) for point in found.points]
+
+    def _client(self) -> Any:
+        from qdrant_client import QdrantClient
+
+        return QdrantClient(path=str(self.folder))
+
+
+class FastPlaid(Engine):
+    """PLAID: centroids and 4-bit residuals."""
+
+    name = "fast-plaid 1.7"
+    settings = ((4, 1024), (8, 4096), (16, 8192), (32, 16384), (64, 65536))
+    """Lists that are searched, and pages whose score is approximated."""
+
+    def ingest(self, count: int, until: float) -> int:
+        """See :class:`Engine`."""
+        import torch
+        from fast_plaid.search import FastPlaid as Plaid
+
+        parts = [torch.from_numpy(page) for _, b in self._blocks(count, until) for page in b]
+        Plaid(str(self.folder), device="cpu").create(parts)
+        return count
+
+    def open(self) -> None:
+        """See :class:`Engine`."""
+        from fast_plaid.search import FastPlaid as Plaid
+
+        self.index = Plaid(str(self.folder), device="cpu")
+
+    def search(self, query: Array, setting: Any) -> list[int]:
+        """See :class:`Engine`."""
+        import torch
+
+        probes, scored = setting
+        (found,) = self.index.search(
+            torch.from_numpy(query[None]),
+            top_k=K,
+            n_ivf_probe=probes,
+            n_full_scores=scored,
+            show_progress=False,
+        )
+        return [int(row) for row, _ in found]
+
+
+ENGINES: dict[str, type[Engine]] = {
+    "ours": Ours,
+    "ours-bits": OursBits,
+    "lancedb": LanceDB,
+    "qdrant": Qdrant,
+    "fast-plaid": FastPlaid,
+}
+"""By the name of the option. Ours comes first: its exact top is the truth for all."""

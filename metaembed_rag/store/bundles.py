@@ -1,0 +1,197 @@
+"""Long texts of records, some pages' together, where Chroma keeps a text once.
+
+Chroma 1.5.9 writes each text of a record's metadata twice: into a table, and whole once more into
+an index of it. Packed vectors are such a text, and nobody looks for one. The metadata of a
+*collection* are in no index. So a bundle is a collection without records, and its metadata are the
+texts of some pages; a record names its bundle and its row there. Bundles lie in a Chroma database
+of their own beside that of the index, so that no list of collections shows them.
+
+A bundle is never changed: a page that is written again goes into another one. It is written before
+the records that name it, and deleted after the last of them, so that a kill leaves at most a bundle
+that no record names, which :func:`metaembed_rag.store.compaction.compact` takes out.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import pybase64
+from chromadb.errors import NotFoundError, UniqueConstraintError
+
+_BYTES = 1_000_000
+"""Of a bundle's texts, 30 pages of 64 x 384 in int8. A commit takes 20 ms whatever it holds; a page
+that is read alone costs the reading of a bundle, 4 ms."""
+_PAGES = 512
+_MOST_VECTORS = 256
+"""Of a page of which a vector's number is one byte."""
+_KEPT = 8
+"""Bundles that were read last and stay in memory."""
+_PACKED, _DISTINCT = "metaembed:vectors", "distinct"
+
+Fields = Mapping[str, str]
+"""The texts of one page by their key in its record."""
+
+
+class Row(NamedTuple):
+    """Where the texts of one page are.
+
+    Attributes:
+        bundle: Name of the bundle; ends in the number of its pages.
+        row: Which of these.
+    """
+
+    bundle: str
+    row: int
+
+
+def pages_of(bundle: str) -> int:
+    """How many pages were written into a bundle of that name; 0 for a name that is none."""
+    count = bundle.rpartition("-")[2]
+    return int(count) if count.isdecimal() else 0
+
+
+class Bundles:
+    """The bundles that a process reads and writes; what it read last it keeps in memory."""
+
+    def __init__(self) -> None:
+        self._recent: OrderedDict[str, Fields] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def make_database(collection: Any, database: str) -> None:
+        """Make the database that holds a collection's bundles, where it is not there.
+
+        Raises:
+            ChromaError: The server refuses it.
+            StoreError: The server refuses it, or does not answer.
+        """
+        with suppress(UniqueConstraintError):
+            collection._client.create_database(database, collection.tenant)
+
+    def put(
+        self, collection: Any, database: str, pages: Sequence[Fields], vectors: int
+    ) -> list[Row]:
+        """Write the texts of pages.
+
+        Args:
+            collection: That of their records.
+            database: Of its bundles.
+            pages: Their texts.
+            vectors: R, the vectors a page: those that are repeated are written once.
+
+        Returns:
+            Where the texts of each page are.
+        """
+        rows: list[Row] = []
+        for part in _parts(pages):
+            name = f"{uuid.uuid4().hex}-{len(part)}"
+            texts = {
+                f"{row}:{key}": text
+                for row, fields in enumerate(part)
+                for key, text in _without_repeats(fields, vectors).items()
+            }
+            collection._client.create_collection(
+                name=name, metadata=texts, get_or_create=True, **_place(collection, database)
+            )
+            rows += [Row(name, row) for row in range(len(part))]
+        return rows
+
+    def get(self, collection: Any, database: str, row: Row) -> Fields | None:
+        """The texts of a page; None where its bundle is gone.
+
+        Raises:
+            ValueError: They are damaged.
+        """
+        texts = self._read(collection, database, row.bundle)
+        if texts is None:
+            return None
+        start = f"{row.row}:"
+        own = {key[len(start) :]: text for key, text in texts.items() if key.startswith(start)}
+        return _with_repeats(own)
+
+    def drop(self, collection: Any, database: str, name: str) -> None:
+        """Delete a bundle; one that is gone does not matter."""
+        with self._lock:
+            self._recent.pop(name, None)
+        with suppress(NotFoundError):
+            collection._client.delete_collection(name=name, **_place(collection, database))
+
+    def _read(self, collection: Any, database: str, name: str) -> Fields | None:
+        with self._lock:
+            if name in self._recent:
+                self._recent.move_to_end(name)
+                return self._recent[name]
+        try:
+            found = collection._client.get_collection(name=name, **_place(collection, database))
+        except NotFoundError:
+            return None
+        texts = {key: text for key, text in (found.metadata or {}).items() if isinstance(text, str)}
+        with self._lock:
+            self._recent[name] = texts
+            while len(self._recent) > _KEPT:
+                self._recent.popitem(last=False)
+        return texts
+
+
+def _place(collection: Any, database: str) -> dict[str, str]:
+    return {"tenant": collection.tenant, "database": database}
+
+
+def _parts(pages: Sequence[Fields]) -> list[list[Fields]]:
+    """Pages in parts that are not too large; a single one may be."""
+    parts: list[list[Fields]] = []
+    size = 0
+    for fields in pages:
+        bytes_ = sum(map(len, fields.values()))
+        if not parts or size + bytes_ > _BYTES or len(parts[-1]) >= _PAGES:
+            parts.append([])
+            size = 0
+        parts[-1].append(fields)
+        size += bytes_
+    return parts
+
+
+def _without_repeats(fields: Fields, vectors: int) -> Fields:
+    """A page's texts, with each of its packed vectors once where some are repeated.
+
+    A model that gives a short text fewer vectors than an index stores repeats them.
+    """
+    packed = fields.get(_PACKED, "")
+    try:
+        data = pybase64.b64decode(packed, validate=True)
+    except ValueError:
+        return fields
+    size, over = divmod(len(data), vectors)
+    if over or not size or vectors > _MOST_VECTORS:
+        return fields
+    each = [data[at : at + size] for at in range(0, len(data), size)]
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(each))}
+    if len(numbers) + 1 >= vectors or pybase64.b64encode_as_string(data) != packed:
+        return fields
+    order = bytes([vectors - 1, *(numbers[one] for one in each)])
+    short = pybase64.b64encode_as_string(order + b"".join(numbers))
+    return {**{key: text for key, text in fields.items() if key != _PACKED}, _DISTINCT: short}
+
+
+def _with_repeats(fields: Fields) -> Fields:
+    """The texts that were given to :func:`_without_repeats`.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    if _DISTINCT not in fields:
+        return fields
+    data = pybase64.b64decode(fields[_DISTINCT], validate=True)
+    vectors = data[0] + 1 if data else 0
+    order, rest = data[1 : vectors + 1], data[vectors + 1 :]
+    size, over = divmod(len(rest), max(order, default=0) + 1)
+    if over or not size or len(order) != vectors:
+        raise ValueError("its vectors were cut off")
+    whole = b"".join(rest[number * size : (number + 1) * size] for number in order)
+    others = {key: text for key, text in fields.items() if key != _DISTINCT}
+    return {**others, _PACKED: pybase64.b64encode_as_string(whole)}
