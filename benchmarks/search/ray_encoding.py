@@ -1,7 +1,7 @@
 """Pages a second by one and two workers of Ray, beside plain ``sync``, in one run.
 
     apt-get download texlive-latex-recommended-doc && dpkg-deb -x texlive-*.deb pdfs
-    python -m benchmarks.search.ray_encoding pdfs --pages 24 --json results/ray.json
+    python -m benchmarks.search.ray_encoding pdfs --pages 200 --json results/ray.json
 
 The same PDFs, the shortest first, go into a new index each time: by this process alone, then by a
 cluster on this machine with one worker and with two. Each process computes by one thread. The time
@@ -109,7 +109,7 @@ def main() -> None:
     """Read the command line, measure, print one JSON object."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="a folder of PDFs")
-    parser.add_argument("--pages", type=int, default=24)
+    parser.add_argument("--pages", type=int, default=200)
     parser.add_argument("--model", default="small")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     args = parser.parse_args()
