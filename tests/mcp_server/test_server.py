@@ -246,7 +246,7 @@ def test_a_page_is_read_once_to_list_the_sources(index, monkeypatch):
     ask("list_sources")
     read: list[str] = []
     real = index.get
-    monkeypatch.setattr(index, "get", lambda ids: read.extend(ids) or real(ids))
+    monkeypatch.setattr(index, "get", lambda ids, **more: read.extend(ids) or real(ids, **more))
     assert "fruit.pdf: 2 pages" in ask("list_sources").text
     assert read == []
     index.add([Page(source="new.txt", text="yellow bananas")])
