@@ -2,11 +2,11 @@
 
     python -m benchmarks.search.thin_client --json results/thin_client.json
 
-Builds the wheel and installs it into new environments, with the extra ``client``, with ``local``,
-and without an extra beside all of ``chromadb``, which a client could take in place of
-``chromadb-client``. Then, in processes of their own and by turns: seconds of importing
-``PageIndex`` and ``MetaEmbedEncoder``, and until a query has its vectors, by ``small`` loaded there
-and by ``small`` at a loopback server. Needs a package index, four minutes and 2 GB for a while.
+Builds the wheel and installs it into new environments, with the extra ``client`` and with
+``local``. Then, in processes of their own and by turns: seconds of importing ``PageIndex`` and
+``MetaEmbedEncoder``, and until a query has its vectors, by ``small`` loaded there and by ``small``
+at a loopback server, which runs in this environment. Needs a package index, minutes and 2 GB for a
+while. Python's files are compiled by a first turn, which does not count.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ import httpx
 
 from benchmarks.results import CHECKOUT, write
 
-EXTRAS = {"client": "[client]", "local": "[local]", "with_chromadb": ""}
-"""Environment -> extra of the wheel."""
-FURTHER = {"with_chromadb": ["chromadb>=1.5,<2"]}
+EXTRAS = ("client", "local")
 MODEL = "small"
 _IMPORT = """
 import time; start = time.perf_counter()
@@ -54,9 +52,9 @@ def environment(place: Path, wheel: Path, name: str) -> dict[str, Any]:
     (packages,) = place.glob("lib/python*/site-packages")
     empty, before = megabytes(packages), len(list(packages.glob("*.dist-info")))
     start = time.perf_counter()
-    what = [f"{wheel}{EXTRAS[name]}", *FURTHER.get(name, ())]
     pip = [place / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-c", CHECKOUT / "constraints.txt", *what], check=True)
+    pinned = ["--no-compile", "-c", CHECKOUT / "constraints.txt"]
+    subprocess.run([*pip, *pinned, f"{wheel}[{name}]"], check=True)
     return {
         "megabytes": round(megabytes(packages) - empty, 1),
         "of_checkpoints": round(megabytes(packages / "metaembed_rag" / "checkpoints"), 1),
@@ -79,14 +77,14 @@ def told(python: Path, program: str, *arguments: str, folder: Path) -> list[floa
 
 
 @contextmanager
-def encoder_server(python: Path, folder: Path) -> Iterator[str]:
+def encoder_server() -> Iterator[str]:
     """The address of ``metaembed serve --encoder-only``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run = [python, "-m", "metaembed_rag.cli", "serve", "--encoder-only", "--model", MODEL]
+    run = [sys.executable, "-m", "metaembed_rag.cli", "serve", "--encoder-only", "--model", MODEL]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*run, "--port", str(port)], cwd=folder, **quiet) as process:
+    with subprocess.Popen([*run, "--port", str(port)], cwd=CHECKOUT, **quiet) as process:
         address = f"http://127.0.0.1:{port}"
         try:
             while not answers(address):
@@ -113,7 +111,7 @@ def measure(folder: Path, repeats: int) -> dict[str, dict[str, Any]]:
     (wheel,) = folder.glob("*.whl")
     found = {name: environment(folder / name, wheel, name) for name in EXTRAS}
     pythons = {name: folder / name / "bin" / "python" for name in EXTRAS}
-    with encoder_server(pythons["local"], folder) as address:
+    with encoder_server() as address:
         models = {"client": address, "local": MODEL}
         seen: dict[str, list[list[float]]] = {}
         for _ in range(repeats + 1):  # the first one compiles Python's files
