@@ -603,6 +603,56 @@ def disk_size(record: Record) -> Lines:
     return grid([*titles, "in all (before)", "`metaembed plan`"], rows)
 
 
+def scaling(record: Record) -> Lines:
+    """Engines by size: what pages take, and the fastest way to each recall."""
+    rows = []
+    for of in record["numbers"]["rows"]:
+        size = f"{of['pages']:,} x {of['vectors']}"
+        if of["pages"] != of["asked"]:
+            size += f" (of {of['asked']:,} asked)"
+        if "failed" in of:
+            rows.append([size, of["engine"], of["failed"], *[NONE] * 6])
+            continue
+        at = [_fastest(of["ways"], recall) for recall in (0.95, 0.99)]
+        rows.append(
+            [
+                size,
+                of["engine"],
+                number(of["pages_per_second"]),
+                _pages_per_cpu(of),
+                number(of["disk_bytes"] / of["pages"] / 1000),
+                f"{of['memory_bytes'] / 1e9:.2f}",
+                f"{of['opening_s']:.2g} + {of['first_search_s']:.2g}",
+                *at,
+            ]
+        )
+    titles = ["pages a second", "a second of CPU", "KB a page on disk", "GB of memory"]
+    ways = ["opening + first search, s", "p50 / p95 ms at recall 0.95", "at recall 0.99"]
+    return grid(["pages x vectors", "engine", *titles, *ways], rows)
+
+
+def _pages_per_cpu(of: Record) -> str:
+    return number(of["pages"] / of["ingest_cpu_s"]) if "ingest_cpu_s" in of else NONE
+
+
+def _fastest(ways: Sequence[Record], recall: float) -> str:
+    there = [way for way in ways if (way["recall"] or 0) >= recall]
+    if not there:
+        best = max((way["recall"] or 0 for way in ways), default=0)
+        return f"not reached ({best:.3f})"
+    way = min(there, key=lambda one: one["p50_ms"])
+    return f"{number(way['p50_ms'])} / {number(way['p95_ms'])}"
+
+
+def _of_scaling(record: Record) -> str:
+    ours = [row for row in record["numbers"]["rows"] if row["engine"] == "ours"]
+    most = max(ours, key=lambda row: row["pages"] * row["vectors"])
+    return (
+        f"{most['pages']:,} pages of {most['vectors']} vectors: p50 at recall 0.99 "
+        f"{_fastest(most.get('ways', ()), 0.99)} ms"
+    )
+
+
 def hybrid_speed(record: Record) -> Lines:
     """What words add to a search."""
     of = record["numbers"]
@@ -974,6 +1024,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "before_after_pictures": _of_before_after,
     "checksums": _of_checksums,
     "disk": _of_disk,
+    "scaling": _of_scaling,
     "async_retrieval": _of_async,
     "serving": _of_serving,
     "command_line": _of_command_line,
@@ -1085,6 +1136,7 @@ TABLES: dict[str, Table] = {
     ),
     "checksums": Table(checksums, ("checksums",)),
     "disk_size": Table(disk_size, ("disk",)),
+    "scaling": Table(scaling, ("scaling",)),
     "async_retrieval": Table(async_retrieval, ("async_retrieval",)),
     "serving": Table(serving, ("serving",)),
     "command_line": Table(command_line, ("command_line",)),

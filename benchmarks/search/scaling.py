@@ -42,6 +42,8 @@ def run(given: argparse.Namespace, pages: int, vectors: int) -> list[dict[str, A
     for name in given.engines:
         place = given.work / f"{pages}x{vectors}" / name
         ready = place / "measured.json"
+        if not ready.exists() and given.measured:
+            continue
         if not ready.exists():
             if name != given.engines[0]:  # which goes on where it was cut off
                 shutil.rmtree(place / "store", ignore_errors=True)
@@ -49,7 +51,7 @@ def run(given: argparse.Namespace, pages: int, vectors: int) -> list[dict[str, A
             count = _reached(given, pages, vectors) if name != given.engines[0] else pages
             ready.write_text(json.dumps(_engine(given, name, count, vectors, place), indent=1))
         done.append(json.loads(ready.read_text()))
-        if name != given.engines[0] or not given.keep:
+        if not given.measured and (name != given.engines[0] or not given.keep):
             shutil.rmtree(place / "store", ignore_errors=True)
         print(json.dumps(done[-1]), file=sys.stderr, flush=True)
     return done
@@ -131,7 +133,7 @@ def job(given: argparse.Namespace) -> None:
 
 
 def _ingest(engine: Engine, pages: int, limit: float, before: int) -> dict[str, Any]:
-    start = time.monotonic()
+    start, spent = time.monotonic(), time.process_time()
     count = engine.ingest(pages, start + limit)
     seconds = time.monotonic() - start
     files = [file for file in engine.folder.rglob("*") if file.is_file()]
@@ -139,6 +141,7 @@ def _ingest(engine: Engine, pages: int, limit: float, before: int) -> dict[str, 
     return {
         "pages": count,
         "ingest_s": round(seconds, 1),
+        "ingest_cpu_s": round(time.process_time() - spent, 1),
         "pages_per_second": round(count / seconds, 1),
         "ingest_peak_bytes": peak - before,
         "disk_bytes": sum(file.stat().st_blocks * 512 for file in files),
@@ -238,6 +241,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=1500, help="seconds to store, for each")
     parser.add_argument("--memory", type=float, default=10, help="GB, for each")
     parser.add_argument("--keep", action="store_true", help="keep the first engine's index")
+    parser.add_argument("--measured", action="store_true", help="take what is measured, no more")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--job", nargs=6, help=argparse.SUPPRESS)
     given = parser.parse_args()

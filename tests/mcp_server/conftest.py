@@ -14,7 +14,7 @@ from PIL import Image
 
 from metaembed_rag.mcp_server import PageTools, build_server
 
-RED, BLUE = (254, 0, 0), (0, 0, 254)
+RED, BLUE = (255, 0, 0), (0, 0, 255)
 """As JPEG keeps them."""
 
 
