@@ -734,7 +734,7 @@ _SHARD = 10**6
 """Pages of a shard."""
 
 
-def scaling(indexing: Record, peers: Record) -> Lines:
+def growth(indexing: Record, peers: Record) -> Lines:
     """What so many pages take, by the formulas of ``docs/scaling.md``."""
     rate = indexing["numbers"]["pages_per_cpu_second"]
     per_second = _bytes_per_core_second(peers)
@@ -1141,7 +1141,7 @@ TABLES: dict[str, Table] = {
     "serving": Table(serving, ("serving",)),
     "command_line": Table(command_line, ("command_line",)),
     "federation": Table(federation, ("federation",)),
-    "scaling": Table(scaling, ("indexing", "peers")),
+    "growth": Table(growth, ("indexing", "peers")),
     "soak": Table(soak, ("soak",)),
     "claims": Table(claims, tuple(HEADLINES)),
 }

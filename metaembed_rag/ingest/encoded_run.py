@@ -48,7 +48,7 @@ class EncodedRun(AddRun):
         with self._timed("hash"):
             read = list(self._read_rows(batch))
             found = {row.page.id: row for row in read if isinstance(row, EncodedRow)}
-            self._rows = self._whole(found)
+            self._rows = self._whole(self._with_pictures_there(found))
             left = [row for row in read if isinstance(row, LeftOut)]
             self._gone = [row.error.source for row in left if row.is_gone]
             self.read.note([], [row.page for row in left if row.page and _is_blank(row)])
@@ -66,8 +66,6 @@ class EncodedRun(AddRun):
             try:
                 row = read_row(given, self._seen, self.store.about)
                 self._check_mode(row)
-                if isinstance(row, EncodedRow):
-                    self._check_picture(row)
             except PageError as error:
                 self.report.skipped.append(error)
                 continue
@@ -85,14 +83,17 @@ class EncodedRun(AddRun):
         if self.options.mode != self._mode:
             self.options = replace(self.options, mode=self._mode)
 
-    def _check_picture(self, row: EncodedRow) -> None:
-        """Refuse a page whose picture a worker has kept elsewhere."""
-        if row.picture is not None and not self.target.pictures.holds(row.picture):
-            raise PageError(
-                row.page.id,
-                f"its picture is not in {self.target.pictures.folder}: open the index with the "
-                f"pictures= that the workers write to, and encode it again",
-            )
+    def _with_pictures_there(self, rows: Mapping[str, EncodedRow]) -> dict[str, EncodedRow]:
+        """Those rows whose pictures are not kept elsewhere by a worker; the rest is reported."""
+        pictures = self.target.pictures
+        names = {row.picture for row in rows.values() if row.picture is not None}
+        lost = names - pictures.held(names) if names else set()
+        for id, row in rows.items():
+            if row.picture in lost:
+                why = f"its picture is not in {pictures.place}: open the index with the pictures="
+                help = "that the workers write to, and encode it again"
+                self.report.skipped.append(PageError(id, f"{why} {help}"))
+        return {id: row for id, row in rows.items() if row.picture not in lost}
 
     def _whole(self, rows: Mapping[str, EncodedRow]) -> dict[str, EncodedRow]:
         """Those rows whose vectors are unit vectors; the rest is reported."""
@@ -131,6 +132,8 @@ class EncodedRun(AddRun):
         if not pages:
             return
         rows = [self._rows[page.id] for page in pages]
+        if any(row.picture is not None or row.page.image is not None for row in rows):
+            self.target.pictures.prepare()
         self.report.notes += [PageError(row.page.id, row.note) for row in rows if row.note]
         self.report.cut |= {row.page.id: row.unread_tokens for row in rows if row.unread_tokens}
         replaced = {page.id: stored[page.id] for page in pages if page.id in stored}

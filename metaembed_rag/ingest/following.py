@@ -19,9 +19,9 @@ from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Limits, Page, list_files, load_pages
 from metaembed_rag.pages.folders import expanded, find_files, show
-from metaembed_rag.pages.load import count_pages
+from metaembed_rag.pages.load import count_pages, remote_digest
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.remote import is_remote, remote_addresses, remote_folder
+from metaembed_rag.pages.remote import find_remote, is_remote, remote_addresses, remote_folder
 from metaembed_rag.store import records
 from metaembed_rag.store.readings import BlankPages, way_of
 from metaembed_rag.store.requests import slices
@@ -41,6 +41,8 @@ class FilesToEncode:
         blank: Digests of files that have only blank pages.
         digests: Of files whose store says what changes with their content, by their sources; of
             others it is computed of their bytes.
+        pictures: Where in an object store the collection has its pictures; ``""`` where the writer
+            alone reaches them.
     """
 
     sources: Sequence[str]
@@ -48,6 +50,7 @@ class FilesToEncode:
     unchanged: Mapping[str, str]
     blank: Sequence[str]
     digests: Mapping[str, str] = field(default_factory=dict)
+    pictures: str = ""
 
 
 class Followed:
@@ -91,15 +94,14 @@ class Followed:
         )
 
     def files(self) -> FilesToEncode:
-        """The files, listed and not read; what cannot be listed is reported.
-
-        Addresses (``s3://…``) are taken for files as they are.
-        """
+        """The files, listed and not read; what cannot be listed is reported."""
         seen: set[Path] = set()
+        addresses: set[str] = set()
         sources: list[str] = []
+        digests: dict[str, str] = {}
         for path in self._paths:
-            if "://" in str(path):
-                sources.append(str(path))
+            if is_remote(path):
+                digests |= self._files_of_store(str(path), addresses)
                 continue
             for found in find_files(path, self.report.ignored.append, seen, self._links):
                 if isinstance(found, PageError):
@@ -112,7 +114,31 @@ class Followed:
         known = {source: digest for source in sources if (digest := self._known_digest(source))}
         folders = [folder.as_posix() for folder in map(_folder, self._paths) if folder is not None]
         blank = self._target.readings.all_blank(self._way())
-        return FilesToEncode(sources, folders, known, blank)
+        folders += [str(path).rstrip("/") for path in self._paths if is_remote(path)]
+        given = {url: digest for url, digest in digests.items() if digest}
+        shared = self._target.pictures.shared
+        return FilesToEncode([*sources, *digests], folders, known, blank, given, shared)
+
+    def _files_of_store(self, address: str, seen: set[str]) -> dict[str, str]:
+        """Files of an object store that are not known to be unchanged, with their digests.
+
+        ``""`` stands for a digest that only the bytes tell.
+        """
+        out: dict[str, str] = {}
+        try:
+            named = remote_folder(address, self._loading.get("storage_options"))
+        except PageError as error:
+            self.report.leave_out(error)
+            return out
+        side = self._loading.get("max_side", 896)
+        for found in find_remote(named, self.report.ignored.append, seen):
+            if isinstance(found, PageError):
+                self.report.leave_out(found)
+                continue
+            digest = remote_digest(found, Path(named.url), side) if found.version else ""
+            if not digest or not self._skip(found.url, digest):
+                out[found.url] = digest
+        return out
 
     def leave_out_unchanged(self, rows: Iterable[Any]) -> Iterator[Any]:
         """Rows, without those that stand for a file that is unchanged, whose pages are counted."""

@@ -294,7 +294,7 @@ def _load_one(
         return
     try:
         if isinstance(found, RemoteFile) and found.version and skip is not None:
-            if skip(found.url, _remote_digest(found, folder, max_side)):
+            if skip(found.url, remote_digest(found, folder, max_side)):
                 return  # it need not even come here
             skip = None
         if isinstance(found, RemoteFile):
@@ -311,7 +311,7 @@ def _load_one(
         names = _names(kind, source, folder)
         digest = _digest(data, settings, names)
         if isinstance(found, RemoteFile) and found.version:
-            digest = _remote_digest(found, folder, max_side)
+            digest = remote_digest(found, folder, max_side)
         if skip is not None and skip(source, digest):
             return
         for item in _read(kind, data, source, names, password, max_side, limits):
@@ -422,7 +422,7 @@ def _digest(data: bytes, settings: str, names: Sequence[PicturePart]) -> str:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES, person=person).hexdigest()
 
 
-def _remote_digest(found: RemoteFile, folder: Path | None, max_side: int) -> str:
+def remote_digest(found: RemoteFile, folder: Path | None, max_side: int) -> str:
     """As :func:`_digest`, of what the store says of a file's content instead of its bytes."""
     settings = _settings(found.kind, max_side)
     said = f"{found.version}:{found.size}".encode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -28,9 +27,9 @@ from metaembed_rag.opening import lasting_name, load_encoder
 from metaembed_rag.pages import Limits, Page
 from metaembed_rag.pages.reading import Ocr, ocr_policy
 from metaembed_rag.ray.columns import as_bytes, table
+from metaembed_rag.ray.pictures import SharedPictures
 from metaembed_rag.ray.reading import ItemReader, Unchanged
 from metaembed_rag.store.collection import CollectionModel
-from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.vectors.formats import DEFAULT, pack_bytes, vector_format
 
 _AT_ONCE = 32
@@ -48,8 +47,11 @@ class EncodingKeywords(TypedDict, total=False):
             :class:`metaembed_rag.errors.ModelMismatchError`.
         device: Where the model runs; the best there is by default.
         max_passes: The most passes over the text of one page.
-        pictures: The folder in which the index keeps its pictures, if the workers share it: they
-            write them there themselves, and rows name them. Without it rows hold their bytes.
+        pictures: The folder in which the index keeps its pictures, if the workers share it, or the
+            address of its collection's pictures in an object store
+            (``s3://bucket/pictures/<id of the collection>``): they write them there themselves, and
+            rows name them. Without it rows hold their bytes.
+        picture_options: What fsspec's file system of such a store is made with.
         password: As for :func:`metaembed_rag.load_pages`, and so are the next two.
         max_side: Longest side of a page's picture in pixels.
         limits: Sizes above which a file is refused.
@@ -69,6 +71,7 @@ class EncodingKeywords(TypedDict, total=False):
     device: str | None
     max_passes: int | None
     pictures: str | os.PathLike[str] | None
+    picture_options: Mapping[str, Any] | None
     password: str | None
     max_side: int
     limits: Limits
@@ -123,7 +126,9 @@ class PageEncoder:
             keywords.get("prefix", ""),
             keywords.get("digests", {}),
         )
-        self._pictures = _pictures(keywords.get("pictures"))
+        place = keywords.get("pictures")
+        options = keywords.get("picture_options")
+        self._pictures = None if place is None else SharedPictures(place, options)
 
     @staticmethod
     def arguments(
@@ -268,8 +273,7 @@ class PageEncoder:
         image = page.load_image()
         if image is None or self._pictures is None:
             return None if image is None else as_bytes(image)
-        name = self._pictures.save(image, page.id, content_hash)
-        return f"{self._pictures.folder.as_posix()}/{name}"
+        return self._pictures.save(image, page.id, content_hash)
 
 
 def _load(name: str, keywords: EncodingKeywords) -> Encoder:
@@ -280,22 +284,6 @@ def _load(name: str, keywords: EncodingKeywords) -> Encoder:
     if passes is not None and hasattr(encoder, "max_passes"):
         encoder.max_passes = passes
     return encoder
-
-
-def _pictures(place: str | os.PathLike[str] | None) -> PictureFolder | None:
-    """The folder in which this worker keeps pictures.
-
-    Raises:
-        StoreError: It is no folder.
-    """
-    if place is None:
-        return None
-    if "://" in os.fspath(place):
-        raise StoreError(
-            f"workers keep pictures in a folder that they share, not at {os.fspath(place)}: leave "
-            f"pictures= out, and the writer keeps them where the index says"
-        )
-    return PictureFolder(Path(place))
 
 
 def _check_fingerprint(encoder: Encoder, wanted: str) -> None:

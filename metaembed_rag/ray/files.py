@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Unpack
 
-from metaembed_rag.errors import PageError, UnreadableFileError, require
 from metaembed_rag.index import PageIndex
 from metaembed_rag.ingest import AddReport, FilesToEncode, FollowKeywords
 from metaembed_rag.model.inputs import Mode
-from metaembed_rag.pages import KINDS
 from metaembed_rag.pages.reading import Ocr
+from metaembed_rag.pages.remote import remote_folder
 from metaembed_rag.ray.cluster import THIS_MACHINE, RayOptions, cluster, told
 from metaembed_rag.ray.encoder import EncodingKeywords, PageEncoder
 
@@ -48,8 +47,8 @@ def sync_files(
 ) -> AddReport:
     """Bring an index in line with files, as :meth:`metaembed_rag.PageIndex.sync` does, by workers.
 
-    Files that are unchanged are read by a worker and not encoded. Files that have gone from a named
-    folder lose their pages; those that have gone from an object store stay.
+    Files that are unchanged are read by a worker and not encoded, or not even read where an object
+    store says that they are unchanged.
 
     Args:
         index: The index; this process is its writer.
@@ -69,44 +68,44 @@ def sync_files(
     """
     arguments = PageEncoder.arguments(index, model, **(encoder or {}))
     arguments |= {"mode": mode, "ocr": ocr}
-    named = [_address(path) for path in paths]
-    folders = [path for path in named if "://" in str(path)]
-    listed = [one for path in named for one in _listed(path)]
-
+    storage = keywords.get("storage_options")
     with cluster(options) as ray:
 
         def encode(files: FilesToEncode) -> Iterator[Any]:
-            known = {
-                "folders": [*files.folders, *folders],
+            known: dict[str, Any] = {
+                "folders": files.folders,
                 "unchanged": files.unchanged,
                 "blank": files.blank,
                 "digests": files.digests,
             }
+            if files.pictures:
+                known["pictures"] = files.pictures
             for protocol, sources in _by_protocol(files.sources).items():
-                more = {**arguments, **known, "prefix": protocol}
-                yield from told(ray, encoded_files(ray, sources, protocol, more, options))
+                more = {**known, **arguments, "prefix": protocol}
+                system = _file_system(sources[0], storage) if protocol else None
+                yield from told(ray, encoded_files(ray, sources, system, more, options))
 
-        return index.sync_encoded(listed, encode, mode=mode, **keywords)
+        return index.sync_encoded(paths, encode, mode=mode, **keywords)
 
 
 def encoded_files(
-    ray: Any, sources: Sequence[str], protocol: str, arguments: dict[str, Any], options: RayOptions
+    ray: Any, sources: Sequence[str], system: Any, arguments: dict[str, Any], options: RayOptions
 ) -> Iterator[dict[str, Any]]:
     """Rows of the pages of files, as the workers of a cluster make them.
 
     Args:
         ray: The module, connected.
         sources: Paths, or addresses of one protocol.
-        protocol: ``"s3://"``; ``""`` for paths.
+        system: The file system of fsspec that has them; None for paths.
         arguments: What each worker makes its :class:`PageEncoder` of.
         options: How many workers there are, and how many files one is handed at a time.
     """
     blocks = -(-len(sources) // options.files_at_once)
-    if protocol:
+    if system is not None:
         files = ray.data.read_binary_files(
             list(sources),
             include_paths=True,
-            filesystem=_file_system(protocol),
+            filesystem=system,
             ignore_missing_paths=True,
             override_num_blocks=blocks,
             num_cpus=_READING,
@@ -147,37 +146,6 @@ def _by_protocol(sources: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _address(path: str | Path) -> str | Path:
-    """A path, or an address without a slash at its end."""
-    return path.rstrip("/") if isinstance(path, str) and "://" in path else path
-
-
-def _listed(path: str | Path) -> list[str | Path]:
-    """A path as it is; of an address the files below it, of kinds that are read.
-
-    Raises:
-        UnreadableFileError: There is none, or nobody lists them.
-    """
-    if "://" not in str(path):
-        return [path]
-    url = str(path)
-    protocol = url.partition("://")[0]
-    try:
-        found = _file_system(f"{protocol}://").find(url)
-    except OSError as error:
-        why = f"cannot be listed ({error}); check the address, the network and the credentials"
-        raise UnreadableFileError(url, why) from error
-    files = [one for one in sorted(found) if PurePosixPath(one).suffix.lower() in KINDS]
-    if not files:
-        kinds = ", ".join(suffix[1:] for suffix in KINDS)
-        raise PageError(url, f"holds no file of a kind that is read ({kinds}); check the address")
-    return [f"{protocol}://{one.lstrip('/')}" for one in files]
-
-
-def _file_system(protocol: str) -> Any:
-    """fsspec's file system for addresses that begin so.
-
-    Raises:
-        MissingExtraError: A package for it is not installed.
-    """
-    return require("fsspec").filesystem(protocol.removesuffix("://"))
+def _file_system(url: str, options: Mapping[str, Any] | None) -> Any:
+    """fsspec's file system for an address."""
+    return remote_folder(url, options).fs

@@ -69,6 +69,11 @@ class PictureFolder:
         return str(self.folder)
 
     @property
+    def shared(self) -> str:
+        """The address at which workers on other machines can keep pictures; ``""`` for none."""
+        return ""
+
+    @property
     def is_here(self) -> bool:
         """Whether the folder holds them itself, and not copies of what is far."""
         return True

@@ -182,6 +182,11 @@ class RemotePictures(PictureFolder):
         return self._url
 
     @property
+    def shared(self) -> str:
+        """Where this collection has its pictures, if that is no store of this process alone."""
+        return "" if self._url.startswith("memory:") else f"{self._url.rstrip('/')}/{self._own}"
+
+    @property
     def is_here(self) -> bool:
         """No: the folder holds copies."""
         return False
@@ -366,10 +371,15 @@ class RemotePictures(PictureFolder):
 
     def _path(self, name: str) -> str:
         """A file of this collection, as the file system calls it."""
+        return f"{self.connect().root.rstrip('/')}/{self._own}/{name}".rstrip("/")
+
+    @property
+    def _own(self) -> str:
+        """The folder of this collection."""
         id = self._store.collection_id
-        if not _ID.fullmatch(id):  # a server may answer with any text
-            id = hashlib.blake2b(id.encode(), digest_size=16).hexdigest()
-        return f"{self.connect().root.rstrip('/')}/{id}/{name}".rstrip("/")
+        if _ID.fullmatch(id):  # a server may answer with any text
+            return id
+        return hashlib.blake2b(id.encode(), digest_size=16).hexdigest()
 
     @property
     def _write_seconds(self) -> float:

@@ -124,8 +124,6 @@ def test_a_worker_that_makes_other_vectors_is_refused():
         made(dimension=12)
     with pytest.raises(StoreError, match="int3"):
         made(format="int3")
-    with pytest.raises(StoreError, match="leave pictures= out"):
-        made(pictures="s3://bucket/pictures")
     with pytest.raises(TypeError, match="'size'"):
         made(size=3)
 
@@ -210,15 +208,42 @@ def test_no_worker_is_none():
         RayOptions(workers=0)
 
 
-def test_files_of_a_store_are_listed_by_kind():
+def test_files_of_a_store_are_encoded_by_workers_and_their_pictures_kept_there():
     fsspec = pytest.importorskip("fsspec")
-    files = fsspec.filesystem("memory")
-    for name in ("b.txt", "sub/a.pdf", "c.xyz"):
-        files.pipe_file(f"/encoder/{name}", b"x")
-    found = ray_files._listed("memory://encoder")
-    assert found == ["memory://encoder/b.txt", "memory://encoder/sub/a.pdf"]
-    with pytest.raises(PageError, match="holds no file of a kind that is read"):
-        ray_files._listed("memory://nothing")
+    store = fsspec.filesystem("memory")
+    for name, data in {"a.txt": b"red fox", "birds/kite.png": picture(), "c.xyz": b"c"}.items():
+        store.pipe_file(f"/workers/docs/{name}", data)
+    model = FakeEncoder(dimension=16, document_vectors=8)
+
+    def encode(files: Any) -> Any:
+        own = index._ingest.target.pictures._own
+        worker = PageEncoder(
+            model,
+            folders=files.folders,
+            digests=files.digests,
+            unchanged=files.unchanged,
+            pictures=f"memory://workers/pictures/{own}",
+        )
+        paths = [url.removeprefix("memory://") for url in files.sources]
+        return worker.rows(
+            {"path": url, "bytes": store.cat_file(f"/{path}")}
+            for url, path in zip(files.sources, paths, strict=True)
+        )
+
+    with PageIndex.open(":memory:", model, pictures="memory://workers/pictures") as index:
+        report = index.sync_encoded("memory://workers/docs", encode)
+        assert report.acknowledged == [
+            "memory://workers/docs/a.txt#1",
+            "memory://workers/docs/birds/kite.png#1",
+        ]
+        model.encoded.clear()
+        assert index.sync("memory://workers/docs").unchanged == 2
+        assert model.encoded == []
+        hit = index.search("kite birds", k=1)[0]
+        assert hit.page.load_image().size == (40, 30)
+        store.rm("/workers/docs/a.txt")
+        again = index.sync_encoded("memory://workers/docs", encode)
+        assert (again.removed, again.unchanged) == (1, 1)
 
 
 def test_the_command_line_tells_a_path_from_an_address(run, tmp_path):
