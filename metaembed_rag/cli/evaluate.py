@@ -12,6 +12,7 @@ from metaembed_rag.cli.options import (
     add_budget,
     add_chroma,
     add_encoding,
+    add_pictures,
     limit,
     load_encoder,
     ocr_of,
@@ -33,6 +34,7 @@ _OF_QUESTIONS = {
     "html": None,
     "k": None,
     "index": None,
+    "pictures": None,
     **OF_CHROMA,
 }
 """Options that need ``--questions``, and their defaults."""
@@ -65,6 +67,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument_group("instead of DATASET")
     own.add_argument("--index", metavar="DIR", help="an index, as it stands")
     own.add_argument("--collection", default="pages", help="name in Chroma (default: pages)")
+    add_pictures(own)
     add_chroma(own)
     own.add_argument("--timeout", type=limit, metavar="SECONDS", help="of a Chroma server")
     own.add_argument(

@@ -86,12 +86,7 @@ def add_place(
     if or_server:
         add_server(parser)
         parser.set_defaults(usage=parser.format_usage)
-    parser.add_argument(
-        "--pictures",
-        metavar="URL",
-        help="where pictures of pages are kept: s3://bucket/folder or another address that fsspec "
-        f"knows, or a folder (default: {PICTURES}, else where the index says, else beside it)",
-    )
+    add_pictures(parser)
     parser.add_argument(
         named, dest="collection", default="pages", help="name in Chroma (default: pages)"
     )
@@ -372,6 +367,16 @@ def open_index(given: argparse.Namespace) -> PageIndex:
         **server_keywords(given),
         device=getattr(given, "device", None),
         pictures=pictures_of(given),
+    )
+
+
+def add_pictures(parser: argparse._ActionsContainer) -> None:
+    """Where the pictures of an index are: ``--pictures``."""
+    parser.add_argument(
+        "--pictures",
+        metavar="URL",
+        help="where pictures of pages are kept: s3://bucket/folder or another address that fsspec "
+        f"knows, or a folder (default: {PICTURES}, else where the index says, else beside it)",
     )
 
 
