@@ -184,7 +184,7 @@ class Proxy:
                 answer = owner._answer(self.path, len(body)) or refused
                 self._send(*answer or self._handed_on(body))
 
-            do_POST = do_GET
+            do_POST = do_PUT = do_DELETE = do_GET
 
             def _handed_on(self, body: bytes) -> Answer:
                 kind = {"Content-Type": "application/json"}
