@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from metaembed_rag.errors import PageError, StoreError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.pages import Page
+from metaembed_rag.pages import Page, remote
 from metaembed_rag.ray import PageEncoder
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
@@ -304,6 +305,60 @@ def test_sync_encoded_leaves_unchanged_files_and_removes_gone_ones(tmp_path):
         assert len(report.acknowledged) == 2
         assert index.sync(tmp_path).unchanged == 2
     assert [len(known) for known in asked] == [0, 2]
+
+
+def test_sync_encoded_follows_a_store_as_sync_does(tmp_path):
+    files = pytest.importorskip("fsspec").filesystem("memory")
+    files.store.clear()
+    for name in ("a.txt", "sub/b.txt", ".hidden/c.txt", "p/1/metaembed.json", "p/1/d.txt", "e.xyz"):
+        files.pipe_file(f"/follow/{name}", b"the fox " + name.encode())
+    asked: list[list[str]] = []
+
+    def encode(found: Any) -> Iterator[dict[str, Any]]:
+        asked.append([source.removeprefix("memory://follow/") for source in found.sources])
+        worker = PageEncoder(
+            model, folders=["memory://follow"], unchanged=found.unchanged, digests=found.digests
+        )
+        data = {source: files.cat_file(source) for source in found.sources}
+        return worker.rows({"path": source, "bytes": data[source]} for source in found.sources)
+
+    with opened() as index:
+        model = index.encoder
+        report = index.sync_encoded("memory://follow", encode)
+        assert (report.added, report.ignored) == (2, [Path("memory://follow/e.xyz")])
+        assert index.sync("memory://follow").unchanged == 2
+        files.rm("/follow/sub/b.txt")
+        model.encoded.clear()
+        report = index.sync_encoded("memory://follow", encode)
+        assert str(report) == "0 added, 0 updated, 1 unchanged, 1 removed, 0 skipped"
+        assert model.encoded == []
+        report = index.sync_encoded("memory://nothing", encode)
+        assert "no file of a kind that is read" in str(report.skipped[0])
+    assert asked[0] == ["a.txt", "sub/b.txt"]
+    files.store.clear()
+
+
+def test_sync_encoded_leaves_files_where_their_store_says_that_they_are_unchanged(monkeypatch):
+    files = pytest.importorskip("fsspec").filesystem("memory")
+    files.store.clear()
+    files.pipe_file("/tagged/a.txt", b"the fox")
+    monkeypatch.setattr(remote, "_version", lambda info: f"tag-{info['size']}")
+    asked: list[list[str]] = []
+
+    def encode(found: Any) -> Iterator[dict[str, Any]]:
+        asked.append(list(found.sources))
+        worker = PageEncoder(model, folders=["memory://tagged"], digests=found.digests)
+        return worker.rows({"path": one, "bytes": files.cat_file(one)} for one in found.sources)
+
+    with opened() as index:
+        model = index.encoder
+        assert index.sync_encoded("memory://tagged", encode).added == 1
+        assert index.sync_encoded("memory://tagged", encode).unchanged == 1
+        assert index.sync("memory://tagged").unchanged == 1
+        files.pipe_file("/tagged/a.txt", b"the hound")
+        assert index.sync_encoded("memory://tagged", encode).updated == 1
+    assert [len(sources) for sources in asked] == [1, 1]  # not asked for the file that is unchanged
+    files.store.clear()
 
 
 def test_metadata_travel_as_json():

@@ -14,6 +14,7 @@ from metaembed_rag.cli.options import (
     header,
     limit_passes,
     load_encoder,
+    pictures_of,
     positive,
     server_keywords,
 )
@@ -77,6 +78,7 @@ def run(given: argparse.Namespace) -> int:
         dimension=given.dimension,
         device=given.device,
         **server_keywords(given),
+        pictures=pictures_of(given),
     ) as index:
         if given.max_passes:
             limit_passes(index.encoder, given.max_passes)

@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from metaembed_rag.cli.variables import (
     SERVER,
     TOKEN,
 )
-from metaembed_rag.errors import BudgetError, ModelError
+from metaembed_rag.errors import BudgetError, ModelError, StoreError
 
 if TYPE_CHECKING:
     from metaembed_rag.federation.client import Server
@@ -388,17 +389,23 @@ def pictures_of(given: argparse.Namespace) -> str | None:
     return given.pictures or os.environ.get(PICTURES) or None
 
 
-def load_encoder(given: argparse.Namespace) -> Encoder:
+def load_encoder(given: argparse.Namespace, several: Sequence[str] = ()) -> Encoder:
     """Load the model that ``--model`` names, or the default one.
 
-    A shipped name is any version of it, where the command has an index: the one that made that.
+    A shipped name is any version of it, where the command has an index: the one that made that, or
+    the first of ``several`` that can be opened here.
     """
     from metaembed_rag import opening
     from metaembed_rag.model.checkpoints import DEFAULT_MODEL
 
     name = given.model or DEFAULT_MODEL
-    if getattr(given, "index", None):
-        name = opening.name_for_index(name, given.index, given.collection, **server_keywords(given))
+    for index in several or filter(None, [getattr(given, "index", None)]):
+        try:
+            name = opening.name_for_index(name, index, given.collection, **server_keywords(given))
+            break
+        except StoreError:
+            if not several:  # else a `metaembed serve`, or whoever opens it says why
+                raise
     encoder = opening.load_encoder(name, given.device)
     if getattr(given, "max_passes", None):
         limit_passes(encoder, given.max_passes)

@@ -151,11 +151,12 @@ def _opened(given: argparse.Namespace) -> PageIndex | FederatedIndex:
 
     return FederatedIndex(
         given.indexes,
-        encoder=options.load_encoder(given) if given.model else None,
+        encoder=options.load_encoder(given, given.indexes) if given.model else None,
         deadline=given.deadline,
         collection=given.collection,
-        timeout=given.timeout,
+        **options.server_keywords(given),
         device=given.device,
+        pictures=options.pictures_of(given),
     )
 
 

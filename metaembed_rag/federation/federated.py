@@ -57,9 +57,10 @@ class FederatedIndex:
     Threads may share one. Pickled and copied it is as its indexes are.
 
     Args:
-        shards: Open indexes (:class:`metaembed_rag.PageIndex`), which stay open; folders and
-            addresses of Chroma servers, which are opened; addresses of ``metaembed serve``, which
-            is asked over HTTP, and encodes queries itself. Or the same by names of your own.
+        shards: Open indexes (:class:`metaembed_rag.PageIndex`), which stay open; folders,
+            addresses of Chroma servers and of Chroma Cloud, and clients of ``chromadb``, which are
+            opened; addresses of ``metaembed serve``, which is asked over HTTP, and encodes queries
+            itself. Or the same by names of your own.
         encoder: The model of all indexes that are opened here; without one, each loads it by the
             name that it recorded when it needs it: for queries only the first one does.
         deadline: Seconds in which shards have to answer a search, encoding the query here not
@@ -73,7 +74,8 @@ class FederatedIndex:
             ``image_path`` and frameworks can show them; without it only :meth:`picture` asks for
             them. Files are named by content; nothing takes them away.
         collection: Name in Chroma of the indexes that are opened here.
-        **settings: For these, as for :meth:`metaembed_rag.PageIndex.open`.
+        **settings: For these, as for :meth:`metaembed_rag.PageIndex.open`. Those of a Chroma server
+            (``tenant``, ``headers``, …) count for the shards that are addresses.
 
     Raises:
         ModelMismatchError: Two shards are of different models, dimensions or formats of vectors.

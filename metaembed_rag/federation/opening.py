@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from typing import cast
 
 from metaembed_rag.errors import ModelMismatchError, ServerError, StoreError, kind_of_value
 from metaembed_rag.federation import TOKEN
@@ -12,10 +13,13 @@ from metaembed_rag.federation.client import Server
 from metaembed_rag.federation.shards import LocalShard, ServedShard, Shard
 from metaembed_rag.index import PageIndex
 from metaembed_rag.model.protocol import Encoder
-from metaembed_rag.opening import OpenSettings
+from metaembed_rag.opening import SERVER, OpenSettings
+from metaembed_rag.store.given import ChromaClient
+from metaembed_rag.store.places import is_server
 
-ShardLike = PageIndex | str | os.PathLike[str]
-"""An open index, a folder, or the address of a Chroma server or of a running `metaembed serve`."""
+ShardLike = PageIndex | str | os.PathLike[str] | ChromaClient
+"""An open index, a folder, the address of a Chroma server or of a running `metaembed serve`, or an
+open client of Chroma."""
 
 _SILENCE = 30.0
 """Seconds for which a server of this package may keep silent, where nobody says otherwise."""
@@ -28,7 +32,8 @@ class ShardOpener:
         encoder: The model of all indexes that are opened here; None to let each load its own.
         collection: Name in Chroma of the indexes that are opened.
         token: What servers of this package want to be shown; None for that of the environment.
-        settings: As :meth:`metaembed_rag.PageIndex.open` takes them.
+        settings: As :meth:`metaembed_rag.PageIndex.open` takes them. What is said of a Chroma
+            server counts for shards that are on one, where there are such.
     """
 
     def __init__(
@@ -37,8 +42,12 @@ class ShardOpener:
         self._encoder, self._collection, self._settings = encoder, collection, settings
         self._token = os.environ.get(TOKEN, "") if token is None else token
 
-    def open(self, given: ShardLike) -> Shard:
+    def open(self, given: ShardLike, beside_server: bool = False) -> Shard:
         """One shard.
+
+        Args:
+            given: What it is.
+            beside_server: Whether one of all shards is at the address of a server.
 
         Raises:
             StoreError: It is no index and no place of one, or cannot be opened.
@@ -46,15 +55,18 @@ class ShardOpener:
         """
         if isinstance(given, PageIndex):
             return LocalShard(given)
-        if not isinstance(given, str | os.PathLike):
+        if not isinstance(given, str | os.PathLike | ChromaClient):
             raise StoreError(
-                f"a shard is an open PageIndex, a folder, or the address of a server, not "
-                f"{kind_of_value(given)}"
+                f"a shard is an open PageIndex, a folder, the address of a server, or a client of "
+                f"Chroma, not {kind_of_value(given)}"
             )
         if str(given).startswith(("http://", "https://")) and self._is_served(str(given)):
             return ServedShard(str(given), self._token, self._seconds)
+        settings = self._settings
+        if beside_server and not is_address(given):
+            settings = _without_server(settings)
         index = PageIndex.open(
-            given, self._encoder, collection=self._collection, create=False, **self._settings
+            given, self._encoder, collection=self._collection, create=False, **settings
         )
         return LocalShard(index, owned=True)
 
@@ -69,6 +81,17 @@ class ShardOpener:
         except ServerError:
             return False
         return said.get("status") == "ok"
+
+
+def is_address(given: object) -> bool:
+    """Whether a shard is named by the address of a server."""
+    return isinstance(given, str) and is_server(given)
+
+
+def _without_server(settings: OpenSettings) -> OpenSettings:
+    """Settings without those of a Chroma server, but for its patience."""
+    kept = {name: one for name, one in settings.items() if name not in SERVER - {"timeout"}}
+    return cast(OpenSettings, kept)
 
 
 def opened_shards(
@@ -86,9 +109,10 @@ def opened_shards(
     if not named:
         raise StoreError("a federated index needs at least one index; name some")
     shards: dict[str, Shard] = {}
+    has_server = any(is_address(one) for _, one in named)
     with ExitStack() as undo:
         for name, one in named:
-            shard = opener.open(one)
+            shard = opener.open(one, has_server)
             undo.callback(shard.close)
             shards[_free(name or shard.where, shards)] = shard
         _check_alike(shards)

@@ -151,9 +151,7 @@ class LocalShard:
     def __init__(self, index: PageIndex, *, owned: bool = False) -> None:
         self.index, self.owned = index, owned
         info = index.info()
-        self.where = str(info["index"])
-        if info["collection"] != "pages":
-            self.where += f" ({info['collection']})"
+        self.where = _spoken(info)
         self.model = ShardModel.of(info)
 
     def search(
@@ -202,6 +200,13 @@ class LocalShard:
         """See :class:`Shard`."""
         if self.owned:
             self.index.close()
+
+
+def _spoken(info: Mapping[str, Any]) -> str:
+    """Where an index is, with tenant, database and collection where they are not the usual ones."""
+    said = [f"{info['tenant']}/{info['database']}"] if "tenant" in info else []
+    said += [] if info["collection"] == "pages" else [str(info["collection"])]
+    return f"{info['index']} ({', '.join(said)})" if said else str(info["index"])
 
 
 class ServedShard:

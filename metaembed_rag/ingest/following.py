@@ -111,7 +111,8 @@ class Followed:
                     self.report.leave_out(UnreadableFileError(show(found), why))
                 elif not self._is_ours(found.as_posix()):
                     sources.append(found.as_posix())
-        known = {source: digest for source in sources if (digest := self._known_digest(source))}
+        untold = [*sources, *(url for url, digest in digests.items() if not digest)]
+        known = {source: digest for source in untold if (digest := self._known_digest(source))}
         folders = [folder.as_posix() for folder in map(_folder, self._paths) if folder is not None]
         blank = self._target.readings.all_blank(self._way())
         folders += [str(path).rstrip("/") for path in self._paths if is_remote(path)]

@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pybase64
-from chromadb.errors import NotFoundError, UniqueConstraintError
+from chromadb.errors import InvalidArgumentError, NotFoundError, UniqueConstraintError
 
 _BYTES = 1_000_000
 """Of a bundle's texts, 30 pages of 64 x 384 in int8. A commit takes 20 ms whatever it holds; a page
@@ -95,9 +95,12 @@ class Bundles:
                 for row, fields in enumerate(part)
                 for key, text in _without_repeats(fields, vectors).items()
             }
-            collection._client.create_collection(
-                name=name, metadata=texts, get_or_create=True, **_place(collection, database)
-            )
+            try:
+                _make(collection, database, name, texts)
+            except (InvalidArgumentError, NotFoundError):
+                # Whoever made the index was ended before it made the database.
+                self.make_database(collection, database)
+                _make(collection, database, name, texts)
             rows += [Row(name, row) for row in range(len(part))]
         return rows
 
@@ -136,6 +139,13 @@ class Bundles:
             while len(self._recent) > _KEPT:
                 self._recent.popitem(last=False)
         return texts
+
+
+def _make(collection: Any, database: str, name: str, texts: Fields) -> None:
+    """Write a bundle."""
+    collection._client.create_collection(
+        name=name, metadata=texts, get_or_create=True, **_place(collection, database)
+    )
 
 
 def _place(collection: Any, database: str) -> dict[str, str]:

@@ -33,10 +33,12 @@ _HEADER = struct.Struct("<i6QiI3QdQ")
 _ORPHANS = "DELETE FROM embedding_metadata_array WHERE id NOT IN (SELECT id FROM embeddings)"
 _OURS = f"name GLOB 'metaembed-{'[0-9a-f]' * 32}'"
 _NAMED = "SELECT str_value FROM collection_metadata WHERE key = 'metaembed:bundles'"
+_WAITING = "SELECT 1 FROM embeddings_queue WHERE instr(metadata, collections.name)"
+"""A record of another collection that Chroma has in its log only, as after a kill."""
 _BUNDLES = (
     f"SELECT id FROM collections WHERE database_id IN (SELECT id FROM databases WHERE {_OURS}) "
-    f"AND (name NOT IN (SELECT string_value FROM embedding_metadata "
-    f"WHERE key = 'metaembed:bundle') "
+    f"AND ((name NOT IN (SELECT string_value FROM embedding_metadata "
+    f"WHERE key = 'metaembed:bundle') AND NOT EXISTS ({_WAITING})) "
     f"OR database_id NOT IN (SELECT id FROM databases WHERE name IN ({_NAMED})))"
 )
 _KNOWS_TRIGRAMS = 3, 34

@@ -65,7 +65,7 @@ class Quotas:
                     _exceeds(
                         f"{key} = {value!r:.60} has {_bytes(value)} bytes", self.collection_value
                     )
-                    + ": load the model by a shorter name or path"
+                    + ": load the model by a shorter name or path, or name a shorter pictures="
                 )
 
     def check_vectors(self, bytes_a_page: int, vectors: int) -> None:
@@ -187,6 +187,25 @@ class QuotaCollection:
         """What it says of itself."""
         found: Mapping[str, Any] | None = self._collection.metadata
         return found
+
+    @property
+    def tenant(self) -> str:
+        """Its tenant."""
+        return str(self._collection.tenant)
+
+    @property
+    def _client(self) -> Any:
+        """Chroma's API, by which bundles are looked for that came with a copied collection."""
+        return self._collection._client
+
+    def modify(self, metadata: Mapping[str, Any]) -> None:
+        """Say other things of it.
+
+        Raises:
+            StoreError: They are beyond the quotas.
+        """
+        self._quotas.check_collection(self.name, metadata)
+        self._collection.modify(metadata=dict(metadata))
 
     def count(self) -> int:
         """Number of records."""

@@ -12,10 +12,11 @@ from uuid import uuid4
 import chromadb
 import numpy as np
 import pytest
+from PIL import Image
 
 from metaembed_rag import Page, PageIndex
 from metaembed_rag.errors import StoreError
-from metaembed_rag.store import access, connect, places
+from metaembed_rag.store import access, connect, named_models, picture_cache, places
 from metaembed_rag.store.quotas import PAGE, QuotaCollection, Quotas, quotas_at
 from metaembed_rag.testing import FakeEncoder
 from tests.support.servers import Cloud
@@ -121,6 +122,20 @@ def test_no_request_exceeds_the_quotas(cloud):
 
 
 # -- records -------------------------------------------------------------------------------------
+
+
+@pytest.mark.integration
+def test_where_pictures_lie_is_noted_in_a_collection_that_is_there(cloud, monkeypatch, tmp_path):
+    for module in (picture_cache, named_models):
+        monkeypatch.setattr(module, "user_folder", lambda *parts: tmp_path.joinpath("u", *parts))
+    place = "memory://cloud/pictures"
+    opened(**SMALL, collection="pictured").close()
+    with opened(collection="pictured", pictures=place) as index:
+        index.add([Page(source="a", text="fox", image=Image.new("RGB", (9, 9)))])
+    with opened(collection="pictured") as index:
+        assert index.info()["pictures"] == place and index.check().is_sound
+    with pytest.raises(StoreError, match="metaembed:pictures = .*has 3.. bytes.*at most"):
+        opened(**SMALL, collection="far", pictures=f"memory://{'x' * 300}")
 
 
 @pytest.mark.integration

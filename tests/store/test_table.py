@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,11 +19,12 @@ from chromadb.config import Settings
 
 from metaembed_rag import Page, PageIndex
 from metaembed_rag.errors import StoreError
-from metaembed_rag.store import bundles, records, table
+from metaembed_rag.store import bundles, purge, records, table
 from metaembed_rag.store import collection as collections
 from metaembed_rag.store.places import DATABASE
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import pack, vector_format
+from tests.support.servers import proxy
 
 D, R = 64, 32
 
@@ -148,6 +150,29 @@ def test_compaction_removes_bundles_that_no_record_names(tmp_path):
     assert bundle_names(tmp_path / "index") == named
 
 
+def test_compaction_spares_bundles_of_records_that_are_in_the_log_alone(tmp_path):
+    opened(tmp_path / "index", collection="other").add(pages(3))
+    named = bundle_names(tmp_path / "index")
+    with closing(sqlite3.connect(tmp_path / "index" / DATABASE)) as database, database:
+        database.execute("DELETE FROM embedding_metadata WHERE key = 'metaembed:bundle'")
+    purge._shrink_file(str(tmp_path / "index"))
+    assert bundle_names(tmp_path / "index") == named != []
+    with closing(sqlite3.connect(tmp_path / "index" / DATABASE)) as database, database:
+        database.execute("DELETE FROM embeddings_queue")
+    purge._shrink_file(str(tmp_path / "index"))
+    assert bundle_names(tmp_path / "index") == []
+
+
+def test_an_index_whose_maker_was_ended_before_the_database_of_bundles_is_written_to(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(collections, "prepare", lambda found: None)
+    index = opened(tmp_path / "index")
+    index.add(pages(3))
+    assert bundle_names(tmp_path / "index") != []
+    assert index.check().is_sound
+
+
 def test_lines_that_come_later_are_kept_beside_the_vectors(tmp_path):
     index = opened(tmp_path / "index")
     index.add(pages(3))
@@ -268,3 +293,17 @@ def test_on_a_server_pages_are_in_parts_too(server, tmp_path, monkeypatch):
     settings = Settings(anonymized_telemetry=False)
     client = chromadb.HttpClient(host, int(port), settings=settings, database=layout.bundles)
     assert client.list_collections() == []
+
+
+@pytest.mark.integration
+def test_a_server_that_keeps_its_users_to_one_database_has_whole_records(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with proxy(server) as before:
+        before.at["databases"] = (403, {}, b"no")
+        index = opened(before.address, collection=f"c{uuid4().hex}")
+        index.add(pages(3))
+        assert not table.layout_of(index._store._collection).bundles
+        assert records.VECTORS in index._store._collection.get(ids=["s#1"])["metadatas"][0]
+        assert index.check().is_sound

@@ -277,8 +277,8 @@ class Cloud(Gate):
 def beyond_quotas(path: str, asked: dict[str, Any]) -> str:
     """What of a request is beyond the quotas of Chroma Cloud; empty where nothing is."""
     what, ids = path.rpartition("/")[2].partition("?")[0], asked.get("ids") or []
-    metadata = asked.get("metadata") or {}
-    if what == "collections" and any(len(str(v).encode()) > 256 for v in metadata.values()):
+    metadata = asked.get("metadata") or asked.get("new_metadata") or {}
+    if any(len(str(value).encode()) > 256 for value in metadata.values()):
         return "collection metadata value size"
     if what in ("upsert", "update", "delete", "get", "query") and len(ids) > 300:
         return "records"
