@@ -182,7 +182,7 @@ class Proxy:
                     return
                 self._send(*owner._answer(self.path, len(body)) or self._handed_on(body))
 
-            do_POST = do_GET
+            do_POST = do_DELETE = do_GET
 
             def _handed_on(self, body: bytes) -> Answer:
                 kind = {"Content-Type": "application/json"}
