@@ -45,6 +45,7 @@ TIMED = (
         "latency",
         "kernels",
         "peers",
+        "scaling",
         "indexing",
         "async_retrieval",
         *("serving", "command_line", "federation"),
@@ -644,6 +645,13 @@ def _fastest(ways: Sequence[Record], recall: float) -> str:
     return f"{number(way['p50_ms'])} / {number(way['p95_ms'])}"
 
 
+def _of_pictures(record: Record) -> str:
+    before, now = record["numbers"]
+    same = f"{now['same_letters']} of {now['pictures']} ({before['same_letters']} before)"
+    size = f"{whole(now['bytes'])} bytes a picture ({whole(before['bytes'])} before)"
+    return f"{size}; OCR reads the same letters on {same}"
+
+
 def _of_scaling(record: Record) -> str:
     ours = [row for row in record["numbers"]["rows"] if row["engine"] == "ours"]
     most = max(ours, key=lambda row: row["pages"] * row["vectors"])
@@ -1024,6 +1032,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "before_after_pictures": _of_before_after,
     "checksums": _of_checksums,
     "disk": _of_disk,
+    "pictures": _of_pictures,
     "scaling": _of_scaling,
     "async_retrieval": _of_async,
     "serving": _of_serving,

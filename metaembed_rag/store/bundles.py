@@ -16,12 +16,19 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pybase64
-from chromadb.errors import InvalidArgumentError, NotFoundError, UniqueConstraintError
+from chromadb.errors import (
+    ChromaError,
+    InvalidArgumentError,
+    NotFoundError,
+    UniqueConstraintError,
+)
+
+from metaembed_rag.errors import StoreError
 
 _BYTES = 1_000_000
 """Of a bundle's texts, 30 pages of 64 x 384 in int8. A commit takes 20 ms whatever it holds; a page
@@ -88,21 +95,30 @@ class Bundles:
             Where the texts of each page are.
         """
         rows: list[Row] = []
-        for part in _parts(pages):
-            name = f"{uuid.uuid4().hex}-{len(part)}"
-            texts = {
-                f"{row}:{key}": text
-                for row, fields in enumerate(part)
-                for key, text in _without_repeats(fields, vectors).items()
-            }
-            try:
-                _make(collection, database, name, texts)
-            except (InvalidArgumentError, NotFoundError):
-                # Whoever made the index was ended before it made the database.
-                self.make_database(collection, database)
-                _make(collection, database, name, texts)
-            rows += [Row(name, row) for row in range(len(part))]
+        try:
+            for part in _parts(pages):
+                rows += self._put(collection, database, part, vectors)
+        except (ChromaError, StoreError):
+            self.drop_unnamed(collection, database, {row.bundle for row in rows})
+            raise
         return rows
+
+    def _put(
+        self, collection: Any, database: str, part: Sequence[Fields], vectors: int
+    ) -> list[Row]:
+        name = f"{uuid.uuid4().hex}-{len(part)}"
+        texts = {
+            f"{row}:{key}": text
+            for row, fields in enumerate(part)
+            for key, text in _without_repeats(fields, vectors).items()
+        }
+        try:
+            _make(collection, database, name, texts)
+        except (InvalidArgumentError, NotFoundError):
+            # Whoever made the index was ended before it made the database.
+            self.make_database(collection, database)
+            _make(collection, database, name, texts)
+        return [Row(name, row) for row in range(len(part))]
 
     def get(self, collection: Any, database: str, row: Row) -> Fields | None:
         """The texts of a page; None where its bundle is gone.
@@ -123,6 +139,12 @@ class Bundles:
             self._recent.pop(name, None)
         with suppress(NotFoundError):
             collection._client.delete_collection(name=name, **_place(collection, database))
+
+    def drop_unnamed(self, collection: Any, database: str, names: Set[str]) -> None:
+        """Delete what was written for records that were refused then; a failure is passed over."""
+        for name in names:
+            with suppress(ChromaError, StoreError):
+                self.drop(collection, database, name)
 
     def _read(self, collection: Any, database: str, name: str) -> Fields | None:
         with self._lock:

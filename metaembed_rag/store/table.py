@@ -21,6 +21,7 @@ from metaembed_rag.errors import StoreError
 from metaembed_rag.store import records
 from metaembed_rag.store.bundles import Bundles, Fields, Row, pages_of
 from metaembed_rag.store.requests import slices
+from metaembed_rag.store.server import RequestTooLargeError
 
 DOCUMENTS, BUNDLES, VECTORS = "metaembed:documents", "metaembed:bundles", "metaembed:vectors"
 """Of a collection's metadata: texts are documents; the database of its bundles; R."""
@@ -100,12 +101,17 @@ class RecordTable:
         layout = layout_of(collection)
         before = self._bundles_of(collection, layout, ids)
         parts, documents = self._in_parts(collection, layout, metadatas)
-        collection.upsert(
-            ids=list(ids),
-            embeddings=np.ascontiguousarray(vectors),
-            metadatas=parts,
-            documents=documents,
-        )
+        try:
+            collection.upsert(
+                ids=list(ids),
+                embeddings=np.ascontiguousarray(vectors),
+                metadatas=parts,
+                documents=documents,
+            )
+        except RequestTooLargeError:  # so no record names what was just written
+            names = {str(one[_BUNDLE]) for one in parts if _BUNDLE in one}
+            self._bundles.drop_unnamed(collection, layout.bundles, names)
+            raise
         self._release(collection, layout, before)
 
     def update(self, collection: Any, ids: Sequence[str], metadatas: Sequence[Metadata]) -> None:

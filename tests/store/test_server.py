@@ -182,8 +182,14 @@ def test_fault_15_what_was_acknowledged_stays_and_the_error_says_so(before, paus
 # -- requests that are too large -----------------------------------------------------------------
 
 
+@pytest.fixture
+def whole_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records hold their vectors, as in an index of before and where no database may be made."""
+    monkeypatch.setattr("metaembed_rag.store.collection.layout_for", lambda size: {})
+
+
 @pytest.mark.integration
-def test_fault_15_requests_that_a_proxy_finds_too_large_are_halved(before):
+def test_fault_15_requests_that_a_proxy_finds_too_large_are_halved(before, whole_records):
     index = opened(before.address)
     before.most = 20_000
     assert index.add(PAGES).added == len(PAGES)
@@ -195,7 +201,7 @@ def test_fault_15_requests_that_a_proxy_finds_too_large_are_halved(before):
     sizes = [length for path, _, length in before.seen if path.endswith("/upsert")]
     assert [size > before.most for size in sizes] == [False] * 4  # it has learned
     assert {hit.page.source for hit in index.search("fox", 8)} == set("abcdefgh")
-    before.most = 110
+    before.most = 125
     assert len(index.get([page.id for page in PAGES])) == len(PAGES)
     index._store.delete([page.id for page in PAGES[:4]])
     before.most = 2**62
@@ -212,7 +218,28 @@ def test_small_requests_before_make_no_small_requests_after(before):
 
 
 @pytest.mark.integration
-def test_fault_15_one_record_that_is_too_large_is_named(before):
+@pytest.mark.parametrize("most", [6_000, 16_000])
+def test_fault_15_bundles_and_records_that_are_too_large_leave_no_bundle_behind(before, most):
+    index = opened(before.address)
+    before.most = most
+    pages = [Page(source=name, text=f"{name} fox " * 300) for name in "abcdefgh"]
+    assert index.add(pages).added == len(pages)
+    collection = index._store._collection
+    host, _, port = before.address.removeprefix("http://").partition(":")
+    before.most = 2**62
+    there = chromadb.HttpClient(
+        host,
+        int(port),
+        settings=Settings(anonymized_telemetry=False),
+        database=collection.metadata["metaembed:bundles"],
+    ).list_collections()
+    named = {one["metaembed:bundle"] for one in collection.get()["metadatas"]}
+    assert {one.name for one in there} == named
+    assert {hit.page.source for hit in index.search("fox", 8)} == set("abcdefgh")
+
+
+@pytest.mark.integration
+def test_fault_15_one_record_that_is_too_large_is_named(before, whole_records):
     index = opened(before.address)
     before.most = 5_000
     message = r"takes no request of [\d,]+ bytes \(413.*'a#1' makes one alone.*client_max_body_size"

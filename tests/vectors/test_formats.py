@@ -215,8 +215,9 @@ def test_an_index_keeps_its_format(tmp_path):
 def test_an_index_from_before_there_were_formats_is_int8(tmp_path):
     index = PageIndex.open(tmp_path, FakeEncoder())
     collection = index._store._collection
-    old = {k: v for k, v in collection.metadata.items() if k != "metaembed:vector_format"}
-    assert old["metaembed:format"] == 1
+    new = {"metaembed:vector_format", "metaembed:documents", "metaembed:bundles"}
+    old = {key: value for key, value in collection.metadata.items() if key not in new}
+    old["metaembed:format"] = 1
     client = chromadb.PersistentClient(str(tmp_path))
     client.delete_collection("pages")
     client.create_collection("pages", metadata=old, embedding_function=None)
@@ -225,7 +226,7 @@ def test_an_index_from_before_there_were_formats_is_int8(tmp_path):
 
 def test_older_versions_refuse_what_they_would_misread(tmp_path):
     index = PageIndex.open(tmp_path, FakeEncoder(), format="bits")
-    assert index._store._collection.metadata["metaembed:format"] == 2
+    assert index._store._collection.metadata["metaembed:format"] == 3
 
 
 def test_a_dimension_prefix_is_stored_and_searched(tmp_path):
