@@ -48,7 +48,7 @@ TIMED = (
         "scaling",
         "indexing",
         "async_retrieval",
-        *("serving", "command_line", "federation"),
+        *("serving", "command_line", "thin_client", "federation"),
         "hybrid_speed",
     ),
     *("search_long_pages", "search_short_texts"),
@@ -708,6 +708,32 @@ def serving(record: Record) -> Lines:
     return grid([*head, "requests a second"], rows)
 
 
+def thin_client(record: Record) -> Lines:
+    """What a client weighs beside a whole installation."""
+    rows = [
+        [
+            f"`.[{name}]`",
+            f"{of['megabytes']:,.0f} MB",
+            f"{of['of_checkpoints']:,.0f} MB",
+            number(of["packages"]),
+            f"{of['import_seconds']:.1f} s",
+            f"{of['first_query_seconds']:.1f} s",
+            f"{of['peak_mb']:,.0f} MB",
+        ]
+        for name, of in record["numbers"].items()
+    ]
+    head = [
+        "installed",
+        "on disk",
+        "of it shipped weights",
+        "packages",
+        "import",
+        "until a query is encoded",
+        "memory",
+    ]
+    return grid(head, rows)
+
+
 def command_line(record: Record) -> Lines:
     """What a command costs beside its search."""
     rows = [
@@ -943,6 +969,15 @@ def _of_serving(record: Record) -> str:
     )
 
 
+def _of_thin_client(record: Record) -> str:
+    client, local = (record["numbers"][name] for name in ("client", "local"))
+    return (
+        f"{client['megabytes']:,.0f} MB of {local['megabytes']:,.0f}, imported in "
+        f"{client['import_seconds']:.1f} s of {local['import_seconds']:.1f}, a query encoded after "
+        f"{client['first_query_seconds']:.1f} s of {local['first_query_seconds']:.1f}"
+    )
+
+
 def _of_command_line(record: Record) -> str:
     rows = record["numbers"]["rows"].items()
     return ", ".join(f"`{name}` {of['cpu_seconds']:.2f} CPU s" for name, of in rows)
@@ -1039,6 +1074,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "command_line": _of_command_line,
     "federation": _of_federation,
     "soak": _of_soak,
+    "thin_client": _of_thin_client,
 }
 """Record -> the number that stands for it; each record has a row in RESULTS.md."""
 
@@ -1151,6 +1187,7 @@ TABLES: dict[str, Table] = {
     "command_line": Table(command_line, ("command_line",)),
     "federation": Table(federation, ("federation",)),
     "growth": Table(growth, ("indexing", "peers")),
+    "thin_client": Table(thin_client, ("thin_client",)),
     "soak": Table(soak, ("soak",)),
     "claims": Table(claims, tuple(HEADLINES)),
 }

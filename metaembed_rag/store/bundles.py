@@ -21,12 +21,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pybase64
-from chromadb.errors import (
-    ChromaError,
-    InvalidArgumentError,
-    NotFoundError,
-    UniqueConstraintError,
-)
+from chromadb.errors import ChromaError, InvalidArgumentError, NotFoundError, UniqueConstraintError
 
 from metaembed_rag.errors import StoreError
 

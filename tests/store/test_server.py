@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import chromadb
 import pytest
+from chromadb.config import Settings
 
 from metaembed_rag import Page, PageIndex
 from metaembed_rag.errors import IndexNotFoundError, StoreError
