@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
@@ -177,6 +178,24 @@ def server(tmp_path_factory) -> Iterator[str]:
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
         process.terminate()
+
+
+@pytest.fixture
+def acme(server) -> tuple[str, str]:
+    """A tenant with a database of its own on the server."""
+    import chromadb
+    from chromadb.config import Settings
+
+    host, port = server.removeprefix("http://").split(":")
+    settings = Settings(
+        chroma_api_impl="chromadb.api.fastapi.FastAPI",
+        chroma_server_host=host,
+        chroma_server_http_port=int(port),
+    )
+    admin, tenant = chromadb.AdminClient(settings), f"acme-{uuid4().hex[:6]}"
+    admin.create_tenant(tenant)
+    admin.create_database("reports", tenant)
+    return tenant, "reports"
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import chromadb
 import numpy as np
 import pytest
+from chromadb.config import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -286,6 +288,20 @@ def test_several_queries_vectors_and_information(federated, whole, encoder):
     info = federated.info()
     assert len(federated) == info["pages"] == 60 and federated.shards == ("a", "b", "c")
     assert [one["pages"] for one in info["shards"]] == [20, 20, 20] and info["missing"] == []
+
+
+def test_clients_of_chroma_are_shards(encoder, tmp_path):
+    clients = [  # each with settings of its own, for Chroma writes into them
+        chromadb.EphemeralClient(settings=Settings(anonymized_telemetry=False)),
+        chromadb.PersistentClient(tmp_path / "folder", Settings(anonymized_telemetry=False)),
+    ]
+    for number, client in enumerate(clients):
+        with PageIndex.open(client, encoder, collection="shard") as index:
+            index.add([Page(f"{number}", 1, "red apples")])
+    with FederatedIndex(clients, encoder=encoder, collection="shard") as many:
+        assert many.shards == (":memory: (shard)", f"{tmp_path / 'folder'} (shard)")
+        assert {hit.page.source for hit in many.search("apples")} == {"0", "1"}
+    clients[0].delete_collection("shard")
 
 
 def test_it_is_pickled_and_copied_as_its_indexes_are(encoder, tmp_path):

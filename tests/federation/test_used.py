@@ -9,6 +9,7 @@ import threading
 import pytest
 from langchain_core.runnables import ConfigurableField
 from llama_index.core.schema import QueryBundle
+from PIL import Image
 
 import metaembed_rag.langchain
 import metaembed_rag.llama_index
@@ -118,6 +119,34 @@ def test_a_command_searches_a_folder_and_a_server(run, folders):
     with PageIndex.open(two, FakeEncoder()) as index, running(index) as address:
         out, _ = run("search", "red", "--index", one, "--index", address, "--json")
         assert {hit["shard"] for hit in json.loads(out)["hits"]} == {str(one), address}
+
+
+@pytest.mark.integration
+def test_a_command_searches_a_folder_and_a_tenant_of_a_chroma_server(
+    run, folders, server, acme, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    one, kept = folders[0], tmp_path / "kept"
+    picture = Image.new("RGB", (30, 20), "red")
+    tenant, database = acme
+    there = {"tenant": tenant, "database": database, "pictures": kept}
+    with PageIndex.open(server, FakeEncoder(), **there) as index:
+        index.add([Page("far.txt", 1, "red herrings", image=picture)])
+    words = ("search", "red", "--index", server, "--index", one, "--json", "--pictures", kept)
+    found = json.loads(run(*words, "--tenant", tenant, "--database", database)[0])["hits"]
+    name = f"{server} ({tenant}/{database})"
+    assert {hit["shard"] for hit in found} == {str(one), name}
+    [path] = [hit["image"] for hit in found if hit["shard"] == name]
+    assert path.startswith(str(kept))
+    _, err = run("search", "red", "--index", one, "--index", folders[1], "--tenant", "x", code=1)
+    assert "are of a Chroma server" in err
+
+
+def test_a_model_is_named_for_several_indexes_one_of_which_is_served(run, folders):
+    one, two = folders
+    with PageIndex.open(two, FakeEncoder()) as index, running(index) as address:
+        words = ("search", "red", "--index", one, "--index", address, "--model", "mini", "--json")
+        assert len(json.loads(run(*words)[0])["hits"]) == 2
 
 
 def test_a_command_goes_on_without_a_shard_that_hangs_and_says_so(run, folders, monkeypatch):
