@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from metaembed_rag.errors import MetaEmbedError, MissingExtraError, require
+from metaembed_rag.errors import MetaEmbedError, MissingExtraError, install_line, require
 from metaembed_rag.web import has_password, without_password
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*(?:::[^/]*)?://")
@@ -322,9 +322,7 @@ def _explained(error: BaseException) -> BaseException:
             "a server of your own)"
         )
     if isinstance(error, ImportError):
-        return MissingExtraError(
-            "a package of this store is missing: pip install 'metaembed-rag[cloud]'"
-        )
+        return MissingExtraError(f"a package of this store is missing: {install_line('cloud')}")
     return RemoteFileError(f"the store failed ({code or name}); try again, or check the address")
 
 

@@ -72,7 +72,7 @@ class ChromaStore:
         self._sessions = Sessions(self.places)
         self._most_records = UNLIMITED
         self._texts = PageTexts(weakref.proxy(self))
-        self._table = RecordTable(alone=not is_server(where))
+        self._table = RecordTable(alone=not is_server(where) and not is_shared)
         self._reader = RecordReader(where, self.about.unpack, DoubtfulIds(self.places.doubtful))
 
     @classmethod

@@ -28,7 +28,7 @@ SECRET = "the-secret-of-this-test"
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The address of the server."""
-    pytest.importorskip("s3fs", reason="pip install 'metaembed-rag[cloud]'")
+    pytest.importorskip("s3fs", reason="pip install '.[cloud]'")
     moto_server = pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

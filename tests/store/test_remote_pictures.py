@@ -351,7 +351,7 @@ def test_a_file_address_is_the_folder(tmp_path):
 
 def test_without_fsspec_the_extra_is_named(tmp_path, monkeypatch):
     def missing(name):
-        raise filesystems.MissingExtraError("pip install 'metaembed-rag[cloud]'")
+        raise filesystems.MissingExtraError("pip install '.[cloud]'")
 
     monkeypatch.setattr(filesystems, "require", missing)
     with pytest.raises(filesystems.MissingExtraError, match="cloud"):

@@ -128,6 +128,19 @@ def test_bundles_go_with_the_last_of_their_pages(tmp_path, version):
     assert bundle_names(tmp_path / "index") == []
 
 
+def test_in_a_database_that_others_write_to_no_page_moves(tmp_path):
+    client = chromadb.EphemeralClient(settings=Settings(anonymized_telemetry=False))
+    name = f"c{uuid4().hex}"
+    index = opened(client, collection=name)
+    index.add(pages(10))
+    found = index._store._collection
+    before = found.get(ids=["s#10"], include=["metadatas"])["metadatas"][0][records.BUNDLE]
+    index.delete([f"s#{number}" for number in range(1, 9)])
+    after = found.get(ids=["s#10"], include=["metadatas"])["metadatas"][0][records.BUNDLE]
+    assert after == before and index.check().is_sound
+    client.delete_collection(name)
+
+
 def test_compaction_leaves_nothing_of_a_page_that_shares_a_bundle(tmp_path):
     index = opened(tmp_path / "index")
     gone = put_random(index, 10)[2].encode()
