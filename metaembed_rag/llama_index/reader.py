@@ -12,7 +12,7 @@ from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import BaseNode, Document
 
 from metaembed_rag.adapters import OCR_TEXTS, with_text
-from metaembed_rag.errors import PageError
+from metaembed_rag.errors import PageError, UnreadableFileError
 from metaembed_rag.llama_index.nodes import page_to_document, page_to_node
 from metaembed_rag.llama_index.pickling import PickledWhole
 from metaembed_rag.model.inputs import Mode, check_mode
@@ -159,6 +159,12 @@ class MetaEmbedReader(PickledWhole, BasePydanticReader):
 
 
 def _is_disk(fs: Any) -> bool:
-    """Whether a file system is this machine's own, whose paths are read as they are."""
-    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-    return "file" in protocols
+    """Whether a file system is this machine's own, whose paths are read as they are.
+
+    Raises:
+        UnreadableFileError: It is none of fsspec's.
+    """
+    protocols = getattr(fs, "protocol", None)
+    if protocols is None:
+        raise UnreadableFileError(str(fs), "fs is a file system of fsspec, or None for the disk")
+    return "file" in ((protocols,) if isinstance(protocols, str) else protocols)

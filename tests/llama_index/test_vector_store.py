@@ -745,7 +745,7 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
     reader = MetaEmbedReader(pictures=tmp_path / "kept", on_skip=skipped.append)
     assert len(reader.load_data(folder)) == 3
     assert [Path(error.source).name for error in skipped] == ["bad.pdf"]
-    with pytest.raises(UnreadableFileError, match="only local files are read"):
+    with pytest.raises(UnreadableFileError, match="fs is a file system of fsspec"):
         reader.load_data(folder, fs=object())
 
 

@@ -161,7 +161,7 @@ def test_what_cannot_be_written_to_is_a_sentence(index, tmp_path):
 
 def test_without_the_extra_the_line_that_installs_it_is_said(index, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    with pytest.raises(MissingExtraError, match=r"metaembed-rag\[qdrant\]"):
+    with pytest.raises(MissingExtraError, match=r"'\.\[qdrant\]'"):
         index.export_to_qdrant(tmp_path)
 
 

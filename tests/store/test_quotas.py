@@ -155,7 +155,7 @@ def test_vectors_that_no_record_can_hold_are_refused_before_anything_is_made(clo
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        ({"text": "long " * 1000}, "metaembed:text has 5,000 bytes.*4,096.*smaller parts"),
+        ({"text": "long " * 4000}, "its document has 20,000 bytes.*16,384.*smaller parts"),
         ({"id": "i" * 129}, "its id has 129 bytes.*128.*shorter ids"),
         ({"metadata": {"note": "ü" * 2049}}, "note has 4,098 bytes.*shorten it"),
         ({"metadata": {"k" * 37: 1}}, "the key 'k+' has 37 bytes.*rename it"),
