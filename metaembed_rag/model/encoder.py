@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from metaembed_rag.errors import CheckpointError, MissingExtraError, install_line, is_installed
 from metaembed_rag.model.base import OrderedEncoder
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from metaembed_rag.model.backbones import Backbone
     from metaembed_rag.model.loading import DType
+else:
+    DType = Any  # the keywords below can be looked at without torch
 
 
 class BackboneOptions(TypedDict, total=False):
