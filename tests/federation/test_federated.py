@@ -291,8 +291,8 @@ def test_several_queries_vectors_and_information(federated, whole, encoder):
 
 
 def test_clients_of_chroma_are_shards(encoder, tmp_path):
-    clients = [  # each with settings of its own, for Chroma writes into them
-        chromadb.EphemeralClient(settings=Settings(anonymized_telemetry=False)),
+    clients = [
+        chromadb.EphemeralClient(),
         chromadb.PersistentClient(tmp_path / "folder", Settings(anonymized_telemetry=False)),
     ]
     for number, client in enumerate(clients):

@@ -129,7 +129,7 @@ def test_bundles_go_with_the_last_of_their_pages(tmp_path, version):
 
 
 def test_in_a_database_that_others_write_to_no_page_moves(tmp_path):
-    client = chromadb.EphemeralClient(settings=Settings(anonymized_telemetry=False))
+    client = chromadb.EphemeralClient()
     name = f"c{uuid4().hex}"
     index = opened(client, collection=name)
     index.add(pages(10))
