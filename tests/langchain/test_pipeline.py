@@ -205,8 +205,8 @@ def test_every_kind_of_file_becomes_documents(folder, tmp_path):
     assert page.metadata["source"] == f"{folder}/report.pdf"
     assert (page.metadata["page"], page.metadata["title"]) == (2, "Fruit")
     with Image.open(page.metadata["image_path"]) as kept:
-        assert kept.format == "JPEG"
-    assert page.metadata["mime_type"] == "image/jpeg"
+        assert kept.format == "WEBP"
+    assert page.metadata["mime_type"] == "image/webp"
     assert found[f"{folder}/kite.png#1"].metadata["image_path"] == f"{folder}/kite.png"
     assert found[f"{folder}/kite.png#1"].metadata["mime_type"] == "image/png"
     with Image.open(found[f"{folder}/scan.tiff#2"].metadata["image_path"]) as frame:

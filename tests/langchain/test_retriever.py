@@ -64,7 +64,7 @@ def test_a_document_keeps_text_picture_metadata_and_score(index):
         "source": "fruit.pdf",
         "page": 1,
         "image_path": path,
-        "mime_type": "image/jpeg",
+        "mime_type": "image/webp",
         "score": index.search("red apples")[0].score,
     }
 

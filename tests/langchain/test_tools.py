@@ -18,8 +18,8 @@ from PIL import Image
 
 from metaembed_rag.langchain import MetaEmbedRetriever, MetaEmbedVectorStore, page_tool
 
-RED = (254, 0, 0)
-BLUE = (0, 0, 254)
+RED = (255, 0, 0)
+BLUE = (0, 0, 255)
 """As JPEG keeps them."""
 
 

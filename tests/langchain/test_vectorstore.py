@@ -106,7 +106,7 @@ def test_a_picture_is_encoded_kept_and_hashed(store, encoder, tmp_path):
     Path(path).unlink()  # the store has its own
     (found,) = store.similarity_search({"image": Image.new("RGB", (9, 9), "red")})
     assert set(found.metadata) == {"page_id", "image_path", "mime_type", "content_hash"}
-    assert found.metadata["mime_type"] == "image/jpeg"
+    assert found.metadata["mime_type"] == "image/webp"
     with Image.open(found.metadata["image_path"]) as kept:
         assert kept.size == (40, 30)
 

@@ -24,7 +24,7 @@ from metaembed_rag.errors import ModelError
 from metaembed_rag.llama_index import MetaEmbedRetriever, MetaEmbedVectorStore, page_chat_engine
 from metaembed_rag.llama_index.chat_engines import MODES, as_parts
 
-RED, BLUE = (254, 0, 0), (0, 0, 254)
+RED, BLUE = (255, 0, 0), (0, 0, 255)
 """As JPEG keeps them."""
 
 

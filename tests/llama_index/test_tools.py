@@ -20,7 +20,7 @@ from PIL import Image
 
 from metaembed_rag.llama_index import MetaEmbedRetriever, page_to_node, page_tool
 
-BLUE = (0, 0, 254)
+BLUE = (0, 0, 255)
 """As JPEG keeps it."""
 
 
