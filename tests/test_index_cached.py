@@ -172,11 +172,11 @@ def test_a_page_deleted_between_scoring_and_reading_is_made_up_for(index, monkey
     best = index.search("word8", k=3)
     get, calls = index._store.get, []
 
-    def delete_first(ids, **how):
+    def delete_first(ids, **given):
         if not calls:
             calls.append(ids)
             index._store.delete([best[0].page.id])
-        return get(ids, **how)
+        return get(ids, **given)
 
     monkeypatch.setattr(index._store, "get", delete_first)
     hits = index.search("word8", k=3)

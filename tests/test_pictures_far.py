@@ -123,7 +123,7 @@ def test_commands_take_the_address_and_remember_it(how, tmp_path, memory, monkey
     assert Path(hit["image"]).is_file()
     assert json.loads(run("info", *index, "--json")[0])["pictures"] == URL
     run("delete", "--all", *index)
-    assert not [path for path in memory.find("/") if path.endswith(".jpg")]
+    assert not [path for path in memory.find("/") if path.endswith(".webp")]
 
 
 def test_a_command_indexes_a_folder_of_a_store(tmp_path, memory, run):

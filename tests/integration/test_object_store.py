@@ -135,7 +135,7 @@ def test_pages_are_added_deleted_checked_and_repaired(bucket, s3, tmp_path):
     url, store = f"s3://{bucket}/pictures", files(s3)
     with PageIndex.open(tmp_path / "index", FakeEncoder(), pictures=url) as index:
         index.add([page(1), page(2)])
-        kept = [path for path in store.find(bucket) if path.endswith(".jpg")]
+        kept = [path for path in store.find(bucket) if path.endswith(".webp")]
         assert len(kept) == 2
         assert index.check().is_sound
         store.rm(kept[0])
@@ -145,7 +145,7 @@ def test_pages_are_added_deleted_checked_and_repaired(bucket, s3, tmp_path):
         store.pipe_file(kept[0], b"")
         assert "missing from the store, or cut off" in index.check().findings[0].what
         index.delete(everything=True)
-        assert not [path for path in store.find(bucket) if path.endswith(".jpg")]
+        assert not [path for path in store.find(bucket) if path.endswith(".webp")]
 
 
 def test_a_folder_of_a_bucket_is_loaded_and_followed(bucket, s3, tmp_path, monkeypatch):
@@ -185,7 +185,7 @@ def test_the_command_line_indexes_a_bucket_into_a_bucket(bucket, s3, tmp_path, r
     assert json.loads(run("info", *index, "--json")[0])["pictures"] == url
     assert json.loads(run("check", *index, "--json")[0])["sound"]
     run("delete", "--all", *index)
-    assert not [path for path in store.find(bucket) if path.endswith(".jpg")]
+    assert not [path for path in store.find(bucket) if path.endswith(".webp")]
 
 
 def test_a_bucket_that_is_not_there_is_a_sentence_and_nothing_is_added(bucket, tmp_path):

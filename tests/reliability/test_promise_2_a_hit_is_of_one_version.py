@@ -22,13 +22,13 @@ def rewritten(index, monkeypatch, times):
     """Page ``a`` is written again between the scoring and the reading of so many searches."""
     store, real, left = index._store, index._store.get, [times]
 
-    def get(ids, **how):
+    def get(ids, **given):
         if left[0] and "a#1" in ids:
             left[0] -= 1
             monkeypatch.setattr(store, "get", real)
             index.add([Page("a", text=NEW if left[0] % 2 == (times - 1) % 2 else OLD)])
             monkeypatch.setattr(store, "get", get)
-        return real(ids, **how)
+        return real(ids, **given)
 
     monkeypatch.setattr(store, "get", get)
 

@@ -47,7 +47,7 @@ def opened(tmp_path: Path, **settings) -> PageIndex:
 
 
 def stored(memory) -> list[str]:
-    return [path for path in memory.find("/") if path.endswith(".jpg")]
+    return [path for path in memory.find("/") if path.endswith(".webp")]
 
 
 def broken(*_: object, **__: object) -> None:
@@ -61,7 +61,7 @@ def test_a_hit_has_the_picture_that_lies_in_the_store(tmp_path, memory):
         assert [path.startswith(folder) for path in stored(memory)] == [True]
         hit = index.search("apples")[0]
         assert hit.page.load_image().getpixel((5, 5))[0] > 240
-        assert not list(tmp_path.glob("index/pictures/**/*.jpg"))
+        assert not list(tmp_path.glob("index/pictures/**/*.webp"))
         assert index.info()["pictures"] == URL
 
 
@@ -257,11 +257,11 @@ def test_check_and_repair_know_what_lies_in_the_store(tmp_path, memory, monkeypa
         assert index.check().is_sound
         name = stored(memory)[0]
         kept = memory.cat_file(name)
-        memory.pipe_file(name, kept[:60] + bytes(len(kept) - 62) + kept[-2:])
+        memory.pipe_file(name, kept[:16] + bytes(len(kept) - 18) + kept[-2:])
         assert [one.kind for one in index.check().findings] == ["picture"]
         memory.rm(name)
         assert "missing" in index.check().findings[0].what
-        stray = name.replace(name[-36:], "0" * 32 + ".jpg")
+        stray = name.replace(name[-37:], "0" * 32 + ".webp")
         memory.pipe_file(stray, kept)
         assert not index.check().notes, "it may be on its way"
         monkeypatch.setattr(remote_pictures, "SETTLED_SECONDS", -1.0)
