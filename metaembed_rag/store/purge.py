@@ -36,7 +36,7 @@ _NAMED = "SELECT str_value FROM collection_metadata WHERE key = 'metaembed:bundl
 _WAITING = "SELECT 1 FROM embeddings_queue WHERE instr(metadata, collections.name)"
 """A record of another collection that Chroma has in its log only, as after a kill."""
 _BUNDLES = (
-    f"SELECT id FROM collections WHERE database_id IN (SELECT id FROM databases WHERE {_OURS}) "
+    f"SELECT id FROM collections WHERE database_id IN (SELECT id FROM databases WHERE {_OURS}) "  # nosec B608
     f"AND ((name NOT IN (SELECT string_value FROM embedding_metadata "
     f"WHERE key = 'metaembed:bundle') AND NOT EXISTS ({_WAITING})) "
     f"OR database_id NOT IN (SELECT id FROM databases WHERE name IN ({_NAMED})))"
@@ -45,10 +45,10 @@ _KNOWS_TRIGRAMS = 3, 34
 _MERGE = "INSERT INTO embedding_fulltext_search(embedding_fulltext_search) VALUES ('optimize')"
 """SQLite takes pieces of a deleted text out of its index when it next merges parts of that."""
 _LOST = (
-    f"DELETE FROM collection_metadata WHERE collection_id IN ({_BUNDLES})",
-    f"DELETE FROM segments WHERE collection IN ({_BUNDLES})",
-    f"DELETE FROM collections WHERE id IN ({_BUNDLES})",
-    f"DELETE FROM databases WHERE {_OURS} AND name NOT IN ({_NAMED})",
+    f"DELETE FROM collection_metadata WHERE collection_id IN ({_BUNDLES})",  # nosec B608
+    f"DELETE FROM segments WHERE collection IN ({_BUNDLES})",  # nosec B608
+    f"DELETE FROM collections WHERE id IN ({_BUNDLES})",  # nosec B608
+    f"DELETE FROM databases WHERE {_OURS} AND name NOT IN ({_NAMED})",  # nosec B608
 )
 """Bundles that no record names, as a writer leaves them that is killed, and those of collections
 that were deleted; see :mod:`metaembed_rag.store.bundles`."""

@@ -102,9 +102,7 @@ def test_the_database_holds_packed_vectors_once(tmp_path):
     payload = put_random(index, 2)[0].encode()
     index.close()
     with closing(sqlite3.connect(tmp_path / "index" / DATABASE)) as database:
-        database.execute(
-            "VACUUM INTO ?", [str(tmp_path / "live")]
-        )  # without what lies in free pages
+        database.execute("VACUUM INTO ?", [str(tmp_path / "live")])  # without free pages
     held = (tmp_path / "live").read_bytes()
     pieces = [payload[at : at + 64] for at in range(0, 1000, 64)]  # one may lie over two pages
     assert max(map(held.count, pieces)) == 1
