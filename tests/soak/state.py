@@ -23,8 +23,8 @@ _TEXT = re.compile(r"page (\d+) version (\d+)")
 
 
 def encoder() -> FakeEncoder:
-    """A small one: 4 × 8 vectors of 16 values."""
-    return FakeEncoder(dimension=16, query_vectors=4, document_vectors=8)
+    """A small one: 4 × 8 vectors of 128 values, so many that an index keeps them in bundles."""
+    return FakeEncoder(dimension=128, query_vectors=4, document_vectors=8)
 
 
 def text_of(number: int, version: int) -> str:
