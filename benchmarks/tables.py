@@ -53,7 +53,7 @@ TIMED = (
     ),
     *("search_long_pages", "search_short_texts"),
     *("before_after_search", "before_after_pdfs", "before_after_pictures", "checksums"),
-    "soak",
+    *("soak", "ray"),
 )
 """Records whose tables name the machine."""
 OTHERS = ("dense_door",)
@@ -554,6 +554,24 @@ def indexing(record: Record) -> Lines:
     return grid(["", "measured"], rows)
 
 
+def ray(record: Record) -> Lines:
+    """Workers of a Ray cluster, beside one process."""
+    of = record["numbers"]
+    rows = [
+        [
+            f"Ray, {one['workers']} of them" if one["workers"] else "`sync`, this process alone",
+            whole(one["pages"]),
+            number(one["pages_per_second_after"]),
+            number(one["seconds_to_first_pages"]),
+            number(one["seconds"]),
+            number(one["load_at_start"]),
+        ]
+        for one in of["rows"]
+    ]
+    head = ["workers", "pages", "pages a second after the first", "seconds to the first pages"]
+    return grid([*head, "seconds in all", "load at the start"], rows)
+
+
 def before_after(*records: Record) -> Lines:
     """What work took in an older checkout, and in this one."""
     rows = [
@@ -922,6 +940,11 @@ def _of_peers(record: Record) -> str:
     return f"100,000 pages: {ours:.0f} ms of CPU, torch float32 {torch:.0f} ms"
 
 
+def _of_ray(record: Record) -> str:
+    rates = [number(one["pages_per_second_after"]) for one in record["numbers"]["rows"]]
+    return f"{rates[1]} pages a second by 1 worker, {rates[2]} by 2, {rates[0]} without Ray"
+
+
 def _of_indexing(record: Record) -> str:
     of = record["numbers"]
     return f"{number(of['pages_per_cpu_second'])} pages a second of CPU, {of['peak_gb']:.2f} GB"
@@ -1062,6 +1085,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "kernels": _of_kernels,
     "peers": _of_peers,
     "indexing": _of_indexing,
+    "ray": _of_ray,
     "before_after_search": _of_before_after,
     "before_after_pdfs": _of_before_after,
     "before_after_pictures": _of_before_after,
@@ -1176,6 +1200,7 @@ TABLES: dict[str, Table] = {
     "kernels": Table(kernels, ("kernels",)),
     "peers": Table(peers, ("peers",)),
     "indexing": Table(indexing, ("indexing",)),
+    "ray": Table(ray, ("ray",)),
     "before_after": Table(
         before_after, ("before_after_pdfs", "before_after_pictures", "before_after_search")
     ),
