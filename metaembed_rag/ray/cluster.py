@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ LOCAL_STORE = 512 * 1024**2
 """Bytes that Ray's object store takes of the memory where a cluster is started here."""
 
 _OURS = re.compile(rf"{re.escape(MetaEmbedError.__module__)}\.(\w+Error): (.+)")
+
+_SECONDS_TO_CONNECT = 5.0
+"""For the first connection to an address; Ray itself tries again for minutes."""
 
 _HELP = (
     "start one with `ray start --head` and give its address, or leave the address out for one on "
@@ -64,6 +68,8 @@ def cluster(options: RayOptions) -> Iterator[Any]:
     """
     ray = require("ray")
     require("ray.data")
+    if not ray.is_initialized():
+        _look_for(options.address)
     with _quietly():
         if ray.is_initialized():
             yield ray
@@ -85,10 +91,25 @@ def _connect(ray: Any, options: RayOptions) -> None:
         }
     try:
         ray.init(**{**given, **options.init})
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, AssertionError) as error:
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
         where = f"at {options.address!r}" if options.address else "on this machine"
         why = str(error).strip().partition("\n")[0]
         raise ServerError(f"no Ray cluster {where} ({why}); {_HELP}") from error
+
+
+def _look_for(address: str | None) -> None:
+    """See that something listens at an address that names a port; others are left to Ray.
+
+    Raises:
+        ServerError: Nothing does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise ServerError(f"no Ray cluster at {address!r} ({error}); {_HELP}") from error
 
 
 @contextmanager

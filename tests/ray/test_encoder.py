@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from typing import Any
 
 import numpy as np
@@ -257,3 +258,21 @@ def test_the_command_line_tells_a_path_from_an_address(run, tmp_path):
     assert "--describe does not go with --ray" in err
     _, err = run("index", "--server", "http://h", tmp_path / "a.txt", "--ray", code=2)
     assert "--ray does not go with --server" in err
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "127.0.0.1:99999"])
+def test_an_address_where_nobody_listens_is_a_sentence_at_once(address, free_port):
+    pytest.importorskip("ray")
+    address = address.format(free_port)
+    with (
+        pytest.raises(ServerError, match="no Ray cluster at .*ray start --head"),
+        ray_cluster.cluster(RayOptions(address)),
+    ):
+        raise AssertionError("unreachable")
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
