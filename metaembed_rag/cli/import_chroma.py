@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import (
     add_device,
     add_model,
+    add_passes,
     add_place,
     add_storage,
     add_wait,
@@ -19,6 +20,9 @@ from metaembed_rag.cli.options import (
     server_keywords,
 )
 from metaembed_rag.cli.output import answer, counted, say, wrong_usage
+
+if TYPE_CHECKING:
+    from metaembed_rag.ingest import AddReport
 
 SUMMARY = "make an index from a Chroma collection of LangChain, LlamaIndex or your own"
 
@@ -57,12 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, "a folder, a hub id, or http://host:port#name of an encoding server")
     add_storage(parser)
     parser.add_argument("--batch-size", type=positive, default=64, help="texts at a time")
-    parser.add_argument(
-        "--max-passes",
-        type=positive,
-        metavar="N",
-        help="a text longer than the model's window is read in up to N passes (default: 16)",
-    )
+    add_passes(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -99,14 +98,19 @@ def run(given: argparse.Namespace) -> int:
             "blank": [error.source for error in report.blank],
             "skipped": [{"source": e.source, "reason": e.reason} for e in report.skipped],
         }
+    _tell_left_out(report)
+    answer(given, found, f"{report}: {counted(found['pages'], 'page')} in {given.index}")
+    return 1 if report.skipped else 0
+
+
+def _tell_left_out(report: AddReport) -> None:
+    """Say which records were not taken over."""
     for error in report.skipped:
         say(f"  {error}")
     if report.blank:
         some = ", ".join(error.source for error in report.blank[:_LISTED])
         more = ", …" if len(report.blank) > _LISTED else ""
         say(f"{counted(len(report.blank), 'record has', 'records have')} no text: {some}{more}")
-    answer(given, found, f"{report}: {counted(found['pages'], 'page')} in {given.index}")
-    return 1 if report.skipped else 0
 
 
 def _source_keywords(given: argparse.Namespace) -> dict[str, Any]:

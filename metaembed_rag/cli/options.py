@@ -249,6 +249,11 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-ocr", action="store_true", help="the same as --ocr never")
     parser.add_argument("--batch-size", type=positive, default=64, help="pages at a time")
+    add_passes(parser)
+
+
+def add_passes(parser: argparse.ArgumentParser) -> None:
+    """How much of a long text is read: ``--max-passes``."""
     parser.add_argument(
         "--max-passes",
         type=positive,

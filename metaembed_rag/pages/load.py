@@ -314,10 +314,8 @@ def _load_one(
             digest = remote_digest(found, folder, max_side)
         if skip is not None and skip(source, digest):
             return
-        for item in _read(kind, data, source, names, password, max_side, limits):
-            if isinstance(item, Page):
-                item = replace(item, settings=settings, source_digest=digest)
-            yield item
+        items = _read(kind, data, source, names, password, max_side, limits)
+        yield from _stamped(items, settings, digest)
     except PageError as error:
         yield error
 
@@ -360,12 +358,20 @@ def read_file(
         digest = digest or _digest(data, settings, names)
         if skip is not None and skip(source, digest):
             return
-        for item in _read(kind, data, source, names, password, max_side, limits):
-            if isinstance(item, Page):
-                item = replace(item, settings=settings, source_digest=digest)
-            yield item
+        items = _read(kind, data, source, names, password, max_side, limits)
+        yield from _stamped(items, settings, digest)
     except PageError as error:
         yield error
+
+
+def _stamped(
+    items: Iterable[Page | PageError], settings: str, digest: str
+) -> Iterator[Page | PageError]:
+    """Pages that say how their file was read, and which file it was."""
+    for item in items:
+        if isinstance(item, Page):
+            item = replace(item, settings=settings, source_digest=digest)
+        yield item
 
 
 def _read(
