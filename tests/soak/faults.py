@@ -302,7 +302,7 @@ class _Small(FakeEncoder):
 
 
 def no_memory_in_the_encoder(folder: Path) -> None:
-    small = _Small(dimension=16, query_vectors=4, document_vectors=8)
+    small = _Small(dimension=128, query_vectors=4, document_vectors=8)
     with PageIndex.open(folder / "index", small) as index:
         report = index.add([*pages_of(range(_PAGES), 1), Page("huge", text="huge")])
         if [error.source for error in report.skipped] != ["huge#1"]:
