@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -35,6 +36,9 @@ READER_VERSION = 2
 
 CAPTION_VERSION = 1
 """As `READER_VERSION`, of what is read beside the pixels of pictures."""
+
+_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]+):/(?!/)")
+"""The beginning of an address that was made a path, which leaves one of its slashes."""
 
 MOST_SECONDS = 1_000_000
 MOST_MEMORY = 2**50
@@ -315,7 +319,7 @@ def _load_one(
         if skip is not None and skip(source, digest):
             return
         items = _read(kind, data, source, names, password, max_side, limits)
-        yield from _stamped(items, settings, digest)
+        yield from _stamped(items, settings, digest, folder)
     except PageError as error:
         yield error
 
@@ -359,18 +363,19 @@ def read_file(
         if skip is not None and skip(source, digest):
             return
         items = _read(kind, data, source, names, password, max_side, limits)
-        yield from _stamped(items, settings, digest)
+        yield from _stamped(items, settings, digest, folder)
     except PageError as error:
         yield error
 
 
 def _stamped(
-    items: Iterable[Page | PageError], settings: str, digest: str
+    items: Iterable[Page | PageError], settings: str, digest: str, folder: Path | None
 ) -> Iterator[Page | PageError]:
-    """Pages that say how their file was read, and which file it was."""
+    """Pages that say how their file was read, which file it was, and in what folder."""
+    root = "" if folder is None else _SCHEME.sub(r"\1://", folder.as_posix())
     for item in items:
         if isinstance(item, Page):
-            item = replace(item, settings=settings, source_digest=digest)
+            item = replace(item, settings=settings, source_digest=digest, root=root)
         yield item
 
 

@@ -33,6 +33,7 @@ _LARGEST = 2**63 - 1
 _TEXTS = (
     *("source", "id", "text", "settings", "source_digest", "image_hash", "text_layer", "unread"),
     "lines",
+    "root",
 )
 """Fields of a page that are text, and are stored as it."""
 
@@ -77,6 +78,8 @@ class Page:
         lines: Where the lines of the text stand on the picture, packed by
             :func:`metaembed_rag.pages.lines.packed`; ``""`` where that is not known. No part of the
             content hash.
+        root: The folder that was named when the page was loaded from a file below it, as an
+            absolute POSIX path or an address; ``""`` for none. No part of the content hash.
 
     Raises:
         PageError: No source, a number below 1 or beyond 64 bits, text that is no Unicode, or a
@@ -101,6 +104,7 @@ class Page:
     described_by: str = field(default="", repr=False)
     parts: tuple[PicturePart, ...] = field(default=(), repr=False)
     lines: str = field(default="", repr=False)
+    root: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         # Of a path, and of a number of numpy, what it means.
@@ -138,6 +142,13 @@ class Page:
     def is_picture_file(self) -> bool:
         """Whether it was loaded from a file of a picture."""
         return self.settings.startswith("image:")
+
+    @property
+    def file_path(self) -> str:
+        """The path of the file below `root`; only its name where it was found in no folder."""
+        below = self.source.removeprefix(self.root).lstrip("/")
+        inside = self.root and self.source.startswith(f"{self.root.rstrip('/')}/")
+        return below if inside else self.source.rpartition("/")[2]
 
     @property
     def text_from(self) -> str:

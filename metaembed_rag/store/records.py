@@ -29,6 +29,7 @@ IMAGE_HASH = _OURS + "image_hash"
 TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
 LINES = _OURS + "lines"
+ROOT = _OURS + "root"
 BUNDLE, ROW = _OURS + "bundle", _OURS + "row"
 """Where a record has its long texts, known to :mod:`metaembed_rag.store.table` alone."""
 NOT_READ = "not read"
@@ -58,6 +59,7 @@ _OPTIONAL: Mapping[str, type | UnionType] = {
     PARTS: str,
     DESCRIBED: str,
     LINES: str,
+    ROOT: str,
     SUM: str,
 }
 _EVERY_KIND = {**_KINDS, **_OPTIONAL}
@@ -132,6 +134,7 @@ def to_metadata(record: Record) -> dict[str, Any]:
         PARTS: _packed_parts(page),
         DESCRIBED: page.described_by or None,
         LINES: page.lines or None,
+        ROOT: page.root or None,
         VECTORS: record.payload,
         IMAGE: page.image_path,
         COUNT: page.page_count,
@@ -169,6 +172,7 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
         parts=_parts(metadata.get(PARTS)),
         described_by=metadata.get(DESCRIBED, ""),
         lines=metadata.get(LINES, ""),
+        root=metadata.get(ROOT, ""),
     )
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata
