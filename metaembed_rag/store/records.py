@@ -14,6 +14,7 @@ from typing import Any
 
 from metaembed_rag.errors import MetadataError, PageError
 from metaembed_rag.metadata import values
+from metaembed_rag.metadata.fields import Facts
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.parts import PicturePart
 
@@ -177,6 +178,19 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata
     return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request, looked_at)
+
+
+def facts_of(id: str, metadata: Mapping[str, Any]) -> Facts:
+    """What Chroma's metadata say of a page for filters, of a damaged record as far as they do."""
+    source, number = metadata.get(SOURCE), metadata.get(PAGE)
+    root, count = metadata.get(ROOT), metadata.get(COUNT)
+    return Facts(
+        {key: one for key, one in metadata.items() if ":" not in key and key not in (SOURCE, PAGE)},
+        source if isinstance(source, str) and source else id,
+        number if isinstance(number, _NUMBER) else 1,
+        root if isinstance(root, str) else "",
+        count if isinstance(count, _NUMBER) else None,
+    )
 
 
 def _page(**fields: Any) -> Page:

@@ -1,0 +1,122 @@
+"""What to say of a filter that no page passes: which key or value is none of the index's."""
+
+from __future__ import annotations
+
+import logging
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from typing import Any
+
+from metaembed_rag.metadata.fields import KNOWN, LISTED, PUBLIC
+from metaembed_rag.metadata.filters import TEXT_FIELD, fields, normalize_where
+from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.records import PAGE, SOURCE
+
+_log = logging.getLogger(__name__)
+
+_KEYS_NAMED, _KEYS_OF = 20, 500
+"""Names of metadata that are told, and pages that are looked at for them."""
+_VALUES_NAMED, _CONDITIONS = 3, 4
+"""Near values that are told, and conditions of a filter that are looked at."""
+_FEW = 8
+"""So many values of a key are told where none is near."""
+_EQUAL = ("$eq", "$in")
+_PARTS = ("$icontains", "$glob")
+
+
+def told_unmatched(store: ChromaStore, where: Mapping[str, Any] | None) -> str:
+    """Why no page passes a filter, which is logged as a warning; ``""`` where one does.
+
+    Args:
+        store: Holds the pages.
+        where: As the user wrote it.
+    """
+    asked = normalize_where(where)
+    if asked is None or not store.count() or store.ids(asked):
+        return ""
+    seen = _Seen(store)
+    note = "; ".join(["no page passes the filter", *seen.unknown_keys(asked), *seen.values(asked)])
+    _log.warning("%s: %s", note, reprlib.repr(where), extra={"in_short": note})
+    return note
+
+
+class _Seen:
+    """Some pages of a store, and what they say."""
+
+    def __init__(self, store: ChromaStore) -> None:
+        self._store = store
+        some = store.some_metadata(_KEYS_OF)
+        self._pages = [{key: one for key, one in page.items() if ":" not in key} for page in some]
+        self._keys = {key for page in self._pages for key in page}
+
+    def unknown_keys(self, asked: Mapping[str, Any]) -> Iterator[str]:
+        """Keys that no page has, and those that there are."""
+        named = {key for key in fields(asked) if ":" not in key} - {TEXT_FIELD, *KNOWN}
+        unknown = sorted(named - self._keys)
+        if not unknown:
+            return
+        pages = self._store.count()
+        of = "no page has" if pages <= _KEYS_OF else f"none of {_KEYS_OF} of the {pages} pages has"
+        there = ", ".join(sorted(self._keys)[:_KEYS_NAMED]) or "none"
+        keys = ", ".join(map(repr, unknown))
+        yield f"{of} a metadata key {keys}, they have {there}, and of each also {_listed()}"
+
+    def values(self, asked: Mapping[str, Any]) -> Iterator[str]:
+        """Texts that no page has under a key, and those that are near."""
+        told = 0
+        for key, operator, wanted in _conditions(asked):
+            name = key.removeprefix(PUBLIC)
+            is_known = name in self._keys or key in KNOWN
+            texts = [one for one in wanted if isinstance(one, str) and not _is_number(one)]
+            if not texts or name == PAGE or not is_known or self._store.ids({key: {operator: wanted}}):
+                continue
+            told += 1
+            if told > _CONDITIONS:
+                return
+            yield from self._of_one(name, key, operator, texts)
+
+    def _of_one(self, name: str, key: str, operator: str, texts: list[str]) -> Iterator[str]:
+        shown = " or ".join(map(repr, texts[:_VALUES_NAMED]))
+        has = "has" if operator in _EQUAL else "has in its"
+        yield f"no page {has} {name} {shown}"
+        there = self._store.fields.values(key) | self._values(name)
+        near = list(dict.fromkeys(one for text in texts for one in _near(text, there)))
+        if near and operator in _EQUAL:
+            yield f"did you mean {' or '.join(map(repr, near[:_VALUES_NAMED]))}?"
+        elif 0 < len(there) <= _FEW and name != SOURCE:
+            yield f"there is {', '.join(map(repr, sorted(there)))}"
+
+    def _values(self, name: str) -> set[str]:
+        every = [page.get(name) for page in self._pages]
+        every += [one for value in every if isinstance(value, list) for one in value]
+        return {one for one in every if isinstance(one, str)}
+
+
+def _conditions(where: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Any]]]:
+    """Key, operator and values of each condition that asks for a text."""
+    for key, asked in where.items():
+        if key in ("$and", "$or"):
+            for part in asked:
+                yield from _conditions(part)
+            continue
+        [(operator, value)] = (asked if isinstance(asked, Mapping) else {"$eq": asked}).items()
+        if key != TEXT_FIELD and ":" not in key and operator in (*_EQUAL, *_PARTS):
+            yield key, operator, value if isinstance(value, list) else [value]
+
+
+def _near(text: str, there: Iterable[str]) -> list[str]:
+    folded = {one.casefold(): one for one in sorted(there)}
+    return [folded[one] for one in get_close_matches(text.casefold(), folded, _VALUES_NAMED)]
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError):
+        float(text)
+        return True
+    return False
+
+
+def _listed() -> str:
+    return ", ".join(LISTED)
