@@ -126,8 +126,8 @@ def _matches(key: str, operator: str, value: Any) -> Matches:
     wanted = set(map(_key, value if operator == "$in" else [value]))
     if key.removeprefix(PUBLIC) == "file_type":
         wanted = {_key(_plain_type(one)) for _, one in wanted}
-    return lambda one: not isinstance(one.shown, list) and any(
-        _key(each) in wanted for each in one.equal
+    return lambda one: (
+        not isinstance(one.shown, list) and any(_key(each) in wanted for each in one.equal)
     )
 
 

@@ -7,11 +7,14 @@ asked for in an index of any age. Metadata of the page's own with the name of a 
 from __future__ import annotations
 
 import mimetypes
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import os
 
 PUBLIC = "#"
 """Before the name of a field: only what a stranger may know, which is nothing above the root."""
@@ -25,7 +28,7 @@ FIELDS = (
     *("creation_date", "last_modified_date", "creationdate", "moddate"),
 )
 """All of them."""
-LISTED = FIELDS[:8] + FIELDS[9:11]
+LISTED = tuple(name for name in FIELDS if name not in ("page_count", "creationdate", "moddate"))
 """Those that messages name; of several names of one thing, one."""
 KNOWN = frozenset(FIELDS) | {f"{PUBLIC}{name}" for name in FILE_FIELDS}
 """Names of fields in filters."""
@@ -93,7 +96,7 @@ def stat_of(source: str) -> os.stat_result | None:
     if not (source.startswith("/") or _DRIVE.match(source)):
         return None
     try:
-        return os.stat(source)
+        return Path(source).stat()
     except (OSError, ValueError):
         return None
 

@@ -6,7 +6,7 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -290,7 +290,7 @@ class ChromaStore:
     def said(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What Chroma holds of those ids that exist; long texts may lie elsewhere."""
         out: dict[str, Mapping[str, Any]] = {}
-        self._each(ids, out.update, bare=True)
+        self._each(ids, lambda rows: out.update((id, one or {}) for id, one in rows), bare=True)
         return out
 
     def get(self, ids: Sequence[str], *, vectors: bool = True) -> dict[str, Record]:

@@ -50,6 +50,10 @@ class PageFields:
         every = [said(key, facts).shown for facts in self._facts.known()]
         return {one for one in every if isinstance(one, str)}
 
+    def says(self, key: str) -> bool:
+        """Whether any page says anything under a key, as far as pages were read."""
+        return any(said(key, facts).shown is not None for facts in self._facts.known())
+
     def _read(self, ids: Sequence[str]) -> dict[str, tuple[Facts, str]]:
         found = self._store.said(ids)
         return {id: (_shared(id, one), one.get(records.STAMP, "")) for id, one in found.items()}

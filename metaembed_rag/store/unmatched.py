@@ -66,11 +66,16 @@ class _Seen:
     def values(self, asked: Mapping[str, Any]) -> Iterator[str]:
         """Texts that no page has under a key, and those that are near."""
         told = 0
+        for key in sorted(fields(asked) & KNOWN):
+            if not self._store.fields.says(key):
+                yield f"no page says its {key.removeprefix(PUBLIC)}"
         for key, operator, wanted in _conditions(asked):
             name = key.removeprefix(PUBLIC)
             is_known = name in self._keys or key in KNOWN
-            texts = [one for one in wanted if isinstance(one, str) and not _is_number(one)]
-            if not texts or name == PAGE or not is_known or self._store.ids({key: {operator: wanted}}):
+            texts = [one for one in wanted if isinstance(one, str) and _is_word(one)]
+            if not texts or name == PAGE or not is_known:
+                continue
+            if self._store.ids({key: {operator: wanted if operator == "$in" else wanted[0]}}):
                 continue
             told += 1
             if told > _CONDITIONS:
@@ -81,11 +86,15 @@ class _Seen:
         shown = " or ".join(map(repr, texts[:_VALUES_NAMED]))
         has = "has" if operator in _EQUAL else "has in its"
         yield f"no page {has} {name} {shown}"
+        if name == SOURCE:
+            if not any("/" in text or "\n" in text for text in texts):
+                yield "a source is a whole path; the name of a file is its file_name"
+            return
         there = self._store.fields.values(key) | self._values(name)
         near = list(dict.fromkeys(one for text in texts for one in _near(text, there)))
         if near and operator in _EQUAL:
             yield f"did you mean {' or '.join(map(repr, near[:_VALUES_NAMED]))}?"
-        elif 0 < len(there) <= _FEW and name != SOURCE:
+        elif 0 < len(there) <= _FEW:
             yield f"there is {', '.join(map(repr, sorted(there)))}"
 
     def _values(self, name: str) -> set[str]:
@@ -111,11 +120,12 @@ def _near(text: str, there: Iterable[str]) -> list[str]:
     return [folded[one] for one in get_close_matches(text.casefold(), folded, _VALUES_NAMED)]
 
 
-def _is_number(text: str) -> bool:
+def _is_word(text: str) -> bool:
+    """Whether a text is more than a number, and none that stands for no text at all."""
     with suppress(ValueError):
         float(text)
-        return True
-    return False
+        return False
+    return bool(text.strip())
 
 
 def _listed() -> str:
