@@ -124,6 +124,13 @@ def shown_fields(facts: Facts) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def public_key(key: str) -> str:
+    """The key to which a stranger's condition on this one is answered: of the path of a file, only
+    what lies below the folder that was named.
+    """
+    return f"{PUBLIC}{key}" if key in FILE_FIELDS else key
+
+
 def path_below(source: str, root: str) -> str:
     """The path of a file below its root; only its name where it was found in no folder."""
     inside = root and source.startswith(f"{root.rstrip('/')}/")

@@ -7,7 +7,7 @@ from typing import Any
 
 from metaembed_rag.errors import ServerError
 from metaembed_rag.metadata.conditions import OF_TEXT, text_matches
-from metaembed_rag.metadata.fields import FILE_FIELDS, PUBLIC
+from metaembed_rag.metadata.fields import public_key
 from metaembed_rag.metadata.filters import NOTHING, all_of
 from metaembed_rag.serving.naming import Catalog
 
@@ -57,8 +57,7 @@ def _local(where: Any, catalog: Catalog, depth: int) -> Any:
             raise ServerError(
                 "filters of a server take no regular expressions; use $contains, $icontains, $glob"
             )
-        name = f"{PUBLIC}{key}" if key in FILE_FIELDS else key  # nothing above the named folder
-        found[name] = _sources(asked, catalog) if key == _SOURCE else asked
+        found[public_key(key)] = _sources(asked, catalog) if key == _SOURCE else asked
     return found
 
 

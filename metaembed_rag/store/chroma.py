@@ -233,9 +233,11 @@ class ChromaStore:
 
     def update_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> Change:
         """Replace metadata keys of records, leaving their vectors; a None value removes a key."""
+        now = {records.NOTED: int(time.time())}
 
         def send(part: slice) -> None:
-            self._table.update(connection.collection, ids[part], metadatas[part])
+            noted = [{**one, **now} for one in metadatas[part]]
+            self._table.update(connection.collection, ids[part], noted)
 
         with self._writing() as (connection, span):
             for part in self._slices_to_write(connection, metadatas):
@@ -391,6 +393,10 @@ class ChromaStore:
         later = {} if after is None else {records.WRITTEN: {"$gt": after}}
         found = [set(self.ids({**later, records.STAMP: {"$nin": part}})) for part in parts]
         return self._but_unreadable(sorted(set.intersection(*found)))
+
+    def noted_since(self, seconds: int) -> list[str]:
+        """Ids of pages of which metadata alone were replaced later, by their writers' clocks."""
+        return self.ids({records.NOTED: {"$gt": seconds}})
 
     def with_stamp(self, stamp: str) -> list[str]:
         """Ids of pages that were last written by the request with this stamp."""

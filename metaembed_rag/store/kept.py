@@ -44,6 +44,7 @@ class KeptValues(Generic[_Value]):
         store: Holds the pages.
         read: Value and stamp of those of these pages that can be read.
         at_once: Pages that are read at a time.
+        changed: Pages whose value may have changed though their stamp has not.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class KeptValues(Generic[_Value]):
         store: StampedStore,
         read: Callable[[Sequence[str]], Mapping[str, tuple[_Value, str]]],
         at_once: Callable[[], int],
+        changed: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._store = store
         self._read_some = read
         self._at_once = at_once
+        self._changed = changed
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[_Value, str]] = {}
         """Value and stamp of each page that was read."""
@@ -100,7 +103,8 @@ class KeptValues(Generic[_Value]):
         self._origin = origin
         if revision is None or revision != self._revision:
             stamps = {stamp for _, stamp in self._kept.values()} - {""}
-            for id in self._store.written_since(stamps) if self._kept else ():
+            changed = self._changed()
+            for id in (*self._store.written_since(stamps), *changed) if self._kept else ():
                 self._kept.pop(id, None)
         self._revision = revision
 

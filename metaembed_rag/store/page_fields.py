@@ -6,6 +6,7 @@ No text and no vectors are read for it.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +16,8 @@ from metaembed_rag.store import records
 from metaembed_rag.store.kept import KeptValues, StampedStore
 
 _READ_AT_ONCE = 2000
+_CLOCKS_APART = 3600
+"""Seconds by which the clocks of two writers may differ."""
 
 
 class MetadataStore(StampedStore, Protocol):
@@ -22,6 +25,9 @@ class MetadataStore(StampedStore, Protocol):
 
     def said(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What Chroma holds of those ids that exist, without texts and vectors where it can."""
+
+    def noted_since(self, seconds: int) -> list[str]:
+        """Ids of pages of which metadata alone were replaced later."""
 
 
 class PageFields:
@@ -33,7 +39,8 @@ class PageFields:
 
     def __init__(self, store: MetadataStore) -> None:
         self._store = store
-        self._facts = KeptValues(store, self._read, lambda: _READ_AT_ONCE)
+        self._facts = KeptValues(store, self._read, lambda: _READ_AT_ONCE, self._noted)
+        self._looked = int(time.time())
 
     def matching(self, where: Mapping[str, Any], among: set[str] | None) -> set[str]:
         """Ids of pages that meet a condition on one key; see :func:`condition_test`.
@@ -53,6 +60,11 @@ class PageFields:
     def says(self, key: str) -> bool:
         """Whether any page says anything under a key, as far as pages were read."""
         return any(said(key, facts).shown is not None for facts in self._facts.known())
+
+    def _noted(self) -> list[str]:
+        """Pages of which metadata alone were replaced since this was asked before."""
+        before, self._looked = self._looked, int(time.time())
+        return self._store.noted_since(before - _CLOCKS_APART)
 
     def _read(self, ids: Sequence[str]) -> dict[str, tuple[Facts, str]]:
         found = self._store.said(ids)

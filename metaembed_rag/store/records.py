@@ -26,6 +26,8 @@ VECTORS, TEXT, IMAGE = _OURS + "vectors", _OURS + "text", _OURS + "image"
 HASH, DIGEST, MODE = _OURS + "hash", _OURS + "digest", _OURS + "mode"
 SETTINGS, COUNT, OCR = _OURS + "settings", _OURS + "page_count", _OURS + "ocr"
 STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
+NOTED = _OURS + "noted"
+"""When metadata alone were replaced, which leaves the stamp, by the writer's clock in seconds."""
 IMAGE_HASH = _OURS + "image_hash"
 TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
@@ -57,6 +59,7 @@ _OPTIONAL: Mapping[str, type | UnionType] = {
     IMAGE: str,
     STAMP: str,
     WRITTEN: int,
+    NOTED: int,
     PARTS: str,
     DESCRIBED: str,
     LINES: str,
