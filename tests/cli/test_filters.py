@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,34 +92,29 @@ def test_what_means_nothing_is_refused_by_what_can_be_typed(typed, sentence, cap
     with pytest.raises(SystemExit) as stop:
         where_of([typed], [])
     assert stop.value.code == 2
-    import re
-
     assert re.search(sentence, capsys.readouterr().err)
+
+
+class Loader:
+    """Stands where MetaEmbedEncoder is loaded by name."""
+
+    @staticmethod
+    def from_pretrained(name: str, *, device: str | None = None) -> FakeEncoder:
+        encoder = FakeEncoder()
+        encoder.name = name
+        return encoder
 
 
 @pytest.fixture
 def place(tmp_path, run, monkeypatch) -> Path:
     """An index of ``files``: ``a.txt``, ``sub/b.md`` and ``sub/deep/c.txt``."""
-    monkeypatch.setattr(
-        metaembed_rag.model,
-        "MetaEmbedEncoder",
-        type(
-            "Loader", (), {"from_pretrained": staticmethod(lambda name, device=None: named(name))}
-        ),
-        raising=False,
-    )
+    monkeypatch.setattr(metaembed_rag.model, "MetaEmbedEncoder", Loader, raising=False)
     for name in ("a.txt", "sub/b.md", "sub/deep/c.txt"):
         path = tmp_path / "files" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{name} says apples")
     run("index", tmp_path / "files", "--index", tmp_path / "i", "--quiet")
     return tmp_path / "i"
-
-
-def named(name: str) -> FakeEncoder:
-    encoder = FakeEncoder()
-    encoder.name = name
-    return encoder
 
 
 @pytest.mark.parametrize(
