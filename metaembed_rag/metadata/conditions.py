@@ -7,7 +7,6 @@ from __future__ import annotations
 import operator as compare
 import re
 from collections.abc import Callable, Hashable, Mapping
-from datetime import UTC, datetime
 from fnmatch import translate
 from typing import Any
 
@@ -21,6 +20,7 @@ from metaembed_rag.metadata.fields import (
     Stat,
     is_date,
     iso,
+    moment,
     said,
     stat_of,
 )
@@ -183,19 +183,9 @@ def _compares_one(ordered: Callable[[Any, Any], bool], value: Any) -> Matches:
 
 def _compared(ordered: Callable[[Any, Any], bool], found: str, wanted: str) -> bool:
     if len(wanted) > 10:
-        one, other = _moment(found), _moment(wanted)
+        one, other = moment(found), moment(wanted)
         return one is not None and other is not None and ordered(one, other)
     return ordered(found[: len(wanted)], wanted)
-
-
-def _moment(text: str) -> datetime | None:
-    """A date and time; in UTC where it names no zone, midnight where it names no time."""
-    padded = f"{text}{'-01-01'[len(text) - 4 :]}" if len(text) < 10 else text
-    try:
-        found = datetime.fromisoformat(padded)
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def is_ordered(key: str, value: Any) -> bool:

@@ -162,6 +162,18 @@ def iso(value: Any) -> str | None:
     return value.replace(" ", "T", 1) if _ISO.fullmatch(value) else None
 
 
+def moment(text: str) -> datetime | None:
+    """A date of :func:`iso` as date and time; in UTC where it names no zone, midnight where it
+    names no time. None where there is no such day.
+    """
+    padded = f"{text}{'-01-01'[len(text) - 4 :]}" if len(text) < 10 else text
+    try:
+        found = datetime.fromisoformat(padded)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def _of_pdf(found: re.Match[str]) -> str:
     year, month, day, hour, minute, second, zone, minutes = found.groups()
     date = "-".join(filter(None, (year, month, day)))

@@ -8,12 +8,7 @@ import pytest
 from langchain_core.documents import Document
 
 from metaembed_rag import PageIndex, load_pages
-from metaembed_rag.langchain import (
-    MetaEmbedEmbeddings,
-    MetaEmbedLoader,
-    MetaEmbedRetriever,
-    MetaEmbedVectorStore,
-)
+from metaembed_rag.langchain import MetaEmbedLoader, MetaEmbedRetriever, MetaEmbedVectorStore
 from metaembed_rag.testing import FakeEncoder
 from tests.support.files import make_pdf
 
@@ -83,12 +78,12 @@ def test_a_document_says_of_its_file_what_others_loaders_say(retriever, files):
     }
     assert said.items() <= found.metadata.items()
     loaded = next(one for one in MetaEmbedLoader(files).load() if one.metadata["page"] == 2)
+    del said["total_pages"]  # a file that gains a page would be new in all of its pages
     assert said.items() <= loaded.metadata.items()
-    assert loaded == found
 
 
 def test_the_metadata_of_a_document_win():
-    store = MetaEmbedVectorStore(MetaEmbedEmbeddings(FakeEncoder()))
+    store = MetaEmbedVectorStore(PageIndex.open(":memory:", FakeEncoder()))
     mine = {"source": "/a/report.pdf", "page": 0, "page_label": "iv", "file_name": "mine"}
     dates = {"creationdate": "2024-02-01T09:30:00+01:00", "total_pages": 7}
     store.add_documents([Document("apples", metadata={**mine, **dates}, id="a")])
