@@ -64,6 +64,21 @@ def test_a_near_name_is_told(index, caplog):
     assert note in caplog.text
 
 
+def test_near_names_are_those_of_pages_that_pass_the_other_conditions():
+    index = PageIndex.open(":memory:", FakeEncoder())
+    index.add([Page("ours.pdf", text="a", metadata={"tenant": "us"})])
+    index.add([Page("your.pdf", text="a", metadata={"tenant": "you"})])
+
+    def note(name: str, tenant: str) -> str:
+        return index.search("a", where={"file_name": name, "tenant": tenant}).note
+
+    none = "no page passes the filter; no page has file_name"
+    assert note("oursx.pdf", "us") == f"{none} 'oursx.pdf'; did you mean 'ours.pdf'?"
+    assert note("yourx.pdf", "us") == f"{none} 'yourx.pdf'; did you mean 'ours.pdf'?"
+    assert note("your.pdf", "us").startswith(f"{none} 'your.pdf'; did you mean 'ours.pdf'?")
+    assert "pdf'?" not in note("yourx.pdf", "nobody")
+
+
 def test_a_file_that_has_gone_has_no_date(index, files):
     (files / "a.txt").unlink()
     hits = index.search("apples", where={"last_modified_date": {"$lt": "2000"}})

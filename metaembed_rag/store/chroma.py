@@ -289,12 +289,6 @@ class ChromaStore:
         found = self._link.ask(lambda one: one.collection.get(limit=most, include=["metadatas"]))
         return [metadata or {} for metadata in found["metadatas"]]
 
-    def said(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """What Chroma holds of those ids that exist; long texts may lie elsewhere."""
-        out: dict[str, Mapping[str, Any]] = {}
-        self._each(ids, lambda rows: out.update((id, one or {}) for id, one in rows), bare=True)
-        return out
-
     def get(self, ids: Sequence[str], *, vectors: bool = True) -> dict[str, Record]:
         """The records of those ids that exist and can be read, by id.
 
@@ -305,10 +299,13 @@ class ChromaStore:
         self._each(ids, lambda rows: out.update(self._reader.read(rows)), vectors)
         return out
 
-    def stored(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """What Chroma holds of those ids that exist, whether it is a record or not."""
+    def stored(self, ids: Sequence[str], *, bare: bool = False) -> dict[str, Mapping[str, Any]]:
+        """What Chroma holds of those ids that exist, whether it is a record or not.
+
+        What is ``bare`` lacks long texts that lie elsewhere, and is there sooner.
+        """
         out: dict[str, Mapping[str, Any]] = {}
-        self._each(ids, lambda rows: out.update((id, metadata or {}) for id, metadata in rows))
+        self._each(ids, lambda rows: out.update((id, one or {}) for id, one in rows), bare=bare)
         return out
 
     def _each(

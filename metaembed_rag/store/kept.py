@@ -82,10 +82,11 @@ class KeptValues(Generic[_Value]):
             kept = self._kept
             return {id for id in ids if id in kept and test(kept[id][0])}
 
-    def known(self) -> list[_Value]:
-        """The values that were read so far."""
+    def known(self, among: set[str] | None) -> list[_Value]:
+        """The values that were read so far, of these pages; of all for None."""
         with self._lock:
-            return [value for value, _ in self._kept.values()]
+            every = self._kept.items()
+            return [value for id, (value, _) in every if among is None or id in among]
 
     def _all(self) -> list[str]:
         """Ids of all pages; listed again where a write cannot be told from none."""

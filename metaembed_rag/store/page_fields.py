@@ -23,8 +23,8 @@ _CLOCKS_APART = 3600
 class MetadataStore(StampedStore, Protocol):
     """What the fields come from."""
 
-    def said(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """What Chroma holds of those ids that exist, without texts and vectors where it can."""
+    def stored(self, ids: Sequence[str], *, bare: bool) -> dict[str, Mapping[str, Any]]:
+        """What Chroma holds of those ids that exist; bare, without texts and vectors if it can."""
 
     def noted_since(self, seconds: int) -> list[str]:
         """Ids of pages of which metadata alone were replaced later."""
@@ -52,14 +52,14 @@ class PageFields:
         [(key, asked)] = where.items()
         return self._facts.passing(condition_test(key, asked), among)
 
-    def values(self, key: str) -> set[str]:
-        """The texts under a key of those pages that were read so far."""
-        every = [said(key, facts).shown for facts in self._facts.known()]
+    def values(self, key: str, among: set[str] | None = None) -> set[str]:
+        """The texts under a key of those of these pages that were read so far."""
+        every = [said(key, facts).shown for facts in self._facts.known(among)]
         return {one for one in every if isinstance(one, str)}
 
     def says(self, key: str) -> bool:
         """Whether any page says anything under a key, as far as pages were read."""
-        return any(said(key, facts).shown is not None for facts in self._facts.known())
+        return any(said(key, facts).shown is not None for facts in self._facts.known(None))
 
     def _noted(self) -> list[str]:
         """Pages of which metadata alone were replaced since this was asked before."""
@@ -67,7 +67,7 @@ class PageFields:
         return self._store.noted_since(before - _CLOCKS_APART)
 
     def _read(self, ids: Sequence[str]) -> dict[str, tuple[Facts, str]]:
-        found = self._store.said(ids)
+        found = self._store.stored(ids, bare=True)
         return {id: (_shared(id, one), one.get(records.STAMP, "")) for id, one in found.items()}
 
 

@@ -7,6 +7,7 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from metaembed_rag.metadata.fields import KNOWN, LISTED, PUBLIC
@@ -64,43 +65,55 @@ class _Seen:
         yield f"{of} a metadata key {keys}, they have {there}, and of each also {_listed()}"
 
     def values(self, asked: Mapping[str, Any]) -> Iterator[str]:
-        """Texts that no page has under a key, and those that are near."""
-        told = 0
+        """Texts that no page has under a key, and those that are near.
+
+        These are of pages that pass the other conditions: one of these may say whose pages a user
+        may know of.
+        """
         for key in sorted(fields(asked) & KNOWN):
             if not self._store.fields.says(key):
                 yield f"no page says its {key.removeprefix(PUBLIC)}"
-        for key, operator, wanted in _conditions(asked):
-            name = key.removeprefix(PUBLIC)
-            is_known = name in self._keys or key in KNOWN
-            texts = [one for one in wanted if isinstance(one, str) and _is_word(one)]
-            if not texts or name == PAGE or not is_known:
-                continue
-            if self._store.ids({key: {operator: wanted if operator == "$in" else wanted[0]}}):
-                continue
-            told += 1
-            if told > _CONDITIONS:
-                return
-            yield from self._of_one(name, key, operator, texts)
+        parts = asked["$and"] if "$and" in asked else [asked]
+        passing = [set(self._store.ids(part)) for part in parts]
+        for number, part in enumerate(parts):
+            others = [ids for other, ids in enumerate(passing) if other != number]
+            rest = set.intersection(*others) if others else None
+            for condition in islice(_conditions(part), _CONDITIONS):
+                yield from self._of_one(*condition, rest)
 
-    def _of_one(self, name: str, key: str, operator: str, texts: list[str]) -> Iterator[str]:
-        shown = " or ".join(map(repr, texts[:_VALUES_NAMED]))
+    def _of_one(
+        self, key: str, operator: str, wanted: list[Any], rest: set[str] | None
+    ) -> Iterator[str]:
+        """What to say of one condition, if it lets none of the rest of the pages pass."""
+        name = key.removeprefix(PUBLIC)
+        texts = [one for one in wanted if isinstance(one, str) and _is_word(one)]
+        if not texts or name == PAGE or not (name in self._keys or key in KNOWN):
+            return
+        found = self._store.ids({key: {operator: wanted if operator == "$in" else wanted[0]}})
+        if found and (not rest or rest.intersection(found)):
+            return
         has = "has" if operator in _EQUAL else "has in its"
-        yield f"no page {has} {name} {shown}"
+        yield f"no page {has} {name} {' or '.join(map(repr, texts[:_VALUES_NAMED]))}"
         if name == SOURCE:
             if not any("/" in text or "\n" in text for text in texts):
                 yield "a source is a whole path; the name of a file is its file_name"
             return
-        there = self._store.fields.values(key) | self._values(name)
+        there = self._there(key, name, rest)
         near = list(dict.fromkeys(one for text in texts for one in _near(text, there)))
         if near and operator in _EQUAL:
             yield f"did you mean {' or '.join(map(repr, near[:_VALUES_NAMED]))}?"
         elif 0 < len(there) <= _FEW:
             yield f"there is {', '.join(map(repr, sorted(there)))}"
 
-    def _values(self, name: str) -> set[str]:
-        every = [page.get(name) for page in self._pages]
+    def _there(self, key: str, name: str, rest: set[str] | None) -> set[str]:
+        """The texts that pages have under a key, as far as they were looked at."""
+        pages: Iterable[Mapping[str, Any]] = self._pages
+        if rest is not None:
+            pages = self._store.stored(sorted(rest)[:_KEYS_OF], bare=True).values()
+        every = [page.get(name) for page in pages]
         every += [one for value in every if isinstance(value, list) for one in value]
-        return {one for one in every if isinstance(one, str)}
+        known = self._store.fields.values(key, rest)
+        return known | {one for one in every if isinstance(one, str)}
 
 
 def _conditions(where: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Any]]]:

@@ -69,8 +69,10 @@ def test_changed_metadata_are_seen(store):
 def test_pages_are_looked_at_once(store, monkeypatch):
     store.ids(OF_A)
     read = []
-    said = store.said
-    monkeypatch.setattr(store, "said", lambda ids: (read.extend(ids), said(ids))[1])
+    stored = store.stored
+    monkeypatch.setattr(
+        store, "stored", lambda ids, **given: (read.extend(ids), stored(ids, **given))[1]
+    )
     assert store.ids({"file_type": "pdf"}) == [A1, A2]
     assert read == []
     put(store, [Page("/d/c.pdf")], vectors(1))
@@ -80,28 +82,30 @@ def test_pages_are_looked_at_once(store, monkeypatch):
 
 def test_only_pages_that_pass_the_rest_are_looked_at(store, monkeypatch):
     read = []
-    said = store.said
-    monkeypatch.setattr(store, "said", lambda ids: (read.extend(ids), said(ids))[1])
+    stored = store.stored
+    monkeypatch.setattr(
+        store, "stored", lambda ids, **given: (read.extend(ids), stored(ids, **given))[1]
+    )
     assert store.ids({**OF_A, "year": 3}) == []
     assert read == [B]
 
 
 def test_filters_that_chroma_answers_look_at_no_page(store, monkeypatch):
-    monkeypatch.setattr(store, "said", lambda ids: pytest.fail("was looked at"))
+    monkeypatch.setattr(store, "stored", lambda ids, bare: pytest.fail("was looked at"))
     assert store.ids({"title": "Red", "year": {"$gte": 1}}) == [A1]
 
 
 def test_a_request_that_was_seen_in_part_is_read_again(store, monkeypatch):
     monkeypatch.setattr(page_fields, "_READ_AT_ONCE", 1)
-    said, replaced = store.said, []
+    stored, replaced = store.stored, []
 
-    def reading(ids):
-        found = said(ids)
+    def reading(ids, **given):
+        found = stored(ids, **given)
         if not replaced:
             replaced.append(True)
             pages = [Page("/d/a.pdf", number, metadata={"file_name": "z"}) for number in (1, 2)]
             put(store, pages, vectors(2))
         return found
 
-    monkeypatch.setattr(store, "said", reading)
+    monkeypatch.setattr(store, "stored", reading)
     assert store.ids(OF_A) == []
