@@ -73,7 +73,7 @@ class _Seen:
         for key in sorted(fields(asked) & KNOWN):
             if not self._store.fields.says(key):
                 yield f"no page says its {key.removeprefix(PUBLIC)}"
-        parts = asked["$and"] if "$and" in asked else [asked]
+        parts = asked.get("$and", [asked])
         passing = [set(self._store.ids(part)) for part in parts]
         for number, part in enumerate(parts):
             others = [ids for other, ids in enumerate(passing) if other != number]
