@@ -68,7 +68,7 @@ class PageFields:
 
     def _read(self, ids: Sequence[str]) -> dict[str, tuple[Facts, str]]:
         found = self._store.stored(ids, bare=True)
-        return {id: (_shared(id, one), one.get(records.STAMP, "")) for id, one in found.items()}
+        return {id: (_shared(id, one), records.stamp_of(one)) for id, one in found.items()}
 
 
 def _shared(id: str, metadata: Mapping[str, Any]) -> Facts:

@@ -253,6 +253,12 @@ def new_stamp(count: int) -> str:
     return f"{count}-{uuid.uuid4().hex}"
 
 
+def stamp_of(metadata: Mapping[str, Any]) -> str:
+    """The stamp of a record, ``""`` where it has none, or a damaged one."""
+    found = metadata.get(STAMP)
+    return found if isinstance(found, str) and _STAMP.fullmatch(found) else ""
+
+
 def request_size(stamp: str) -> int:
     """How many records the request of that stamp wrote."""
     return int(stamp.partition("-")[0])

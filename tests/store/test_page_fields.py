@@ -66,6 +66,11 @@ def test_changed_metadata_are_seen(store):
     assert store.ids({"title": {"$icontains": "red"}}) == []
 
 
+def test_a_damaged_record_is_told_by_what_is_left_of_it(store):
+    store.update_metadata([A1], [{"metaembed:stamp": "rubbish", "page": True, "source": ""}])
+    assert store.ids({"file_name": {"$glob": "a.pdf*"}}) == [A1, A2]
+
+
 def test_pages_are_looked_at_once(store, monkeypatch):
     store.ids(OF_A)
     read = []
