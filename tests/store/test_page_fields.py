@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from metaembed_rag.pages import Page
@@ -13,11 +15,13 @@ from tests.store.test_chroma import ABOUT, put, vectors
 OF_A = {"file_name": "a.pdf"}
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "memory", "server"])
 def store(request, tmp_path) -> ChromaStore:
     """Pages 1 and 2 of ``/d/a.pdf``, page 1 of ``/d/sub/b.txt``."""
     where = MEMORY if request.param == "memory" else str(tmp_path / "index")
-    store = ChromaStore.open(where, lambda: ABOUT)
+    if request.param == "server":
+        where = request.getfixturevalue("server")
+    store = ChromaStore.open(where, lambda: ABOUT, collection=f"c{uuid4().hex[:8]}")
     pages = [
         Page("/d/a.pdf", 1, "x", metadata={"year": 1, "title": "Red"}, root="/d", page_count=2),
         Page("/d/a.pdf", 2, "whales", metadata={"year": 2, "label": "ii"}, root="/d", page_count=2),
