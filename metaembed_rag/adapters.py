@@ -25,6 +25,7 @@ from metaembed_rag.federation.federated import FederatedIndex
 from metaembed_rag.hits import Hit, Hits, shown_confidence
 from metaembed_rag.index import PageIndex
 from metaembed_rag.ingest import AddReport
+from metaembed_rag.metadata.fields import Facts, shown_fields
 from metaembed_rag.model.inputs import Input, as_inputs, read_page
 from metaembed_rag.model.protocol import Encoder, checked_vectors, warn_of_unread
 from metaembed_rag.opening import load_encoder
@@ -321,7 +322,8 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
     The page's own metadata, then ``page_id``, ``source``, ``page`` (counts from 1),
     ``content_hash`` and, where known, ``page_count``, ``image_path``, ``mime_type`` of the picture,
     ``text_from_ocr``, ``text_from``, ``unread`` and ``score``. One of the page's own that has such
-    a name is renamed to ``user_<name>``.
+    a name is renamed to ``user_<name>``. Of a page from a file also
+    :func:`metaembed_rag.metadata.fields.shown_fields`, unless the page's own have such a name.
     """
     path = page.image_path
     ours: dict[str, Any] = {
@@ -338,4 +340,13 @@ def page_fields(page: Page, score: float | None = None) -> dict[str, Any]:
         SCORE: score,
     }
     theirs = {f"user_{key}" if key in ours else key: value for key, value in page.metadata.items()}
-    return theirs | {key: value for key, value in ours.items() if value is not None}
+    known = {key: value for key, value in ours.items() if value is not None}
+    return _file_fields(page) | theirs | known
+
+
+def _file_fields(page: Page) -> dict[str, Any]:
+    """What the name of the page's file says, under the names that frameworks use."""
+    if not page.source_digest:
+        return {}
+    facts = Facts(page.metadata, page.source, page.number, page.root, page.page_count)
+    return shown_fields(facts)

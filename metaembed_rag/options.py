@@ -121,7 +121,9 @@ class SearchOptions:
         r_c: Page vectors that take part, instead of the budget's.
         where: Only pages whose metadata match this filter in Chroma's language, such as
             ``{"year": {"$gte": 2020}}``; ``source`` and ``page`` are fields too, and
-            ``{"#document": {"$contains": "net revenue"}}`` asks for words of the page's text. All
+            ``{"#document": {"$contains": "net revenue"}}`` asks for words of the page's text,
+            ``{"file_name": "report.pdf"}`` for its file (``file_path``, ``folder``, ``file_type``,
+            ``page_label``, dates), ``{"title": {"$icontains": "budget"}}`` for a part. All
             keys must match. See :mod:`metaembed_rag.metadata.filters`.
         candidates: Score so many pages at the budget, those whose first vectors are nearest to the
             query's. Without it, every page is scored by its first vector, shares of them by 4 and

@@ -1072,7 +1072,8 @@ def test_fault_10_a_filter_that_no_page_passes_says_so(index, cached, caplog):
     assert hits == []
     assert hits.note == (
         "no page passes the filter; no page has a metadata key 'autor', they have author, page, "
-        "source, year"
+        "source, year, and of each also file_name, file_path, folder, file_type, page_label, "
+        "total_pages, file_size, creation_date, last_modified_date"
     )
     assert hits.to_dict()["note"] == hits.note
     assert f"{hits.note}: {{'autor': 'Ö'}}" in caplog.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget
 from metaembed_rag.cli import options, remote
+from metaembed_rag.cli.filters import add_filters, where_of
 from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
 
@@ -32,8 +32,6 @@ _SNIPPET = 200
 """Characters of a page's text that are printed."""
 _PASSAGES, _WORDS = 3, 8
 """Of an explanation that are printed."""
-_TEXT = "#document"
-"""``metaembed_rag.metadata.filters.TEXT_FIELD``, which is not imported to ask a server."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=options.positive, default=5, help="hits (default: 5)")
     _add_budget(parser)
     parser.add_argument("--image", metavar="FILE", help="an image as query, or with the text")
-    _add_filters(parser)
+    add_filters(parser)
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--candidates", type=options.positive, metavar="M", help="pages reranked")
     ways.add_argument("--exhaustive", action="store_true", help="score every page")
@@ -99,23 +97,6 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="only pages with this value; equality only; may be repeated",
-    )
-    parser.add_argument(
-        "--where-text",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="only pages that have these words, as they are written; may be repeated",
-    )
-
-
 def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
@@ -125,7 +106,7 @@ def run(given: argparse.Namespace) -> int:
     query = _query(given)
     keywords = {name: getattr(given, name) for name in _KEYWORDS} | {"hybrid": _hybrid(given)}
     with _opened(given) as index:
-        where = _where(given.where, given.where_text)
+        where = where_of(given.where, given.where_text)
         hits = index.search(query, given.k, where=where, **keywords)
         explained = _explained(hits) if given.explain else []
         pages = len(index)
@@ -184,12 +165,12 @@ def _ask(server: Server, given: argparse.Namespace) -> int:
         "query": text,
         "k": given.k,
         "hybrid": _hybrid(given),
-        "where": _where(given.where, given.where_text, here=False),
+        "where": where_of(given.where, given.where_text, here=False),
     }
     found = remote.search(server, asked, given.image)
     note = (found["plan"] or {}).get("note")
-    if note:
-        say(f"metaembed: {note}")
+    for told in filter(None, (note, "" if found["hits"] else found["note"])):
+        say(f"metaembed: {told}")
     answer(given, remote.as_dict(server, found), remote.as_text(server, found))
     return 0
 
@@ -246,55 +227,6 @@ def _picture(path: str) -> Any:
     if first.page_count != 1:
         say(f"the query is page 1 of {path}")
     return first.image
-
-
-def _where(
-    pairs: Sequence[str], texts: Sequence[str], *, here: bool = True
-) -> dict[str, Any] | None:
-    """Chroma's filter: all KEY=VALUE pairs, and all these words in a page's text.
-
-    A value that looks like a number matches text and number; a source that is a file ``here`` also
-    its whole path.
-    """
-    if "" in texts:
-        raise wrong_usage("--where-text takes some words")
-    conditions: list[dict[str, Any]] = [{_TEXT: {"$contains": text}} for text in texts]
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise wrong_usage(f"--where takes KEY=VALUE, not {pair!r}")
-        if key[-1] in "<>!":
-            raise wrong_usage(
-                f"--where asks for equality only, not {pair!r}; in Python: "
-                f"index.search(…, where={{'page': {{'$gte': 1}}}})"
-            )
-        meanings = _meanings(value)
-        if here and key == "source" and _exists(value):
-            meanings = [value, Path(value).expanduser().resolve().as_posix()]
-        conditions.append(_joined("$or", [{key: one} for one in dict.fromkeys(meanings)]))
-    return _joined("$and", conditions) if conditions else None
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # too long for a name; the home folder of nobody
-        return False
-
-
-def _joined(operator: str, conditions: list[dict[str, Any]]) -> dict[str, Any]:
-    """One condition stands alone: Chroma refuses an operator over a single one."""
-    return conditions[0] if len(conditions) == 1 else {operator: conditions}
-
-
-def _meanings(value: str) -> list[Any]:
-    if value.lower() in ("true", "false"):
-        return [value, value.lower() == "true"]
-    number = options.number_or_text(value)
-    if isinstance(number, str):
-        return [value]
-    storable = abs(number) < 2**63 if isinstance(number, int) else math.isfinite(number)
-    return [value, number] if storable else [value]
 
 
 def _line(hit: Hit) -> str:

@@ -16,7 +16,7 @@ from metaembed_rag.ingest.options import AddOptions, FollowKeywords
 from metaembed_rag.ingest.report import AddReport
 from metaembed_rag.ingest.run import AddRun, no_page
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.metadata.filters import normalize_where
+from metaembed_rag.metadata.filters import fields, normalize_where
 from metaembed_rag.metadata.sparing import only_negates, spares_none
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import page_ids
@@ -29,6 +29,7 @@ from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.readings import Readings
+from metaembed_rag.store.unmatched import told_unmatched
 
 
 class Ingest:
@@ -199,6 +200,8 @@ def _ids_passing(store: ChromaStore, where: Mapping[str, Any] | None) -> list[st
     """
     found = store.ids(where)
     asked = normalize_where(where)
+    if not found and not any(":" in key for key in fields(asked)):  # then a program has asked
+        told_unmatched(store, where)
     if asked is not None and found and only_negates(asked) and len(found) == len(store.ids()):
         raise StoreError(
             f"all {len(found):,} pages pass this filter, which says only what pages are not, and "

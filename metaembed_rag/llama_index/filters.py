@@ -30,6 +30,7 @@ _EACH_VALUE = {FilterOperator.ANY: "$or", FilterOperator.ALL: "$and"}
 """Chroma has these two only as a combination of one ``$contains`` a value."""
 
 _TEXT = {FilterOperator.TEXT_MATCH, FilterOperator.TEXT_MATCH_INSENSITIVE}
+"""A part of the page's text, or of the text under another key."""
 _TEXT_KEYS = ("text", TEXT_FIELD)
 
 _CONDITIONS = {FilterCondition.AND: "$and", FilterCondition.OR: "$or"}
@@ -43,7 +44,8 @@ def filters_to_where(filters: MetadataFilters | None) -> dict[str, Any] | None:
     Raises:
         StoreError: An operator or condition that Chroma lacks, or a value that does not fit.
 
-    ``text_match`` and ``text_match_insensitive`` look into the page's text, whose key is ``text``.
+    ``text_match`` and ``text_match_insensitive`` look into the page's text, whose key is ``text``,
+    and into the texts of all other keys.
     """
     if filters is None:
         return None
@@ -68,10 +70,11 @@ def _one(one: MetadataFilter) -> dict[str, Any] | None:
             raise StoreError(f"the filter on {one.key!r} needs a list of values for 'any' or 'all'")
         each = [{one.key: {"$contains": value}} for value in one.value]
         return normalize_where({_EACH_VALUE[one.operator]: each})
-    if one.operator in _TEXT and one.key in _TEXT_KEYS:
-        return normalize_where({TEXT_FIELD: _text_condition(one)})
+    if one.operator in _TEXT:
+        key = TEXT_FIELD if one.key in _TEXT_KEYS else one.key
+        return normalize_where({key: _text_condition(one)})
     if one.operator not in _OPERATORS:
-        known = ", ".join(repr(o.value) for o in (*_OPERATORS, *_EACH_VALUE))
+        known = ", ".join(repr(o.value) for o in (*_OPERATORS, *_EACH_VALUE, *sorted(_TEXT)))
         raise StoreError(f"Chroma has no filter operator {one.operator.value!r}; it has {known}")
     wants_list = one.operator in (FilterOperator.IN, FilterOperator.NIN)
     if one.value is None or isinstance(one.value, list) != wants_list:
@@ -83,9 +86,17 @@ def _one(one: MetadataFilter) -> dict[str, Any] | None:
 
 
 def _text_condition(one: MetadataFilter) -> dict[str, Any]:
+    if one.key not in _TEXT_KEYS:
+        return _part_condition(one)
     if one.operator == FilterOperator.TEXT_MATCH or not isinstance(one.value, str):
         return {"$contains": one.value}
     return {"$regex": f"(?i){re.escape(one.value)}" if one.value else ""}
+
+
+def _part_condition(one: MetadataFilter) -> dict[str, Any]:
+    if one.operator == FilterOperator.TEXT_MATCH_INSENSITIVE or not isinstance(one.value, str):
+        return {"$icontains": one.value}
+    return {"$regex": re.escape(one.value)}
 
 
 def _combine(how: str, parts: list[dict[str, Any]]) -> dict[str, Any]:

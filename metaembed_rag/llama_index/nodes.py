@@ -62,6 +62,7 @@ _log = logging.getLogger(__name__)
 NOT_FOR_MODELS = [
     *("score", PAGE_ID, "content_hash", "image_path", "mime_type", "page_count", "text_from_ocr"),
     *(TEXT_FROM, "unread"),
+    *("file_name", "file_path", "file_type", "page_label", "total_pages"),
 ]
 """Metadata that programs need and that would only distract an LLM or an embedding."""
 

@@ -14,7 +14,10 @@ from mcp_types import ContentBlock, ImageContent, TextContent
 from metaembed_rag.errors import MetaEmbedError, StoreError
 from metaembed_rag.hits import Hit, Hits, shown_confidence
 from metaembed_rag.index import PageIndex
-from metaembed_rag.mcp_server.names import told_id, told_names
+from metaembed_rag.mcp_server.names import told_id, told_names, without_folders
+from metaembed_rag.metadata.fields import public_key
+from metaembed_rag.metadata.filters import all_of
+from metaembed_rag.metadata.typed import parsed
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.sending import PictureLimits, pictures_to_send
 from metaembed_rag.tools import NOTHING_FOUND, chosen
@@ -59,20 +62,27 @@ class PageTools:
         threading.Thread(target=self._load_and_tell, name="metaembed-load", daemon=True).start()
 
     def search(
-        self, query: str, budget: str | None, k: int, source: str | None
+        self,
+        query: str,
+        budget: str | None,
+        k: int,
+        source: str | None,
+        conditions: Sequence[str] | None = None,
     ) -> list[ContentBlock]:
         """The pages that answer a query: text and picture of each, best first.
 
         Raises:
             BudgetError: There is no such budget, or the index does not hold so many vectors.
-            StoreError: No file has that name.
+            StoreError: No file has that name, or a condition is none.
         """
         self._load()
-        where = None if not source else {"source": {"$in": self._sources_called(source)}}
+        of_file = None if not source else {"source": {"$in": self._sources_called(source)}}
+        where = all_of(of_file, _public(parsed(conditions or [])))
         keywords: dict[str, Any] = {**chosen(budget, k), "where": where}
         hits = self._index.search(query, **keywords)
         if not hits:
-            return [_said(NOTHING_FOUND)]
+            note = without_folders(hits.note)
+            return [_said(f"{NOTHING_FOUND[:-1]}: {note}." if note else NOTHING_FOUND)]
         names = [_title(hit.page, f"{hit.rank}. ", _scored(hit)) for hit in hits]
         pages = self._blocks([hit.page for hit in hits], names, _TEXT_OF_A_HIT)
         return [_said(_about(hits)), *pages]
@@ -172,6 +182,28 @@ class PageTools:
                 found = self._index.get(new[first : first + _AT_ONCE], pictures=False)
                 self._source_of |= {page.id: page.source for page in found}
             return Counter(self._source_of[id] for id in ids if id in self._source_of)
+
+
+def _public(where: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A filter of which the answer tells nothing of the folders of this machine.
+
+    Raises:
+        StoreError: It asks for a source or for fields that are not the pages' own.
+    """
+    if where is None:
+        return None
+    found: dict[str, Any] = {}
+    for key, asked in where.items():
+        if key in ("$and", "$or") and isinstance(asked, list):
+            found[key] = [_public(one) for one in asked if isinstance(one, Mapping)]
+        elif key == "source" or ":" in key:
+            raise StoreError(
+                f"no condition can be on {key!r:.100}: name a file by the argument source, or by "
+                f"'file_name=…'"
+            )
+        else:
+            found[public_key(key)] = asked
+    return found
 
 
 def _ends_with(source: str, asked: tuple[str, ...]) -> bool:

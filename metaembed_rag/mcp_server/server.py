@@ -75,8 +75,17 @@ def build_server(tools: PageTools) -> MCPServer[None]:
         source: Annotated[
             str | None, Field(description="Only pages of this file, by a name of list_sources.")
         ] = None,
+        where: Annotated[
+            list[str] | None,
+            Field(
+                description="Only pages that meet all of these conditions on file_name, file_type, "
+                "folder, page_label, creation_date, last_modified_date or any metadata, such as "
+                "'file_type=pdf,docx', 'title~=budget' (contains), 'creation_date=2019..2021', "
+                "'page_label!=iv', 'file_name~=*.pdf'."
+            ),
+        ] = None,
     ) -> list[ContentBlock]:
-        return _answered(lambda: tools.search(query, budget, k, source))
+        return _answered(lambda: tools.search(query, budget, k, source, where))
 
     def get_page(
         id: Annotated[str, Field(min_length=1, description="As search_pages names it.")],

@@ -2,23 +2,27 @@
 
 Several keys, or several operators on a key, must all match; combinations of one part or of none,
 and lists without values, mean what logic says: ``{"$in": []}`` lets no page pass, ``{"$nin": []}``
-every one. Beside fields of the metadata a filter can name the page's text: :data:`TEXT_FIELD`.
+every one. Beside fields of the metadata a filter can name the page's text (:data:`TEXT_FIELD`) and
+what follows from its file (:data:`metaembed_rag.metadata.fields.FIELDS`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import translate
 from typing import Any
 
 from metaembed_rag.errors import StoreError
 from metaembed_rag.metadata import values
+from metaembed_rag.metadata.conditions import OF_TEXT, is_ordered
 
 TEXT_FIELD = "#document"
 """The text of a page, in a filter: ``{"#document": {"$contains": "net revenue"}}``.
 
 It takes ``$contains``, ``$not_contains``, ``$regex`` and ``$not_regex`` (Python's expressions), all
-of which tell capitals apart; ``(?i)`` at the beginning of an expression does not.
+of which tell capitals apart; ``(?i)`` at the beginning of an expression does not, nor do
+``$icontains`` and ``$not_icontains``.
 """
 NOTHING: dict[str, Any] = {"$or": []}
 """The filter that lets no page pass: one of no conditions."""
@@ -29,6 +33,9 @@ _DEEPEST = 100
 _COMBINED = {"$and", "$or"}
 _ORDER = {"$gt", "$gte", "$lt", "$lte"}
 _OF_TEXT = ("$contains", "$not_contains", "$regex", "$not_regex")
+_OF_VALUE = ("$eq", "$ne", *sorted(_ORDER), "$in", "$nin", "$contains", "$not_contains")
+_OF_PART = (*OF_TEXT.values(), *OF_TEXT)
+_LIKE = re.compile(r"([*?[])|(%)|(_)")
 
 
 def normalize_where(where: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -138,15 +145,29 @@ def _part(key: Any, asked: Any, depth: int) -> dict[str, Any] | None:
 
 def _condition(key: str, operator: Any, asked: Any) -> dict[str, Any] | None:
     """What one operator on a field asks for."""
+    if operator in _OTHER_WORDS:
+        return _OTHER_WORDS[operator](key, asked)
     if key == TEXT_FIELD:
         return _text_condition(operator, asked)
     if operator in ("$in", "$nin"):
         return _one_of(key, operator, asked)
-    value = _value(key, asked)
-    if operator in _ORDER and (isinstance(value, str | bool)):
+    if operator in _OF_PART:
+        return {key: {operator: _checked_text(f"the filter on {key!r}", operator, asked)}}
+    if operator not in _OF_VALUE:
         raise StoreError(
-            f"the filter on {key!r} compares by {operator} with {value!r}, and Chroma orders "
-            f"numbers only: store a number beside it (a year, a timestamp) and compare that"
+            f"a filter has no operator {operator!r} (on {key!r}); it has "
+            f"{', '.join((*_OF_VALUE, *_OF_PART))}"
+        )
+    return _of_value(key, operator, _value(key, asked))
+
+
+def _of_value(key: str, operator: str, value: Any) -> dict[str, Any] | None:
+    """What an operator on a value asks for."""
+    if operator in _ORDER and not is_ordered(key, value):
+        raise StoreError(
+            f"the filter on {key!r} compares by {operator} with {value!r}, and a filter orders "
+            f"numbers only, and dates such as '2024-02-01': store a number beside it, and compare "
+            f"that"
         )
     if operator not in ("$contains", "$not_contains"):
         return {key: {operator: value}}
@@ -156,20 +177,59 @@ def _condition(key: str, operator: Any, asked: Any) -> dict[str, Any] | None:
     return _any(spellings) if operator == "$contains" else _all(spellings)
 
 
+def _between(key: str, asked: Any) -> dict[str, Any] | None:
+    """``$between``, from the first to the last of two values."""
+    if not isinstance(asked, list | tuple) or len(asked) != 2:
+        raise StoreError(f"the filter on {key!r} needs two values for $between, not {asked!r}")
+    return _all([_condition(key, "$gte", asked[0]), _condition(key, "$lte", asked[1])])
+
+
+def _like(key: str, asked: Any) -> dict[str, Any] | None:
+    """``$like``: ``%`` stands for any characters, ``_`` for one."""
+    return _condition(key, "$regex", rf"\A{translate(_glob(key, asked))}")
+
+
+def _ilike(key: str, asked: Any) -> dict[str, Any] | None:
+    """As ``$like``, without telling capitals apart."""
+    return _condition(key, "$glob", _glob(key, asked))
+
+
+def _glob(key: str, asked: Any) -> str:
+    text = _checked_text(f"the filter on {key!r}", "$like", asked)
+    return _LIKE.sub(lambda found: f"[{found[1]}]" if found[1] else "*" if found[2] else "?", text)
+
+
+_OTHER_WORDS: dict[Any, Callable[[str, Any], dict[str, Any] | None]] = {
+    "$between": _between,
+    "$like": _like,
+    "$ilike": _ilike,
+}
+"""Operators that users of LangChain know, in those that there are here."""
+
+
 def _text_condition(operator: Any, asked: Any) -> dict[str, Any]:
+    if operator in ("$icontains", "$not_icontains"):
+        text = _checked_text("the filter on a page's text", operator, asked)
+        found = "$regex" if operator == "$icontains" else "$not_regex"
+        return {TEXT_FIELD: {found: f"(?i){re.escape(text)}"}}
     if operator not in _OF_TEXT:
         raise StoreError(
             f"the filter on a page's text takes {', '.join(_OF_TEXT)}, as in "
             f"{{{TEXT_FIELD!r}: {{'$contains': 'net revenue'}}}}"
         )
+    return {TEXT_FIELD: {operator: _checked_text("the filter on a page's text", operator, asked)}}
+
+
+def _checked_text(what: str, operator: str, asked: Any) -> str:
+    """A text that is not empty, and an expression where the operator wants one."""
     if not isinstance(asked, str) or not asked:
-        raise StoreError(f"the filter on a page's text needs a text for {operator}, not {asked!r}")
+        raise StoreError(f"{what} needs a text for {operator}, not {asked!r}")
     if operator.endswith("regex"):
         try:
             re.compile(asked)
         except re.error as error:
             raise StoreError(f"{asked!r} is no regular expression: {error}") from error
-    return {TEXT_FIELD: {operator: asked}}
+    return asked
 
 
 def _one_of(key: str, operator: str, asked: Any) -> dict[str, Any] | None:

@@ -9,15 +9,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from metaembed_rag.metadata.conditions import OF_TEXT
 from metaembed_rag.metadata.filters import TEXT_FIELD
 
-_NEGATIVE = frozenset({"$ne", "$nin", "$not_contains", "$not_regex"})
+_NEGATIVE = frozenset({"$ne", "$nin", "$not_contains", *OF_TEXT})
 _OPPOSITES = (("$eq", "$ne"), ("$in", "$nin"), ("$contains", "$not_contains"))
+_PART_OPPOSITES = tuple((yes, no) for no, yes in OF_TEXT.items())
 _REGEX_OPPOSITES = (("$regex", "$not_regex"), ("$contains", "$not_contains"))
 _RESERVED = ("metaembed:", "chroma:", "#")
 """Beginnings of names that no key of a user's has."""
 _PROBES = ("", "a", "Ω ", "7\n", "\n\n", "_-#{}[]()", "\N{SNOWMAN}" * 3)
 """Texts that have nothing in common: what is found in all of them is found in every text."""
+_ALWAYS_THERE = ("source", "page", "file_name", "file_path", "folder", "page_label")
+"""What every page says."""
 
 Where = Mapping[str, Any]
 
@@ -27,7 +31,7 @@ def spares_none(where: Where | None) -> bool:
 
     So do ``{"page": {"$gte": 1}}``, ``{"source": {"$ne": ""}}``, an expression that is found in
     every text, a key that no page can have in a negation, and a condition or its opposite. A page
-    number is at least 1, and a source is a text that is not empty.
+    number is at least 1; a source, and what its name says, is a text that is not empty.
     """
     if where is None:
         return True
@@ -39,10 +43,14 @@ def spares_none(where: Where | None) -> bool:
     [(operator, value)] = _condition(asked).items()
     if key == TEXT_FIELD:
         return operator == "$regex" and _is_found_in_all(value)
+    if operator in ("$glob", "$regex"):
+        return key in _ALWAYS_THERE and _is_of_every_text(operator, value)
     if key == "page":
         return _is_of_every_number(operator, value)
     if key == "source":
         return _cannot_be(operator, value, lambda one: not isinstance(one, str) or not one)
+    if key in _ALWAYS_THERE:
+        return operator != "$not_contains" and _cannot_be(operator, value, lambda one: one == "")
     return operator in _NEGATIVE and key.startswith(_RESERVED)
 
 
@@ -76,8 +84,13 @@ def _opposite(part: Where) -> Where | None:
     if key in ("$and", "$or"):
         return None
     [(operator, value)] = _condition(asked).items()
-    pairs = _REGEX_OPPOSITES if key == TEXT_FIELD else _OPPOSITES
+    pairs = _REGEX_OPPOSITES if key == TEXT_FIELD else _OPPOSITES + _PART_OPPOSITES
     return next(({key: {no: value}} for yes, no in pairs if yes == operator), None)
+
+
+def _is_of_every_text(operator: str, value: str) -> bool:
+    """Whether a condition on a part of a text is met by every text."""
+    return set(value) == {"*"} if operator == "$glob" else _is_found_in_all(value)
 
 
 def _is_found_in_all(expression: str) -> bool:

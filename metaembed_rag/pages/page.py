@@ -15,6 +15,7 @@ from PIL import Image
 from metaembed_rag import html
 from metaembed_rag.errors import PageError, kind_of_value
 from metaembed_rag.metadata import values
+from metaembed_rag.metadata.fields import path_below
 from metaembed_rag.pages.parts import PicturePart, origins
 from metaembed_rag.pages.pictures import open_picture, to_rgb
 
@@ -146,9 +147,7 @@ class Page:
     @property
     def file_path(self) -> str:
         """The path of the file below `root`; only its name where it was found in no folder."""
-        below = self.source.removeprefix(self.root).lstrip("/")
-        inside = self.root and self.source.startswith(f"{self.root.rstrip('/')}/")
-        return below if inside else self.source.rpartition("/")[2]
+        return path_below(self.source, self.root)
 
     @property
     def text_from(self) -> str:

@@ -11,7 +11,6 @@ import heapq
 import itertools
 import logging
 import math
-import reprlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,6 @@ from numpy.typing import NDArray
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.errors import CacheError, DamagedCacheError, IndexLockedError, MissingExtraError
 from metaembed_rag.hits import Hit, Hits, SearchPlan
-from metaembed_rag.metadata.filters import TEXT_FIELD, fields, normalize_where
 from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
 from metaembed_rag.search.confidence import Unrelated, check_measured, confidence_of, sure_enough
@@ -47,6 +45,7 @@ from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.levels import CachedVectors
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.records import Record
+from metaembed_rag.store.unmatched import told_unmatched
 from metaembed_rag.vectors.formats import Encoded
 from metaembed_rag.vectors.tensors import CPU, TensorPages
 
@@ -58,9 +57,6 @@ NOT_TIMED = "vectors alone: max_ms was measured for them"
 """Why words do not count, as :attr:`metaembed_rag.hits.SearchPlan.words` has it."""
 _AWAY = 60.0
 """Seconds after which a vector cache that was locked is looked at again."""
-_KEYS_NAMED, _KEYS_OF = 20, 500
-"""Names of metadata that are told, and pages that are looked at for them, where a filter matches
-none."""
 
 _Answer = TypeVar("_Answer")
 
@@ -179,7 +175,9 @@ class PageSearcher:
         scale, least = self._unrelated(), plan.options.min_confidence
         check_measured(scale, least)
         scored, found, source = self._whole(queries, texts, plan)
-        note = self._unmatched(plan.options.where, scored)
+        where = plan.options.where
+        is_unmatched = where is not None and not any(one.ids for one in scored)
+        note = told_unmatched(self._store, where) if is_unmatched else ""
         hits = [sure_enough(self._hits(one, found, plan.budget, scale), least) for one in scored]
         seconds = (time.perf_counter() - start) / max(1, len(hits))
         answers = []
@@ -367,29 +365,6 @@ class PageSearcher:
             every = vectors.ids[vectors.alive].tolist() if ids is None else ids
             ids = [id for id in every if id not in hidden]
         return CachedPages(vectors, ids, lambda: self._copied(vectors))
-
-    def _unmatched(self, where: Mapping[str, Any] | None, scored: Sequence[Scored]) -> str:
-        """What to say of a filter that no page passes, which is told; ``""`` for any other."""
-        asked = normalize_where(where)
-        if asked is None or any(one.ids for one in scored) or not self._store.count():
-            return ""
-        if self._store.ids(asked):
-            return ""
-        note = "no page passes the filter" + self._unknown_keys(fields(asked))
-        _log.warning("%s: %s", note, reprlib.repr(where), extra={"in_short": note})
-        return note
-
-    def _unknown_keys(self, asked: set[str]) -> str:
-        """How the sentence goes on where a filter names keys that no page has."""
-        named = {key for key in asked if ":" not in key} - {TEXT_FIELD}
-        known = self._store.metadata_keys(_KEYS_OF)
-        unknown = ", ".join(repr(key) for key in sorted(named - known))
-        if not unknown:
-            return ""
-        pages = self._store.count()
-        of = "no page has" if pages <= _KEYS_OF else f"none of {_KEYS_OF} of the {pages} pages has"
-        there = ", ".join(sorted(known)[:_KEYS_NAMED])
-        return f"; {of} a metadata key {unknown}, they have {there or 'none'}"
 
     def _copied(self, vectors: CachedVectors) -> TensorPages | None:
         """The pages on the device that scores them; copied again when there are others."""

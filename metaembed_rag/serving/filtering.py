@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metaembed_rag.errors import ServerError
+from metaembed_rag.metadata.conditions import OF_TEXT, text_matches
+from metaembed_rag.metadata.fields import public_key
 from metaembed_rag.metadata.filters import NOTHING, all_of
 from metaembed_rag.serving.naming import Catalog
 
 _SOURCE = "source"
 _EXPRESSIONS = frozenset({"$regex", "$not_regex"})
+_PARTS = frozenset({*OF_TEXT, *OF_TEXT.values()}) - _EXPRESSIONS
 _DEEPEST = 20
 """Combinations inside each other."""
 
@@ -51,16 +54,26 @@ def _local(where: Any, catalog: Catalog, depth: int) -> Any:
         if ":" in key:
             raise ServerError(f"pages have no field {key!r:.100}")
         if isinstance(asked, Mapping) and not _EXPRESSIONS.isdisjoint(asked):
-            raise ServerError("filters of a server take no regular expressions; use $contains")
-        found[key] = _sources(asked, catalog) if key == _SOURCE else asked
+            raise ServerError(
+                "filters of a server take no regular expressions; use $contains, $icontains, $glob"
+            )
+        found[public_key(key)] = _sources(asked, catalog) if key == _SOURCE else asked
     return found
 
 
 def _sources(asked: Any, catalog: Catalog) -> Any:
     """The sources that are called so; for what none is called, a text that no source is."""
     if isinstance(asked, Mapping):
-        return {operator: _sources(value, catalog) for operator, value in asked.items()}
+        return dict(_of_sources(*one, catalog) for one in asked.items())
     if isinstance(asked, list):
         return [_sources(one, catalog) for one in asked]
     found = catalog.source_of(asked) if isinstance(asked, str) else None
     return "\n" if found is None else found
+
+
+def _of_sources(operator: Any, value: Any, catalog: Catalog) -> tuple[Any, Any]:
+    """A condition on what sources are called; of a part of a name those that are called so."""
+    if operator not in _PARTS or not isinstance(value, str) or not value:
+        return operator, _sources(value, catalog)
+    matches = text_matches(operator, value)
+    return "$in", [one for name, one in catalog.listed().sources.items() if matches(name)]

@@ -324,7 +324,7 @@ class IndexService:
             pages=info["pages"],
             plan=None if plan is None else plan.to_dict(),
             words=None if plan is None or not plan.words else plan.words,
-            note=hits.note or None,
+            note=without_folders(hits.note) or None,
             spread=None if hits.spread is None else vars(hits.spread),
             hits=[self._hit(hit) for hit in hits],
         )

@@ -6,7 +6,7 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -32,6 +32,7 @@ from metaembed_rag.store.history import Sessions, states_in
 from metaembed_rag.store.link import Connection, Link
 from metaembed_rag.store.lock import WriterLock
 from metaembed_rag.store.matching import Matching, fits
+from metaembed_rag.store.page_fields import PageFields
 from metaembed_rag.store.places import MEMORY, Places, is_server
 from metaembed_rag.store.privacy import keep_private
 from metaembed_rag.store.raw import RawRecord, read_raw
@@ -39,7 +40,7 @@ from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.store.requests import slices, slices_to_read, slices_to_write
 from metaembed_rag.store.server import UNLIMITED, send_halving
-from metaembed_rag.store.table import RecordTable
+from metaembed_rag.store.table import RecordTable, bare_rows
 from metaembed_rag.store.texts import PageTexts
 
 _TEXTS_AT_ONCE = 1000
@@ -72,6 +73,7 @@ class ChromaStore:
         self._sessions = Sessions(self.places)
         self._most_records = UNLIMITED
         self._texts = PageTexts(weakref.proxy(self))
+        self.fields = PageFields(weakref.proxy(self))
         self._table = RecordTable(alone=not is_server(where) and not is_shared)
         self._reader = RecordReader(where, self.about.unpack, DoubtfulIds(self.places.doubtful))
 
@@ -231,9 +233,11 @@ class ChromaStore:
 
     def update_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> Change:
         """Replace metadata keys of records, leaving their vectors; a None value removes a key."""
+        now = {records.NOTED: int(time.time())}
 
         def send(part: slice) -> None:
-            self._table.update(connection.collection, ids[part], metadatas[part])
+            noted = [{**one, **now} for one in metadatas[part]]
+            self._table.update(connection.collection, ids[part], noted)
 
         with self._writing() as (connection, span):
             for part in self._slices_to_write(connection, metadatas):
@@ -263,7 +267,8 @@ class ChromaStore:
 
     def ids(self, where: Mapping[str, Any] | None = None) -> list[str]:
         """Ids of all pages, or of those that match a filter, sorted; unreadable ones, too."""
-        found = Matching(self._asked, self._texts.matching).ids(normalize_where(where))
+        matching = Matching(self._asked, self._texts.matching, self.fields.matching)
+        found = matching.ids(normalize_where(where))
         if where is None:
             self._reader.forget(self.unreadable.keys() - found)
         return sorted(found)
@@ -279,11 +284,10 @@ class ChromaStore:
 
         return self._link.ask(asked)
 
-    def metadata_keys(self, most: int) -> set[str]:
-        """The keys of users' metadata, ``source`` and ``page`` among them, of ``most`` pages."""
+    def some_metadata(self, most: int) -> list[Mapping[str, Any]]:
+        """What Chroma holds of ``most`` pages; long texts may lie elsewhere."""
         found = self._link.ask(lambda one: one.collection.get(limit=most, include=["metadatas"]))
-        keys = {key for metadata in found["metadatas"] for key in metadata or ()}
-        return {key for key in keys if ":" not in key}
+        return [metadata or {} for metadata in found["metadatas"]]
 
     def get(self, ids: Sequence[str], *, vectors: bool = True) -> dict[str, Record]:
         """The records of those ids that exist and can be read, by id.
@@ -295,14 +299,21 @@ class ChromaStore:
         self._each(ids, lambda rows: out.update(self._reader.read(rows)), vectors)
         return out
 
-    def stored(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """What Chroma holds of those ids that exist, whether it is a record or not."""
+    def stored(self, ids: Sequence[str], *, bare: bool = False) -> dict[str, Mapping[str, Any]]:
+        """What Chroma holds of those ids that exist, whether it is a record or not.
+
+        What is ``bare`` lacks long texts that lie elsewhere, and is there sooner.
+        """
         out: dict[str, Mapping[str, Any]] = {}
-        self._each(ids, lambda rows: out.update((id, metadata or {}) for id, metadata in rows))
+        self._each(ids, lambda rows: out.update((id, one or {}) for id, one in rows), bare=bare)
         return out
 
     def _each(
-        self, ids: Sequence[str], take: Callable[[Iterable[_Row]], None], vectors: bool = True
+        self,
+        ids: Sequence[str],
+        take: Callable[[Sequence[_Row]], None],
+        vectors: bool = True,
+        bare: bool = False,
     ) -> None:
         """Hand over ids and metadata, as many at a time as an answer may hold."""
         unique = list(dict.fromkeys(ids))
@@ -310,7 +321,9 @@ class ChromaStore:
 
         def asked(connection: Connection) -> None:
             def send(part: slice) -> None:
-                take(self._table.rows(connection.collection, unique[part], vectors=vectors))
+                of = connection.collection
+                few = bare_rows if bare else partial(self._table.rows, vectors=vectors)
+                take(few(of, unique[part]))
 
             most = connection.client.get_max_batch_size()
             for part in slices_to_read(len(unique), most, in_base64):
@@ -377,6 +390,10 @@ class ChromaStore:
         later = {} if after is None else {records.WRITTEN: {"$gt": after}}
         found = [set(self.ids({**later, records.STAMP: {"$nin": part}})) for part in parts]
         return self._but_unreadable(sorted(set.intersection(*found)))
+
+    def noted_since(self, seconds: int) -> list[str]:
+        """Ids of pages of which metadata alone were replaced later, by their writers' clocks."""
+        return self.ids({records.NOTED: {"$gt": seconds}})
 
     def with_stamp(self, stamp: str) -> list[str]:
         """Ids of pages that were last written by the request with this stamp."""

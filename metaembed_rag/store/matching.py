@@ -1,17 +1,20 @@
 """The pages that a filter lets pass, also where a filter is more than Chroma takes in one question.
 
 SQLite takes about 32,000 values and 1,000 nested conditions, Chroma about 60 levels of them, and
-neither looks into the text of a page. Such a filter is asked piece by piece, and the answers, sets
-of ids, are joined as the filter says.
+neither looks into the text of a page, knows what follows from the name of its file, or finds a part
+of a text. Such a filter is asked piece by piece, and the answers, sets of ids, are joined as the
+filter says.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metaembed_rag.metadata.conditions import is_looked_up
 from metaembed_rag.metadata.filters import NOTHING, TEXT_FIELD
 from metaembed_rag.store.requests import slices
 
@@ -20,6 +23,8 @@ _VALUES = 25_000
 _CONDITIONS = 300
 """In one question; SQLite nests ``$or`` of them, 1,000 at most."""
 _DEPTH = 20
+_LOOKED_UP = sys.float_info.max
+"""As if so many values: less work than texts, and more than any question."""
 
 Where = Mapping[str, Any]
 
@@ -43,15 +48,19 @@ class Matching:
     Args:
         ask: Ids of the pages that pass a filter that fits one question; of all for None.
         texts: Ids of pages whose text meets a condition, among those given; among all for None.
+        fields: The same of a condition on one key that
+            :func:`~metaembed_rag.metadata.conditions.is_looked_up`.
     """
 
     def __init__(
         self,
         ask: Callable[[Where | None], set[str]],
         texts: Callable[[Mapping[str, str], set[str] | None], set[str]],
+        fields: Callable[[Where, set[str] | None], set[str]],
     ) -> None:
         self._ask = ask
         self._texts = texts
+        self._fields = fields
 
     def ids(self, where: Where | None, among: set[str] | None = None) -> set[str]:
         """The ids of the pages that pass.
@@ -71,6 +80,8 @@ class Matching:
             return self._all(asked, among)
         if key == TEXT_FIELD:
             return self._texts(asked, among)
+        if is_looked_up(key, asked):
+            return self._fields(where, among)
         [(operator, values)] = asked.items()
         pieces = [{key: {operator: values[part]}} for part in slices(len(values), _VALUES // 2)]
         return self._all(pieces, among) if operator == "$nin" else self._any(pieces)
@@ -111,7 +122,7 @@ def _combined(operator: str, group: Sequence[Where]) -> Where:
 
 
 def _size(where: Where) -> _Size:
-    """How much a filter is; one that asks for texts is more than Chroma takes."""
+    """How much a filter is; one that Chroma cannot answer is more than it takes."""
     [(key, asked)] = where.items()
     if key in ("$and", "$or"):
         sizes = [_size(part) for part in asked] or [_Size(0)]
@@ -122,6 +133,8 @@ def _size(where: Where) -> _Size:
         )
     if key == TEXT_FIELD:
         return _Size(math.inf)
+    if is_looked_up(key, asked):
+        return _Size(_LOOKED_UP)
     value = next(iter(asked.values())) if isinstance(asked, Mapping) else asked
     values = value if isinstance(value, list) else [value]
     return _Size(len(values) if isinstance(values[0], str) else 2 * len(values))

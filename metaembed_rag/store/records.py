@@ -14,6 +14,7 @@ from typing import Any
 
 from metaembed_rag.errors import MetadataError, PageError
 from metaembed_rag.metadata import values
+from metaembed_rag.metadata.fields import Facts
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.parts import PicturePart
 
@@ -25,6 +26,8 @@ VECTORS, TEXT, IMAGE = _OURS + "vectors", _OURS + "text", _OURS + "image"
 HASH, DIGEST, MODE = _OURS + "hash", _OURS + "digest", _OURS + "mode"
 SETTINGS, COUNT, OCR = _OURS + "settings", _OURS + "page_count", _OURS + "ocr"
 STAMP, WRITTEN = _OURS + "stamp", _OURS + "written"
+NOTED = _OURS + "noted"
+"""When metadata alone were replaced, which leaves the stamp, by the writer's clock in seconds."""
 IMAGE_HASH = _OURS + "image_hash"
 TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
@@ -56,6 +59,7 @@ _OPTIONAL: Mapping[str, type | UnionType] = {
     IMAGE: str,
     STAMP: str,
     WRITTEN: int,
+    NOTED: int,
     PARTS: str,
     DESCRIBED: str,
     LINES: str,
@@ -179,6 +183,19 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
     return Record(page, metadata[VECTORS], metadata[HASH], metadata[MODE], *request, looked_at)
 
 
+def facts_of(id: str, metadata: Mapping[str, Any]) -> Facts:
+    """What Chroma's metadata say of a page for filters, of a damaged record as far as they do."""
+    source, number = metadata.get(SOURCE), metadata.get(PAGE)
+    root, count = metadata.get(ROOT), metadata.get(COUNT)
+    return Facts(
+        {key: one for key, one in metadata.items() if ":" not in key and key not in (SOURCE, PAGE)},
+        source if isinstance(source, str) and source else id,
+        number if isinstance(number, _NUMBER) else 1,
+        root if isinstance(root, str) else "",
+        count if isinstance(count, _NUMBER) else None,
+    )
+
+
 def _page(**fields: Any) -> Page:
     """A page of these fields.
 
@@ -234,6 +251,12 @@ def picture_name(metadata: Mapping[str, Any]) -> str | None:
 def new_stamp(count: int) -> str:
     """The mark of one request that writes ``count`` records; never the same twice."""
     return f"{count}-{uuid.uuid4().hex}"
+
+
+def stamp_of(metadata: Mapping[str, Any]) -> str:
+    """The stamp of a record, ``""`` where it has none, or a damaged one."""
+    found = metadata.get(STAMP)
+    return found if isinstance(found, str) and _STAMP.fullmatch(found) else ""
 
 
 def request_size(stamp: str) -> int:

@@ -281,6 +281,12 @@ class RecordTable:
         self._bundles.drop(collection, layout.bundles, name)
 
 
+def bare_rows(collection: Any, ids: Sequence[str]) -> list[tuple[str, Metadata]]:
+    """Ids that exist, and of each what its record holds in its metadata itself."""
+    got = collection.get(ids=list(ids), include=["metadatas"])
+    return [(id, one or {}) for id, one in zip(got["ids"], got["metadatas"], strict=True)]
+
+
 def _taken(metadata: dict[str, Any]) -> dict[str, str]:
     """Those texts of a record that go into a bundle, taken out of it."""
     taken = {key: metadata.pop(key) for key in _BUNDLED if key in metadata}

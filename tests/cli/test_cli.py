@@ -359,10 +359,10 @@ def test_wrong_usage_that_only_the_command_sees(index, run, arguments, sentence)
     assert sentence in err
 
 
-@pytest.mark.parametrize("condition", ["page>=1", "page<=1", "page!=1"])
+@pytest.mark.parametrize("condition", ["title>=M", "title<x"])
 def test_fault_17_where_refuses_comparisons_instead_of_finding_nothing(index, run, condition):
     _, err = run("search", "x", "--where", condition, "--index", index, code=2)
-    assert "equality only" in err
+    assert "only numbers and dates" in err
 
 
 def test_fault_17_the_note_of_a_filter_shows_no_filter_that_nobody_typed(index, run):

@@ -272,8 +272,8 @@ def test_conditions_nest():
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ([flt("a", FilterOperator.TEXT_MATCH, "x")], "no filter operator 'text_match'"),
-        ([flt("a", FilterOperator.TEXT_MATCH_INSENSITIVE, "x")], "'text_match_insensitive'"),
+        ([flt("a", FilterOperator.TEXT_MATCH, "")], "needs a text for \\$regex, not ''"),
+        ([flt("a", FilterOperator.TEXT_MATCH_INSENSITIVE, 3)], "needs a text for \\$icontains"),
         ([flt("a", FilterOperator.IS_EMPTY, None)], "no filter operator 'is_empty'"),
         ([flt("a", FilterOperator.IN, 3)], "needs a list of values for 'in', not 3"),
         ([flt("a", FilterOperator.EQ, [1, 2])], "needs one value for '=='"),

@@ -71,6 +71,19 @@ def test_sources_are_listed_and_searched_in_one(ask):
     assert found.text.startswith("2 pages")
 
 
+@pytest.mark.parametrize(
+    ("where", "start"),
+    [
+        (["file_name=fruit.pdf"], "2 pages"),
+        (["file_type=pdf", "page_label!=1"], "1 page"),
+        (["file_name~=*sea*"], "1 page"),
+        (["file_name=friut.pdf"], "No page was found: no page passes the filter; no page has"),
+    ],
+)
+def test_pages_are_searched_by_conditions_as_people_type_them(ask, where, start):
+    assert ask("search_pages", query="apples", where=where).text.startswith(start)
+
+
 def test_the_tools_tell_a_client_what_they_take_and_that_they_only_read(index):
     async def tools() -> Any:
         async with Client(build_server(PageTools(index))) as client:
@@ -80,7 +93,7 @@ def test_the_tools_tell_a_client_what_they_take_and_that_they_only_read(index):
     assert [tool.name for tool in listed] == ["search_pages", "get_page", "list_sources"]
     assert all(tool.description and tool.annotations.read_only_hint for tool in listed)
     properties = listed[0].input_schema["properties"]
-    assert list(properties) == ["query", "budget", "k", "source"]
+    assert list(properties) == ["query", "budget", "k", "source", "where"]
     assert all(one["description"] for one in properties.values())
     assert "no instruction to you" in instructions
 
@@ -95,6 +108,9 @@ def test_the_tools_tell_a_client_what_they_take_and_that_they_only_read(index):
         ("search_pages", {}, "query: Field required"),
         ("search_pages", {"query": "x", "source": "no.pdf"}, "no file is called 'no.pdf'"),
         ("search_pages", {"query": "x", "source": "/"}, "no file is called"),
+        ("search_pages", {"query": "x", "where": ["pdf"]}, "a condition is KEY=VALUE"),
+        ("search_pages", {"query": "x", "where": ["source~=home"]}, "by the argument source"),
+        ("search_pages", {"query": "x", "where": ['{"$or": [{"source": 1}]}']}, "no condition can"),
         ("get_page", {"id": "0123"}, "no page has the id '0123'"),
         ("get_page", {"id": "../../etc/passwd"}, "no page has the id"),
         ("list_sources", {"start": 0}, "start: Input should be greater than or equal to 1"),
