@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,12 @@ from metaembed_rag.ingest import moves
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.pages import load_pages
 from metaembed_rag.ray import PageEncoder
+from metaembed_rag.store.readings import Readings
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
 from tests.support.photos import save_photo
 
+FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = ("apples.txt", "sub/pears.txt", "sub/deep/whales.txt")
 
 
@@ -131,6 +134,31 @@ def test_files_that_change_names_in_a_row_are_not_encoded_again(index, docs):
     assert index.get([f"{docs / '3.txt'}#1"])[0].text == "number 2"
 
 
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_files_that_swap_their_names_are_not_encoded_again(index, docs, batch_size):
+    (docs / "long.txt").write_text("a long story. " * 1000)
+    index.sync(docs)
+    encoded(index)
+    before = len(index)
+    (docs / "apples.txt").rename(docs / "other.txt")
+    (docs / "long.txt").rename(docs / "apples.txt")
+    (docs / "other.txt").rename(docs / "long.txt")
+    index.sync(docs, batch_size=batch_size)
+    assert (encoded(index), len(index)) == ([], before)
+    assert index.get([f"{docs}/long.txt#1"])[0].text == "all about apples"
+    assert f"{docs}/apples.txt#2" in index.ids()
+    assert counts(index.sync(docs)) == (0, before, 0, 0)
+    assert index.check().is_sound
+
+
+def test_what_is_not_found_again_goes_where_it_is_to_be_pruned(index, docs, tmp_path):
+    index.sync(docs)
+    docs.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "sub" / "pears.txt").unlink()
+    report = index.sync(tmp_path / "elsewhere", prune=True)
+    assert (counts(report), report.unpruned) == ((3, 0, 4, 3), [])
+
+
 def test_a_copy_stays_a_copy_and_is_not_encoded(index, docs):
     index.sync(docs)
     encoded(index)
@@ -170,7 +198,7 @@ def test_what_is_not_found_again_stays_and_is_listed(index, docs, tmp_path):
     assert (encoded(index), counts(report)) == ([], (3, 0, 3, 3))
     (left,) = report.unpruned
     assert left.source == docs.as_posix()
-    assert left.reason.startswith("this folder is missing, and 1 page of files in it stay")
+    assert "has moved, and 1 page of files that were not found again stay" in left.reason
     assert (docs / "sub" / "pears.txt").as_posix() in files(index)
     assert index.prune().files == {(docs / "sub" / "pears.txt").as_posix(): 1}
 
@@ -368,6 +396,37 @@ class _NoRoot:
         return ""
 
 
+@pytest.mark.parametrize(
+    ("fixture", "dimension", "vectors"),
+    [("a870c41", 32, 8), ("da68122", 32, 8), ("e153782", 64, 32)],
+)
+def test_files_move_in_indexes_that_older_versions_made(
+    docs, tmp_path, monkeypatch, fixture, dimension, vectors
+):
+    with tarfile.open(FIXTURES / fixture / "index.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    model = FakeEncoder(
+        dimension=dimension, query_vectors=4, document_vectors=vectors, dimensions=(16, dimension)
+    )
+    with PageIndex.open(tmp_path / "index", model, create=False) as index:
+        others = set(index.ids())
+        with monkeypatch.context() as patch:
+            patch.setattr("metaembed_rag.pages.load._SCHEME", _NoRoot())
+            index.sync(docs)
+        was = {page.text: index.vectors([page.id]) for page in index.get(index.ids())}
+        encoded(index)
+        docs.rename(tmp_path / "elsewhere")
+        assert counts(index.sync(tmp_path / "elsewhere")) == (4, 0, 4, 4)
+        assert encoded(index) == []
+        new = sorted(set(index.ids()) - others)
+        assert [page.source for page in index.get(new)] == below(tmp_path / "elsewhere")
+        for page in index.get(new):
+            assert page.root == (tmp_path / "elsewhere").as_posix()
+            assert np.array_equal(index.vectors([page.id]), was[page.text])
+        assert others < set(index.ids())
+        assert index.check().is_sound
+
+
 # -- pages that are no files -------------------------------------------------------------------
 
 
@@ -466,6 +525,17 @@ def test_workers_do_not_encode_what_has_moved(index, docs, tmp_path):
     assert counts(index.sync(tmp_path / "elsewhere")) == (0, 4, 0, 0)
 
 
+@pytest.mark.parametrize("way", ["sync", "sync_encoded"])
+def test_what_was_read_before_is_looked_at_once_a_run(index, docs, monkeypatch, way):
+    looked: list[str] = []
+    monkeypatch.setattr(Readings, "refresh", lambda self: looked.append(way))
+    if way == "sync":
+        index.sync(docs)
+    else:
+        index.sync_encoded(docs, lambda files: [])
+    assert looked == [way]
+
+
 # -- a folder that has gone --------------------------------------------------------------------
 
 
@@ -529,6 +599,18 @@ def test_prune_looks_for_files_where_they_are_on_this_machine(index, docs, tmp_p
     assert index.prune(roots=roots, dry_run=True).files == expected
     monkeypatch.setenv("METAEMBED_ROOTS", f"/a=/b;{docs}/={tmp_path}/mine")
     assert index.prune().files == expected
+
+
+def test_pictures_are_made_again_from_files_where_they_are_on_this_machine(docs, tmp_path):
+    with PageIndex.open(tmp_path / "i", encoder()) as index:
+        index.sync(docs)
+        docs.rename(tmp_path / "mine")
+        id = f"{docs}/red_kite.png#1"
+        Path(index.get([id])[0].image_path).unlink()
+        assert index.repair().restored == []
+        roots = {docs.as_posix(): (tmp_path / "mine").as_posix()}
+        assert index.repair(roots=roots).restored == [id]
+        assert index.get([id])[0].load_image() is not None
 
 
 def test_a_note_is_kept_for_moves_alone(docs, tmp_path, monkeypatch):

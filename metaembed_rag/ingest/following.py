@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -158,7 +158,8 @@ class Followed:
         """Digests of files that have gone, and whose pages are all in the index."""
         first = self._target.store.ids({records.PAGE: 1, records.MODE: self._mode})
         gone = [source_of(id) for id in first if self._is_of_gone(id)]
-        return sorted({digest for source in gone if (digest := self._known_digest(source))})
+        digests = {digest for source in gone if (digest := self._known_digest(source))}
+        return sorted(digest for digest in digests if self._same_bytes("", digest) is not None)
 
     def _files_of_store(self, address: str, seen: set[str]) -> dict[str, str]:
         """Files of an object store that are not known to be unchanged, with their digests.
@@ -206,7 +207,7 @@ class Followed:
         """
         self._bring_roots()
         store = self._target.store
-        moved = self._moves.found(store.ids())
+        moved = self._moves.found(store.ids)
         gone = dict.fromkeys([*moved.ids, *self._vanished_in_stores()])
         kept: dict[Path, int] = {}
         bare_folder = cache(_bare_folder)
@@ -216,9 +217,12 @@ class Followed:
                 gone[id] = None
             elif id not in gone:
                 kept[bare] = kept.get(bare, 0) + 1
-        left = {folder: count for folder, count in moved.left.items() if not _is_in(folder, kept)}
-        every = sorted((kept | left).items())
-        self.report.unpruned = [_kept(folder, count) for folder, count in every]
+        self.report.unpruned = [_kept(folder, count) for folder, count in sorted(kept.items())]
+        for folder, ids in sorted(moved.left.items()):
+            if self._prune:
+                gone |= dict.fromkeys(ids)
+            elif not _is_in(folder, kept):
+                self.report.unpruned.append(_left(folder, len(ids)))
         self._target.remove(list(gone))
         report.moved = self._moves.count(gone)
         report.removed += len(gone)
@@ -238,7 +242,7 @@ class Followed:
     def _explained(self, error: PageError) -> PageError:
         """What is wrong with a path; where nothing is there any more, what to do with its pages."""
         for path in (path for path in self._paths if not is_remote(path)):
-            if show(expanded(path)) == error.source and not expanded(path).exists():
+            if show(expanded(path)) == error.source:
                 return missing_place(self._target.store, path) or error
         return error
 
@@ -264,21 +268,28 @@ class Followed:
 
     def _take_over(self, source: str, digest: str) -> bool:
         """Whether the pages of a file were written as those of another one of the same bytes."""
-        found = None if self._has_more(source, ()) else self._same_bytes(source, digest)
+        found = self._same_bytes(source, digest)
         if found is None or self._run is None:
             return False
-        root = self._root_of(source)
+        store, root = self._target.store, self._root_of(source)
+        own = [id for id in store.ids({records.SOURCE: source}) if source_of(id) == source]
+        new: list[str] = []
         for part in slices(len(found.ids), _READ_AT_ONCE):
-            donors = list(self._target.store.get(found.ids[part]).values())
+            donors = list(store.get(found.ids[part]).values())
             pages = [of_same_file(donor, source, root) for donor in donors]
-            self._run.take_over_file(pages, donors)
+            new += [page.id for page in pages]
+            self._run.take_over_file(pages, donors, store.get([one.id for one in pages]))
+        self._run.remove(sorted(set(own).difference(new)))
         self._count_blank(source, found.blank)
         if self.progress is not None and found.blank:
             self.progress(Acknowledged(len(found.blank)))
         return True
 
     def _same_bytes(self, source: str, digest: str) -> Stored | None:
-        """What the index has of another file of the same bytes, of one that has gone first."""
+        """What the index has of another file of the same bytes, of one that has gone first.
+
+        Without a ``source`` of what may be taken over under any name.
+        """
         ids = self._target.store.ids({records.DIGEST: digest, records.MODE: self._mode})
         others = dict.fromkeys(filter(None, map(source_of, ids)))
         for other in sorted(others, key=lambda other: not self.there.is_gone(other)):
@@ -295,23 +306,27 @@ class Followed:
         parts = slices(len(found.ids), _READ_AT_ONCE)
         read = (self._target.store.get(found.ids[part], vectors=False) for part in parts)
         pages = [record for some in read for record in some.values()]
-        return all(one.looked_at and has_same_words(source, one) for one in pages)
+        known = len(pages) == len(found.ids)
+        return known and all(one.looked_at and has_same_words(source, one) for one in pages)
 
     def _is_of_gone(self, id: str) -> bool:
         source = source_of(id)
         return bool(source) and self.there.is_gone(source)
 
+    @cached_property
+    def _named(self) -> list[str]:
+        """The folders that were named, and addresses."""
+        every = ((path, _folder(path)) for path in self._paths)
+        found = (
+            str(path) if is_remote(path) else "" if folder is None else folder.as_posix()
+            for path, folder in every
+        )
+        return [one.rstrip("/") for one in found if one]
+
     def _root_of(self, source: str) -> str:
         """The first folder that was named and holds a file; ``""`` for none."""
-        for path in self._paths:
-            if is_remote(path):
-                root = str(path).rstrip("/")
-            else:
-                folder = _folder(path)
-                root = "" if folder is None else folder.as_posix()
-            if root and source.startswith(f"{root.rstrip('/')}/"):
-                return root
-        return ""
+        inside = (root for root in self._named if source.startswith(f"{root}/"))
+        return next(inside, "")
 
     def _look_at_root(self, page: Page, ids: Sequence[str]) -> None:
         """Note the root of an unchanged file's pages, where they have none."""
@@ -466,6 +481,15 @@ def _kept(folder: Path, count: int) -> PageError:
     )
 
 
+def _left(folder: Path, count: int) -> PageError:
+    pages = "1 page" if count == 1 else f"{count:,} pages"
+    return PageError(
+        folder.as_posix(),
+        f"this folder has moved, and {pages} of files that were not found again stay in the index: "
+        f"find them, or have their pages removed (metaembed prune, or prune())",
+    )
+
+
 def _is_in(folder: Path, others: Iterable[Path]) -> bool:
     """Whether a folder is one of the others, or below or above one: its pages are counted there."""
     return any(folder.is_relative_to(one) or one.is_relative_to(folder) for one in others)
@@ -476,7 +500,12 @@ def missing_place(store: ChromaStore, path: str | Path) -> PageError | None:
 
     None where it has none.
     """
-    place = expanded(path).resolve().as_posix()
+    try:
+        place = expanded(path).resolve().as_posix()
+    except (OSError, RuntimeError, ValueError):  # no path at all
+        return None
+    if not Whereabouts().is_gone(place):
+        return None
     ids = [id for id in store.ids() if source_of(id).startswith(f"{place}/")]
     ids += store.ids({records.SOURCE: place})
     if not ids:

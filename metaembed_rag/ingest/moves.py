@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -43,12 +43,12 @@ class Moved(NamedTuple):
 
     Attributes:
         ids: Of those that go.
-        left: Folders that have moved or gone, each with how many pages of files in it were not
-            found again, and stay.
+        left: Folders that have moved, each with the ids of pages of files in it that were not found
+            again.
     """
 
     ids: list[str]
-    left: dict[Path, int]
+    left: dict[Path, list[str]]
 
 
 class Moves:
@@ -72,7 +72,7 @@ class Moves:
         self._noted += new
         self._keep(new)
 
-    def found(self, ids: Sequence[str]) -> Moved:
+    def found(self, ids: Callable[[], Sequence[str]]) -> Moved:
         """The old pages that go, now that all that was named has been read.
 
         A file's pages go when the file is gone, and all of them were found in a new place; or
@@ -80,23 +80,18 @@ class Moves:
         place there is a file of the same name in it.
 
         Args:
-            ids: Of all pages.
+            ids: Gives those of all pages; called only where something may have moved.
         """
-        stored = set(ids)
-        taken = [
-            one
-            for one in (*self._before, *self._noted)
-            if {one.old, one.new} <= stored and self._is_gone(one.old)
-        ]
-        if not taken:
-            return Moved([], {})
+        noted = [one for one in (*self._before, *self._noted) if self._is_gone(one.old)]
+        stored = set(ids()) if noted else set()
+        taken = [one for one in noted if {one.old, one.new} <= stored]
         sources = sorted({source_of(one.old) for one in taken})
         hashes = {one.hash for one in taken}
         gone = set(self._whole(sources, hashes))
         follow, left = self._followers(_folders(taken), stored)
         gone |= follow
-        stays = {folder: len(more - gone) for folder, more in left.items()}
-        return Moved(sorted(gone), {folder: count for folder, count in stays.items() if count})
+        stays = {folder: sorted(more - gone) for folder, more in left.items()}
+        return Moved(sorted(gone), {folder: ids for folder, ids in stays.items() if ids})
 
     def count(self, gone: Iterable[str]) -> int:
         """How many pages were moved, of which those have gone."""
@@ -151,8 +146,7 @@ class Moves:
                 follow.add(id)
             else:
                 left.setdefault(Path(old), set()).add(id)
-        ours = self._loaded(follow)
-        return ours, left
+        return self._loaded(follow), {old: self._loaded(ids) for old, ids in left.items()}
 
     def _loaded(self, ids: set[str]) -> set[str]:
         """Those of the ids under which pages are that :func:`load_pages` has read."""

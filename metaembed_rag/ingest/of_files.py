@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metaembed_rag.errors import PageError
+from metaembed_rag.ingest.following import missing_place
 from metaembed_rag.ingest.ingest import Ingest
+from metaembed_rag.ingest.naming import ids_of_source
 from metaembed_rag.ingest.pruning import PruneReport
 
 
@@ -47,6 +50,24 @@ class OfFiles:
         """
         named = (ids, source, where, everything)
         return self._ingest.delete(*named, dry_run=dry_run, lock_timeout=lock_timeout)
+
+    def ids_of(self, source: str | Path) -> list[str]:
+        """Ids of the pages that ``delete(source=…)`` would take, sorted.
+
+        Args:
+            source: A file, a folder or a pattern, as for :meth:`delete`.
+
+        Raises:
+            StoreError: It is a pattern that stands for all files.
+        """
+        return sorted(ids_of_source(self._ingest.target.store, source))
+
+    def why_missing(self, path: str | Path) -> PageError | None:
+        """What to do about a file or folder that is not there, and has pages in the index.
+
+        None where it has none.
+        """
+        return missing_place(self._ingest.target.store, path)
 
     def prune(
         self,

@@ -48,6 +48,9 @@ class TakingOver(ABC):
     def _count(self, written: Sequence[Page], replaced: Mapping[str, Record]) -> None: ...
 
     @abstractmethod
+    def _remove(self, ids: Sequence[str]) -> None: ...
+
+    @abstractmethod
     def _can_be_completed(self, page: Page, old: Record) -> bool: ...
 
     @abstractmethod
@@ -70,13 +73,20 @@ class TakingOver(ABC):
         self._note(self.target.take_over(pages, donors, self.options.mode, replaced))
         self._count(pages, replaced)
 
-    def take_over_file(self, pages: Sequence[Page], donors: Sequence[Record]) -> None:
-        """Write the pages of a file as those of one of the same bytes, while others are loaded."""
+    def take_over_file(
+        self, pages: Sequence[Page], donors: Sequence[Record], replaced: Mapping[str, Record]
+    ) -> None:
+        """As :meth:`take_over`, of pages of one file while others are loaded and written."""
         self._acknowledge()
         with self._timed("store"):
-            self.take_over(pages, donors, {})
+            self.content.replaced(replaced.values())
+            self.take_over(pages, donors, replaced)
         self._unacknowledged = len(pages)
         self._acknowledge()
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take out pages that are no more of a file that was taken over."""
+        self._remove(ids)
 
     def _told_apart(
         self, pages: Sequence[Page], hashes: Mapping[str, str]
