@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -621,3 +622,11 @@ def test_a_note_is_kept_for_moves_alone(docs, tmp_path, monkeypatch):
         shutil.copytree(docs, tmp_path / "copy")
         index.sync(tmp_path / "copy")
     assert noted == []
+
+
+@pytest.mark.usefixtures("loaded")
+def test_the_program_in_the_documentation_runs(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "moves.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "docs/moves.md", "exec"), {})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from metaembed_rag.errors import PageError, UnreadableFileError
-from metaembed_rag.filesystems import RemoteFileError
+from metaembed_rag.filesystems import RemoteFileError, is_url
 from metaembed_rag.ingest.encoded_rows import UNCHANGED
 from metaembed_rag.ingest.known_content import has_same_words, of_same_file, root_of
 from metaembed_rag.ingest.moves import Moves
@@ -155,9 +155,9 @@ class Followed:
         return FilesToEncode([*sources, *digests], folders, known, blank, given, shared, moved)
 
     def _moved(self) -> list[str]:
-        """Digests of files that have gone, and whose pages are all in the index."""
+        """Digests of files that have gone from this machine, and whose pages are all there."""
         first = self._target.store.ids({records.PAGE: 1, records.MODE: self._mode})
-        gone = [source_of(id) for id in first if self._is_of_gone(id)]
+        gone = [source_of(id) for id in first if not is_url(id) and self._is_of_gone(id)]
         digests = {digest for source in gone if (digest := self._known_digest(source))}
         return sorted(digest for digest in digests if self._same_bytes("", digest) is not None)
 
@@ -187,7 +187,8 @@ class Followed:
         for row in rows:
             if isinstance(row, Mapping) and row.get("error") == UNCHANGED:
                 source = str(row["id"])
-                if not self._skip(source, str(row["source_digest"])):
+                digest = str(row["source_digest"])
+                if not (self._skip(source, digest) or self._take_over(source, digest)):
                     self.report.leave_out(PageError(source, "its pages have changed: run again"))
             else:
                 yield row

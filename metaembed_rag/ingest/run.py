@@ -111,11 +111,11 @@ class AddRun(TakingOver):
                 self._ids.append(page.id)
             else:
                 changed.append(page)
-        first, same = self._told_apart(changed, hashes)
+        first, others = self._told_apart(changed, hashes)
         self._write(self._but_known(first, hashes, stored), hashes, stored)
-        if same:  # as another page of this batch, whose vectors are there when it is written
+        if others:  # as another page of this batch, whose vectors are there when it is written
             self._wait()
-            self._write(self._but_known(same, hashes, stored), hashes, stored)
+            self._write(self._but_known(others, hashes, stored), hashes, stored)
         self._unacknowledged = len(pages)
 
     def _wait(self) -> None:

@@ -14,7 +14,8 @@ from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.remote import remote_folder
 from metaembed_rag.pages.roots import Roots
 
-_SECONDS = 60.0
+_SECONDS = 600.0
+"""How long a store may take for the list of a folder."""
 _ASKED = STORES | {"memory"}
 """Stores that are asked because an index names them: everybody has the same buckets by these."""
 _THERE, _GONE = "there", "gone"
@@ -37,6 +38,7 @@ class Whereabouts:
     ) -> None:
         self._options, self._roots = options, roots or Roots()
         self._gone: dict[str, bool] = {}
+        self._listed: dict[str, set[str] | str] = {}
         self.doubtful: dict[str, str] = {}
         self.has_found = False
 
@@ -52,18 +54,29 @@ class Whereabouts:
         return self._gone[source]
 
     def _look_in_store(self, url: str) -> str:
-        if url.partition(":")[0].lower() not in _ASKED:
+        """Whether a store has a file, or why that is not known; a folder is listed once."""
+        folder = url.rpartition("/")[0]
+        if url.partition(":")[0].lower() not in _ASKED or folder.endswith((":", "/")):
             return "it is in a store that is not asked"
+        if folder not in self._listed:
+            self._listed[folder] = self._list(folder)
+        found = self._listed[folder]
+        if isinstance(found, str):
+            return found
+        return _THERE if url in found else _GONE
+
+    def _list(self, folder: str) -> set[str] | str:
+        """The addresses in a folder; or that it has gone, or why it cannot be listed."""
         try:
-            named = remote_folder(url, self._options)
-            within(_SECONDS, lambda: named.fs.info(named.root))
+            named = remote_folder(folder, self._options)
+            paths = within(_SECONDS, lambda: named.fs.ls(named.root, detail=False))
         except RemoteFileError as error:
             return _GONE if error.is_missing else error.reason
         except PageError as error:
             return error.reason
         except MissingExtraError as error:
             return str(error)
-        return _THERE
+        return {named.address(str(path)) for path in paths}
 
 
 def _look(path: str) -> str:
