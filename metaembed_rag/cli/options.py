@@ -176,19 +176,6 @@ def server_of(given: argparse.Namespace, *refused: str) -> Server | None:
     return Server(address, os.environ.get(TOKEN, ""))
 
 
-def add_roots(parser: argparse.ArgumentParser) -> None:
-    """Where folders are on this machine: ``--root``."""
-    parser.add_argument(
-        "--root",
-        action="append",
-        type=root,
-        default=[],
-        metavar="OLD=NEW",
-        help="look for files of the folder OLD in NEW, where it is on this machine; may be "
-        "repeated (more of them in the environment variable METAEMBED_ROOTS, ';' between two)",
-    )
-
-
 def add_wait(parser: argparse.ArgumentParser) -> None:
     """How long a command that writes waits for another one: ``--wait``."""
     parser.add_argument(
@@ -328,16 +315,6 @@ def number_or_text(text: str) -> Any:
         with suppress(ValueError):
             return read(text)
     return text
-
-
-def root(text: str) -> tuple[str, str]:
-    """A folder of the index and where it is on this machine, written ``OLD=NEW``."""
-    from metaembed_rag.pages.roots import parsed
-
-    try:
-        return parsed(text)
-    except StoreError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def limit(text: str) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from metaembed_rag.cli.options import add_place, add_roots, add_wait, open_index
+from metaembed_rag.cli.options import add_place, add_wait, open_index
 from metaembed_rag.cli.output import answer, counted, say, shown
+from metaembed_rag.cli.roots import add_roots
 
 if TYPE_CHECKING:
     from metaembed_rag.ingest import PruneReport

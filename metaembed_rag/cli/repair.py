@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.check import FAILED, finding_dicts, finding_lines
-from metaembed_rag.cli.options import add_place, add_roots, add_wait, open_index
+from metaembed_rag.cli.options import add_place, add_wait, open_index
 from metaembed_rag.cli.output import answer, counted, page_bar, say, shown
+from metaembed_rag.cli.roots import add_roots
 from metaembed_rag.errors import MetaEmbedError
 
 if TYPE_CHECKING:

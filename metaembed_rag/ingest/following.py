@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from metaembed_rag.errors import PageError, UnreadableFileError
-from metaembed_rag.filesystems import RemoteFileError, is_url
+from metaembed_rag.filesystems import is_url
 from metaembed_rag.ingest.encoded_rows import UNCHANGED
 from metaembed_rag.ingest.known_content import has_same_words, of_same_file, root_of
 from metaembed_rag.ingest.moves import Moves
 from metaembed_rag.ingest.options import FollowKeywords
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.ingest.whereabouts import Whereabouts, is_bare, source_of
+from metaembed_rag.ingest.vanished import VanishedPages, missing_place, named_folder
+from metaembed_rag.ingest.whereabouts import Whereabouts, source_of
 from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Limits, Page, list_files, load_pages
 from metaembed_rag.pages.folders import expanded, find_files, show
 from metaembed_rag.pages.load import count_pages, remote_digest
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.remote import find_remote, is_remote, remote_addresses, remote_folder
+from metaembed_rag.pages.remote import find_remote, is_remote, remote_folder
 from metaembed_rag.store import records
-from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.readings import BlankPages, way_of
 from metaembed_rag.store.records import Record
 from metaembed_rag.store.requests import slices
@@ -101,11 +100,19 @@ class Followed:
         keywords: FollowKeywords,
     ) -> None:
         self._target, self._paths, self._mode = target, paths, mode
-        self._described, self._prune = described, keywords.get("prune", False)
+        self._described = described
         self._loading: dict[str, Any] = {k: v for k, v in keywords.items() if k != "prune"}
         self._links = keywords.get("limits", Limits()).follow_links
+        options = keywords.get("storage_options")
+        self._vanished = VanishedPages(
+            target.store,
+            paths,
+            prune=keywords.get("prune", False),
+            follow_links=self._links,
+            options=options,
+        )
         self.report = AddReport()
-        self.there = Whereabouts(keywords.get("storage_options"))
+        self.there = Whereabouts(options)
         self._moves = Moves(target, self.there)
         self._run: AddRun | None = None
         self._roots: dict[str, list[str]] = {}
@@ -146,7 +153,9 @@ class Followed:
                     sources.append(found.as_posix())
         untold = [*sources, *(url for url, digest in digests.items() if not digest)]
         known = {source: digest for source in untold if (digest := self._known_digest(source))}
-        folders = [folder.as_posix() for folder in map(_folder, self._paths) if folder is not None]
+        folders = [
+            folder.as_posix() for folder in map(named_folder, self._paths) if folder is not None
+        ]
         blank = self._target.readings.all_blank(self._way())
         folders += [str(path).rstrip("/") for path in self._paths if is_remote(path)]
         given = {url: digest for url, digest in digests.items() if digest}
@@ -196,35 +205,18 @@ class Followed:
     def count_pages(self) -> int:
         """About how many pages there are, unchanged ones among them."""
         here = [path for path in self._paths if not is_remote(path)]
-        far = sum(map(len, self._in_stores().values()))
+        far = sum(map(len, self._vanished.in_stores().values()))
         return count_pages(list_files(here, follow_links=self._links)) + far
 
     def finish(self, report: AddReport) -> AddReport:
         """Remove pages of files that have gone; what was added, and this report with it.
 
-        All pages have to be loaded before. Those of a whole sub-folder are kept and reported,
-        unless that is to be pruned: so it looks where a disk is not mounted. Not so where its files
-        were found in another place.
+        All pages have to be loaded before.
         """
         self._bring_roots()
-        store = self._target.store
-        moved = self._moves.found(store.ids)
-        gone = dict.fromkeys([*moved.ids, *self._vanished_in_stores()])
-        kept: dict[Path, int] = {}
-        bare_folder = cache(_bare_folder)
-        for id, root in self._vanished():
-            bare = None if self._prune else bare_folder(_source(id).parent, root)
-            if bare is None:
-                gone[id] = None
-            elif id not in gone:
-                kept[bare] = kept.get(bare, 0) + 1
-        self.report.unpruned = [_kept(folder, count) for folder, count in sorted(kept.items())]
-        for folder, ids in sorted(moved.left.items()):
-            if self._prune:
-                gone |= dict.fromkeys(ids)
-            elif not _is_in(folder, kept):
-                self.report.unpruned.append(_left(folder, len(ids)))
-        self._target.remove(list(gone))
+        moved = self._moves.found(self._target.store.ids)
+        gone, self.report.unpruned = self._vanished.gone(moved)
+        self._target.remove(gone)
         report.moved = self._moves.count(gone)
         report.removed += len(gone)
         self._moves.finish()
@@ -317,7 +309,7 @@ class Followed:
     @cached_property
     def _named(self) -> list[str]:
         """The folders that were named, and addresses."""
-        every = ((path, _folder(path)) for path in self._paths)
+        every = ((path, named_folder(path)) for path in self._paths)
         found = (
             str(path) if is_remote(path) else "" if folder is None else folder.as_posix()
             for path, folder in every
@@ -397,124 +389,3 @@ class Followed:
         more = set(self._target.store.ids({records.SOURCE: source})).difference(found)
         numbers = [id.removeprefix(f"{source}#") for id in more]
         return any(number.isdecimal() for number in numbers)  # a tenant's have ids of their own
-
-    def _vanished(self) -> Iterator[tuple[str, Path]]:
-        """Ids of pages of files that have gone from the named folders, each with that folder.
-
-        A named folder without anything to read says nothing, unless it is to be pruned.
-        """
-        here = [path for path in self._paths if not is_remote(path)]
-        named = [folder for folder in map(_folder, here) if folder is not None]
-        folders = [one for one in named if self._prune or self._has_files(one)]
-        for id in self._target.store.ids() if folders else []:
-            root = next((folder for folder in folders if _has_vanished(id, folder)), None)
-            if root is not None:
-                yield id, root
-
-    def _vanished_in_stores(self) -> list[str]:
-        """Ids of pages of files that have gone from the named folders of object stores.
-
-        A folder that is empty says nothing, unless it is to be pruned; nor does one that cannot be
-        listed.
-        """
-        named = [str(path).rstrip("/") for path in self._paths if is_remote(path)]
-        there = self._in_stores() if named else {}
-        gone = []
-        for url in (url for url in named if self._prune or there.get(url)):
-            held = (id for id in self._target.store.ids() if id.startswith(f"{url}/"))
-            files = there.get(url)
-            if files is not None:
-                gone += [id for id in held if id.rpartition("#")[0] not in files]
-        return gone
-
-    def _in_stores(self) -> dict[str, set[str]]:
-        """The addresses of all files in the named folders of object stores, by folder."""
-        found = {}
-        for path in filter(is_remote, self._paths):
-            with suppress(PageError, RemoteFileError):  # whoever reads it says why
-                named = remote_folder(str(path), self._loading.get("storage_options"))
-                found[named.url] = remote_addresses(named)
-        return found
-
-    def _has_files(self, folder: Path) -> bool:
-        return bool(list_files(folder, follow_links=self._links))
-
-
-def _source(id: str) -> Path:
-    """The file of a page that :func:`load_pages` read."""
-    return Path(id.rpartition("#")[0])
-
-
-def _folder(path: str | Path) -> Path | None:
-    """The folder that was named; None where it is none, or no path at all."""
-    try:
-        found = expanded(path).resolve()
-        return found if found.is_dir() else None
-    except (OSError, RuntimeError, ValueError):
-        return None
-
-
-def _has_vanished(id: str, folder: Path) -> bool:
-    """Whether ``id`` is of a page that :func:`load_pages` read below ``folder``, its file gone."""
-    source = _source(id)
-    if not source.is_absolute() or not source.is_relative_to(folder):
-        return False
-    try:
-        return not source.exists()
-    except OSError:
-        return False  # a folder that may not be entered says nothing about its files
-
-
-def _bare_folder(folder: Path, root: Path) -> Path | None:
-    """The uppermost folder without files from ``folder`` up to below ``root``; None for none."""
-    inside = folder.relative_to(root).parts
-    ways = (root.joinpath(*inside[:length]) for length in range(1, len(inside) + 1))
-    return next(filter(is_bare, ways), None)
-
-
-def _kept(folder: Path, count: int) -> PageError:
-    is_there = "is empty" if folder.is_dir() else "is missing"
-    pages = "1 page" if count == 1 else f"{count:,} pages"
-    return PageError(
-        folder.as_posix(),
-        f"this folder {is_there}, and {pages} of files in it stay in the index: mount its disk, or "
-        f"have them removed (--prune, or prune=True)",
-    )
-
-
-def _left(folder: Path, count: int) -> PageError:
-    pages = "1 page" if count == 1 else f"{count:,} pages"
-    return PageError(
-        folder.as_posix(),
-        f"this folder has moved, and {pages} of files that were not found again stay in the index: "
-        f"find them, or have their pages removed (metaembed prune, or prune())",
-    )
-
-
-def _is_in(folder: Path, others: Iterable[Path]) -> bool:
-    """Whether a folder is one of the others, or below or above one: its pages are counted there."""
-    return any(folder.is_relative_to(one) or one.is_relative_to(folder) for one in others)
-
-
-def missing_place(store: ChromaStore, path: str | Path) -> PageError | None:
-    """What to do about a path that is not there, where the index has pages of files at it.
-
-    None where it has none.
-    """
-    try:
-        place = expanded(path).resolve().as_posix()
-    except (OSError, RuntimeError, ValueError):  # no path at all
-        return None
-    if not Whereabouts().is_gone(place):
-        return None
-    ids = [id for id in store.ids() if source_of(id).startswith(f"{place}/")]
-    ids += store.ids({records.SOURCE: place})
-    if not ids:
-        return None
-    stays = "1 page of it stays" if len(ids) == 1 else f"{len(ids):,} pages of it stay"
-    return UnreadableFileError(
-        show(expanded(path)),
-        f"is not there any more, and {stays} in the index. Moved? Index its new place (metaembed "
-        f"index NEWPLACE): nothing is encoded again. Gone for good? metaembed prune, or prune(). "
-        f"Else mount its disk",
-    )

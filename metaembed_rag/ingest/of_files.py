@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from metaembed_rag.errors import PageError
-from metaembed_rag.ingest.following import missing_place
 from metaembed_rag.ingest.ingest import Ingest
 from metaembed_rag.ingest.naming import ids_of_source
 from metaembed_rag.ingest.pruning import PruneReport
+from metaembed_rag.ingest.vanished import missing_place
 
 
 class OfFiles:
