@@ -152,6 +152,18 @@ def test_files_that_swap_their_names_are_not_encoded_again(index, docs, batch_si
     assert index.check().is_sound
 
 
+def test_a_file_that_moved_onto_another_one_takes_its_place(index, docs, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "apples.txt").write_text("something else")
+    index.sync([docs, other])
+    encoded(index)
+    (docs / "apples.txt").replace(other / "apples.txt")
+    report = index.sync(other)
+    assert (encoded(index), report.updated, report.removed, report.moved) == ([], 1, 1, 0)
+    assert files(index) == below(docs, other)
+
+
 def test_what_is_not_found_again_goes_where_it_is_to_be_pruned(index, docs, tmp_path):
     index.sync(docs)
     docs.rename(tmp_path / "elsewhere")

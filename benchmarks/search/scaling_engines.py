@@ -16,6 +16,8 @@ from benchmarks.search.scaling_pages import ScalingPages
 K = 10
 BLOCK = 500
 """Pages that are made and written at a time."""
+_UNRELATED = 20
+"""Queries that stand for unrelated ones: confidence is not looked at here, so the least number."""
 Array = NDArray[np.float32]
 
 
@@ -98,15 +100,22 @@ class Ours(Engine):
         elif setting.startswith("hybrid"):
             hits = self.index.search_vectors(query, K, text=text, budget="auto", hybrid="auto")
         else:
-            hits = self.index.search_vectors(query, K, budget="auto", hybrid=False)
+            recall = float(setting.split()[1])
+            hits = self.index.search_vectors(
+                query, K, budget="auto", min_recall=recall, hybrid=False
+            )
         return [hit.page.number - 1 for hit in hits]
 
     def calibrate(self, recall: float, queries: int) -> float:
         """Calibrate by the first queries of the file; seconds."""
         start = time.perf_counter()
         asked = [str(n) for n in range(queries)]
-        self.index.calibrate(asked, recall=recall, unrelated=asked)
+        self.index.calibrate(asked, recall=recall, unrelated=asked[:_UNRELATED])
         return time.perf_counter() - start
+
+    def stored(self) -> int:
+        """How many pages there are."""
+        return len(self.index)
 
     def _index(self) -> Any:
         from metaembed_rag import PageIndex

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -64,12 +64,19 @@ class Moves:
         readings = target.store.places.readings
         self._path = None if readings is None else readings.with_suffix(".moved")
         self._noted: list[Taken] = []
+        self._added: set[str] = set()
         self._before = list(self._read())
 
-    def note(self, taken: Iterable[Taken]) -> None:
-        """Keep which pages are about to be written with the vectors of others."""
+    def note(self, taken: Iterable[Taken], replaced: Container[str]) -> None:
+        """Keep which pages are about to be written with the vectors of others.
+
+        Args:
+            taken: Those pages.
+            replaced: Ids under which other pages are stored now.
+        """
         new = [one for one in taken if self._is_gone(one.old)]
         self._noted += new
+        self._added |= {one.new for one in new if one.new not in replaced}
         self._keep(new)
 
     def found(self, ids: Callable[[], Sequence[str]]) -> Moved:
@@ -95,7 +102,7 @@ class Moves:
 
     def count(self, gone: Iterable[str]) -> int:
         """How many pages were moved, of which those have gone."""
-        return min(len({one.new for one in self._noted}), len(set(gone)))
+        return min(len(self._added), len(set(gone)))
 
     def finish(self) -> None:
         """Forget them: the old pages are gone."""

@@ -69,7 +69,7 @@ class TakingOver(ABC):
         if self.moves is not None:
             pairs = zip(pages, donors, strict=True)
             taken = [Taken(one.page.id, page.id, one.content_hash) for page, one in pairs]
-            self.moves.note(one for one in taken if one.new not in replaced)
+            self.moves.note(taken, replaced)
         self._note(self.target.take_over(pages, donors, self.options.mode, replaced))
         self._count(pages, replaced)
 
