@@ -538,6 +538,32 @@ def test_workers_do_not_encode_what_has_moved(index, docs, tmp_path):
     assert counts(index.sync(tmp_path / "elsewhere")) == (0, 4, 0, 0)
 
 
+def test_a_store_that_only_the_index_names_is_not_asked(index, store, docs, monkeypatch):
+    (docs / "red_kite.png").unlink()
+    index.sync("memory://old")
+    store.rm("/old", recursive=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("metaembed_rag.ingest.whereabouts.remote_folder", _killed)
+        assert counts(index.sync(docs)) == (3, 0, 0, 0)
+    assert index.prune().pages == 3
+    assert files(index) == below(docs)
+
+
+def test_old_pages_go_also_where_a_worker_has_encoded_what_moved_in_a_store(index, store):
+    model = index.encoder
+
+    def encode(files: Any) -> Iterator[dict[str, Any]]:
+        worker = PageEncoder(model, folders=files.folders, moved=files.moved)
+        items = ({"path": one, "bytes": store.cat_file(one)} for one in files.sources)
+        return worker.rows(items)
+
+    index.sync_encoded("memory://old", encode)
+    moved_in(store, "/old", "/new")
+    report = index.sync_encoded("memory://new", encode)
+    assert (counts(report), report.skipped) == ((3, 0, 3, 3), [])
+    assert files(index) == sorted(f"memory://new/{name}" for name in NAMES)
+
+
 @pytest.mark.parametrize("way", ["sync", "sync_encoded"])
 def test_what_was_read_before_is_looked_at_once_a_run(index, docs, monkeypatch, way):
     looked: list[str] = []

@@ -128,8 +128,11 @@ class EncodedRun(AddRun):
     def _but_known(
         self, pages: Sequence[Page], hashes: Mapping[str, str], stored: Mapping[str, Record]
     ) -> list[Page]:
-        """All of them: a worker has made their vectors."""
-        return list(pages)
+        """All of them, as a worker has made their vectors; of followed files those that are new.
+
+        So what has moved is recognised, though a worker has encoded it.
+        """
+        return list(pages) if self.moves is None else super()._but_known(pages, hashes, stored)
 
     def _can_be_completed(self, page: Page, old: Record) -> bool:
         """Whether a worker has read what a stored page leaves unread."""

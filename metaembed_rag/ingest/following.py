@@ -112,7 +112,8 @@ class Followed:
             options=options,
         )
         self.report = AddReport()
-        self.there = Whereabouts(options)
+        stores = {str(path).partition(":")[0].lower() for path in paths if is_remote(path)}
+        self.there = Whereabouts(options, asked=stores)
         self._moves = Moves(target, self.there)
         self._run: AddRun | None = None
         self._roots: dict[str, list[str]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from metaembed_rag.pages.roots import Roots
 _SECONDS = 600.0
 """How long a store may take for the list of a folder."""
 _ASKED = STORES | {"memory"}
-"""Stores that are asked because an index names them: everybody has the same buckets by these."""
+"""Stores of which everybody has the same buckets, and those in memory."""
 _THERE, _GONE = "there", "gone"
 
 
@@ -27,6 +27,7 @@ class Whereabouts:
     Args:
         options: What fsspec's file systems are made with.
         roots: Where folders are on this machine.
+        asked: Protocols of stores that are asked. An index may be a stranger's, and name any.
 
     Attributes:
         doubtful: Why it is not known whether a file is there, by its source.
@@ -34,9 +35,12 @@ class Whereabouts:
     """
 
     def __init__(
-        self, options: Mapping[str, Any] | None = None, roots: Roots | None = None
+        self,
+        options: Mapping[str, Any] | None = None,
+        roots: Roots | None = None,
+        asked: Collection[str] = _ASKED,
     ) -> None:
-        self._options, self._roots = options, roots or Roots()
+        self._options, self._roots, self._asked = options, roots or Roots(), asked
         self._gone: dict[str, bool] = {}
         self._listed: dict[str, set[str] | str] = {}
         self.doubtful: dict[str, str] = {}
@@ -56,7 +60,7 @@ class Whereabouts:
     def _look_in_store(self, url: str) -> str:
         """Whether a store has a file, or why that is not known; a folder is listed once."""
         folder = url.rpartition("/")[0]
-        if url.partition(":")[0].lower() not in _ASKED or folder.endswith((":", "/")):
+        if url.partition(":")[0].lower() not in self._asked or folder.endswith((":", "/")):
             return "it is in a store that is not asked"
         if folder not in self._listed:
             self._listed[folder] = self._list(folder)
