@@ -20,6 +20,7 @@ from metaembed_rag.errors import PageError, StoreError
 from metaembed_rag.explaining import Asked, ExplainedIndex, Explainer
 from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, FollowKeywords, Ingest
+from metaembed_rag.ingest.of_files import OfFiles
 from metaembed_rag.ingest.of_index import EncodedIndex
 from metaembed_rag.maintenance.of_index import MaintainedIndex
 from metaembed_rag.model.describing import DescribeLike
@@ -38,7 +39,7 @@ from metaembed_rag.store.disk import DiskBytes
 from metaembed_rag.store.given import ChromaClient
 
 
-class PageIndex(EncodedIndex, MaintainedIndex, ExplainedIndex, MeasuredIndex):
+class PageIndex(OfFiles, EncodedIndex, MaintainedIndex, ExplainedIndex, MeasuredIndex):
     """An index of pages. Use :meth:`open`.
 
     It holds files and threads until :meth:`close`, the end of a ``with`` block, or the last
@@ -276,33 +277,6 @@ class PageIndex(EncodedIndex, MaintainedIndex, ExplainedIndex, MeasuredIndex):
         """
         options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout, describe)
         return self._ingest.sync(paths, options, keywords)
-
-    def delete(
-        self,
-        ids: Sequence[str] | str | None = None,
-        *,
-        source: str | Path | None = None,
-        where: Mapping[str, Any] | None = None,
-        everything: bool = False,
-        lock_timeout: float = 0.0,
-    ) -> int:
-        """Delete pages by id, by source file or by filter; or all of them.
-
-        Args:
-            ids: Page ids.
-            source: A file (as given to :func:`metaembed_rag.load_pages`) or any page's source.
-            where: A filter, as for :meth:`search`. Refused is one that every page passes whatever
-                the index holds, and one that says only what pages are not, where all pass.
-            everything: Delete all pages; nothing else may be named then.
-            lock_timeout: Seconds to wait for another writer.
-
-        Returns:
-            The number of pages that were there and are gone now; damaged ones count, too.
-
-        Raises:
-            StoreError: No pages are named, or all of them by a filter.
-        """
-        return self._ingest.delete(ids, source, where, everything, lock_timeout)
 
     # -- reading ---------------------------------------------------------------------------
 

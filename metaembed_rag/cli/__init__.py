@@ -27,6 +27,7 @@ from metaembed_rag.cli import (
     mcp,
     mine,
     plan,
+    prune,
     repair,
     search,
     serve,
@@ -55,6 +56,7 @@ _MODULES = (
     evaluate,
     info,
     delete,
+    prune,
     compact,
     check,
     repair,
@@ -137,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         "--describe and --timeout; METAEMBED_SERVER is that of --server, and METAEMBED_TOKEN what "
         "a server wants to see. METAEMBED_CHROMA_TOKEN, METAEMBED_CHROMA_AUTH (user:password) and "
         "METAEMBED_CHROMA_HEADERS are what a Chroma server wants to see, CHROMA_API_KEY what "
-        "Chroma Cloud does.",
+        "Chroma Cloud does. METAEMBED_ROOTS says where folders are on this machine.",
     )
     parser.add_argument("--version", action="version", version=f"metaembed {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -26,7 +26,7 @@ from metaembed_rag.cli.options import (
 )
 from metaembed_rag.cli.output import answer, counted, say, wrong_usage
 from metaembed_rag.cli.remote import upload_to
-from metaembed_rag.errors import MetaEmbedError, PageError
+from metaembed_rag.errors import MetaEmbedError, PageError, StoreError
 
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
@@ -146,7 +146,7 @@ def run(given: argparse.Namespace) -> int:
     were kept. Blank pages are no failure.
     """
     if given.ray is None:
-        _check_paths(given.paths)
+        _check_paths(given)
         if given.ray_workers:
             raise wrong_usage("--ray-workers goes with --ray")
     elif given.describe is not None:
@@ -227,15 +227,32 @@ def _limits(given: argparse.Namespace) -> Limits:
     return Limits(follow_links=given.follow_links, **chosen)
 
 
-def _check_paths(paths: Sequence[str]) -> None:
+def _check_paths(given: argparse.Namespace) -> None:
     """Refuse at once when nothing that was named exists, before a model is loaded.
 
     An empty name, as an unset variable of a shell leaves it, would be the folder worked in.
     """
+    paths: Sequence[str] = given.paths
     if not all(paths):
         raise wrong_usage("an empty PATH names no file and no folder; write . for this folder")
     if not any(_exists(path) for path in paths):
+        for why in _gone(given):
+            raise why
         raise PageError(", ".join(paths), "there is no such file or folder; check the path")
+
+
+def _gone(given: argparse.Namespace) -> Iterator[PageError]:
+    """What to do about paths that are not there any more, and have pages in the index."""
+    from metaembed_rag.index import PageIndex
+
+    if not given.index or server_of(given, *_LOCAL) is not None:
+        return
+    how = {"collection": given.collection, "create": False, **server_keywords(given)}
+    try:
+        with PageIndex.open(given.index, **how) as index:  # and no model
+            yield from filter(None, map(index.why_missing, given.paths))
+    except StoreError:  # there is no index
+        return
 
 
 def _exists(path: str) -> bool:
@@ -281,6 +298,7 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
         "ignored": [path.as_posix() for path in report.ignored],
         "cut": [{"id": id, "unread_tokens": count} for id, count in report.cut.items()],
         "acknowledged": report.acknowledged,
+        "moved": report.moved,
         "seconds": {key: round(value, 3) for key, value in report.seconds.items()},
     }
 

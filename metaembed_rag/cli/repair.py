@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from metaembed_rag.cli.check import FAILED, finding_dicts, finding_lines
 from metaembed_rag.cli.options import add_place, add_wait, open_index
 from metaembed_rag.cli.output import answer, counted, page_bar, say, shown
+from metaembed_rag.cli.roots import add_roots
 from metaembed_rag.errors import MetaEmbedError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yes", action="store_true", help="take damaged pages out of the index without asking"
     )
+    add_roots(parser)
     add_wait(parser)
 
 
@@ -37,6 +39,7 @@ def run(given: argparse.Namespace) -> int:
                 confirm=None if given.yes or given.dry_run else _asked(given),
                 progress=count,
                 lock_timeout=given.wait,
+                roots=dict(given.root),
             )
             # The records cannot be asked for before the graph is made again.
             pages = None if given.dry_run and "graph" in report.rebuilt else len(index)

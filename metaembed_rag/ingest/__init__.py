@@ -11,6 +11,15 @@ read back out of Chroma.
 from metaembed_rag.ingest.following import FilesToEncode
 from metaembed_rag.ingest.ingest import Ingest
 from metaembed_rag.ingest.options import AddOptions, FollowKeywords
+from metaembed_rag.ingest.pruning import PruneReport
 from metaembed_rag.ingest.report import Acknowledged, AddReport
 
-__all__ = ["Acknowledged", "AddOptions", "AddReport", "FilesToEncode", "FollowKeywords", "Ingest"]
+__all__ = [
+    "Acknowledged",
+    "AddOptions",
+    "AddReport",
+    "FilesToEncode",
+    "FollowKeywords",
+    "Ingest",
+    "PruneReport",
+]

@@ -120,6 +120,20 @@ class EncodedRun(AddRun):
     def _is_incomplete(self, page: Page) -> bool:
         return self._rows[page.id].incomplete
 
+    def _told_apart(
+        self, pages: Sequence[Page], hashes: Mapping[str, str]
+    ) -> tuple[list[Page], list[Page]]:
+        return list(pages), []
+
+    def _but_known(
+        self, pages: Sequence[Page], hashes: Mapping[str, str], stored: Mapping[str, Record]
+    ) -> list[Page]:
+        """All of them, as a worker has made their vectors; of followed files those that are new.
+
+        So what has moved is recognised, though a worker has encoded it.
+        """
+        return list(pages) if self.moves is None else super()._but_known(pages, hashes, stored)
+
     def _can_be_completed(self, page: Page, old: Record) -> bool:
         """Whether a worker has read what a stored page leaves unread."""
         return old.may_be_unread and not page.unread and not old.page.described_by

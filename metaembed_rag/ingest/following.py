@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from metaembed_rag.errors import PageError, UnreadableFileError
-from metaembed_rag.filesystems import RemoteFileError
+from metaembed_rag.filesystems import is_url
 from metaembed_rag.ingest.encoded_rows import UNCHANGED
+from metaembed_rag.ingest.known_content import has_same_words, of_same_file, root_of
+from metaembed_rag.ingest.moves import Moves
 from metaembed_rag.ingest.options import FollowKeywords
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.target import Target
+from metaembed_rag.ingest.vanished import VanishedPages, missing_place, named_folder
+from metaembed_rag.ingest.whereabouts import Whereabouts, source_of
 from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Limits, Page, list_files, load_pages
 from metaembed_rag.pages.folders import expanded, find_files, show
 from metaembed_rag.pages.load import count_pages, remote_digest
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.remote import find_remote, is_remote, remote_addresses, remote_folder
+from metaembed_rag.pages.remote import find_remote, is_remote, remote_folder
 from metaembed_rag.store import records
 from metaembed_rag.store.readings import BlankPages, way_of
+from metaembed_rag.store.records import Record
 from metaembed_rag.store.requests import slices
+
+if TYPE_CHECKING:
+    from metaembed_rag.ingest.run import AddRun
 
 _READ_AT_ONCE = 256
 
@@ -39,6 +45,8 @@ class FilesToEncode:
         unchanged: Digests of files whose pages are all in the index, by their sources: a file that
             still has its own need not be read.
         blank: Digests of files that have only blank pages.
+        moved: Digests of files that have gone, whose pages are all in the index: a file with one of
+            these need not be read, where no digest of it is given.
         digests: Of files whose store says what changes with their content, by their sources; of
             others it is computed of their bytes.
         pictures: Where in an object store the collection has its pictures; ``""`` where the writer
@@ -51,6 +59,21 @@ class FilesToEncode:
     blank: Sequence[str]
     digests: Mapping[str, str] = field(default_factory=dict)
     pictures: str = ""
+    moved: Sequence[str] = ()
+
+
+class Stored(NamedTuple):
+    """What an index has of a file whose pages are all there.
+
+    Attributes:
+        ids: Of its pages.
+        blank: Numbers of its pages that have nothing to read.
+        first: The record of one of them; None where all are blank.
+    """
+
+    ids: Sequence[str]
+    blank: Sequence[int]
+    first: Record | None
 
 
 class Followed:
@@ -77,11 +100,29 @@ class Followed:
         keywords: FollowKeywords,
     ) -> None:
         self._target, self._paths, self._mode = target, paths, mode
-        self._described, self._prune = described, keywords.get("prune", False)
+        self._described = described
         self._loading: dict[str, Any] = {k: v for k, v in keywords.items() if k != "prune"}
         self._links = keywords.get("limits", Limits()).follow_links
+        options = keywords.get("storage_options")
+        self._vanished = VanishedPages(
+            target.store,
+            paths,
+            prune=keywords.get("prune", False),
+            follow_links=self._links,
+            options=options,
+        )
         self.report = AddReport()
+        stores = {str(path).partition(":")[0].lower() for path in paths if is_remote(path)}
+        self.there = Whereabouts(options, asked=stores)
+        self._moves = Moves(target, self.there)
+        self._run: AddRun | None = None
+        self._roots: dict[str, list[str]] = {}
         self.progress: Callable[[int], None] | None = None
+
+    def by(self, run: AddRun) -> None:
+        """Say which run adds the pages."""
+        run.moves, self._run = self._moves, run
+        run.content.is_preferred = lambda id: bool(self._is_of_gone(id))
 
     def pages(self) -> Iterator[Page]:
         """The pages of new and changed files, loaded as they are asked for."""
@@ -113,12 +154,22 @@ class Followed:
                     sources.append(found.as_posix())
         untold = [*sources, *(url for url, digest in digests.items() if not digest)]
         known = {source: digest for source in untold if (digest := self._known_digest(source))}
-        folders = [folder.as_posix() for folder in map(_folder, self._paths) if folder is not None]
+        folders = [
+            folder.as_posix() for folder in map(named_folder, self._paths) if folder is not None
+        ]
         blank = self._target.readings.all_blank(self._way())
         folders += [str(path).rstrip("/") for path in self._paths if is_remote(path)]
         given = {url: digest for url, digest in digests.items() if digest}
         shared = self._target.pictures.shared
-        return FilesToEncode([*sources, *digests], folders, known, blank, given, shared)
+        moved = self._moved() if len(known) < len(untold) else []
+        return FilesToEncode([*sources, *digests], folders, known, blank, given, shared, moved)
+
+    def _moved(self) -> list[str]:
+        """Digests of files that have gone from this machine, and whose pages are all there."""
+        first = self._target.store.ids({records.PAGE: 1, records.MODE: self._mode})
+        gone = [source_of(id) for id in first if not is_url(id) and self._is_of_gone(id)]
+        digests = {digest for source in gone if (digest := self._known_digest(source))}
+        return sorted(digest for digest in digests if self._same_bytes("", digest) is not None)
 
     def _files_of_store(self, address: str, seen: set[str]) -> dict[str, str]:
         """Files of an object store that are not known to be unchanged, with their digests.
@@ -145,45 +196,49 @@ class Followed:
         """Rows, without those that stand for a file that is unchanged, whose pages are counted."""
         for row in rows:
             if isinstance(row, Mapping) and row.get("error") == UNCHANGED:
-                self._skip(str(row["id"]), str(row["source_digest"]))
+                source = str(row["id"])
+                digest = str(row["source_digest"])
+                if not (self._skip(source, digest) or self._take_over(source, digest)):
+                    self.report.leave_out(PageError(source, "its pages have changed: run again"))
             else:
                 yield row
 
     def count_pages(self) -> int:
         """About how many pages there are, unchanged ones among them."""
         here = [path for path in self._paths if not is_remote(path)]
-        far = sum(map(len, self._in_stores().values()))
+        far = sum(map(len, self._vanished.in_stores().values()))
         return count_pages(list_files(here, follow_links=self._links)) + far
 
-    def remove_gone(self) -> int:
-        """Remove pages of files that have gone, and count them.
+    def finish(self, report: AddReport) -> AddReport:
+        """Remove pages of files that have gone; what was added, and this report with it.
 
-        All pages have to be loaded before. Those of a whole sub-folder are kept and reported,
-        unless that is to be pruned: so it looks where a disk is not mounted.
+        All pages have to be loaded before.
         """
-        gone: list[str] = []
-        kept: dict[Path, int] = {}
-        bare_folder = cache(_bare_folder)
-        gone += self._vanished_in_stores()
-        for id, root in self._vanished():
-            bare = None if self._prune else bare_folder(_source(id).parent, root)
-            if bare is None:
-                gone.append(id)
-            else:
-                kept[bare] = kept.get(bare, 0) + 1
-        self.report.unpruned = [_kept(folder, count) for folder, count in sorted(kept.items())]
+        self._bring_roots()
+        moved = self._moves.found(self._target.store.ids)
+        gone, self.report.unpruned = self._vanished.gone(moved)
         self._target.remove(gone)
-        return len(gone)
+        report.moved = self._moves.count(gone)
+        report.removed += len(gone)
+        self._moves.finish()
+        return self._whole(report)
 
-    def whole(self, report: AddReport) -> AddReport:
+    def _whole(self, report: AddReport) -> AddReport:
         """The report of adding the pages, and this one with it."""
         report.unchanged += self.report.unchanged
         report.acknowledged = self.report.acknowledged + report.acknowledged
-        report.skipped = self.report.skipped + report.skipped
+        report.skipped = list(map(self._explained, self.report.skipped)) + report.skipped
         report.blank = self.report.blank + report.blank
         report.ignored = self.report.ignored
         report.unpruned = self.report.unpruned
         return report
+
+    def _explained(self, error: PageError) -> PageError:
+        """What is wrong with a path; where nothing is there any more, what to do with its pages."""
+        for path in (path for path in self._paths if not is_remote(path)):
+            if show(expanded(path)) == error.source:
+                return missing_place(self._target.store, path) or error
+        return error
 
     def _skip(self, source: str, digest: str) -> bool:
         """Whether a file need not be read; its pages are counted."""
@@ -191,14 +246,94 @@ class Followed:
             return True
         unchanged = self._pages_of_unchanged(source, digest)
         if unchanged is None:
-            return False
-        stored, blank = unchanged
+            return not is_remote(source) and self._take_over(source, digest)
+        stored, blank, first = unchanged
+        if first is not None:
+            self._look_at_root(first.page, stored)
         self.report.unchanged += len(stored)
         self.report.acknowledged += stored
-        self.report.blank += [still_blank(default_id(source, number)) for number in blank]
+        self._count_blank(source, blank)
         if self.progress is not None:
             self.progress(Acknowledged(len(stored) + len(blank), stored))
         return True
+
+    def _count_blank(self, source: str, numbers: Sequence[int]) -> None:
+        self.report.blank += [still_blank(default_id(source, number)) for number in numbers]
+
+    def _take_over(self, source: str, digest: str) -> bool:
+        """Whether the pages of a file were written as those of another one of the same bytes."""
+        found = self._same_bytes(source, digest)
+        if found is None or self._run is None:
+            return False
+        store, root = self._target.store, self._root_of(source)
+        own = [id for id in store.ids({records.SOURCE: source}) if source_of(id) == source]
+        new: list[str] = []
+        for part in slices(len(found.ids), _READ_AT_ONCE):
+            donors = list(store.get(found.ids[part]).values())
+            pages = [of_same_file(donor, source, root) for donor in donors]
+            new += [page.id for page in pages]
+            self._run.take_over_file(pages, donors, store.get([one.id for one in pages]))
+        self._run.remove(sorted(set(own).difference(new)))
+        self._count_blank(source, found.blank)
+        if self.progress is not None and found.blank:
+            self.progress(Acknowledged(len(found.blank)))
+        return True
+
+    def _same_bytes(self, source: str, digest: str) -> Stored | None:
+        """What the index has of another file of the same bytes, of one that has gone first.
+
+        Without a ``source`` of what may be taken over under any name.
+        """
+        ids = self._target.store.ids({records.DIGEST: digest, records.MODE: self._mode})
+        others = dict.fromkeys(filter(None, map(source_of, ids)))
+        for other in sorted(others, key=lambda other: not self.there.is_gone(other)):
+            found = self._pages_of_unchanged(other, digest)
+            if found is not None and self._is_whole(found, other, source):
+                return found
+        return None
+
+    def _is_whole(self, found: Stored, other: str, source: str) -> bool:
+        """Whether a file's pages say all that those of a file of another name would say."""
+        every = set(found.ids) == {id for id in found.ids if source_of(id) == other}
+        if not every or found.first is None:
+            return False
+        parts = slices(len(found.ids), _READ_AT_ONCE)
+        read = (self._target.store.get(found.ids[part], vectors=False) for part in parts)
+        pages = [record for some in read for record in some.values()]
+        known = len(pages) == len(found.ids)
+        return known and all(one.looked_at and has_same_words(source, one) for one in pages)
+
+    def _is_of_gone(self, id: str) -> bool:
+        source = source_of(id)
+        return bool(source) and self.there.is_gone(source)
+
+    @cached_property
+    def _named(self) -> list[str]:
+        """The folders that were named, and addresses."""
+        every = ((path, named_folder(path)) for path in self._paths)
+        found = (
+            str(path) if is_remote(path) else "" if folder is None else folder.as_posix()
+            for path, folder in every
+        )
+        return [one.rstrip("/") for one in found if one]
+
+    def _root_of(self, source: str) -> str:
+        """The first folder that was named and holds a file; ``""`` for none."""
+        inside = (root for root in self._named if source.startswith(f"{root}/"))
+        return next(inside, "")
+
+    def _look_at_root(self, page: Page, ids: Sequence[str]) -> None:
+        """Note the root of an unchanged file's pages, where they have none."""
+        root = self._root_of(page.source)
+        if root_of(page, root) != page.root:
+            self._roots.setdefault(root, []).extend(ids)
+
+    def _bring_roots(self) -> None:
+        """Write the roots of pages of older indexes, or of files of other folders."""
+        for root, ids in self._roots.items():
+            for part in slices(len(ids), _READ_AT_ONCE):
+                known = [{records.ROOT: root}] * len(ids[part])
+                self._target.hand_over([self._target.store.update_metadata(ids[part], known)])
 
     def _is_ours(self, source: str) -> bool:
         """Whether it is a file of the index: no page, even where its folder is named."""
@@ -218,9 +353,7 @@ class Followed:
     def _way(self) -> str:
         return way_of(self._mode, self._target.store.about.fingerprint, self._described, sight())
 
-    def _pages_of_unchanged(
-        self, source: str, digest: str
-    ) -> tuple[list[str], Sequence[int]] | None:
+    def _pages_of_unchanged(self, source: str, digest: str) -> Stored | None:
         """The ids of a source's stored pages, and the numbers of those that are blank.
 
         None where these are not all, or not from these very bytes, or where pages of other bytes
@@ -236,6 +369,7 @@ class Followed:
         if known.numbers and self._has_more(source, found):
             return None  # in the place of a page that is blank by now
         count: int | None = known.page_count
+        first: Record | None = None
         if found:
             first = store.get(found[:1]).get(found[0])
             if first is None or not store.unreadable.keys().isdisjoint(found):
@@ -244,7 +378,7 @@ class Followed:
                 return None  # they come back by being read again, too
             count = first.page.page_count
         whole = len(found) + len(known.numbers) == count
-        return (found, known.numbers) if whole and count else None
+        return Stored(found, known.numbers, first) if whole and count else None
 
     def _have_pictures(self, ids: Sequence[str]) -> bool:
         """Whether each of these pages has its own picture, as far as a look at its ends tells."""
@@ -256,92 +390,3 @@ class Followed:
         more = set(self._target.store.ids({records.SOURCE: source})).difference(found)
         numbers = [id.removeprefix(f"{source}#") for id in more]
         return any(number.isdecimal() for number in numbers)  # a tenant's have ids of their own
-
-    def _vanished(self) -> Iterator[tuple[str, Path]]:
-        """Ids of pages of files that have gone from the named folders, each with that folder.
-
-        A named folder without anything to read says nothing, unless it is to be pruned.
-        """
-        here = [path for path in self._paths if not is_remote(path)]
-        named = [folder for folder in map(_folder, here) if folder is not None]
-        folders = [one for one in named if self._prune or self._has_files(one)]
-        for id in self._target.store.ids() if folders else []:
-            root = next((folder for folder in folders if _has_vanished(id, folder)), None)
-            if root is not None:
-                yield id, root
-
-    def _vanished_in_stores(self) -> list[str]:
-        """Ids of pages of files that have gone from the named folders of object stores.
-
-        A folder that is empty says nothing, unless it is to be pruned; nor does one that cannot be
-        listed.
-        """
-        named = [str(path).rstrip("/") for path in self._paths if is_remote(path)]
-        there = self._in_stores() if named else {}
-        gone = []
-        for url in (url for url in named if self._prune or there.get(url)):
-            held = (id for id in self._target.store.ids() if id.startswith(f"{url}/"))
-            files = there.get(url)
-            if files is not None:
-                gone += [id for id in held if id.rpartition("#")[0] not in files]
-        return gone
-
-    def _in_stores(self) -> dict[str, set[str]]:
-        """The addresses of all files in the named folders of object stores, by folder."""
-        found = {}
-        for path in filter(is_remote, self._paths):
-            with suppress(PageError, RemoteFileError):  # whoever reads it says why
-                named = remote_folder(str(path), self._loading.get("storage_options"))
-                found[named.url] = remote_addresses(named)
-        return found
-
-    def _has_files(self, folder: Path) -> bool:
-        return bool(list_files(folder, follow_links=self._links))
-
-
-def _source(id: str) -> Path:
-    """The file of a page that :func:`load_pages` read."""
-    return Path(id.rpartition("#")[0])
-
-
-def _folder(path: str | Path) -> Path | None:
-    """The folder that was named; None where it is none, or no path at all."""
-    try:
-        found = expanded(path).resolve()
-        return found if found.is_dir() else None
-    except (OSError, RuntimeError, ValueError):
-        return None
-
-
-def _has_vanished(id: str, folder: Path) -> bool:
-    """Whether ``id`` is of a page that :func:`load_pages` read below ``folder``, its file gone."""
-    source = _source(id)
-    if not source.is_absolute() or not source.is_relative_to(folder):
-        return False
-    try:
-        return not source.exists()
-    except OSError:
-        return False  # a folder that may not be entered says nothing about its files
-
-
-def _is_bare(folder: Path) -> bool:
-    """Whether a folder is missing, or holds no file but hidden ones, at any depth."""
-    names = (name for _, _, files in os.walk(folder) for name in files)
-    return all(name.startswith(".") for name in names)
-
-
-def _bare_folder(folder: Path, root: Path) -> Path | None:
-    """The uppermost folder without files from ``folder`` up to below ``root``; None for none."""
-    inside = folder.relative_to(root).parts
-    ways = (root.joinpath(*inside[:length]) for length in range(1, len(inside) + 1))
-    return next(filter(_is_bare, ways), None)
-
-
-def _kept(folder: Path, count: int) -> PageError:
-    is_there = "is empty" if folder.is_dir() else "is missing"
-    pages = "1 page" if count == 1 else f"{count:,} pages"
-    return PageError(
-        folder.as_posix(),
-        f"this folder {is_there}, and {pages} of files in it stay in the index: mount its disk, or "
-        f"have them removed (--prune, or prune=True)",
-    )

@@ -12,16 +12,19 @@ from typing import Any
 from metaembed_rag.errors import PageError, StoreError, kind_of_value
 from metaembed_rag.ingest.encoded_run import EncodedRun
 from metaembed_rag.ingest.following import FilesToEncode, Followed
+from metaembed_rag.ingest.naming import ids_of_source
 from metaembed_rag.ingest.options import AddOptions, FollowKeywords
+from metaembed_rag.ingest.pruning import PruneReport, prune
 from metaembed_rag.ingest.report import AddReport
 from metaembed_rag.ingest.run import AddRun, no_page
 from metaembed_rag.ingest.target import Target
+from metaembed_rag.ingest.whereabouts import Whereabouts
 from metaembed_rag.metadata.filters import fields, normalize_where
 from metaembed_rag.metadata.sparing import only_negates, spares_none
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import page_ids
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.folders import expanded
+from metaembed_rag.pages.roots import Roots
 from metaembed_rag.pages.uploads import is_upload, listed
 from metaembed_rag.progress import page_counter
 from metaembed_rag.store import records
@@ -59,6 +62,12 @@ class Ingest:
         if isinstance(pages, list | tuple):  # what cannot be stored is found before all else
             for page in (page for page in pages if isinstance(page, Page)):
                 records.stored_metadata(page.metadata, page.id)
+        return self._add(pages, options)
+
+    def _add(
+        self, pages: Iterable[Page], options: AddOptions, followed: Followed | None = None
+    ) -> AddReport:
+        """Add pages, of files that are followed or of any others."""
         length = len(pages) if isinstance(pages, Sized) else None
         bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
         with (
@@ -66,11 +75,18 @@ class Ingest:
             bar as count,
             closing(AddRun(self.target, options, count)) as run,
         ):
-            self.target.readings.refresh()
+            self._begin(run, followed)
             for batch in run.batches(pages):
                 run.batch(batch)
             run.finish()
         return run.report
+
+    def _begin(self, run: AddRun, followed: Followed | None) -> None:
+        """Look at what was read before, where whoever follows files has not; the lock is held."""
+        if followed is None:
+            self.target.readings.refresh()
+        else:
+            followed.by(run)
 
     def add_encoded(self, rows: Iterable[Any], options: AddOptions) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.add_encoded`."""
@@ -79,6 +95,12 @@ class Ingest:
         if isinstance(rows, str | bytes | Mapping | Page):
             what = "a row" if isinstance(rows, Mapping) else kind_of_value(rows)
             raise PageError("rows", f"is {what}: give a list of rows, add_encoded([row])")
+        return self._add_encoded(rows, options)
+
+    def _add_encoded(
+        self, rows: Iterable[Any], options: AddOptions, followed: Followed | None = None
+    ) -> AddReport:
+        """Add rows, of files that are followed or of any others."""
         length = len(rows) if isinstance(rows, Sized) else None
         bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
         with (
@@ -86,7 +108,7 @@ class Ingest:
             bar as count,
             closing(EncodedRun(self.target, options, count)) as run,
         ):
-            self.target.readings.refresh()
+            self._begin(run, followed)
             for batch in run.row_batches(rows):
                 run.row_batch(batch)
             run.finish()
@@ -111,9 +133,7 @@ class Ingest:
             files = followed.files()
             rows = followed.leave_out_unchanged(encode(files) if files.sources else ())
             within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
-            report = self.add_encoded(rows, within)
-            report.removed += followed.remove_gone()
-        return followed.whole(report)
+            return followed.finish(self._add_encoded(rows, within, followed))
 
     def sync(
         self,
@@ -133,9 +153,7 @@ class Ingest:
             self.target.store.look_at_doubtful()
             followed.progress = count
             within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
-            report = self.add(pages, within)
-            report.removed += followed.remove_gone()
-        return followed.whole(report)
+            return followed.finish(self._add(pages, within, followed))
 
     def delete(
         self,
@@ -143,7 +161,9 @@ class Ingest:
         source: str | Path | None,
         where: Mapping[str, Any] | None,
         everything: bool,
-        lock_timeout: float,
+        *,
+        dry_run: bool = False,
+        lock_timeout: float = 0.0,
     ) -> int:
         """See :meth:`metaembed_rag.PageIndex.delete`."""
         if where is not None and spares_none(normalize_where(where)):
@@ -156,17 +176,30 @@ class Ingest:
                 f"{_EVERYTHING}"
             )
         store, readings = self.target.store, self.target.readings
+        if dry_run:
+            return len(_named(store, ids, source, where))
         with store.writing(lock_timeout):
-            if ids is not None:
-                found = store.there(page_ids(ids))
-            elif source is not None:
-                found = _ids_of_source(store, source)
-            else:
-                found = _ids_passing(store, where)
+            found = _named(store, ids, source, where)
             self.target.remove(found)
             readings.refresh()
             readings.forget_texts()  # a deleted page's would stay
         return len(found)
+
+    def prune(
+        self,
+        *,
+        dry_run: bool,
+        everything: bool,
+        roots: Mapping[str, str] | None,
+        storage_options: Mapping[str, Any] | None,
+        lock_timeout: float,
+    ) -> PruneReport:
+        """See :meth:`metaembed_rag.PageIndex.prune`."""
+        there = Whereabouts(storage_options, Roots.of(roots))
+        if dry_run:
+            return prune(self.target, there, dry_run=True, everything=everything)
+        with self.target.store.writing(lock_timeout):
+            return prune(self.target, there, dry_run=False, everything=everything)
 
 
 def _followable(paths: Any) -> list[str | Path]:
@@ -192,6 +225,18 @@ def _followable(paths: Any) -> list[str | Path]:
 _EVERYTHING = "say everything=True"
 
 
+def _named(
+    store: ChromaStore,
+    ids: Sequence[str] | str | None,
+    source: str | Path | None,
+    where: Mapping[str, Any] | None,
+) -> list[str]:
+    """Ids of the pages that are named in one of these ways; of all where in none."""
+    if ids is not None:
+        return store.there(page_ids(ids))
+    return ids_of_source(store, source) if source is not None else _ids_passing(store, where)
+
+
 def _ids_passing(store: ChromaStore, where: Mapping[str, Any] | None) -> list[str]:
     """Ids of all pages, or of those that pass a filter.
 
@@ -208,18 +253,3 @@ def _ids_passing(store: ChromaStore, where: Mapping[str, Any] | None) -> list[st
             f"would be deleted; check its keys and values, or {_EVERYTHING}"
         )
     return found
-
-
-def _ids_of_source(store: ChromaStore, source: str | Path) -> list[str]:
-    """Ids of the pages of a file, or of any other source.
-
-    Raises:
-        StoreError: It is neither.
-    """
-    if not isinstance(source, str | PathLike):
-        raise StoreError(f"a source is a path or a text, not {kind_of_value(source)}")
-    found = store.ids({records.SOURCE: str(source)})
-    try:
-        return found or store.ids({records.SOURCE: expanded(source).resolve().as_posix()})
-    except (OSError, RuntimeError, ValueError):  # a text that is no path, so no file's
-        return []

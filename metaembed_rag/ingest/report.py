@@ -59,6 +59,8 @@ class AddReport:
             unchanged ones.
         seconds: What :meth:`PageIndex.add` did or waited for: ``load``, ``hash``,
             ``describe``, ``ocr``, ``encode``, ``store``.
+        moved: How many of the added pages :meth:`PageIndex.sync` found in a new place: they have
+            the vectors of pages whose files have gone, which are among the removed ones.
     """
 
     added: int = 0
@@ -73,12 +75,14 @@ class AddReport:
     cut: dict[str, int] = field(default_factory=dict)
     acknowledged: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STEPS, 0.0))
+    moved: int = 0
 
     def __str__(self) -> str:
         parts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged"
         blank = f", {len(self.blank)} blank" if self.blank else ""
         cut = f", {len(self.cut)} cut" if self.cut else ""
-        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped{blank}{cut}"
+        moved = f", {self.moved} moved" if self.moved else ""
+        return f"{parts}, {self.removed} removed, {len(self.skipped)} skipped{blank}{cut}{moved}"
 
     @property
     def unread(self) -> list[PageError]:

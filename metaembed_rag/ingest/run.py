@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from metaembed_rag.errors import BlankPageError, PageError, kind_of_value
 from metaembed_rag.ingest.describing import RunDescriptions
 from metaembed_rag.ingest.encoding import encode_pages
+from metaembed_rag.ingest.known_content import KnownContent, root_of
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
+from metaembed_rag.ingest.taking_over import TakingOver
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note, wants_ocr
 from metaembed_rag.pages import Page
@@ -37,7 +39,7 @@ _Batch = dict[str, tuple[Page, "Future[str]"]]
 """Pages by id, each with the hash of its picture on the way."""
 
 
-class AddRun:
+class AddRun(TakingOver):
     """One run of :meth:`metaembed_rag.ingest.Ingest.add`, under the writer lock.
 
     A batch is written in the background while the next one is being loaded, and is acknowledged
@@ -51,6 +53,7 @@ class AddRun:
         self.page_counts: dict[str, int] = {}
         self.read = RunReadings(target.readings, target.store)
         self.described = RunDescriptions(options.describer, self.read)
+        self.content = KnownContent(target.store)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metaembed-store")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="metaembed-hash")
         self._writing: Future[None] | None = None
@@ -108,8 +111,19 @@ class AddRun:
                 self._ids.append(page.id)
             else:
                 changed.append(page)
-        self._write(changed, hashes, stored)
+        first, others = self._told_apart(changed, hashes)
+        self._write(self._but_known(first, hashes, stored), hashes, stored)
+        if others:  # as another page of this batch, whose vectors are there when it is written
+            self._wait()
+            self._write(self._but_known(others, hashes, stored), hashes, stored)
         self._unacknowledged = len(pages)
+
+    def _wait(self) -> None:
+        """Wait for what is being written."""
+        with self._timed("store"):
+            if self._writing is not None:
+                self._writing.result()
+                self._writing = None
 
     def _note_end(self, page: Page) -> None:
         """Note how many pages the source of a page has."""
@@ -134,10 +148,7 @@ class AddRun:
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
-        with self._timed("store"):
-            if self._writing is not None:
-                self._writing.result()
-                self._writing = None
+        self._wait()
         if self._bytes >= _HANDED_OVER_AT:
             self._hand_over()
         done, self._unacknowledged = self._unacknowledged, 0
@@ -187,6 +198,7 @@ class AddRun:
             page_count=page.page_count,
             image_path=name,
             source_digest="" if incomplete else page.source_digest,
+            root=root_of(old.page, page.root),
         )
         if page.lines and not old.page.lines and page.text == old.page.text:
             new = replace(new, lines=page.lines)  # of an index from before they were kept

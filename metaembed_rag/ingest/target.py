@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from metaembed_rag.pages import Page
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore
-from metaembed_rag.store.pictures import PictureFolder, own_picture
+from metaembed_rag.store.pictures import PictureFolder, is_whole, own_picture, same_picture
 from metaembed_rag.store.readings import Readings
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import Encoded, pack, vector_format
@@ -106,14 +107,70 @@ class Target:
         self.pictures.remove(old - {metadata.get(records.IMAGE) for metadata in metadatas})
         return replace(change, vectors=vectors.packed)
 
+    def take_over(
+        self,
+        pages: Sequence[Page],
+        donors: Sequence[Record],
+        mode: str,
+        replaced: Mapping[str, Record],
+    ) -> Change:
+        """Write pages with the vectors and pictures of others, byte for byte, as :meth:`put` does.
+
+        Args:
+            pages: Without repeats; where ``image`` holds the picture, it is of use only where that
+                of the other page is lost.
+            donors: For each the record of another page of the same content.
+            mode: What of them was encoded.
+            replaced: As for :meth:`put`.
+        """
+        self.store.origin()
+        if any(donor.page.image_path is not None for donor in donors):
+            self.pictures.prepare()
+        stored = self.store.raw(list(dict.fromkeys(donor.page.id for donor in donors)))
+        exact = {(one.id, one.metadata.get(records.HASH)): one.vector for one in stored}
+        packed = self.store.about.unpack(donors)
+        first = packed.first(1).decode()[:, 0]
+        for number, donor in enumerate(donors):
+            vector = exact.get((donor.page.id, donor.content_hash))
+            if vector is not None:
+                first[number] = vector
+        hashes = {p.id: donor.content_hash for p, donor in zip(pages, donors, strict=True)}
+        kept = [self._with_picture(*pair) for pair in zip(pages, donors, strict=True)]
+        vectors = EncodedVectors(np.ascontiguousarray(first), packed)
+        return self.put_records(kept, mode, vectors, hashes, replaced)
+
+    def _with_picture(self, page: Page, donor: Record) -> Page:
+        """A page with a copy of the picture of another one."""
+        name = _picture(donor)
+        data = None if name is None else self.pictures.read([name])[name]
+        if name is not None and data is not None and is_whole(data):
+            own = same_picture(name, page.id, donor.content_hash)
+            with self._keeping(page.id):
+                self.pictures.write(own, data)
+        elif page.image is not None:
+            own = self.keep_picture(page.image, page.id, donor.content_hash)
+        else:
+            return replace(page, image_path=None)
+        return replace(page, image=None, image_path=own)
+
     def keep_picture(self, image: Image.Image, id: str, digest: str) -> str:
         """Keep the picture of a page; the name of its file.
 
         Raises:
             StoreError: The disk is full, or the folder cannot be written.
         """
-        try:
+        with self._keeping(id):
             return self.pictures.save(image, id, digest)
+
+    @contextmanager
+    def _keeping(self, id: str) -> Iterator[None]:
+        """Say of a picture that cannot be kept what to do.
+
+        Raises:
+            StoreError: The disk is full, or the folder cannot be written.
+        """
+        try:
+            yield
         except OSError as error:
             raise StoreError(
                 f"the picture of {id} cannot be kept in {self.pictures.folder}: "

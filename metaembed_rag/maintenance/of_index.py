@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
 from metaembed_rag.opening import SERVER, ServerKeywords, server_access
 from metaembed_rag.options import check_keywords
+from metaembed_rag.pages.roots import Roots
 from metaembed_rag.progress import page_counter
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.words import LexicalCache
@@ -108,6 +109,7 @@ class MaintainedIndex:
         progress: Callable[[int], None] | None = None,
         show_progress: bool = False,
         lock_timeout: float = 0.0,
+        roots: Mapping[str, str] | None = None,
     ) -> RepairReport:
         """Mend what :meth:`check` finds, as far as what is left says how.
 
@@ -127,6 +129,9 @@ class MaintainedIndex:
             progress: Called with the number of pages looked at after each batch.
             show_progress: Draw a bar: on standard error, or in the notebook.
             lock_timeout: Seconds to wait for another writer.
+            roots: Where folders lie on this machine that the index knows under other paths, beside
+                those in the environment variable ``METAEMBED_ROOTS``: pictures are made again from
+                the files there.
 
         Returns:
             What was done, and what is left.
@@ -139,7 +144,8 @@ class MaintainedIndex:
 
         counter = page_counter(progress, shown=show_progress, total=self._store.count)
         parts = Parts(self._store, self._pictures, self._lexical, self._searcher.renew)
-        return repair(parts, counter, RepairOptions(dry_run, confirm, lock_timeout))
+        options = RepairOptions(dry_run, confirm, lock_timeout, Roots.of(roots))
+        return repair(parts, counter, options)
 
     def export(
         self,

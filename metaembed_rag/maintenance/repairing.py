@@ -24,6 +24,7 @@ from metaembed_rag.maintenance.findings import (
 from metaembed_rag.maintenance.rows import without_writing
 from metaembed_rag.maintenance.scan import AT_ONCE
 from metaembed_rag.maintenance.sources import Restored, restore
+from metaembed_rag.pages.roots import Roots
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
@@ -47,11 +48,13 @@ class RepairOptions:
         dry_run: Change nothing, say what would be done.
         confirm: Asked before damaged pages are taken out; without it they are.
         lock_timeout: Seconds to wait for another writer.
+        roots: Where folders are on this machine.
     """
 
     dry_run: bool = False
     confirm: Confirm | None = None
     lock_timeout: float = 0.0
+    roots: Roots = field(default_factory=Roots)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def repair(parts: Parts, counter: Counter, options: RepairOptions) -> RepairRepo
         readable = look.at_files()
         if look.inspection.database:  # whatever is written to it now may be lost
             return RepairReport(left=look.findings, dry_run=options.dry_run)
-        run = _Repair(parts, look, options.dry_run)
+        run = _Repair(parts, look, options.dry_run, options.roots)
         if not readable:
             run.drop_graph()
         if readable or not options.dry_run:
@@ -101,6 +104,7 @@ class _Repair:
     parts: Parts
     look: Look
     dry_run: bool
+    roots: Roots
     dropped: list[Finding] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
     rewritten: list[str] = field(default_factory=list)
@@ -150,7 +154,7 @@ class _Repair:
         broken = {one.id: one for one in self.look.findings if one.kind == PICTURE and one.id}
         ids = sorted(broken.keys() - {one.id for one in self.dropped})
         found = self.parts.store.get(ids) if ids else {}
-        for one in restore(found.values()):
+        for one in restore(found.values(), self.roots):
             if not self.dry_run:
                 self._save(one)
             self.restored.append(one.record.page.id)

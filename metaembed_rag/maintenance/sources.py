@@ -13,6 +13,7 @@ from PIL import Image
 from metaembed_rag.errors import MissingExtraError, PageError
 from metaembed_rag.filesystems import STORES, is_url
 from metaembed_rag.pages import Page, load_pages
+from metaembed_rag.pages.roots import Roots
 from metaembed_rag.store.records import Record
 
 _KINDS = ("pdf", "image")
@@ -31,7 +32,7 @@ class Restored:
     image: Image.Image
 
 
-def restore(broken: Iterable[Record]) -> Iterator[Restored]:
+def restore(broken: Iterable[Record], roots: Roots | None = None) -> Iterator[Restored]:
     """Make pictures of pages again, of each file in turn.
 
     A picture counts when its pixels have the hash that the record keeps: a file that has changed,
@@ -40,14 +41,16 @@ def restore(broken: Iterable[Record]) -> Iterator[Restored]:
 
     Args:
         broken: Records whose picture is missing or damaged.
+        roots: Where folders are on this machine.
     """
+    places = roots or Roots()
     of_file: dict[tuple[str, int], list[Record]] = defaultdict(list)
     for record in broken:
         kind, _, pixels = record.page.settings.partition(":")
         if kind in _KINDS and pixels.isdecimal() and record.page.image_hash:
             of_file[record.page.source, int(pixels)].append(record)
     for (source, side), wanted in sorted(of_file.items()):
-        yield from _from_file(source, side, wanted)
+        yield from _from_file(places.here(source), side, wanted)
 
 
 def _from_file(source: str, side: int, wanted: Sequence[Record]) -> Iterator[Restored]:

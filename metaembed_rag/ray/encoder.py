@@ -61,6 +61,7 @@ class EncodingKeywords(TypedDict, total=False):
         unchanged: Digests of files that are in the index already, by their sources; a file that has
             its own there gives one row and is not read.
         blank: Digests of files that have only blank pages.
+        moved: Digests of files that have gone and whose pages are in the index.
         digests: Of files whose store says what changes with their content, by their sources.
     """
 
@@ -79,6 +80,7 @@ class EncodingKeywords(TypedDict, total=False):
     folders: Sequence[str]
     unchanged: Mapping[str, str]
     blank: Sequence[str]
+    moved: Sequence[str]
     digests: Mapping[str, str]
 
 
@@ -125,6 +127,7 @@ class PageEncoder:
             {name: value for name, value in keywords.items() if name in _LOADING},
             keywords.get("prefix", ""),
             keywords.get("digests", {}),
+            frozenset(keywords.get("moved", ())),
         )
         place = keywords.get("pictures")
         options = keywords.get("picture_options")

@@ -76,6 +76,7 @@ def sync_files(
                 "folders": files.folders,
                 "unchanged": files.unchanged,
                 "blank": files.blank,
+                "moved": files.moved,
                 "digests": files.digests,
             }
             if files.pictures:

@@ -38,6 +38,7 @@ class ItemReader:
         loading: ``password``, ``max_side`` and ``limits`` of :func:`metaembed_rag.load_pages`.
         prefix: Put before each path.
         digests: Of files whose store says what changes with their content, by their sources.
+        moved: Digests of files that have gone and whose pages are in the index.
     """
 
     folders: Sequence[str] = ()
@@ -46,6 +47,7 @@ class ItemReader:
     loading: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
+    moved: frozenset[str] = frozenset()
 
     def pages(self, items: Iterable[Any]) -> Iterator[Page | PageError | Unchanged]:
         """The pages of items, ``image_hash`` filled in, and what became of the others.
@@ -69,9 +71,11 @@ class ItemReader:
 
     def _of_file(self, source: str, data: Any) -> Iterator[Page | PageError | Unchanged]:
         left_out: list[Unchanged] = []
+        given = self.digests.get(source, "")
+        known_digests = self.blank if given else self.blank | self.moved
 
         def skip(source: str, digest: str) -> bool:
-            known = self.unchanged.get(source) == digest or digest in self.blank
+            known = self.unchanged.get(source) == digest or digest in known_digests
             if known:
                 left_out.append(Unchanged(source, digest))
             return known
@@ -82,9 +86,8 @@ class ItemReader:
             yield UnreadableFileError(source, f"{why}; {help}")
             return
         data = None if data is None else bytes(data)
-        digest = self.digests.get(source, "")
         yield from read_file(
-            data, source, self._folder(source), digest=digest, skip=skip, **self.loading
+            data, source, self._folder(source), digest=given, skip=skip, **self.loading
         )
         yield from left_out
 

@@ -269,7 +269,8 @@ class IndexService:
             named = self.catalog.source_of(source)
             if named is None:
                 raise NotFoundError(source, "is no file of the index")
-            deleted = self.index.delete(source=named, lock_timeout=_PATIENCE)
+            # By a filter: a name with a * in it is no pattern, also where its pages have just gone.
+            deleted = self.index.delete(where={"source": named}, lock_timeout=_PATIENCE)
             files = 0 if self.uploads is None else self.uploads.remove([named])
         self.catalog.forget()
         return DeleteAnswer(deleted=deleted, files=files, pages=len(self.index))

@@ -52,6 +52,12 @@ def own_picture(name: str | None, page_id: str, content_hash: object) -> str | N
     return name if name in own else None
 
 
+def same_picture(name: str, page_id: str, content_hash: str) -> str:
+    """The name under which another page keeps a copy of the file of a picture."""
+    kind = PurePosixPath(name).suffix
+    return PurePosixPath(picture_name(page_id, content_hash)).with_suffix(kind).as_posix()
+
+
 class PictureFolder:
     """A folder of page pictures, named by page and content.
 
