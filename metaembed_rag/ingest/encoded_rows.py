@@ -34,6 +34,7 @@ PAGE_FIELDS: Mapping[str, Any] = {
     "unread": "",
     "described_by": "",
     "lines": "",
+    "figure_texts": "",
 }
 """Fields of a :class:`~metaembed_rag.pages.Page` that stand in a row by their names, with what
 holds for a row that lacks them."""

@@ -78,7 +78,9 @@ class Followed:
     ) -> None:
         self._target, self._paths, self._mode = target, paths, mode
         self._described, self._prune = described, keywords.get("prune", False)
-        self._loading: dict[str, Any] = {k: v for k, v in keywords.items() if k != "prune"}
+        self._reread = keywords.get("reread", False)
+        ours = ("prune", "reread")
+        self._loading: dict[str, Any] = {k: v for k, v in keywords.items() if k not in ours}
         self._links = keywords.get("limits", Limits()).follow_links
         self.report = AddReport()
         self.progress: Callable[[int], None] | None = None
@@ -189,6 +191,8 @@ class Followed:
         """Whether a file need not be read; its pages are counted."""
         if self._is_ours(source):
             return True
+        if self._reread:
+            return False
         unchanged = self._pages_of_unchanged(source, digest)
         if unchanged is None:
             return False

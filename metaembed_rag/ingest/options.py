@@ -30,6 +30,7 @@ class AddOptions:
     show_progress: bool = False
     lock_timeout: float = 0.0
     describe: DescribeLike | None = None
+    reread: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -54,10 +55,13 @@ class FollowKeywords(TypedDict, total=False):
         password: As for :func:`metaembed_rag.load_pages`, and so are the next two.
         max_side: Longest side of a page's picture in pixels.
         limits: Sizes above which a file is refused, and whether links are followed.
+        reread: Read unchanged files again, too: what this version reads of their pages and an
+            earlier one did not (pictures inside of pages) is added; the others stay as they are.
         storage_options: Of object stores, where paths are addresses such as ``s3://bucket/docs``.
     """
 
     prune: bool
+    reread: bool
     password: str | None
     max_side: int
     limits: Limits

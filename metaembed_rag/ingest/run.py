@@ -20,8 +20,17 @@ from metaembed_rag.ingest.encoding import encode_pages
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note, wants_ocr
+from metaembed_rag.model.inputs import (
+    Input,
+    page_input,
+    page_inputs,
+    sight,
+    unread_note,
+    wants_figures,
+    wants_ocr,
+)
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.figures import Figure
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.reading import ocr_is_installed
 from metaembed_rag.progress import PageCounter
@@ -164,8 +173,17 @@ class AddRun:
         """Whether a stored page was left unread or undescribed, and that can be changed now."""
         if self.described.is_due(page, old):
             return True
-        possible = self.options.ocr != "never" and ocr_is_installed()
-        return possible and old.may_be_unread and self._is_incomplete(page)
+        if self.options.ocr == "never" or not ocr_is_installed():
+            return False
+        if old.may_be_unread and self._is_incomplete(page):
+            return True
+        return self.options.reread and self._has_more_figures(page, old)
+
+    def _has_more_figures(self, page: Page, old: Record) -> bool:
+        """Whether a loaded page has pictures inside that nobody has read for its record."""
+        known = replace(page, figure_texts=old.page.figure_texts)
+        modalities = self.target.encoder().modalities
+        return wants_figures(known, self.options.mode, modalities, self.options.ocr)
 
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest up to date where it differs or is lost."""
@@ -262,6 +280,7 @@ class AddRun:
             on_skip=left_out.append,
             on_note=self.report.notes.append,
             described=self.described.has,
+            figure_reader=self._figure,
         )
         for page in [page for page in pages if page.id in known]:
             try:
@@ -277,6 +296,17 @@ class AddRun:
             if not self.described.explains(error):
                 self.report.leave_out(self.described.explained(error))
         return self._described(pages, readable, inputs, left_out, modalities)
+
+    def _figure(self, figure: Figure) -> str:
+        """What OCR reads of a picture inside of a page; each is read once."""
+        known = self.read.figure(figure.hash)
+        if known is not None:
+            return known
+        from metaembed_rag.pages.ocr import read_text
+
+        text = read_text(figure.image)
+        self.read.note_figure(figure.hash, text)
+        return text
 
     def _counted_as_read(self, pages: Sequence[Page]) -> Iterator[Page]:
         """Pages, each counted when the next one is asked for: then it has been read."""

@@ -64,7 +64,7 @@ def completed(page: Page, read: str) -> Page:
     """
     if page.parts:
         found = replace(with_part(page, "ocr", read), unread="", doubtful=0)
-        return _with_lines(found, page, read)
+        return with_lines(found, page, read)
     known = page.text
     if page.unread == CIPHER:
         doubtful = page.doubtful or len(known)
@@ -76,11 +76,17 @@ def completed(page: Page, read: str) -> Page:
         return replace(page, unread="", doubtful=0)
     layer = page.text_layer if page.text_from_ocr else page.text
     found = replace(page, text=text, text_from_ocr=True, text_layer=layer, unread="", doubtful=0)
-    return _with_lines(found, page, read)
+    return with_lines(found, page, read)
 
 
-def _with_lines(page: Page, before: Page, read: str) -> Page:
-    """A page with the lines that it had before, and those of what was read of its picture."""
+def with_lines(page: Page, before: Page, read: str) -> Page:
+    """A page with the lines that it had before, and those of what was read of its picture.
+
+    Args:
+        page: With the text that it has now: the one that it had, and below it what was read.
+        before: The page as it was.
+        read: What was read, with its lines on the page's picture.
+    """
     had = unpacked(before.lines, len(before.text))
     said = [(before.text[line.start : line.end], line.box) for line in had]
     own = located(page.text, said)
