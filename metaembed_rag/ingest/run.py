@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import BlankPageError, PageError, kind_of_value
+from metaembed_rag.errors import BlankPageError, PageError, install_line, kind_of_value
 from metaembed_rag.ingest.describing import RunDescriptions
 from metaembed_rag.ingest.encoding import encode_pages
 from metaembed_rag.ingest.options import AddOptions
@@ -67,6 +67,7 @@ class AddRun:
         self._changes: list[Change] = []
         self._bytes = 0
         self._of_use = True
+        self._with_figures = 0
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -137,9 +138,20 @@ class AddRun:
             found = self.store.get(self.store.ids(beyond)).values()
             lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
             self._remove(lost)
+        self._note_figures()
         self._hand_over()  # also of nothing: the copy is made then, too
         fingerprint = self.store.about.fingerprint
         self.read.finish(way_of(self.options.mode, fingerprint, self.described.way, sight()))
+
+    def _note_figures(self) -> None:
+        """Say once of how many pages the pictures inside were not read, as there is no OCR."""
+        if self._with_figures:
+            pages = "1 page" if self._with_figures == 1 else f"{self._with_figures:,} pages"
+            why = (
+                "pictures inside of pages were not read by OCR, which is not installed: "
+                f"{install_line('ocr')}, and index the same with --reread (reread=True)"
+            )
+            self.report.notes.append(PageError(pages, why))
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -178,6 +190,13 @@ class AddRun:
         if old.may_be_unread and self._is_incomplete(page):
             return True
         return self.options.reread and self._has_more_figures(page, old)
+
+    def _lacks_ocr(self, page: Page) -> bool:
+        """Whether a page has pictures inside that OCR would have read, were it installed."""
+        if ocr_is_installed():
+            return False
+        modalities = self.target.encoder().modalities
+        return wants_figures(page, self.options.mode, modalities, self.options.ocr)
 
     def _has_more_figures(self, page: Page, old: Record) -> bool:
         """Whether a loaded page has pictures inside that nobody has read for its record."""
@@ -249,6 +268,7 @@ class AddRun:
             )
         if not readable:
             return
+        self._with_figures += sum(map(self._lacks_ocr, readable))
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
         self._count(readable, replaced)
 

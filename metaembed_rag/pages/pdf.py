@@ -38,6 +38,7 @@ from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
 from metaembed_rag.pages.pdf_fields import annotation_texts, attachment_names, draw_into_page
 from metaembed_rag.pages.pdf_lines import text_lines
 from metaembed_rag.pages.pdf_pictures import figure_boxes, outline_count, picture_share
+from metaembed_rag.pages.pdf_turned import straighten
 from metaembed_rag.pages.pdf_xfa import xfa_values
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def read_texts(
     """
     with _document(data, source, None) as document:
         for number in choose(len(document)):
-            with PDFIUM_LOCK, _opened(document, number - 1, source) as page:
+            with PDFIUM_LOCK, _upright(document, number - 1, source) as page:
                 text = clean_text(_raw_text(page))
             yield number, text
 
@@ -263,6 +264,17 @@ def _opened(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[p
         ) from error
 
 
+@contextmanager
+def _upright(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[pdfium.PdfPage]:
+    """One page as :func:`_opened` gives it, its lines from left to right."""
+    with _opened(document, index, source) as page:
+        if not straighten(page):
+            yield page
+            return
+    with _opened(document, index, source) as page:
+        yield page
+
+
 def _raw_text(page: pdfium.PdfPage) -> str:
     with closing(page.get_textpage()) as textpage:
         return str(textpage.get_text_bounded())
@@ -290,7 +302,7 @@ def _shown(
     document: pdfium.PdfDocument, index: int, source: str, max_side: int, figures: bool
 ) -> _Shown:
     """Draw a page, then read it: what its annotations show is made text of the page at last."""
-    with _opened(document, index, source) as page:
+    with _upright(document, index, source) as page:
         image = _render(page, max_side, f"{source}#{index + 1}")
         label = one_line(document.get_page_label(index))
         with closing(page.get_textpage()) as textpage:
