@@ -12,6 +12,7 @@ from PIL import Image
 from metaembed_rag.errors import MissingExtraError, ResourceLimitError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Limits, load_pages
+from metaembed_rag.pages.lines import Lettering
 from metaembed_rag.store import records
 from metaembed_rag.testing import FakeEncoder
 from tests.support.files import illustrated, picture_of_text
@@ -230,3 +231,37 @@ def test_no_new_figure_is_begun_when_a_pages_time_is_up(
 def test_a_page_given_by_hand_reads_its_figures_too(index: PageIndex, path: Path, ocr: Ocr) -> None:
     index.add(load_pages(path, limits=Limits(figures=True)))
     assert ocr.count == 3
+
+
+# -- scans that lie on their side ----------------------------------------------------------------
+
+LETTER = "the body of a long letter about pumps, gaskets and hoses in the cellar of the house " * 2
+
+
+def test_a_turned_scan_is_kept_upright_and_unchanged_the_next_time(
+    index: PageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def sideways(image: Image.Image) -> str:
+        calls.append(image.size)
+        return Lettering(LETTER.strip(), [(LETTER.strip(), (0.1, 0.2, 0.3, 0.9))], 90)
+
+    monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", sideways)
+    path = tmp_path / "scan.png"
+    chart("a letter")[0].save(path)
+    index.sync(path)
+    (page,) = index.get(index.ids())
+    kept = page.load_image()
+    assert kept is not None
+    assert (kept.width < kept.height, page.turned) == (True, 90)
+    (loaded,) = load_pages(path)
+    assert page.content_hash() == loaded.content_hash()
+    os.utime(path, (1, 1))
+    for again in (index.sync(path), index.sync(path, reread=True), index.add(load_pages(path))):
+        assert again.unchanged == 1
+    Path(page.image_path or "").unlink()
+    index.sync(path)
+    (page,) = index.get(index.ids())
+    assert page.load_image().size == kept.size  # type: ignore[union-attr]
+    assert len(calls) == 1

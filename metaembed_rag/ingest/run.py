@@ -32,7 +32,7 @@ from metaembed_rag.model.inputs import (
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.figures import Figure
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.reading import ocr_is_installed
+from metaembed_rag.pages.reading import ocr_is_installed, turned_picture
 from metaembed_rag.progress import PageCounter
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
@@ -209,7 +209,8 @@ class AddRun:
         name = old.page.image_path
         if page.image is not None and not self.target.has_picture(old):
             # Another name than before where that one led outside, or to another page's picture.
-            name = self.target.keep_picture(page.image, page.id, old.content_hash)
+            image = turned_picture(page.image, old.page.turned)
+            name = self.target.keep_picture(image, page.id, old.content_hash)
         incomplete = old.may_be_unread and self._is_incomplete(page)
         if incomplete:
             self.report.notes.append(unread_note(page, self.options.ocr))

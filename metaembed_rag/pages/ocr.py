@@ -52,6 +52,8 @@ _SETTINGS = {
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
 }
 
+_DEGREES = {None: 0, Transpose.ROTATE_90: 90, Transpose.ROTATE_180: 180, Transpose.ROTATE_270: 270}
+
 _LOCK = threading.Lock()  # an engine keeps the settings of a call in itself
 
 
@@ -136,7 +138,8 @@ def read_here(image: Image.Image) -> str:
     rows = reading_order(kept)
     size = image.size if turn in (None, Transpose.ROTATE_180) else image.size[::-1]
     pieces = [(line.text, _as_shown(line, size, turn)) for row in rows for line in row]
-    return Lettering("\n".join(" ".join(line.text for line in row) for row in rows), pieces)
+    said = "\n".join(" ".join(line.text for line in row) for row in rows)
+    return Lettering(said, pieces, _DEGREES[turn])
 
 
 def _as_shown(line: Line, size: tuple[int, int], turn: Transpose | None) -> Box:
@@ -163,7 +166,10 @@ def lettering_of(header: Header, body: bytes) -> Lettering:
         pieces = [(str(said), _box_of(box)) for said, box in field_of(header, "lines", list)]
     except TypeError as error:
         raise ValueError(f"a frame holds no lines ({error})") from None
-    return Lettering(text, pieces)
+    turn = header.get("turn", 0)
+    if turn not in _DEGREES.values():
+        raise ValueError(f"a frame's turn is {turn}")
+    return Lettering(text, pieces, turn)
 
 
 def _box_of(said: Sequence[Any]) -> Box:

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from metaembed_rag.pages.lines import lines_of
+from metaembed_rag.pages.lines import lines_of, turn_of
 from metaembed_rag.pages.ocr import read_here
 from metaembed_rag.pages.worker_program import Server, serve
 
@@ -14,7 +14,7 @@ from metaembed_rag.pages.worker_program import Server, serve
 def _read(server: Server, data: bytes, arguments: dict[str, Any]) -> None:
     image = Image.frombytes("RGB", tuple(arguments["size"]), data)
     text = read_here(image)
-    server.say({"text": text, "lines": lines_of(text)})
+    server.say({"text": text, "lines": lines_of(text), "turn": turn_of(text)})
     server.go_on()
 
 

@@ -31,6 +31,7 @@ TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
 LINES = _OURS + "lines"
 ROOT = _OURS + "root"
+TURNED = _OURS + "turned"
 FIGURES, FIGURE_HASHES = _OURS + "figures", _OURS + "figure_hashes"
 """What OCR read of pictures inside of the page; and their hashes, by which it is found."""
 BUNDLE, ROW = _OURS + "bundle", _OURS + "row"
@@ -63,6 +64,7 @@ _OPTIONAL: Mapping[str, type | UnionType] = {
     DESCRIBED: str,
     LINES: str,
     ROOT: str,
+    TURNED: int,
     FIGURES: str,
     FIGURE_HASHES: list,
     SUM: str,
@@ -140,6 +142,7 @@ def to_metadata(record: Record) -> dict[str, Any]:
         DESCRIBED: page.described_by or None,
         LINES: page.lines or None,
         ROOT: page.root or None,
+        TURNED: page.turned or None,
         FIGURES: page.figure_texts or None,
         FIGURE_HASHES: list(texts_of(page)) or None,
         VECTORS: record.payload,
@@ -181,6 +184,7 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
         lines=metadata.get(LINES, ""),
         root=metadata.get(ROOT, ""),
         figure_texts=metadata.get(FIGURES, ""),
+        turned=metadata.get(TURNED, 0),
     )
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata
