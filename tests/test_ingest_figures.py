@@ -11,7 +11,8 @@ from PIL import Image
 
 from metaembed_rag.errors import MissingExtraError, ResourceLimitError
 from metaembed_rag.index import PageIndex
-from metaembed_rag.pages import Limits, load_pages
+from metaembed_rag.pages import Limits, Page, load_pages
+from metaembed_rag.pages.figures import Figure
 from metaembed_rag.pages.lines import Lettering
 from metaembed_rag.store import records
 from metaembed_rag.testing import FakeEncoder
@@ -265,3 +266,17 @@ def test_a_turned_scan_is_kept_upright_and_unchanged_the_next_time(
     (page,) = index.get(index.ids())
     assert page.load_image().size == kept.size  # type: ignore[union-attr]
     assert len(calls) == 1
+
+
+# -- letters that OCR does not know --------------------------------------------------------------
+
+
+def test_figures_of_a_page_in_other_letters_are_left_alone_and_that_is_said(
+    index: PageIndex, ocr: Ocr
+) -> None:
+    image = picture_of_text(["Norway"])
+    figure = Figure.of((0.1, 0.5, 0.9, 0.9), image)
+    page = Page("отчёт.pdf", text="Годовой отчёт о рыболовстве", image=image, figures=(figure,))
+    (note,) = index.add([page]).notes
+    assert ocr.count == 0
+    assert "does not know the letters" in note.reason and "--ocr-language" in note.reason

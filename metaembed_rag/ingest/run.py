@@ -20,17 +20,12 @@ from metaembed_rag.ingest.encoding import encode_pages
 from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.model.inputs import (
-    Input,
-    page_input,
-    page_inputs,
-    sight,
-    unread_note,
-    wants_figures,
-    wants_ocr,
-)
+from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note
+from metaembed_rag.model.looking import wants_figures, wants_ocr
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.figure_texts import unread_figures
 from metaembed_rag.pages.figures import Figure
+from metaembed_rag.pages.ocr_languages import OcrLanguage
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.reading import ocr_is_installed, turned_picture
 from metaembed_rag.progress import PageCounter
@@ -67,7 +62,7 @@ class AddRun:
         self._changes: list[Change] = []
         self._bytes = 0
         self._of_use = True
-        self._with_figures = 0
+        self._with_figures, self._in_other_letters = 0, 0
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -152,6 +147,13 @@ class AddRun:
                 f"{install_line('ocr')}, and index the same with --reread (reread=True)"
             )
             self.report.notes.append(PageError(pages, why))
+        if self._in_other_letters:
+            pages = "1 page" if self._in_other_letters == 1 else f"{self._in_other_letters:,} pages"
+            why = (
+                "pictures inside of pages were not read by OCR, which does not know the letters of "
+                "these pages: give --ocr-language (METAEMBED_OCR_LANGUAGE), see docs/ocr.md"
+            )
+            self.report.notes.append(PageError(pages, why))
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -197,6 +199,13 @@ class AddRun:
             return False
         modalities = self.target.encoder().modalities
         return wants_figures(page, self.options.mode, modalities, self.options.ocr)
+
+    def _is_in_other_letters(self, page: Page) -> bool:
+        """Whether a page has pictures inside that OCR was to read, and letters it does not know."""
+        if not unread_figures(page) or self.options.ocr == "never":
+            return False
+        is_text = self.options.mode == "text" or "image" not in self.target.encoder().modalities
+        return is_text and not OcrLanguage.of().reads(page.text_layer or page.text)
 
     def _has_more_figures(self, page: Page, old: Record) -> bool:
         """Whether a loaded page has pictures inside that nobody has read for its record."""
@@ -270,6 +279,7 @@ class AddRun:
         if not readable:
             return
         self._with_figures += sum(map(self._lacks_ocr, readable))
+        self._in_other_letters += sum(map(self._is_in_other_letters, readable))
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
         self._count(readable, replaced)
 

@@ -26,7 +26,7 @@ from metaembed_rag.errors import (
     install_line,
 )
 from metaembed_rag.model.checkpoints import visual_words_are_on
-from metaembed_rag.model.looking import FigureReader, Look, Reader
+from metaembed_rag.model.looking import FigureReader, Look, Reader, wants_figures, wants_ocr
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.figure_texts import unread_figures
 from metaembed_rag.pages.page import SCAN
@@ -131,30 +131,6 @@ def page_input(
         return page, about
     read = look.page(page)
     return (page if text else read), read.text
-
-
-def wants_ocr(page: Page, mode: Mode, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
-    """Whether OCR is to complete the text that a page has.
-
-    ``auto`` reads what is in doubt always, and a scan below a short text where its text is what
-    is encoded: a model that reads pictures sees the scan. Pages without any text are not meant.
-    """
-    if page.image is None and page.image_path is None:
-        return False
-    if ocr == "always":
-        return True
-    if page.unread == SCAN:
-        return mode == "text" or "image" not in modalities
-    return page.unread != ""
-
-
-def wants_figures(page: Page, mode: Mode, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
-    """Whether OCR is to read pictures inside of a page that nobody has read.
-
-    ``auto`` does where the page's text is what is encoded: a model that reads pictures sees them.
-    """
-    is_needed = ocr == "always" or mode == "text" or "image" not in modalities
-    return ocr != "never" and is_needed and bool(page.figures) and bool(unread_figures(page))
 
 
 def read_page(page: Page, ocr: bool | Ocr = "auto", reader: Reader | None = None) -> Page:

@@ -20,6 +20,7 @@ from metaembed_rag.pages import Page
 from metaembed_rag.pages.figure_texts import SECONDS, unread_figures, with_figure_texts
 from metaembed_rag.pages.figures import Figure
 from metaembed_rag.pages.legibility import legible, squeezed
+from metaembed_rag.pages.ocr_languages import OcrLanguage
 from metaembed_rag.pages.page import SCAN
 from metaembed_rag.pages.parts import VISUAL_WORDS
 from metaembed_rag.pages.reading import UNREAD, Ocr, completed, parts_of, with_part
@@ -156,6 +157,33 @@ class Look:
         if self.read is None:
             self.read = _read_text(page) if self.reader is None else self.reader(page)
         return self.read
+
+
+def wants_ocr(page: Page, mode: str, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
+    """Whether OCR is to complete the text that a page has.
+
+    ``auto`` reads what is in doubt always, and a scan below a short text where its text is what
+    is encoded: a model that reads pictures sees the scan. Pages without any text are not meant.
+    """
+    if page.image is None and page.image_path is None:
+        return False
+    if ocr == "always":
+        return True
+    if page.unread == SCAN:
+        return mode == "text" or "image" not in modalities
+    return page.unread != ""
+
+
+def wants_figures(page: Page, mode: str, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
+    """Whether OCR is to read pictures inside of a page that nobody has read.
+
+    ``auto`` does where the page's text is what is encoded: a model that reads pictures sees them.
+    Not on pages in letters that OCR does not know (:class:`.OcrLanguage`): it would read others.
+    """
+    is_needed = ocr == "always" or mode == "text" or "image" not in modalities
+    if ocr == "never" or not is_needed or not page.figures:
+        return False
+    return bool(unread_figures(page)) and OcrLanguage.of().reads(page.text_layer or page.text)
 
 
 def _read_text(page: Page) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,7 @@ from typing import Any
 
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.figure_texts import texts_of
+from metaembed_rag.pages.ocr_languages import LANGUAGE
 from metaembed_rag.pages.page import SCAN, default_id
 from metaembed_rag.pages.reading import description_of, ocr_text_of
 from metaembed_rag.store import records
@@ -287,7 +289,8 @@ def _about() -> dict[str, Any]:
         engine = version("rapidocr")
     except PackageNotFoundError:
         engine = ""
-    return {"format": _FORMAT, "rapidocr": engine}
+    language = os.environ.get(LANGUAGE, "")  # what one model cannot read another one can
+    return {"format": _FORMAT, "rapidocr": f"{engine} {language}".strip()}
 
 
 def _file_entry(digest: str, way: str, found: BlankPages) -> dict[str, Any]:
