@@ -28,7 +28,7 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen import canvas
 
 from benchmarks import results
-from metaembed_rag import PageIndex, load_pages
+from metaembed_rag import MetaEmbedEncoder, PageIndex, load_pages
 from metaembed_rag.pages import Limits, Page, list_files
 from metaembed_rag.pages.ocr import read_text
 
@@ -81,13 +81,14 @@ def ndcg(index: PageIndex, asked: dict[str, str], *, hybrid: bool) -> float:
 
 def quality(count: int, model: str) -> dict[str, Any]:
     """nDCG@5 and seconds of indexing with OCR off and on, of the same pages."""
+    encoder = MetaEmbedEncoder.from_pretrained(model)
     found: dict[str, Any] = {"charts": count, "model": model}
     with tempfile.TemporaryDirectory() as work:
         files = Path(work, "files")
         files.mkdir()
         asked = questions(count, results.DATA / "opencqa_train", files)
         for ocr in ("never", "auto"):
-            index = PageIndex.open(Path(work, ocr), model)
+            index = PageIndex.open(Path(work, ocr), encoder)
             start = time.perf_counter()
             report = index.sync(files, ocr=ocr)  # type: ignore[arg-type]
             seconds = time.perf_counter() - start

@@ -10,6 +10,7 @@ from metaembed_rag.errors import StoreError
 from metaembed_rag.model.describing import DescribeLike, Describer
 from metaembed_rag.model.inputs import Mode, check_mode
 from metaembed_rag.pages import Limits
+from metaembed_rag.pages.ocr_languages import OcrLanguage
 from metaembed_rag.pages.reading import Ocr, ocr_policy
 
 
@@ -19,8 +20,8 @@ class AddOptions:
 
     Raises:
         StoreError: ``batch_size`` is under 1.
-        ModelError: There is no such mode, no such policy of OCR, or ``describe`` names nobody who
-            could describe a picture.
+        ModelError: There is no such mode, no such policy or language of OCR, or ``describe`` names
+            nobody who could describe a picture.
     """
 
     mode: Mode = "fused"
@@ -37,6 +38,8 @@ class AddOptions:
             raise StoreError(f"batch_size must be at least 1, not {self.batch_size}")
         check_mode(self.mode)
         object.__setattr__(self, "ocr", ocr_policy(self.ocr))
+        if self.ocr != "never":
+            OcrLanguage.of()  # one that the environment names and that is not here is told at once
         object.__setattr__(self, "describe", Describer.of(self.describe))
 
     @property

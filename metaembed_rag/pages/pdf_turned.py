@@ -92,4 +92,4 @@ def _direction(textpage: pdfium.PdfTextPage, place: int) -> int | None:
 
 
 def _is_seen(textpage: pdfium.PdfTextPage, place: int) -> bool:
-    return raw.FPDFText_GetUnicode(textpage, place) > ord(" ")
+    return bool(raw.FPDFText_GetUnicode(textpage, place) > ord(" "))
