@@ -53,7 +53,7 @@ TIMED = (
     ),
     *("search_long_pages", "search_short_texts"),
     *("before_after_search", "before_after_pdfs", "before_after_pictures", "checksums"),
-    *("soak", "ray"),
+    *("soak", "ray", "figures"),
 )
 """Records whose tables name the machine."""
 OTHERS = ("dense_door",)
@@ -427,6 +427,25 @@ def pointing(record: Record) -> Lines:
     head = ["best passage of `small`", "most query words", "random", "its area, of the page"]
     placed = f"budget ({numbers['placed']} of {numbers['queries']} titles placed)"
     return grid([placed, *head, "pieces a page, CPU time"], rows)
+
+
+def figures(record: Record) -> Lines:
+    """Charts inside of pages: what is found, and seconds a page, with OCR off and on."""
+    numbers = record["numbers"]
+    told = {"never": "off", "auto": "on (`auto`)"}
+    rows = [
+        [
+            name,
+            percent(numbers[ocr]["vectors"]),
+            percent(numbers[ocr]["hybrid"]),
+            f"{numbers[ocr]['seconds_a_page']:.2f}",
+            f"{numbers[ocr]['again_seconds_a_page']:.3f}",
+        ]
+        for ocr, name in told.items()
+    ]
+    asked = f"OCR ({numbers['charts']} pages with a chart and a question each)"
+    head = [asked, f"nDCG@5, `{numbers['model']}`", "nDCG@5, hybrid"]
+    return grid([*head, "seconds a page, new", "seconds a page, unchanged"], rows)
 
 
 def _halves(row: Row | None) -> str:
@@ -1192,6 +1211,7 @@ TABLES: dict[str, Table] = {
     "long_pages": Table(long_pages, ("long_pages",)),
     "dense_door": Table(dense_door, ("dense_door",)),
     "photos": Table(photos, ("photos",)),
+    "figures": Table(figures, ("figures",)),
     "pointing": Table(pointing, ("pointing",)),
     "manpages": Table(manpages, ("manpages",)),
     "latency": Table(latency, ("latency",)),

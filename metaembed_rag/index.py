@@ -219,10 +219,10 @@ class PageIndex(OfFiles, EncodedIndex, MaintainedIndex, ExplainedIndex, Measured
             batch_size: Pages encoded at a time.
             ocr: When pictures are read by OCR. ``"auto"`` (True): where the model needs their
                 text, where the picture says more than a short text layer (a scan below a fax
-                line), and where the text layer cannot be read. ``"always"``: every picture,
-                beside its text too (charts inside of pages, captions on photos). ``"never"``
-                (False). It applies to pages that are new or changed; what of a page could not be
-                read is in the report's ``notes``.
+                line), pictures inside of pages (charts), and where the text layer cannot be read.
+                ``"always"``: every picture, beside its text too (captions on photos).
+                ``"never"`` (False). See ``docs/ocr.md``. It applies to pages that are new or
+                changed; what of a page could not be read is in the report's ``notes``.
             progress: Called with the number of pages done after each batch; the number's ``ids``
                 are those of its pages that are in the index now, whatever becomes of this process
                 (``acknowledged`` in the report).
@@ -272,7 +272,7 @@ class PageIndex(OfFiles, EncodedIndex, MaintainedIndex, ExplainedIndex, Measured
             mode: As for :meth:`add`, and so are ``batch_size``, ``ocr``, ``progress``,
                 ``show_progress``, ``lock_timeout`` and ``describe``; what is stored is described
                 too, when ``describe`` names somebody for the first time.
-            **keywords: ``prune``, and ``password``, ``max_side`` and ``limits`` of
+            **keywords: ``prune`` and ``reread``, and ``password``, ``max_side`` and ``limits`` of
                 :func:`metaembed_rag.load_pages`; see :class:`.FollowKeywords`.
         """
         options = AddOptions(mode, batch_size, ocr, progress, show_progress, lock_timeout, describe)

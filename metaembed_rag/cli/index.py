@@ -37,7 +37,16 @@ SUMMARY = "index files and folders"
 
 _LOCAL = (
     *("device", "max_passes", "vectors", "format", "dimension", "password", "prune"),
-    *("follow_links", "max_page_seconds", "max_memory", "no_ocr", "wait", "ray", "ray_workers"),
+    *(
+        "reread",
+        "follow_links",
+        "max_page_seconds",
+        "max_memory",
+        "no_ocr",
+        "wait",
+        "ray",
+        "ray_workers",
+    ),
 )
 """Options that a server does not take."""
 _THIS_MACHINE = "local"
@@ -82,6 +91,12 @@ def _add_following(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove the pages of sub-folders that are missing or empty now, too (default: they "
         "are kept and listed, because a disk may be unmounted)",
+    )
+    parser.add_argument(
+        "--reread",
+        action="store_true",
+        help="read unchanged files again, too: what an earlier version did not read of their pages "
+        "(pictures inside of pages) is added, the others stay as they are",
     )
     parser.add_argument(
         "--follow-links",
@@ -151,6 +166,8 @@ def run(given: argparse.Namespace) -> int:
             raise wrong_usage("--ray-workers goes with --ray")
     elif given.describe is not None:
         raise wrong_usage("--describe does not go with --ray; describe pictures by a run without")
+    elif given.reread:
+        raise wrong_usage("--reread does not go with --ray; read files again by a run without")
     server = server_of(given, *_LOCAL)
     if server is not None:
         return upload_to(server, given)
@@ -170,6 +187,7 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
             progress=progress,
             show_progress=not given.quiet,
             prune=given.prune,
+            reread=given.reread,
             lock_timeout=given.wait,
             limits=_limits(given),
         )

@@ -248,6 +248,12 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         help="read pictures by OCR: always, where text is missing or unreadable (default), never",
     )
     parser.add_argument("--no-ocr", action="store_true", help="the same as --ocr never")
+    parser.add_argument(
+        "--ocr-language",
+        metavar="NAME",
+        help="what OCR reads: by default Latin letters, Chinese and Japanese; cyrillic, arabic, "
+        "korean and others need a model in the folder METAEMBED_OCR_MODELS (docs/ocr.md)",
+    )
     parser.add_argument("--batch-size", type=positive, default=64, help="pages at a time")
     add_passes(parser)
 
@@ -356,8 +362,17 @@ def _over_0(text: str, most: float, what: str) -> float:
 
 
 def ocr_of(given: argparse.Namespace) -> Ocr:
-    """When pictures are read by OCR: ``--ocr``, or never by ``--no-ocr``."""
+    """When pictures are read by OCR: ``--ocr``, or never by ``--no-ocr``.
+
+    Raises:
+        ModelError: There is no model for ``--ocr-language``.
+    """
+    from metaembed_rag.pages.ocr_languages import LANGUAGE, OcrLanguage
+
     policy: Ocr = "never" if given.no_ocr else given.ocr
+    if given.ocr_language is not None:
+        os.environ[LANGUAGE] = given.ocr_language  # where it is named for workers and caches, too
+    OcrLanguage.of()  # one that is not there is told before anything is read
     return policy
 
 

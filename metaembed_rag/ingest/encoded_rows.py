@@ -35,6 +35,8 @@ PAGE_FIELDS: Mapping[str, Any] = {
     "described_by": "",
     "lines": "",
     "root": "",
+    "figure_texts": "",
+    "turned": 0,
 }
 """Fields of a :class:`~metaembed_rag.pages.Page` that stand in a row by their names, with what
 holds for a row that lacks them."""

@@ -101,7 +101,9 @@ class Followed:
     ) -> None:
         self._target, self._paths, self._mode = target, paths, mode
         self._described = described
-        self._loading: dict[str, Any] = {k: v for k, v in keywords.items() if k != "prune"}
+        self._reread = keywords.get("reread", False)
+        ours = ("prune", "reread")
+        self._loading: dict[str, Any] = {k: v for k, v in keywords.items() if k not in ours}
         self._links = keywords.get("limits", Limits()).follow_links
         options = keywords.get("storage_options")
         self._vanished = VanishedPages(
@@ -244,6 +246,8 @@ class Followed:
         """Whether a file need not be read; its pages are counted."""
         if self._is_ours(source):
             return True
+        if self._reread:
+            return False
         unchanged = self._pages_of_unchanged(source, digest)
         if unchanged is None:
             return not is_remote(source) and self._take_over(source, digest)

@@ -23,7 +23,7 @@ from metaembed_rag.metadata.filters import fields, normalize_where
 from metaembed_rag.metadata.sparing import only_negates, spares_none
 from metaembed_rag.model.protocol import Encoder
 from metaembed_rag.options import page_ids
-from metaembed_rag.pages import Page
+from metaembed_rag.pages import Limits, Page
 from metaembed_rag.pages.roots import Roots
 from metaembed_rag.pages.uploads import is_upload, listed
 from metaembed_rag.progress import page_counter
@@ -143,6 +143,10 @@ class Ingest:
     ) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.sync`."""
         way = "" if options.describer is None else options.describer.way
+        if options.ocr == "never":  # then nobody need draw what it would read
+            limits = replace(keywords.get("limits", Limits()), figures=False)
+            keywords = {**keywords, "limits": limits}
+        options = replace(options, reread=keywords.get("reread", False))
         followed = Followed(self.target, _followable(paths), options.mode, way, keywords)
         pages = followed.pages()
         bar = page_counter(

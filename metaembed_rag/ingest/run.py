@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import BlankPageError, PageError, kind_of_value
+from metaembed_rag.errors import BlankPageError, PageError, install_line, kind_of_value
 from metaembed_rag.ingest.describing import RunDescriptions
 from metaembed_rag.ingest.encoding import encode_pages
 from metaembed_rag.ingest.known_content import KnownContent, root_of
@@ -22,10 +22,14 @@ from metaembed_rag.ingest.options import AddOptions
 from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.taking_over import TakingOver
 from metaembed_rag.ingest.target import Target
-from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note, wants_ocr
+from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note
+from metaembed_rag.model.looking import wants_figures, wants_ocr
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.figure_texts import unread_figures
+from metaembed_rag.pages.figures import Figure
+from metaembed_rag.pages.ocr_languages import OcrLanguage
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.reading import ocr_is_installed
+from metaembed_rag.pages.reading import ocr_is_installed, turned_picture
 from metaembed_rag.progress import PageCounter
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
@@ -61,6 +65,7 @@ class AddRun(TakingOver):
         self._changes: list[Change] = []
         self._bytes = 0
         self._of_use = True
+        self._with_figures, self._in_other_letters = 0, 0
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -142,9 +147,27 @@ class AddRun(TakingOver):
             found = self.store.get(self.store.ids(beyond)).values()
             lost = [r.page.id for r in found if r.page.id == default_id(source, r.page.number)]
             self._remove(lost)
+        self._note_figures()
         self._hand_over()  # also of nothing: the copy is made then, too
         fingerprint = self.store.about.fingerprint
         self.read.finish(way_of(self.options.mode, fingerprint, self.described.way, sight()))
+
+    def _note_figures(self) -> None:
+        """Say once of how many pages the pictures inside were not read, as there is no OCR."""
+        if self._with_figures:
+            pages = "1 page" if self._with_figures == 1 else f"{self._with_figures:,} pages"
+            why = (
+                "pictures inside of pages were not read by OCR, which is not installed: "
+                f"{install_line('ocr')}, and index the same with --reread (reread=True)"
+            )
+            self.report.notes.append(PageError(pages, why))
+        if self._in_other_letters:
+            pages = "1 page" if self._in_other_letters == 1 else f"{self._in_other_letters:,} pages"
+            why = (
+                "pictures inside of pages were not read by OCR, which does not know the letters of "
+                "these pages: give --ocr-language (METAEMBED_OCR_LANGUAGE), see docs/ocr.md"
+            )
+            self.report.notes.append(PageError(pages, why))
 
     def _acknowledge(self) -> None:
         """Wait until the batch before is in the index, and say so."""
@@ -175,15 +198,39 @@ class AddRun(TakingOver):
         """Whether a stored page was left unread or undescribed, and that can be changed now."""
         if self.described.is_due(page, old):
             return True
-        possible = self.options.ocr != "never" and ocr_is_installed()
-        return possible and old.may_be_unread and self._is_incomplete(page)
+        if self.options.ocr == "never" or not ocr_is_installed():
+            return False
+        if old.may_be_unread and self._is_incomplete(page):
+            return True
+        return self.options.reread and self._has_more_figures(page, old)
+
+    def _lacks_ocr(self, page: Page) -> bool:
+        """Whether a page has pictures inside that OCR would have read, were it installed."""
+        if ocr_is_installed():
+            return False
+        modalities = self.target.encoder().modalities
+        return wants_figures(page, self.options.mode, modalities, self.options.ocr)
+
+    def _is_in_other_letters(self, page: Page) -> bool:
+        """Whether a page has pictures inside that OCR was to read, and letters it does not know."""
+        if not unread_figures(page) or self.options.ocr == "never":
+            return False
+        is_text = self.options.mode == "text" or "image" not in self.target.encoder().modalities
+        return is_text and not OcrLanguage.of().reads(page.text_layer or page.text)
+
+    def _has_more_figures(self, page: Page, old: Record) -> bool:
+        """Whether a loaded page has pictures inside that nobody has read for its record."""
+        known = replace(page, figure_texts=old.page.figure_texts)
+        modalities = self.target.encoder().modalities
+        return wants_figures(known, self.options.mode, modalities, self.options.ocr)
 
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest up to date where it differs or is lost."""
         name = old.page.image_path
         if page.image is not None and not self.target.has_picture(old):
             # Another name than before where that one led outside, or to another page's picture.
-            name = self.target.keep_picture(page.image, page.id, old.content_hash)
+            image = turned_picture(page.image, old.page.turned)
+            name = self.target.keep_picture(image, page.id, old.content_hash)
         incomplete = old.may_be_unread and self._is_incomplete(page)
         if incomplete:
             self.report.notes.append(unread_note(page, self.options.ocr))
@@ -243,6 +290,8 @@ class AddRun(TakingOver):
             )
         if not readable:
             return
+        self._with_figures += sum(map(self._lacks_ocr, readable))
+        self._in_other_letters += sum(map(self._is_in_other_letters, readable))
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
         self._count(readable, replaced)
 
@@ -274,6 +323,7 @@ class AddRun(TakingOver):
             on_skip=left_out.append,
             on_note=self.report.notes.append,
             described=self.described.has,
+            figure_reader=self._figure,
         )
         for page in [page for page in pages if page.id in known]:
             try:
@@ -289,6 +339,17 @@ class AddRun(TakingOver):
             if not self.described.explains(error):
                 self.report.leave_out(self.described.explained(error))
         return self._described(pages, readable, inputs, left_out, modalities)
+
+    def _figure(self, figure: Figure) -> str:
+        """What OCR reads of a picture inside of a page; each is read once."""
+        known = self.read.figure(figure.hash)
+        if known is not None:
+            return known
+        from metaembed_rag.pages.ocr import read_text
+
+        text = read_text(figure.image)
+        self.read.note_figure(figure.hash, text)
+        return text
 
     def _counted_as_read(self, pages: Sequence[Page]) -> Iterator[Page]:
         """Pages, each counted when the next one is asked for: then it has been read."""

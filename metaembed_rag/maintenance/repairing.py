@@ -24,6 +24,7 @@ from metaembed_rag.maintenance.findings import (
 from metaembed_rag.maintenance.rows import without_writing
 from metaembed_rag.maintenance.scan import AT_ONCE
 from metaembed_rag.maintenance.sources import Restored, restore
+from metaembed_rag.pages.reading import turned_picture
 from metaembed_rag.pages.roots import Roots
 from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store import records
@@ -228,7 +229,8 @@ class _Repair:
         old = record.page.image_path
         if old is not None and self.look.is_last(old):  # a damaged record may name another's
             pictures.remove({old})
-        name = pictures.save(one.image, record.page.id, record.content_hash)
+        image = turned_picture(one.image, record.page.turned)
+        name = pictures.save(image, record.page.id, record.content_hash)
         self.look.named[name] += 1
         if name != old:
             self.parts.store.update_metadata([record.page.id], [{records.IMAGE: name}])

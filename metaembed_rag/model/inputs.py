@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 from PIL import Image
@@ -25,8 +26,9 @@ from metaembed_rag.errors import (
     install_line,
 )
 from metaembed_rag.model.checkpoints import visual_words_are_on
-from metaembed_rag.model.looking import Look, Reader
+from metaembed_rag.model.looking import FigureReader, Look, Reader, wants_figures, wants_ocr
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.figure_texts import unread_figures
 from metaembed_rag.pages.page import SCAN
 from metaembed_rag.pages.parts import VISUAL_WORDS, joined
 from metaembed_rag.pages.pictures import is_undecoded, picture_of, to_rgb
@@ -65,6 +67,7 @@ def page_input(
     ocr: bool | Ocr | Reader = True,
     reader: Reader | None = None,
     described: bool = False,
+    figure_reader: FigureReader | None = None,
 ) -> tuple[Page, Input]:
     """What an encoder of these modalities is given of a page.
 
@@ -75,7 +78,8 @@ def page_input(
     asked of a page that has none, the picture is read by OCR, and what it shows is told in words
     where OCR finds little (:mod:`metaembed_rag.model.visual_words`). In ``image`` mode the text
     layer is never encoded while there is a picture. A page whose text is not all that it shows
-    (``page.unread``) is read by OCR first, where that is wanted (:func:`wants_ocr`) and possible.
+    (``page.unread``) is read by OCR first, where that is wanted (:func:`wants_ocr`) and possible,
+    and so are the pictures inside of it (``page.figures``, :func:`wants_figures`).
     What is written beside the pixels of a picture, or was said of it (``page.parts``), is text in
     every mode: a picture that has some is no blank page.
 
@@ -88,6 +92,7 @@ def page_input(
         reader: Reads the text of a page's picture in place of OCR; its own errors pass.
         described: Whether there is a description of the picture, which the page is given later;
             then no network looks at it.
+        figure_reader: Reads the pictures inside of a page in place of OCR.
 
     Returns:
         The page, with what OCR read, and the encoder's input. The page is still ``unread`` where
@@ -101,10 +106,13 @@ def page_input(
     look = (
         Look("auto", ocr, described) if callable(ocr) else Look(ocr_policy(ocr), reader, described)
     )
+    look.figure_reader = figure_reader
     is_seen = mode != "text" and "image" in modalities  # by the model itself
     is_scan = page.unread == SCAN
     if look.policy != "never" and wants_ocr(page, mode, modalities, look.policy):
         page = look.complete(page)
+    if wants_figures(page, mode, modalities, look.policy):
+        page = look.figures(page)
     if is_scan and not is_seen:
         page = look.describe(page)
     text = page.text.strip()
@@ -125,37 +133,24 @@ def page_input(
     return (page if text else read), read.text
 
 
-def wants_ocr(page: Page, mode: Mode, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
-    """Whether OCR is to complete the text that a page has.
-
-    ``auto`` reads what is in doubt always, and a scan below a short text where its text is what
-    is encoded: a model that reads pictures sees the scan. Pages without any text are not meant.
-    """
-    if page.image is None and page.image_path is None:
-        return False
-    if ocr == "always":
-        return True
-    if page.unread == SCAN:
-        return mode == "text" or "image" not in modalities
-    return page.unread != ""
-
-
 def read_page(page: Page, ocr: bool | Ocr = "auto", reader: Reader | None = None) -> Page:
     """The page with the text that OCR reads, for whoever wants text whatever the model.
 
-    ``auto`` reads the pictures of pages without text and of those that are ``unread``, ``always``
-    every picture. A page stays as it is where nothing is found, in ``auto`` where OCR is not
-    installed, and, with a warning, where OCR fails. A ``reader`` is as for :func:`page_input`.
+    ``auto`` reads the pictures of pages without text and of those that are ``unread``, and the
+    pictures inside of pages; ``always`` every picture. A page stays as it is where nothing is
+    found, in ``auto`` where OCR is not installed, and, with a warning, where OCR fails. A
+    ``reader`` is as for :func:`page_input`.
 
     Raises:
         MissingExtraError: ``ocr`` is ``"always"`` and the extra ``ocr`` is not installed.
     """
     policy = ocr_policy(ocr)
     is_wanted = policy == "always" or page.unread or not page.text.strip()
-    if policy == "never" or not is_wanted:
+    if policy == "never" or not (is_wanted or page.figures):
         return page
+    look = Look(policy, reader)
     try:
-        return Look(policy, reader).complete(page)
+        return look.figures(look.complete(page) if is_wanted else page)
     except ResourceLimitError as error:
         _log.warning("%s", error)
         return page
@@ -170,6 +165,7 @@ def page_inputs(
     on_skip: Callable[[PageError], None] | None,
     on_note: Callable[[PageError], None] | None = None,
     described: Callable[[str], bool] | None = None,
+    figure_reader: FigureReader | None = None,
 ) -> tuple[list[Page], list[Input]]:
     """Those pages that can be read, with what the encoder is given; see :func:`page_input`.
 
@@ -183,13 +179,15 @@ def page_inputs(
         on_note: Called with what is missing of each page that can be read in part.
         described: Whether there is a description of the page with this id; without it there is of
             none.
+        figure_reader: As for :func:`page_input`.
     """
     readable: list[Page] = []
     inputs: list[Input] = []
     for page in pages:
         try:
             seen = described is not None and described(page.id)
-            page, value, note = _as_far_as_possible(page, mode, modalities, ocr, seen)
+            known = partial(page_input, described=seen, figure_reader=figure_reader)
+            page, value, note = _as_far_as_possible(known, page, mode, modalities, ocr)
         except PageError as error:
             if on_skip is None:
                 raise
@@ -203,19 +201,42 @@ def page_inputs(
 
 
 def _as_far_as_possible(
-    page: Page, mode: Mode, modalities: frozenset[str], ocr: bool | Ocr, described: bool
+    made: Callable[..., tuple[Page, Input]],
+    page: Page,
+    mode: Mode,
+    modalities: frozenset[str],
+    ocr: bool | Ocr,
 ) -> tuple[Page, Input, PageError | None]:
     """:func:`page_input`, and what is missing; without OCR where that fails and there is more."""
     try:
-        page, value = page_input(page, mode, modalities, ocr=ocr, described=described)
+        page, value = made(page, mode, modalities, ocr=ocr)
     except ResourceLimitError as error:
         try:
-            page, value = page_input(page, mode, modalities, ocr="never", described=described)
+            page, value = made(page, mode, modalities, ocr="never")
         except NothingToReadError:
             raise error from None
         return page, value, error
-    is_unread = page.unread and wants_ocr(page, mode, modalities)
-    return page, value, unread_note(page, ocr) if is_unread else None
+    if page.unread and wants_ocr(page, mode, modalities):
+        return page, value, unread_note(page, ocr)
+    return page, value, _figures_note(page, mode, modalities, ocr_policy(ocr))
+
+
+def _figures_note(page: Page, mode: Mode, modalities: frozenset[str], ocr: Ocr) -> PageError | None:
+    """What is missing of a page with pictures inside that OCR was asked for and could not read.
+
+    Not where nobody drew them, because OCR is not installed: whoever adds pages counts those.
+    """
+    if not wants_figures(page, mode, modalities, ocr):
+        return None
+    missing = [figure for figure in unread_figures(page) if figure.data]
+    if not missing:
+        return None
+    what = (
+        "a picture inside of it" if len(missing) == 1 else f"{len(missing)} pictures inside of it"
+    )
+    return PageError(
+        page.id, f"{what} could not be read by OCR within the limits, and is no part of the text"
+    )
 
 
 def unread_note(page: Page, ocr: bool | Ocr) -> PageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -16,13 +17,18 @@ from metaembed_rag.errors import (
 )
 from metaembed_rag.model.checkpoints import visual_words_are_on
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.figure_texts import SECONDS, unread_figures, with_figure_texts
+from metaembed_rag.pages.figures import Figure
 from metaembed_rag.pages.legibility import legible, squeezed
+from metaembed_rag.pages.ocr_languages import OcrLanguage
 from metaembed_rag.pages.page import SCAN
 from metaembed_rag.pages.parts import VISUAL_WORDS
 from metaembed_rag.pages.reading import UNREAD, Ocr, completed, parts_of, with_part
 
 Reader = Callable[[Page], str]
 """What reads the text of a page's picture."""
+FigureReader = Callable[[Figure], str]
+"""What reads the text of a picture inside of a page."""
 
 _FEW, _FEW_ON_PHOTO = 32, 150
 """Letters and digits below which a picture's own text leaves open what the picture shows. Those of
@@ -43,12 +49,14 @@ class Look:
         reader: Reads it in place of OCR.
         described: Whether somebody has described the picture, so that no visual words are made.
         read: What was read; None before.
+        figure_reader: Reads the pictures inside of the page in place of OCR.
     """
 
     policy: Ocr
     reader: Reader | None = None
     described: bool = False
     read: str | None = None
+    figure_reader: FigureReader | None = None
 
     def complete(self, page: Page) -> Page:
         """The page with what is on its picture, where that can be read."""
@@ -58,6 +66,32 @@ class Look:
             if self.policy == "always" or self.reader is not None:
                 raise
             return page
+
+    def figures(self, page: Page) -> Page:
+        """The page with what is on the pictures inside of it, where that can be read in time.
+
+        Those that cannot be read, and those after a minute, are left out.
+        """
+        texts: dict[str, str] = {}
+        end = time.monotonic() + SECONDS
+        for figure in unread_figures(page):
+            if not figure.data or time.monotonic() > end:
+                continue
+            try:
+                texts[figure.hash] = self._figure(page, figure)
+            except ResourceLimitError:
+                continue
+            except MissingExtraError:
+                if self.policy == "always" or self.reader is not None:
+                    raise
+                break
+        return with_figure_texts(page, texts) if texts else page
+
+    def _figure(self, page: Page, figure: Figure) -> str:
+        if self.figure_reader is not None:
+            return self.figure_reader(figure)
+        alone = Page(page.source, page.number, image=figure.image)
+        return _read_text(alone) if self.reader is None else self.reader(alone)
 
     def page(self, page: Page) -> Page:
         """The page with what is on its picture as its only text: letters, else what it shows.
@@ -123,6 +157,33 @@ class Look:
         if self.read is None:
             self.read = _read_text(page) if self.reader is None else self.reader(page)
         return self.read
+
+
+def wants_ocr(page: Page, mode: str, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
+    """Whether OCR is to complete the text that a page has.
+
+    ``auto`` reads what is in doubt always, and a scan below a short text where its text is what
+    is encoded: a model that reads pictures sees the scan. Pages without any text are not meant.
+    """
+    if page.image is None and page.image_path is None:
+        return False
+    if ocr == "always":
+        return True
+    if page.unread == SCAN:
+        return mode == "text" or "image" not in modalities
+    return page.unread != ""
+
+
+def wants_figures(page: Page, mode: str, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
+    """Whether OCR is to read pictures inside of a page that nobody has read.
+
+    ``auto`` does where the page's text is what is encoded: a model that reads pictures sees them.
+    Not on pages in letters that OCR does not know (:class:`.OcrLanguage`): it would read others.
+    """
+    is_needed = ocr == "always" or mode == "text" or "image" not in modalities
+    if ocr == "never" or not is_needed or not page.figures:
+        return False
+    return bool(unread_figures(page)) and OcrLanguage.of().reads(page.text_layer or page.text)
 
 
 def _read_text(page: Page) -> str:

@@ -15,7 +15,9 @@
     pdf_xfa.py  values of forms that are made of XML
     pdf_lines.py, lines.py   where the lines of a text stand on the picture of its page
     remote.py       files of object stores: s3://bucket/docs/
-    pdf_pictures.py how much of a page of a PDF is drawn and not written
+    pdf_pictures.py how much of a page of a PDF is drawn and not written, and where its figures are
+    pdf_turned.py   pages of a PDF that lie on their side, made upright
+    figures.py, figure_texts.py   pictures inside of pages, and what OCR read of them
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own
     images.py   PNG, JPEG, WebP, TIFF -> pages
@@ -28,6 +30,7 @@
     sending.py  pictures as a model is sent them: bytes, within limits
     ocr.py, ocr_worker.py   the text of a picture, by rapidocr in a process with limits, for models
                 that read text only
+    ocr_order.py, ocr_languages.py   in which order pieces of text are read; which letters are
 
 Reading PDFs is pypdfium2's alone: on 87 pages of Debian's LaTeX manuals its text layer took 2.2 ms
 a page where pypdf took 18 ms, and pypdf raised an error on the twelfth file. Forms and notes are

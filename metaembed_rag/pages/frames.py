@@ -16,6 +16,7 @@ from PIL import Image
 
 from metaembed_rag import errors
 from metaembed_rag.errors import MetaEmbedError, PageError
+from metaembed_rag.pages.figures import Figure
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.parts import PicturePart
 
@@ -86,12 +87,16 @@ def page_frame(page: Page) -> tuple[Header, bytes]:
     fields = {
         field.name: getattr(page, field.name)
         for field in dataclasses.fields(page)
-        if field.name != "image"
+        if field.name not in ("image", "figures")
     }
     fields["parts"] = parts_frame(page.parts)
+    header: Header = {"page": fields}
+    if page.figures:
+        header["figures"] = [(one.box, one.size, len(one.data)) for one in page.figures]
+    behind = b"".join(figure.data for figure in page.figures)
     if page.image is None:
-        return {"page": fields}, b""
-    return {"page": fields, "size": page.image.size}, page.image.tobytes()
+        return header, behind
+    return {**header, "size": page.image.size}, page.image.tobytes() + behind
 
 
 def page_of(header: Mapping[str, Any], body: bytes, source: str) -> Page:
@@ -102,12 +107,32 @@ def page_of(header: Mapping[str, Any], body: bytes, source: str) -> Page:
         ValueError: The frame holds no page.
     """
     try:
-        image = Image.frombytes("RGB", tuple(header["size"]), body) if "size" in header else None
-        ours = {"source": source, "image": image, "id": "", "image_path": None}
+        image, behind = _image_of(header, body)
+        figures = _figures_of(header.get("figures", ()), behind)
+        ours = {"source": source, "image": image, "id": "", "image_path": None, "figures": figures}
         fields = {**header["page"], **ours}
         return Page(**{**fields, "parts": parts_of(fields.get("parts", ()))})
     except (LookupError, TypeError, PageError) as error:
         raise ValueError(f"a frame holds no page ({error})") from None
+
+
+def _image_of(header: Mapping[str, Any], body: bytes) -> tuple[Image.Image | None, bytes]:
+    """The picture that a body begins with, and the rest of it."""
+    if "size" not in header:
+        return None, body
+    width, height = header["size"]
+    length = 3 * width * height
+    return Image.frombytes("RGB", (width, height), body[:length]), body[length:]
+
+
+def _figures_of(said: Iterable[Sequence[Any]], body: bytes) -> tuple[Figure, ...]:
+    """The figures whose files a body is made of, one behind the other."""
+    figures, start = [], 0
+    for (left, top, right, bottom), (width, height), length in said:
+        box = (float(left), float(top), float(right), float(bottom))
+        figures.append(Figure(box, (int(width), int(height)), body[start : start + int(length)]))
+        start += int(length)
+    return tuple(figures)
 
 
 def parts_frame(parts: Iterable[PicturePart]) -> list[tuple[str, str]]:

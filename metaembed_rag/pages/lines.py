@@ -11,7 +11,7 @@ import binascii
 import math
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 Box = tuple[float, float, float, float]
@@ -145,21 +145,49 @@ class Lettering(str):
 
     Args:
         text: All of it.
-        lines: What stands in each line, in the order of the text, and where.
+        lines: What stands in each line, in the order of the text, and where on the picture as it
+            was given.
+        turn: Degrees against the clock by which the picture has to be turned to be upright: 0, 90,
+            180 or 270.
     """
 
     lines: tuple[tuple[str, Box], ...]
+    turn: int
 
-    def __new__(cls, text: str, lines: Iterable[tuple[str, Box]] = ()) -> Self:
+    def __new__(cls, text: str, lines: Iterable[tuple[str, Box]] = (), turn: int = 0) -> Self:
         """A text with its lines."""
         made = super().__new__(cls, text)
         made.lines = tuple(lines)
+        made.turn = turn
         return made
 
 
 def lines_of(read: str) -> tuple[tuple[str, Box], ...]:
     """The lines of what was read; none of a plain text."""
     return read.lines if isinstance(read, Lettering) else ()
+
+
+def turn_of(read: str) -> int:
+    """How the picture has to be turned, in degrees against the clock; 0 for a plain text."""
+    return read.turn if isinstance(read, Lettering) else 0
+
+
+def turned_box(box: Box, degrees: int) -> Box:
+    """A box on a picture, as it stands once that was turned against the clock by quarters."""
+    for _ in range(degrees % 360 // 90):
+        left, top, right, bottom = box
+        box = top, 1 - right, bottom, 1 - left
+    return box
+
+
+def turned_lines(lines: str, length: int, degrees: int) -> str:
+    """Packed lines of a text of this length, after its picture was turned against the clock."""
+    found = unpacked(lines, length) if degrees else ()
+    return (
+        packed(replace(line, box=turned_box(line.box, degrees)) for line in found)
+        if degrees
+        else lines
+    )
 
 
 def moved(lines: str, before: str, after: str) -> str:

@@ -19,6 +19,7 @@ from metaembed_rag.pages.file_names import name_parts
 from metaembed_rag.pages.folders import expanded, find_files, kind_of, kind_of_suffix, show
 from metaembed_rag.pages.page import DIGEST_BYTES, Page
 from metaembed_rag.pages.parts import PicturePart, joined
+from metaembed_rag.pages.reading import ocr_is_installed
 from metaembed_rag.pages.remote import RemoteFile, find_remote, is_remote, remote_folder
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
 from metaembed_rag.pages.uploads import (
@@ -75,6 +76,8 @@ class Limits:
             not hold.
         follow_links: Read what links in a folder lead to also where that lies outside the folder
             that was named; otherwise such a link is an error of its own.
+        figures: Draw the pictures inside of a PDF's pages, so that OCR can read them (at most 6 a
+            page, see ``docs/ocr.md``); by default where the extra ``ocr`` is installed.
 
     Raises:
         PageError: A limit that is no number, or of time or memory and makes no sense.
@@ -88,6 +91,7 @@ class Limits:
     max_memory: int = field(default=2 * 1024**3, repr=False)
     separate_process: bool = field(default=True, repr=False)
     follow_links: bool = field(default=False, repr=False)
+    figures: bool | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("max_file_bytes", "max_pages", "max_pixels", "max_page_seconds", "max_memory"):
@@ -143,7 +147,6 @@ def load_pages(
             without its folders unless it is a file of the disk, else ``upload-<hash>``.
         storage_options: What fsspec's file system of such an address is made with, beside what the
             environment and fsspec's configuration say.
-
     Yields:
         Pages in order. A page without text and picture content is yielded too. The text of a page
         of a PDF is its text layer, then what visible fields, notes and stamps say, and on the
@@ -412,6 +415,7 @@ def _read(
         password=password,
         max_side=max_side,
         max_pages=limits.max_pages,
+        figures=ocr_is_installed() if limits.figures is None else limits.figures,
     )
 
 

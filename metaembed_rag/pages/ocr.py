@@ -6,11 +6,9 @@ import importlib.util
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from itertools import accumulate, pairwise
-from operator import itemgetter
-from statistics import median
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,8 @@ from PIL.Image import Transpose
 from metaembed_rag.errors import ResourceLimitError, require
 from metaembed_rag.pages.frames import Header, field_of
 from metaembed_rag.pages.lines import Box, Lettering
+from metaembed_rag.pages.ocr_languages import OcrLanguage
+from metaembed_rag.pages.ocr_order import Line, reading_order
 from metaembed_rag.pages.pictures import fitted, to_rgb
 from metaembed_rag.pages.worker_client import Readers, end_of, request, text_of
 from metaembed_rag.pages.workers import Pool, WorkerLostError, WorkLimits
@@ -52,6 +52,10 @@ _SETTINGS = {
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
 }
 
+_DEGREES = {None: 0, Transpose.ROTATE_90: 90, Transpose.ROTATE_180: 180, Transpose.ROTATE_270: 270}
+
+_language = OcrLanguage()  # that of the picture that is being read
+
 _LOCK = threading.Lock()  # an engine keeps the settings of a call in itself
 
 
@@ -78,29 +82,6 @@ _SMALL = 160
 pixels' height."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """A piece of text in one line, with its box in pixels (y grows downwards).
-
-    Attributes:
-        text: What was read.
-        left: Its box, and so are ``top``, ``right`` and ``bottom``.
-        score: The engine's confidence in [0, 1].
-    """
-
-    text: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-    score: float = 1.0
-
-    @property
-    def is_tall(self) -> bool:
-        """Whether it runs from top to bottom or from bottom to top."""
-        return self.bottom - self.top >= 1.5 * (self.right - self.left) and len(self.text) > 2
-
-
 def read_text(image: Image.Image) -> str:
     """Read the text of a picture, in reading order, one line of the picture per line.
 
@@ -120,23 +101,30 @@ def read_text(image: Image.Image) -> str:
     Raises:
         MissingExtraError: rapidocr is not installed; the message is the ``pip install`` line.
         ResourceLimitError: It cannot be read within the limits, or ends the process that reads it.
+        ModelError: The environment names a language for which there is no model
+            (:class:`metaembed_rag.pages.ocr_languages.OcrLanguage`).
     """
     if min(image.size) < _LEAST_SIDE:
         return ""
     _require_extra()
     image = _of_readable_size(to_rgb(image))
+    language = OcrLanguage.of()
     with _LOCK:
-        return _read_in_worker(image) if READERS.can_start() else read_here(image)
+        if READERS.can_start():
+            return _read_in_worker(image, language)
+        return read_here(image, language)
 
 
-def read_here(image: Image.Image) -> str:
+def read_here(image: Image.Image, language: OcrLanguage = _language) -> str:
     """Read the text of an RGB picture of readable size in this process; one thread at a time."""
+    _use(language)
     lines, turn = _read_upright(image)
     kept = [line for line in lines if line.score >= _LEAST_SURE]
     rows = reading_order(kept)
     size = image.size if turn in (None, Transpose.ROTATE_180) else image.size[::-1]
     pieces = [(line.text, _as_shown(line, size, turn)) for row in rows for line in row]
-    return Lettering("\n".join(" ".join(line.text for line in row) for row in rows), pieces)
+    said = "\n".join(" ".join(line.text for line in row) for row in rows)
+    return Lettering(said, pieces, _DEGREES[turn])
 
 
 def _as_shown(line: Line, size: tuple[int, int], turn: Transpose | None) -> Box:
@@ -163,7 +151,10 @@ def lettering_of(header: Header, body: bytes) -> Lettering:
         pieces = [(str(said), _box_of(box)) for said, box in field_of(header, "lines", list)]
     except TypeError as error:
         raise ValueError(f"a frame holds no lines ({error})") from None
-    return Lettering(text, pieces)
+    turn = header.get("turn", 0)
+    if turn not in _DEGREES.values():
+        raise ValueError(f"a frame's turn is {turn}")
+    return Lettering(text, pieces, turn)
 
 
 def _box_of(said: Sequence[Any]) -> Box:
@@ -171,16 +162,17 @@ def _box_of(said: Sequence[Any]) -> Box:
     return left, top, right, bottom
 
 
-def _read_in_worker(image: Image.Image) -> str:
+def _read_in_worker(image: Image.Image, language: OcrLanguage) -> str:
     """Read an RGB picture in a worker; once more in a new one where the first was lost.
 
     Raises:
         ResourceLimitError: Both were lost, or time was up.
     """
+    said = {"size": image.size, "language": language.name, "model": str(language.model or "")}
     for is_last in (False, True):
         try:
             with WORKERS.lease(new=is_last) as worker:
-                worker.send(request("read", LIMITS, size=image.size), image.tobytes())
+                worker.send(request("read", LIMITS, **said), image.tobytes())
                 text = worker.receive(LIMITS.seconds, lettering_of)
                 worker.receive(LIMITS.seconds, end_of)
                 return text
@@ -305,13 +297,32 @@ def _changes(image: Image.Image) -> np.ndarray:
     return np.convolve(changes, np.ones(9), mode="same")
 
 
-@cache
+def _use(language: OcrLanguage) -> None:
+    """Read with the model of this language from now on."""
+    global _language
+    _language = language
+
+
 def _engine() -> Any:
-    """The engine, made once per process."""
+    """The engine of the language that is in use."""
+    return _made(_language)
+
+
+@cache
+def _made(language: OcrLanguage) -> Any:
+    """An engine, made once per process and language."""
     require("onnxruntime")
     rapidocr = require("rapidocr")
     logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
-    return rapidocr.RapidOCR(params=_SETTINGS)
+    settings = dict(_SETTINGS)
+    if language.model is not None:
+        settings |= {"Rec.model_path": str(language.model)}
+        settings |= {"Rec.lang_type": rapidocr.LangRec(language.name)}  # how lines are ordered
+        settings |= {"Rec.ocr_version": rapidocr.OCRVersion.PPOCRV5}
+        settings |= {"Rec.model_type": rapidocr.ModelType.MOBILE}
+    if language.characters is not None:
+        settings |= {"Rec.rec_keys_path": str(language.characters)}
+    return rapidocr.RapidOCR(params=settings)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
@@ -343,75 +354,3 @@ def _line(text: str, box: np.ndarray, score: float) -> Line:
     """``box``: four corners, (4, 2) pixels."""
     left, top, right, bottom = map(float, (*box.min(axis=0), *box.max(axis=0)))
     return Line(text.strip(), left, top, right, bottom, float(score))
-
-
-def reading_order(lines: list[Line]) -> list[list[Line]]:
-    """Pieces -> rows from top to bottom, each from left to right; text columns one by one.
-
-    A recursive X-Y cut: side by side columns of running text are read apart, otherwise the
-    region is cut at its largest horizontal gap. Cells of tables and labels of charts are too
-    narrow to count as columns, so their rows stay rows.
-    """
-    rows: list[list[Line]] = []
-    regions = [lines]
-    while regions:  # no recursion: a hostile picture could make it too deep
-        region = regions.pop()
-        columns = _columns(region)
-        if columns is not None:
-            regions += reversed(columns)
-            continue
-        at = _largest_gap(region)
-        if at is None:
-            rows += _rows(region)
-        else:
-            regions.append([line for line in region if line.top >= at])
-            regions.append([line for line in region if line.top < at])
-    return rows
-
-
-_COLUMN_LINES = 4
-
-
-def _columns(lines: list[Line]) -> tuple[list[Line], list[Line]] | None:
-    """The two sides of a vertical gap that no piece crosses, when both look like running text."""
-    if len(lines) < 2 * _COLUMN_LINES:
-        return None
-    ordered = sorted(lines, key=lambda line: line.left)
-    for cut, reach in enumerate(accumulate((line.right for line in ordered[:-1]), max), start=1):
-        sides = ordered[:cut], ordered[cut:]
-        if ordered[cut].left > reach and all(_is_running_text(side) for side in sides):
-            return sides
-    return None
-
-
-def _is_running_text(lines: list[Line]) -> bool:
-    if len(lines) < _COLUMN_LINES:
-        return False
-    width = max(line.right for line in lines) - min(line.left for line in lines)
-    typical = median(line.right - line.left for line in lines)
-    height = median(line.bottom - line.top for line in lines)
-    return typical >= 0.6 * width and typical >= 5 * height
-
-
-def _largest_gap(lines: list[Line]) -> float | None:
-    """Top of the piece below the largest horizontal gap that no piece crosses, or None."""
-    ordered = sorted(lines, key=lambda line: line.top)
-    reaches = accumulate((line.bottom for line in ordered), max)
-    gaps = [(line.top - reach, line.top) for reach, line in zip(reaches, ordered[1:], strict=False)]
-    best, at = max(gaps, key=itemgetter(0), default=(0.0, None))
-    return at if best > 0 else None
-
-
-def _rows(lines: list[Line]) -> list[list[Line]]:
-    """Pieces whose middles are within half a line's height of each other share a row."""
-    rows: list[list[Line]] = []
-    for line in sorted(lines, key=lambda line: line.top + line.bottom):
-        middle = (line.top + line.bottom) / 2
-        first = rows[-1][0] if rows else None
-        if first is not None and abs(middle - (first.top + first.bottom) / 2) < 0.5 * min(
-            line.bottom - line.top, first.bottom - first.top
-        ):
-            rows[-1].append(line)
-        else:
-            rows.append([line])
-    return [sorted(row, key=lambda line: line.left) for row in rows]

@@ -16,6 +16,7 @@ from metaembed_rag import html
 from metaembed_rag.errors import PageError, kind_of_value
 from metaembed_rag.metadata import values
 from metaembed_rag.metadata.fields import path_below
+from metaembed_rag.pages.figures import Figure
 from metaembed_rag.pages.parts import PicturePart, origins
 from metaembed_rag.pages.pictures import open_picture, to_rgb
 
@@ -35,6 +36,7 @@ _TEXTS = (
     *("source", "id", "text", "settings", "source_digest", "image_hash", "text_layer", "unread"),
     "lines",
     "root",
+    "figure_texts",
 )
 """Fields of a page that are text, and are stored as it."""
 
@@ -81,6 +83,12 @@ class Page:
             content hash.
         root: The folder that was named when the page was loaded from a file below it, as an
             absolute POSIX path or an address; ``""`` for none. No part of the content hash.
+        figures: Pictures inside of a page that has a text, as they were found when it was loaded
+            (:class:`metaembed_rag.pages.figures.Figure`); they are not stored.
+        figure_texts: What OCR read of the figures, each by its hash, packed; ``""`` where nobody
+            read them (:func:`metaembed_rag.pages.figure_texts.with_figure_texts`).
+        turned: Degrees against the clock by which the picture was turned upright after it was
+            loaded (90, 180 or 270), or 0; `image_hash` is then of the picture as it was.
 
     Raises:
         PageError: No source, a number below 1 or beyond 64 bits, text that is no Unicode, or a
@@ -106,6 +114,9 @@ class Page:
     parts: tuple[PicturePart, ...] = field(default=(), repr=False)
     lines: str = field(default="", repr=False)
     root: str = field(default="", repr=False)
+    figures: tuple[Figure, ...] = field(default=(), hash=False, repr=False, compare=False)
+    figure_texts: str = field(default="", repr=False)
+    turned: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         # Of a path, and of a number of numpy, what it means.
@@ -122,6 +133,7 @@ class Page:
             raise PageError(self.source, f"metadata are a dictionary, not {self.metadata!r:.80}")
         object.__setattr__(self, "metadata", dict(self.metadata))
         object.__setattr__(self, "parts", tuple(self.parts))
+        object.__setattr__(self, "figures", tuple(self.figures))
         if not isinstance(self.image, Image.Image | None):
             kind = kind_of_value(self.image)
             raise PageError(self.source, f"its image is a PIL image or None, not {kind}")
@@ -185,7 +197,7 @@ class Page:
         Returns:
             32 hexadecimal digits (BLAKE2b); about 2 ms for a picture of 634 x 896 pixels.
         """
-        if self.image is None:
+        if self.image is None or (self.turned and self.image_hash):
             return self.image_hash
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         digest.update(f"{self.image.mode}:{self.image.size}".encode())

@@ -31,12 +31,14 @@ from metaembed_rag.errors import (
     PageError,
     UnreadableFileError,
 )
+from metaembed_rag.pages.figures import MAX_SIDE, MOST_PIXELS, Figure
 from metaembed_rag.pages.legibility import decodable_lines, is_undecodable, looks_enciphered
 from metaembed_rag.pages.lines import Box, located, packed
 from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
 from metaembed_rag.pages.pdf_fields import annotation_texts, attachment_names, draw_into_page
 from metaembed_rag.pages.pdf_lines import text_lines
-from metaembed_rag.pages.pdf_pictures import outline_count, picture_share
+from metaembed_rag.pages.pdf_pictures import figure_boxes, outline_count, picture_share
+from metaembed_rag.pages.pdf_turned import straighten
 from metaembed_rag.pages.pdf_xfa import xfa_values
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ _SCANNED_SHARE = 0.5
 """Of a page's area below pictures, from which a short text is not all that it says."""
 _OUTLINES = 100
 """Shapes with which it is not, either: some twenty words as outlines."""
+_WRITTEN = 150
+"""Characters of the text layer over a figure from which it is taken for a picture of that text."""
+_LEAST_CONTRAST = 30
 _FIELDS = ("Title", "Author", "Subject", "Keywords")
 
 
@@ -75,6 +80,7 @@ class _Shown:
         is_drawn: Whether the page shows more than its text layer, which is short.
         label: Its number as the document writes it.
         lines: What stands in each line of the text layer, and where on the picture.
+        figures: Pictures inside of a page that has a text layer.
     """
 
     image: Image.Image
@@ -83,6 +89,7 @@ class _Shown:
     is_drawn: bool
     label: str
     lines: list[tuple[str, Box]]
+    figures: list[Figure]
 
 
 _index = attrgetter("index")
@@ -96,11 +103,13 @@ def read_pdf(
     max_pages: int,
     *,
     first: int = 1,
+    figures: bool = False,
     opened: Callable[[int], object] = lambda count: None,
 ) -> Iterator[Page | PageError]:
     """Yield each page of a PDF from the ``first``, or the error of a page that cannot be read.
 
-    ``opened`` is told the number of pages when the document has been opened.
+    ``opened`` is told the number of pages when the document has been opened. ``figures`` are drawn
+    for OCR where that is asked; where they stand is told anyway.
 
     Raises:
         EncryptedFileError: It needs a password, or another one.
@@ -117,7 +126,7 @@ def read_pdf(
         for index in range(first - 1, count):
             try:
                 with PDFIUM_LOCK:
-                    shown = _shown(document, index, source, max_side)
+                    shown = _shown(document, index, source, max_side, figures)
             except PageError as error:
                 yield error
                 continue
@@ -128,6 +137,7 @@ def read_pdf(
                 image=shown.image,
                 metadata=shared | {name: value for name, value in own.items() if value},
                 page_count=count,
+                figures=tuple(shown.figures),
             )
             yield _with_text(page, shown, on_first if index == 0 else [])
 
@@ -142,7 +152,7 @@ def read_texts(
     """
     with _document(data, source, None) as document:
         for number in choose(len(document)):
-            with PDFIUM_LOCK, _opened(document, number - 1, source) as page:
+            with PDFIUM_LOCK, _upright(document, number - 1, source) as page:
                 text = clean_text(_raw_text(page))
             yield number, text
 
@@ -254,6 +264,17 @@ def _opened(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[p
         ) from error
 
 
+@contextmanager
+def _upright(document: pdfium.PdfDocument, index: int, source: str) -> Iterator[pdfium.PdfPage]:
+    """One page as :func:`_opened` gives it, its lines from left to right."""
+    with _opened(document, index, source) as page:
+        if not straighten(page):
+            yield page
+            return
+    with _opened(document, index, source) as page:
+        yield page
+
+
 def _raw_text(page: pdfium.PdfPage) -> str:
     with closing(page.get_textpage()) as textpage:
         return str(textpage.get_text_bounded())
@@ -277,18 +298,61 @@ def _is_drawn(page: pdfium.PdfPage) -> bool:
     return picture_share(page) >= _SCANNED_SHARE or outline_count(page) >= _OUTLINES
 
 
-def _shown(document: pdfium.PdfDocument, index: int, source: str, max_side: int) -> _Shown:
+def _shown(
+    document: pdfium.PdfDocument, index: int, source: str, max_side: int, figures: bool
+) -> _Shown:
     """Draw a page, then read it: what its annotations show is made text of the page at last."""
-    with _opened(document, index, source) as page:
+    with _upright(document, index, source) as page:
         image = _render(page, max_side, f"{source}#{index + 1}")
         label = one_line(document.get_page_label(index))
         with closing(page.get_textpage()) as textpage:
             raw, lines = str(textpage.get_text_bounded()), list(text_lines(page, textpage))
         is_drawn = len(raw) < _SHORT_TEXT and _is_drawn(page)
+        is_written = bool(raw.strip()) and not is_drawn  # what is not is read as a whole
+        inside = list(_figures(page, lines, drawn=figures)) if is_written else []
         beside = annotation_texts(page)
         is_changed = draw_into_page(page)
     drawn = _drawn_text(document, index, raw) if is_changed else ""
-    return _Shown(image, raw, [drawn, *beside], is_drawn, label, lines)
+    return _Shown(image, raw, [drawn, *beside], is_drawn, label, lines, inside)
+
+
+def _figures(
+    page: pdfium.PdfPage, lines: list[tuple[str, Box]], *, drawn: bool
+) -> Iterator[Figure]:
+    """The page's figures, without those whose text is in the text layer already."""
+    left = MOST_PIXELS
+    for box in figure_boxes(page):
+        if sum(len(said) for said, at in lines if _is_within(at, box)) >= _WRITTEN:
+            continue
+        if not drawn:
+            yield Figure(box)
+            continue
+        image = _drawn_part(page, box)
+        left -= image.width * image.height
+        if left < 0:
+            return
+        if _is_seen(image):
+            yield Figure.of(box, image)
+
+
+def _is_within(box: Box, around: Box) -> bool:
+    """Whether the middle of a box is in another one."""
+    return all(around[n] <= (box[n] + box[n + 2]) / 2 <= around[n + 2] for n in (0, 1))
+
+
+def _is_seen(image: Image.Image) -> bool:
+    """Whether a picture has anything on it."""
+    low, high = image.convert("L").getextrema()
+    return bool(high - low >= _LEAST_CONTRAST)
+
+
+def _drawn_part(page: pdfium.PdfPage, box: Box) -> Image.Image:
+    """A part of the page, as large as OCR can make use of."""
+    width, height = page.get_size()
+    longest = max((box[2] - box[0]) * width, (box[3] - box[1]) * height)
+    scale = min(MAX_SIDE / longest * (1 - 1e-6), _MAX_SCALE)
+    crop = (box[0] * width, (1 - box[3]) * height, (1 - box[2]) * width, box[1] * height)
+    return _as_picture(page.render(scale=scale, crop=crop, may_draw_forms=True))
 
 
 def _with_text(page: Page, shown: _Shown, beside: list[str]) -> Page:
@@ -336,7 +400,11 @@ def _render(page: pdfium.PdfPage, max_side: int, name: str) -> Image.Image:
         )
     # PDFium rounds sizes up: without the small cut 896 becomes 897 on some pages.
     scale = min(max_side / max(width, height) * (1 - 1e-6), _MAX_SCALE)
-    bitmap = page.render(scale=scale, may_draw_forms=True)
+    return _as_picture(page.render(scale=scale, may_draw_forms=True))
+
+
+def _as_picture(bitmap: pdfium.PdfBitmap) -> Image.Image:
+    """What was drawn, RGB; its memory is freed."""
     try:
         picture: Image.Image = bitmap.to_pil()
         return picture.convert("RGB")

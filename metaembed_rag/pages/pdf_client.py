@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metaembed_rag.errors import PageError, ResourceLimitError
+from metaembed_rag.pages.figures import MOST_PIXELS
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.worker_client import (
     Readers,
@@ -53,7 +54,8 @@ def read_pdf(
 
         yield from pdf.read_pdf(data, source, **arguments)
         return
-    most = 3 * int(arguments["max_side"]) ** 2  # RGB: three bytes a pixel
+    # RGB: three bytes a pixel; pixels that do not get smaller grow a little when they are packed.
+    most = 3 * int(arguments["max_side"]) ** 2 + 4 * MOST_PIXELS
     work = Work(data, source, limits, "this PDF", _PAGE, True, most, arguments)
     yield from Reading(READERS, work).all()
 

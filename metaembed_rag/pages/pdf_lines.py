@@ -23,7 +23,8 @@ _FAR = 1000.0
 """Points from the page's origin at which its way to the picture is asked for."""
 
 
-_Place = Callable[[float, float], tuple[float, float]]
+Place = Callable[[float, float], tuple[float, float]]
+"""Gives a place on a page, in points, as fractions of its picture from the top left."""
 
 
 def text_lines(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage) -> Iterator[tuple[str, Box]]:
@@ -35,7 +36,7 @@ def text_lines(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage) -> Iterator[t
         page: Opened, as it is drawn; the caller holds PDFium's lock.
         textpage: Its text layer.
     """
-    layer, place = textpage.raw, _on_picture(page)
+    layer, place = textpage.raw, on_picture(page)
     count = raw.FPDFText_CountChars(layer)
     if count > _MAX_CHARACTERS:
         return
@@ -60,7 +61,7 @@ def _character(code: int) -> str:
     return chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else "\0"
 
 
-def _box(layer: Any, place: _Place, start: int, end: int) -> Box | None:
+def _box(layer: Any, place: Place, start: int, end: int) -> Box | None:
     """The smallest box around some characters, as fractions; None where they have none."""
     count = raw.FPDFText_CountRects(layer, start, end - start)
     found = [box for n in range(min(count, _MAX_RECTANGLES)) if (box := _rectangle(layer, n))]
@@ -82,7 +83,7 @@ def _rectangle(layer: Any, number: int) -> tuple[float, float, float, float] | N
     return left, top, right, bottom
 
 
-def _on_picture(page: pdfium.PdfPage) -> _Place:
+def on_picture(page: pdfium.PdfPage) -> Place:
     """Gives a place in points as a place on the picture: PDFium's own way there is a linear one."""
 
     def asked(x: float, y: float) -> tuple[float, float]:

@@ -6,9 +6,22 @@ import importlib.util
 from dataclasses import replace
 from typing import Literal, get_args
 
+from PIL import Image
+from PIL.Image import Transpose
+
 from metaembed_rag.errors import ModelError
 from metaembed_rag.pages.legibility import agrees, runs, squeezed
-from metaembed_rag.pages.lines import Lettering, lines_of, located, moved, packed, unpacked
+from metaembed_rag.pages.lines import (
+    Lettering,
+    lines_of,
+    located,
+    moved,
+    packed,
+    turn_of,
+    turned_box,
+    turned_lines,
+    unpacked,
+)
 from metaembed_rag.pages.page import CIPHER, SCAN, UNDECODABLE, Page
 from metaembed_rag.pages.parts import FROM_PIXELS, PicturePart, in_order, joined
 
@@ -18,6 +31,10 @@ its text and the page has none, or less than it shows (`Page.unread`); ``never``
 
 DESCRIPTION = "description"
 """The origin of what somebody wrote about the picture."""
+
+_LETTERS_TO_TURN = 80
+"""Letters and digits that were read on a picture from which it is turned upright."""
+_TURNS = {90: Transpose.ROTATE_90, 180: Transpose.ROTATE_180, 270: Transpose.ROTATE_270}
 
 _LONG = 500  # letters and digits
 
@@ -56,15 +73,17 @@ def completed(page: Page, read: str) -> Page:
     """The page with what OCR read of its picture, nothing said twice.
 
     A text that OCR confirms is kept as it is. A cipher is replaced; of other texts nothing is
-    lost: they come first, then the lines that OCR found beside them.
+    lost: they come first, then the lines that OCR found beside them. A picture that was read turned
+    is turned, too.
 
     Args:
         page: Its text may be short, in doubt or empty.
         read: The text of its picture; may be empty.
     """
+    page, read = upright(page, read)
     if page.parts:
         found = replace(with_part(page, "ocr", read), unread="", doubtful=0)
-        return _with_lines(found, page, read)
+        return with_lines(found, page, read)
     known = page.text
     if page.unread == CIPHER:
         doubtful = page.doubtful or len(known)
@@ -76,11 +95,42 @@ def completed(page: Page, read: str) -> Page:
         return replace(page, unread="", doubtful=0)
     layer = page.text_layer if page.text_from_ocr else page.text
     found = replace(page, text=text, text_from_ocr=True, text_layer=layer, unread="", doubtful=0)
-    return _with_lines(found, page, read)
+    return with_lines(found, page, read)
 
 
-def _with_lines(page: Page, before: Page, read: str) -> Page:
-    """A page with the lines that it had before, and those of what was read of its picture."""
+def upright(page: Page, read: str) -> tuple[Page, str]:
+    """A page whose picture was read turned, with the picture turned; and what was read, with it.
+
+    Not where only a few letters were read: a photo may show a sign that hangs sideways.
+    """
+    turn = turn_of(read)
+    if not turn or (not page.turned and len(squeezed(read)) < _LETTERS_TO_TURN):
+        return page, read
+    lines = [(said, turned_box(box, turn)) for said, box in lines_of(read)]
+    if page.image is not None and not page.turned:
+        page = replace(
+            page,
+            image_hash=page.picture_hash(),
+            image=turned_picture(page.image, turn),
+            turned=turn,
+            lines=turned_lines(page.lines, len(page.text), turn),
+        )
+    return page, Lettering(read, lines) if page.turned else read
+
+
+def turned_picture(image: Image.Image, degrees: int) -> Image.Image:
+    """A picture turned against the clock by 0, 90, 180 or 270 degrees."""
+    return image.transpose(_TURNS[degrees]) if degrees in _TURNS else image
+
+
+def with_lines(page: Page, before: Page, read: str) -> Page:
+    """A page with the lines that it had before, and those of what was read of its picture.
+
+    Args:
+        page: With the text that it has now: the one that it had, and below it what was read.
+        before: The page as it was.
+        read: What was read, with its lines on the page's picture.
+    """
     had = unpacked(before.lines, len(before.text))
     said = [(before.text[line.start : line.end], line.box) for line in had]
     own = located(page.text, said)
@@ -143,15 +193,17 @@ def parts_of(page: Page) -> tuple[PicturePart, ...]:
 
 
 def ocr_text_of(page: Page) -> str | None:
-    """What OCR read of a page's picture, alone and with its lines.
+    """What OCR read of a page's picture, alone and with its lines, as the picture was given.
 
     ``""`` for nothing, None if unknown.
     """
     text = _ocr_text(page)
     lines = unpacked(page.lines, len(page.text))
-    if not text or not lines:
+    if not text or not (lines or page.turned):
         return text
-    return Lettering(text, [(page.text[line.start : line.end], line.box) for line in lines])
+    back = 360 - page.turned
+    said = [(page.text[line.start : line.end], turned_box(line.box, back)) for line in lines]
+    return Lettering(text, said, page.turned)
 
 
 def _ocr_text(page: Page) -> str | None:

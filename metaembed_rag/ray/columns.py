@@ -13,7 +13,7 @@ from metaembed_rag.ingest.encoded_rows import EMPTY_ROW
 
 _JPEG_QUALITY = 95
 """Of pictures on their way: the index makes its own of them."""
-_WHOLE = ("number", "page_count", "dimension", "unread_tokens")
+_WHOLE = ("number", "page_count", "dimension", "unread_tokens", "turned")
 
 
 def table(rows: Sequence[dict[str, Any]], *, pictures_by_url: bool) -> Any:

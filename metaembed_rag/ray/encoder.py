@@ -21,7 +21,8 @@ from metaembed_rag.model.checkpoints import (
     shipped_checkpoints,
     split_name,
 )
-from metaembed_rag.model.inputs import Mode, check_mode, page_inputs, wants_ocr
+from metaembed_rag.model.inputs import Mode, check_mode, page_inputs
+from metaembed_rag.model.looking import wants_ocr
 from metaembed_rag.model.protocol import Encoder, dimensions
 from metaembed_rag.opening import lasting_name, load_encoder
 from metaembed_rag.pages import Limits, Page

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib import metadata
 from os import PathLike
 from pathlib import Path
 
 from metaembed_rag.errors import ResourceLimitError
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.ocr_languages import LANGUAGE
 from metaembed_rag.store.places import replace_file
 from metaembed_rag.store.privacy import make_folder
 
@@ -39,7 +41,7 @@ def ocr_text(page: Page, cache_dir: str | PathLike[str] | None = None) -> str:
 
 def _picture_hash(page: Page) -> str:
     """Of the picture and of the versions that read it, because others may read it differently."""
-    versions = f"{_version('metaembed-rag')} {_version('rapidocr')} "
+    versions = f"{_version('metaembed-rag')} {_version('rapidocr')} {os.environ.get(LANGUAGE, '')}"
     digest = hashlib.blake2b(versions.encode(), digest_size=16)
     if page.image is not None:
         digest.update(f"{page.image.size}".encode() + page.image.tobytes())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.figure_texts import texts_of
+from metaembed_rag.pages.ocr_languages import LANGUAGE
 from metaembed_rag.pages.page import SCAN, default_id
 from metaembed_rag.pages.reading import description_of, ocr_text_of
 from metaembed_rag.store import records
@@ -218,6 +221,22 @@ class RunReadings:
                     known[page.id] = text
         return known
 
+    def figure(self, hash: str) -> str | None:
+        """What was read of a picture inside of a page: in this run, or of a stored page.
+
+        ``""`` for nothing, None if unknown.
+        """
+        text = self._readings.text(hash)
+        if text is not None:
+            return text
+        same = {records.FIGURE_HASHES: {"$contains": hash}}
+        found = self._store.get(self._store.ids(same)[:1]).values()
+        return next((texts_of(record.page).get(hash) for record in found), None)
+
+    def note_figure(self, hash: str, text: str) -> None:
+        """Keep what was read of a picture inside of a page, before anything else can fail."""
+        self._readings.note_texts({hash: text})
+
     def note(self, readable: Iterable[Page], blank: Iterable[Page]) -> None:
         """Keep what was read, before anything else can fail, and which pages are blank."""
         found = {page.image_hash: ocr_text_of(page) for page in readable}
@@ -270,7 +289,8 @@ def _about() -> dict[str, Any]:
         engine = version("rapidocr")
     except PackageNotFoundError:
         engine = ""
-    return {"format": _FORMAT, "rapidocr": engine}
+    language = os.environ.get(LANGUAGE, "")  # what one model cannot read another one can
+    return {"format": _FORMAT, "rapidocr": f"{engine} {language}".strip()}
 
 
 def _file_entry(digest: str, way: str, found: BlankPages) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from metaembed_rag.errors import MetadataError, PageError
 from metaembed_rag.metadata import values
 from metaembed_rag.metadata.fields import Facts
 from metaembed_rag.pages import Page
+from metaembed_rag.pages.figure_texts import texts_of
 from metaembed_rag.pages.parts import PicturePart
 
 SOURCE, PAGE = "source", "page"
@@ -33,6 +34,9 @@ TEXT_LAYER, UNREAD = _OURS + "text_layer", _OURS + "unread"
 PARTS, DESCRIBED = _OURS + "parts", _OURS + "described"
 LINES = _OURS + "lines"
 ROOT = _OURS + "root"
+TURNED = _OURS + "turned"
+FIGURES, FIGURE_HASHES = _OURS + "figures", _OURS + "figure_hashes"
+"""What OCR read of pictures inside of the page; and their hashes, by which it is found."""
 BUNDLE, ROW = _OURS + "bundle", _OURS + "row"
 """Where a record has its long texts, known to :mod:`metaembed_rag.store.table` alone."""
 NOT_READ = "not read"
@@ -64,6 +68,9 @@ _OPTIONAL: Mapping[str, type | UnionType] = {
     DESCRIBED: str,
     LINES: str,
     ROOT: str,
+    TURNED: int,
+    FIGURES: str,
+    FIGURE_HASHES: list,
     SUM: str,
 }
 _EVERY_KIND = {**_KINDS, **_OPTIONAL}
@@ -139,6 +146,9 @@ def to_metadata(record: Record) -> dict[str, Any]:
         DESCRIBED: page.described_by or None,
         LINES: page.lines or None,
         ROOT: page.root or None,
+        TURNED: page.turned or None,
+        FIGURES: page.figure_texts or None,
+        FIGURE_HASHES: list(texts_of(page)) or None,
         VECTORS: record.payload,
         IMAGE: page.image_path,
         COUNT: page.page_count,
@@ -177,6 +187,8 @@ def from_metadata(id: str, metadata: Mapping[str, Any] | None) -> Record:
         described_by=metadata.get(DESCRIBED, ""),
         lines=metadata.get(LINES, ""),
         root=metadata.get(ROOT, ""),
+        figure_texts=metadata.get(FIGURES, ""),
+        turned=metadata.get(TURNED, 0),
     )
     request = metadata.get(STAMP, ""), metadata.get(WRITTEN, 0)
     looked_at = UNREAD in metadata

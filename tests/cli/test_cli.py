@@ -543,6 +543,22 @@ def text_model(monkeypatch):
     monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", lambda image: "the boiler")
 
 
+def test_a_language_of_ocr_that_is_not_there_is_a_sentence_before_anything_is_read(
+    tmp_path, files, run, monkeypatch
+):
+    monkeypatch.setenv("METAEMBED_OCR_LANGUAGE", "")
+    monkeypatch.delenv("METAEMBED_OCR_MODELS", raising=False)
+    place = tmp_path / "i"
+    _, err = run("index", files, "--index", place, "--ocr-language", "cyrillic", code=1)
+    assert "needs a model" in err and "METAEMBED_OCR_MODELS" in err
+
+
+def test_files_that_are_read_again_and_have_nothing_more_stay_as_they_are(index, files, run):
+    out, _ = run("index", files, "--index", index, "--reread", "--json")
+    report = json.loads(out)
+    assert (report["added"], report["updated"], report["unchanged"]) == (0, 0, 3)
+
+
 @pytest.mark.parametrize("options", [["--ocr", "never"], ["--no-ocr"]])
 def test_fault_03_a_scan_that_is_not_read_is_listed_and_is_no_failure(
     tmp_path, run, text_model, options

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from metaembed_rag.pages.legibility import (
@@ -113,3 +115,60 @@ def test_words_and_numbers_on_a_scene_are_kept(line: str) -> None:
 )
 def test_strokes_on_a_scene_are_not(line: str) -> None:
     assert legible(line) == ""
+
+
+# -- other ways in which a text layer is rubbish ------------------------------------------------
+
+
+def moved_to(start: int, size: int = 24) -> str:
+    """The text with each letter as one of a block of characters, mixed up."""
+    return "".join(chr(start + (ord(c) * 7 + 3) % size) if c.isalpha() else c for c in ENGLISH)
+
+
+RUBBISH = {
+    "one letter for all": re.sub(r"\w", "a", ENGLISH) * 2,
+    "Greek letters": moved_to(0x3B1),
+    "Cyrillic letters": moved_to(0x430, 32),
+    "Chinese characters by numbers of glyphs": "".join(
+        chr(0x4E00 + ord(c) * 167 % 20_000) if c.isalpha() else c for c in ENGLISH
+    ),
+    "letters of several scripts in one word": "".join(
+        chr((0x61, 0x3B1, 0x430)[ord(c) % 3] + ord(c) % 24) if c.isalpha() else c for c in ENGLISH
+    ),
+}
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH.values(), ids=RUBBISH)
+def test_letters_that_stand_for_others_are_in_doubt_in_every_script(rubbish: str) -> None:
+    assert looks_enciphered(rubbish)
+
+
+TEXTS = {
+    "Russian": """Комитет рассмотрел годовой отчёт о рыболовстве на севере и согласился с тем, что в
+    следующем сезоне следует снизить квоты на сельдь. Члены указали, что данные последних трёх лет,
+    собранные независимыми наблюдателями, показывают убыль запасов вдоль всего берега.""",
+    "Greek": """Η επιτροπή εξέτασε την ετήσια έκθεση για την αλιεία στον βορρά και συμφώνησε ότι οι
+    ποσοστώσεις για τη ρέγγα πρέπει να μειωθούν την επόμενη περίοδο. Τα μέλη επισήμαναν ότι τα
+    στοιχεία των τριών τελευταίων ετών δείχνουν μείωση των αποθεμάτων σε όλη την ακτή.""",
+    "Chinese": """委员会审议了北方渔业年度报告，同意在下一季度降低鲱鱼配额。
+    委员们指出，过去三年由独立观察员收集的数据显示，整个海岸的资源都在减少。主席建议于五月举行听证会，让各港口城市发言。""",
+    "Japanese": """委員会は北方漁業の年次報告書を審議し、来季のニシンの漁獲枠を引き下げる
+    ことに同意した。委員は過去三年間に独立した観察員が収集した数据によれば、海岸全体で資源が減少していると指摘した。""",
+    "formulas": "The angle αβγ and the sum Σx of μ-values are shown for the λ-phage " * 5,
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_texts_of_other_scripts_are_not(text: str) -> None:
+    assert not looks_enciphered(text)
+
+
+@pytest.mark.parametrize("glyph", ["(cid:{})", "/g{}"])
+def test_names_of_glyphs_are_no_characters(glyph: str) -> None:
+    text = "".join(glyph.format(ord(c)) for c in ENGLISH)
+    assert is_undecodable(text)
+    assert decodable_lines(f"{text}\nPage 1") == "Page 1"
+
+
+def test_a_path_is_no_name_of_a_glyph() -> None:
+    assert not is_undecodable("see /usr1/lib64 or http://host/v1/api2 for the fourth report")

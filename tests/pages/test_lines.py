@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from PIL import Image
 
 from metaembed_rag.pages.lines import (
     Lettering,
@@ -13,6 +14,7 @@ from metaembed_rag.pages.lines import (
     located,
     moved,
     packed,
+    turned_box,
     unpacked,
 )
 
@@ -115,3 +117,14 @@ def test_what_was_read_is_a_text_that_knows_its_lines() -> None:
 def test_an_empty_line_is_refused() -> None:
     with pytest.raises(ValueError, match="no line"):
         TextLine(3, 3, TOP)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_box_turns_with_its_picture(degrees: int) -> None:
+    box = (0.1, 0.2, 0.4, 0.3)
+    image = Image.new("L", (100, 100))
+    image.paste(255, (10, 20, 40, 30))
+    turned = image.rotate(degrees).getbbox()
+    assert turned is not None
+    assert turned_box(box, degrees) == pytest.approx([side / 100 for side in turned])
+    assert turned_box(turned_box(box, degrees), 360 - degrees) == pytest.approx(box)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from metaembed_rag.errors import MissingExtraError
 from metaembed_rag.pages import load_pages, ocr
-from metaembed_rag.pages.lines import Lettering
+from metaembed_rag.pages.lines import Lettering, turn_of
 from metaembed_rag.pages.ocr import Line, read_here, read_text, reading_order
 from tests.support.files import picture, picture_of_text
 
@@ -246,9 +246,21 @@ def test_what_was_read_knows_where_it_stands_on_the_picture_as_it_was_given(
     assert [found[0], found[-1]] == [("Revenue by region 2025", True), ("flow meter", True)]
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+def test_what_was_read_knows_how_the_picture_is_turned(turned: int) -> None:
+    pytest.importorskip("rapidocr")
+    image = picture_of_text(["Revenue by region 2025", "boilers and gaskets", "flow meter"])
+    read = read_text(image.rotate(turned, expand=True))
+    assert turn_of(read) == (360 - turned) % 360
+
+
 def test_lines_of_a_worker_that_are_none_are_refused() -> None:
     header = {"text": "a", "lines": [["a", [0, 0, 1, 1]]]}
     assert ocr.lettering_of(header, b"").lines == (("a", (0.0, 0.0, 1.0, 1.0)),)
+    assert ocr.lettering_of({**header, "turn": 90}, b"").turn == 90
+    with pytest.raises(ValueError, match="turn"):
+        ocr.lettering_of({**header, "turn": 45}, b"")
     for lines in ([["a"]], [["a", [0, 0, 1]]], [["a", ["x", 0, 1, 1]]], 7):
         with pytest.raises(ValueError, match="frame|unpack|convert"):
             ocr.lettering_of({"text": "a", "lines": lines}, b"")

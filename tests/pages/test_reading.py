@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from metaembed_rag.errors import ModelError
 from metaembed_rag.pages import Page, load_pages
@@ -126,3 +127,57 @@ def test_what_ocr_read_before_still_knows_its_lines() -> None:
 
 def test_a_plain_text_has_no_lines() -> None:
     assert completed(Page("a.png", image=picture()), "ships").lines == ""
+
+
+# -- a picture that was read turned -------------------------------------------------------------
+
+LETTER = "the body of a long letter about pumps, gaskets and hoses in the cellar of the house " * 2
+SIDEWAYS = Lettering(LETTER.strip(), [(LETTER.strip(), (0.1, 0.2, 0.3, 0.9))], turn=90)
+
+
+def test_a_scan_that_was_read_turned_is_turned_upright_with_its_lines() -> None:
+    scan = Page("scan.png", image=Image.new("RGB", (40, 20)))
+    page = completed(scan, SIDEWAYS)
+    assert page.image is not None
+    assert (page.image.size, page.turned) == ((20, 40), 90)
+    (line,) = unpacked(page.lines, len(page.text))
+    assert line.box == pytest.approx((0.2, 0.7, 0.9, 0.9), abs=0.001)
+
+
+def test_its_content_hash_is_that_of_the_picture_as_it_was() -> None:
+    scan = Page("scan.png", image=Image.new("RGB", (40, 20)))
+    page = completed(scan, SIDEWAYS)
+    assert page.content_hash() == scan.content_hash()
+    assert page.picture_hash() == scan.picture_hash()
+
+
+def test_the_lines_that_it_had_turn_too() -> None:
+    had = packed([TextLine(0, 3, (0.0, 0.0, 0.5, 0.1))])
+    scan = Page("scan.pdf", text="fax", image=Image.new("RGB", (40, 20)), unread="scan", lines=had)
+    first, *_ = unpacked(completed(scan, SIDEWAYS).lines, 999)
+    assert first.box == pytest.approx((0.0, 0.5, 0.1, 1.0), abs=0.001)
+
+
+def test_what_was_read_of_it_serves_for_the_same_picture_in_another_place() -> None:
+    scan = Page("scan.png", image=Image.new("RGB", (40, 20)))
+    page = completed(scan, SIDEWAYS)
+    read = ocr_text_of(page)
+    assert isinstance(read, Lettering)
+    assert (read, read.turn) == (SIDEWAYS, 90)
+    assert read.lines[0][1] == pytest.approx((0.1, 0.2, 0.3, 0.9), abs=0.001)
+    again = completed(scan, read)
+    assert (again.turned, again.lines) == (90, page.lines)
+
+
+def test_it_is_turned_once() -> None:
+    page = completed(Page("scan.png", image=Image.new("RGB", (40, 20))), SIDEWAYS)
+    again = completed(replace(page, text="", text_from_ocr=False, lines=""), SIDEWAYS)
+    assert again.image is not None
+    assert (again.image.size, again.lines) == ((20, 40), page.lines)
+
+
+def test_a_sign_that_hangs_sideways_does_not_turn_a_photo() -> None:
+    photo = Page("photo.jpg", image=Image.new("RGB", (40, 20)))
+    page = completed(photo, Lettering("HOTEL", [("HOTEL", (0.1, 0.2, 0.3, 0.9))], turn=90))
+    assert page.image is not None
+    assert (page.image.size, page.turned, page.text) == ((40, 20), 0, "HOTEL")

@@ -186,3 +186,30 @@ def _pdf_value(value: object) -> PdfObject:
     if isinstance(value, str) and value.startswith("/"):
         return NameObject(value)
     return NullObject() if isinstance(value, bytes) else TextStringObject(value)
+
+
+Placed = tuple[Image.Image, tuple[float, float, float, float]]
+"""A picture, and left, bottom, width and height on the page in points."""
+
+
+def illustrated(pages: Sequence[tuple[str, Sequence[Placed]]], rotate: int = 0) -> bytes:
+    """A PDF with lines of text at the top of each page, and pictures below.
+
+    Args:
+        pages: The text and the pictures of each page of 300 x 400 points.
+        rotate: Degrees against the clock by which everything lies turned on pages that do not say
+            so.
+    """
+    buffer = io.BytesIO()
+    size = (400, 300) if rotate in (90, 270) else (300, 400)
+    pdf = canvas.Canvas(buffer, pagesize=size, invariant=True)
+    for text, pictures in pages:
+        pdf.translate(*{0: (0, 0), 90: (400, 0), 180: (300, 400), 270: (0, 300)}[rotate])
+        pdf.rotate(rotate)
+        for image, (left, bottom, width, height) in pictures:
+            pdf.drawImage(ImageReader(image), left, bottom, width, height)
+        for row, line in enumerate(text.split("\n")):
+            pdf.drawString(20, 380 - 15 * row, line)
+        pdf.showPage()
+    pdf.save()
+    return buffer.getvalue()
