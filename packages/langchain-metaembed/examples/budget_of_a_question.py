@@ -23,7 +23,9 @@ def main() -> None:
     store = MetaEmbedVectorStore(
         PageIndex.open(":memory:", MetaEmbedEncoder.from_pretrained("small"))
     )
-    store.add_documents([Document(text, metadata={"topic": topic}) for topic, text in NOTES.items()])
+    store.add_documents(
+        [Document(text, metadata={"topic": topic}) for topic, text in NOTES.items()]
+    )
     retriever = store.as_retriever(search_kwargs={"k": 1})
     for budget in ("1,1", "16,64"):
         (best,) = retriever.invoke(QUESTION, budget=budget)

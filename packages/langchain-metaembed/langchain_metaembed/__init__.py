@@ -1,4 +1,4 @@
-"""MetaEmbed for LangChain: what :mod:`metaembed_rag.langchain` defines, under the name of a partner.
+"""MetaEmbed for LangChain: the classes of :mod:`metaembed_rag.langchain`, as a partner package.
 
 ::
 
