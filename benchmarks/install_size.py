@@ -11,6 +11,7 @@ environment of its own, where a PDF is indexed and searched, to see what is impo
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
 import sys
@@ -19,7 +20,10 @@ import venv
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+import httpx
 
 from benchmarks import results
 
@@ -52,15 +56,14 @@ print(json.dumps(sorted({home for name in loaded for home in homes.get(name, ())
 
 
 class Wheels:
-    """Wheels that are fetched once, weighed, and let go.
+    """Wheels that are weighed once each.
 
     Args:
         python: An interpreter with pip.
-        scratch: A folder for one wheel at a time.
     """
 
-    def __init__(self, python: Path, scratch: Path) -> None:
-        self._python, self._scratch = python, scratch
+    def __init__(self, python: Path) -> None:
+        self._python = python
         self._known: dict[str, int] = {}
 
     def resolve(self, *requirements: str, constraints: bool = True) -> list[Mapping[str, Any]]:
@@ -84,10 +87,9 @@ class Wheels:
 
     def _fetched_size(self, url: str) -> int:
         if url.startswith("file://"):
-            return unpacked(Path(url.removeprefix("file://").partition("#")[0]))
-        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
-            self._pip("wheel", "--quiet", "--no-deps", "--no-cache-dir", "-w", folder, url)
-            return unpacked(next(Path(folder).glob("*.whl")))
+            return unpacked(Path(unquote(urlsplit(url).path)))
+        with FarFile(url) as far:
+            return unpacked(far)
 
     def _pip(self, *arguments: str) -> str:
         command = [str(self._python), "-m", "pip", "--disable-pip-version-check", *arguments]
@@ -97,7 +99,53 @@ class Wheels:
         return done.stdout
 
 
-def unpacked(wheel: Path) -> int:
+class FarFile(io.RawIOBase):
+    """A file on a server, read piece by piece: of a wheel, its table of contents is enough.
+
+    Args:
+        url: Where it is, on a server that knows ranges.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.Client(follow_redirects=True, timeout=60)
+        self._url, self._at = url, 0
+        self._size = int(self._client.head(url).raise_for_status().headers["content-length"])
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte is."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go there; nothing is asked for yet."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes from here, or all that follow."""
+        end = self._size if size < 0 else min(self._at + size, self._size)
+        if end <= self._at:
+            return b""
+        headers = {"range": f"bytes={self._at}-{end - 1}"}
+        answer = self._client.get(self._url, headers=headers).raise_for_status()
+        found = answer.content if answer.status_code == 206 else answer.content[self._at : end]
+        self._at = end
+        return found
+
+    def close(self) -> None:
+        """Let the server go."""
+        self._client.close()
+        super().close()
+
+
+def unpacked(wheel: Path | IO[bytes]) -> int:
     """Bytes of all files in a wheel."""
     with zipfile.ZipFile(wheel) as archive:
         return sum(entry.file_size for entry in archive.infolist())
@@ -139,7 +187,7 @@ def measured(wheel: Path, scratch: Path) -> dict[str, Any]:
     venv.create(scratch / "venv", with_pip=True)
     python = scratch / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], check=True)
-    wheels, numbers = Wheels(python, scratch), {}
+    wheels, numbers = Wheels(python), {}
     for name, extras in CHOICES.items():
         entries = wheels.resolve(f"{wheel}[{extras}]" if extras else str(wheel))
         numbers[name] = {"extras": extras, "bytes": wheels.sizes(entries)}

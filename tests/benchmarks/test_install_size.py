@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 from benchmarks import install_size, tables
@@ -28,9 +29,27 @@ def test_a_wheel_weighs_what_it_holds(tmp_path):
     assert install_size.unpacked(wheel(tmp_path, "apple", 1_000)) == 1_010
 
 
+def test_of_a_wheel_on_a_server_the_table_of_contents_is_read_and_no_more(tmp_path, monkeypatch):
+    content = wheel(tmp_path, "apple", 100_000).read_bytes()
+    asked: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "HEAD":
+            return httpx.Response(200, headers={"content-length": str(len(content))})
+        first, last = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
+        asked.append(last + 1 - first)
+        return httpx.Response(206, content=content[first : last + 1])
+
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(install_size.httpx, "Client", lambda **_: client)
+    with install_size.FarFile("https://example.org/apple.whl") as far:
+        assert install_size.unpacked(far) == 100_010
+    assert sum(asked) < 2_000
+
+
 def test_a_package_is_weighed_once(tmp_path, monkeypatch):
     path = wheel(tmp_path, "apple", 1_000)
-    wheels = install_size.Wheels(Path("no-python"), tmp_path)
+    wheels = install_size.Wheels(Path("no-python"))
     one = entry("apple", path.as_uri())
     assert wheels.sizes([one]) == {"apple": 1_010}
     path.unlink()
