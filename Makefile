@@ -99,8 +99,29 @@ bench: $(BENCH)/.done  ## Compare with peers at several sizes (an hour on a busy
 docs: $(VENV)/bin/python  ## Fill the tables of the documents from results/*.json
 	$(BIN)/python -m benchmarks.tables
 
+.PHONY: dist packages image
+
+DIST := .dist
+TOOLS := $(DIST)/tools
+CHECK_DIST = $(TOOLS)/bin/python .ci/dist --scratch $(DIST)
+
+dist: $(TOOLS)/.done  ## Build all packages; try metaembed-rag on each Python that is here (gigabytes of torch)
+	$(CHECK_DIST) $(if $(TAG),--tag $(TAG)) build try
+
+packages: $(TOOLS)/.done  ## Install each package of packages/ by itself from dist/, and run its tests there
+	@test -e dist || $(CHECK_DIST) build
+	$(CHECK_DIST) suites
+
+image:  ## Build the image of the Dockerfile and ask it (needs a Docker engine)
+	.ci/image
+
+$(TOOLS)/.done:
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check install --quiet build twine
+	@touch $@
+
 clean:  ## Remove the environment and what the demo made
-	rm -rf $(VENV) $(INDEX) demo_hits.html
+	rm -rf $(VENV) $(INDEX) demo_hits.html dist $(DIST)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

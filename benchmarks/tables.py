@@ -771,6 +771,43 @@ def thin_client(record: Record) -> Lines:
     return grid(head, rows)
 
 
+def install(record: Record) -> Lines:
+    """Megabytes of each choice, with and without CUDA, and its largest packages."""
+    numbers = record["numbers"]
+    cuda, cpu = (sum(numbers["torch"][kind].values()) for kind in ("pypi", "cpu"))
+    rows = []
+    for name, of in numbers["choices"].items():
+        sizes = sorted(of["bytes"].items(), key=lambda one: -one[1])
+        total = sum(of["bytes"].values())
+        large = ", ".join(f"{package} {megabytes(size)}" for package, size in sizes[:6])
+        line = f"`'.[{of['extras']}]'`" if of["extras"] else "`.`"
+        both = megabytes(total + cuda - cpu) if "torch" in of["bytes"] else NONE
+        rows.append([name, line, number(len(sizes)), megabytes(total), both, large])
+    head = ["choice", "`pip install`", "packages", "MB", "MB with PyPI's torch (CUDA)"]
+    return grid([*head, "the largest, MB"], rows)
+
+
+def install_unused(record: Record) -> Lines:
+    """Packages of `local` that indexing and searching import nothing of, from 2 MB on."""
+    numbers = record["numbers"]
+    sizes = {
+        name.lower().replace("_", "-"): size
+        for name, size in numbers["choices"]["local"]["bytes"].items()
+    }
+    largest = sorted(numbers["unused"], key=lambda name: -sizes[name])
+    rows = [
+        [name, megabytes(sizes[name]), ", ".join(numbers["unused"][name]) or NONE]
+        for name in largest
+        if sizes[name] >= 2_000_000
+    ]
+    return grid(["package", "MB", "asked for by"], rows)
+
+
+def megabytes(size: int) -> str:
+    """Whole millions of bytes, one decimal below ten."""
+    return f"{size / 1e6:,.0f}" if size >= 1e7 else f"{size / 1e6:.1f}"
+
+
 def command_line(record: Record) -> Lines:
     """What a command costs beside its search."""
     rows = [
@@ -1020,6 +1057,16 @@ def _of_thin_client(record: Record) -> str:
     )
 
 
+def _of_install(record: Record) -> str:
+    sizes = {name: sum(of["bytes"].values()) for name, of in record["numbers"]["choices"].items()}
+    light, heavy = (sizes[f"{extra} + LangChain"] for extra in ("chroma", "local"))
+    return (
+        f"LangChain with an index on this machine: {megabytes(heavy)} MB with torch, "
+        f"{megabytes(light)} MB where a server has the model; everything: "
+        f"{megabytes(sizes['all'])} MB"
+    )
+
+
 def _of_command_line(record: Record) -> str:
     rows = record["numbers"]["rows"].items()
     return ", ".join(f"`{name}` {of['cpu_seconds']:.2f} CPU s" for name, of in rows)
@@ -1118,6 +1165,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "federation": _of_federation,
     "soak": _of_soak,
     "thin_client": _of_thin_client,
+    "install": _of_install,
 }
 """Record -> the number that stands for it; each record has a row in RESULTS.md."""
 
@@ -1233,6 +1281,8 @@ TABLES: dict[str, Table] = {
     "federation": Table(federation, ("federation",)),
     "growth": Table(growth, ("indexing", "peers")),
     "thin_client": Table(thin_client, ("thin_client",)),
+    "install": Table(install, ("install",)),
+    "install_unused": Table(install_unused, ("install",)),
     "soak": Table(soak, ("soak",)),
     "claims": Table(claims, tuple(HEADLINES)),
 }

@@ -121,7 +121,7 @@ def _load() -> Kernel:
 
 
 def _compiled() -> Path:
-    """The shared library for this source and compiler, built where it is not yet.
+    """The shared library for this source, built where it is not yet.
 
     Raises:
         OSError: It cannot be built; the message says why.
@@ -129,12 +129,12 @@ def _compiled() -> Path:
     machine = os.uname().machine if hasattr(os, "uname") else "unknown"
     if machine not in ("x86_64", "amd64"):
         raise OSError(f"there is no kernel for {machine} processors")
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        raise OSError("there is no C compiler (cc)")
     key = hashlib.blake2b(_SOURCE.read_bytes() + repr(_FLAGS).encode(), digest_size=8).hexdigest()
     library = _folder() / f"kernel-{key}-{machine}.so"
     if not _is_whole(library):
+        compiler = shutil.which(os.environ.get("CC", "cc"))
+        if compiler is None:
+            raise OSError("there is no C compiler (cc)")
         _compile(compiler, library)
     return library
 

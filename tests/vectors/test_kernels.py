@@ -169,7 +169,8 @@ def test_the_environment_chooses_the_kernel(monkeypatch):
         native.kernel()
 
 
-def test_without_a_compiler_the_portable_path_serves_and_native_says_why(monkeypatch):
+def test_without_a_compiler_the_portable_path_serves_and_native_says_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(native, "_folder", lambda: tmp_path)
     monkeypatch.setenv("CC", "no-such-compiler")
     monkeypatch.delenv(native.VARIABLE, raising=False)
     native._load.cache_clear()
@@ -178,6 +179,20 @@ def test_without_a_compiler_the_portable_path_serves_and_native_says_why(monkeyp
         monkeypatch.setenv(native.VARIABLE, "native")
         with pytest.raises(MetaEmbedError, match="not to be had"):
             native.kernel()
+    finally:
+        native._load.cache_clear()
+
+
+def test_a_library_that_is_there_needs_no_compiler(monkeypatch, tmp_path):
+    """An image is built with a compiler and runs without one."""
+    monkeypatch.setattr(native, "_folder", lambda: tmp_path)
+    monkeypatch.delenv(native.VARIABLE, raising=False)
+    native._load.cache_clear()
+    try:
+        built = native.kernel()
+        native._load.cache_clear()
+        monkeypatch.setenv("CC", "no-such-compiler")
+        assert native.kernel().instructions == built.instructions
     finally:
         native._load.cache_clear()
 

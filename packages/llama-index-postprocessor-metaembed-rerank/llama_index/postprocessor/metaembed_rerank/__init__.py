@@ -1,0 +1,5 @@
+"""Another retriever's nodes, ranked by late interaction: :mod:`metaembed_rag.llama_index`."""
+
+from metaembed_rag.llama_index import MetaEmbedRerank
+
+__all__ = ["MetaEmbedRerank"]
