@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 NAVIGATION: dict[str, tuple[str, ...]] = {
-    "Getting started": ("install", "budgets", "docker"),
+    "Getting started": ("start", "install", "budgets", "docker"),
     "Pages in": ("files", "ocr", "photos", "describe", "pictures", "moves", "deletion"),
     "Questions": ("filters", "hybrid", "languages", "explain", "confidence"),
     "In your pipeline": ("llama_index", "langchain", "agents"),

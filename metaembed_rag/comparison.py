@@ -61,7 +61,7 @@ class BudgetResult:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """One query at several budgets: printed as a table, in a notebook as columns of pages.
 
@@ -139,6 +139,8 @@ class Comparison:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(_padded(row, widths)).rstrip() for row in rows]
         return "\n".join([self._about, "", *lines])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """Show a column of pages for each budget in a notebook."""
