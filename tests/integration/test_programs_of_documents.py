@@ -83,7 +83,14 @@ def indexed(encoder, tmp_path_factory) -> Path:
 @pytest.fixture
 def names(encoder, indexed, tmp_path, monkeypatch) -> Iterator[dict[str, object]]:
     """What a program may use without having made it, in a folder of its own."""
-    from llama_index.core.llms import MockLLM
+    from llama_index.core.llms import LLMMetadata, MockLLM
+
+    class ChatLLM(MockLLM):
+        """One that takes pictures, as a query engine over pages wants."""
+
+        @property
+        def metadata(self) -> LLMMetadata:
+            return LLMMetadata(is_chat_model=True)
 
     folder = tmp_path / "here"
     shutil.copytree(indexed, folder)
@@ -96,7 +103,7 @@ def names(encoder, indexed, tmp_path, monkeypatch) -> Iterator[dict[str, object]
             "encoder": encoder,
             "pages": list(metaembed_rag.load_pages("report.pdf")),
             "queries": [f"{text} in numbers" for text in TEXTS * 2],
-            "llm": MockLLM(),
+            "llm": ChatLLM(),
         }
 
 
