@@ -16,7 +16,7 @@ help:  ## Say what there is
 demo: $(VENV)/.demo  ## Index a PDF, a chart and a note, and ask questions at several budgets
 	@echo "== Index examples/files: a PDF, a chart, a note"
 	$(BIN)/metaembed index examples/files --index $(INDEX)
-	@echo; echo "== \"$(QUESTION)\": its answer, on page 1, is first at the full budget only"
+	@echo; echo "== \"$(QUESTION)\" at five budgets (the question of this demo is answered by a table on page 1)"
 	$(SEARCH) "$(QUESTION)" --compare
 	@echo; echo "== What it finds there"
 	$(SEARCH) "$(QUESTION)" --budget full
