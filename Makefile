@@ -8,7 +8,7 @@ INDEX := demo_index
 SPEC := pyproject.toml constraints.txt
 SEARCH = $(BIN)/metaembed search --index $(INDEX) -k 2
 
-.PHONY: help demo train test test-all check format notebooks bench docs clean
+.PHONY: help demo train test test-all check format notebooks bench docs site clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,10 +16,10 @@ help:  ## Say what there is
 demo: $(VENV)/.demo  ## Index a PDF, a chart and a note, and ask questions at several budgets
 	@echo "== Index examples/files: a PDF, a chart, a note"
 	$(BIN)/metaembed index examples/files --index $(INDEX)
-	@for budget in 1,1 4,8 16,64; do \
-		echo; echo "== \"$(QUESTION)\" at the budget ($$budget)"; \
-		$(SEARCH) "$(QUESTION)" --budget $$budget || exit 1; \
-	done
+	@echo; echo "== \"$(QUESTION)\" at five budgets (the question of this demo is answered by a table on page 1)"
+	$(SEARCH) "$(QUESTION)" --compare
+	@echo; echo "== What it finds there"
+	$(SEARCH) "$(QUESTION)" --budget full
 	@echo; echo "== \"$(EVERYDAY)\": the same in everyday words, which BM25 alone does not find"
 	$(SEARCH) "$(EVERYDAY)"
 	@echo; echo "== \"$(CHART_QUESTION)\": a chart, found by what OCR reads on it"
@@ -31,8 +31,8 @@ demo: $(VENV)/.demo  ## Index a PDF, a chart and a note, and ask questions at se
 	@echo "Your own files:"
 	@echo "    $(BIN)/metaembed index FOLDER --index my_index"
 
-# Its answer, on page 7, is first at (16,64) only: small budgets prefer pages that list legends.
-QUESTION ?= legend with a shadow behind it
+# Its answer is a small table: smaller budgets prefer pages with large charts of income.
+QUESTION ?= What was the income from 1998 to 2002?
 EVERYDAY ?= my printer has no coloured ink, how do I tell the columns apart?
 CHART_QUESTION ?= carbon dioxide in the air at Mauna Loa
 
@@ -65,7 +65,7 @@ SOAK ?= --out results/soak.json
 soak: $(VENV)/.test  ## Kills, faults, crowds, hostile input (under an hour on two cores): a table
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(SOAK)
 
-check: $(VENV)/.test  ## ruff, mypy, pydoclint, bandit, pip-audit, the tables of the documents
+check: $(VENV)/.test  ## ruff, mypy, pydoclint, bandit, pip-audit, the tables and the reference of the documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -73,6 +73,7 @@ check: $(VENV)/.test  ## ruff, mypy, pydoclint, bandit, pip-audit, the tables of
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive metaembed_rag
 	BIN=$(BIN) $(BIN)/python .ci/audit
 	$(BIN)/python -m benchmarks.tables --check
+	$(BIN)/python -m benchmarks.command_reference --check
 
 hooks: $(VENV)/.test  ## Check each commit before it is made (pre-commit)
 	$(BIN)/pre-commit install
@@ -96,8 +97,12 @@ bench: $(BENCH)/.done  ## Compare with peers at several sizes (an hour on a busy
 	@test ! -e .data/real/manifest.json || $(COMPARE) --set real \
 		--json .data/bench_real.json --plot .data/bench_real.svg
 
-docs: $(VENV)/bin/python  ## Fill the tables of the documents from results/*.json
+docs: $(VENV)/.test  ## Fill the tables of the documents, and the reference of the command line
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.command_reference
+
+site: $(VENV)/.docs  ## Build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .PHONY: dist packages image
 
@@ -140,6 +145,11 @@ $(VENV)/.test: $(VENV)/bin/python $(SPEC)
 	@echo "== Set up $(VENV) with everything that tests need (once, about three minutes)"
 	$(PIP) -e '.[all,dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: .ci/site-requirements.txt $(VENV)/bin/python
+	@echo "== Set up what builds the site (once, under a minute)"
+	$(PIP) -r $<
+	@touch $@
 
 $(BENCH)/.done: benchmarks/peers/requirements.txt $(VENV)/.test
 	@echo "== Set up $(BENCH) with the peers, over the project's packages"

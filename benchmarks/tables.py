@@ -201,6 +201,13 @@ def both_checkpoints(small: Record, mini: Record) -> Lines:
     return [*head, *systems((mini,), rows("mini", "hybrid"), SHORT, cell)[2:]]
 
 
+def at_a_glance(small: Record) -> Lines:
+    """The default checkpoint at two budgets, and as its search is, beside BM25."""
+    alone = [(f"`small`, vectors alone, at {size}", "int8", size) for size in (SIZES[0], SIZES[-1])]
+    words = [("`small`, the default search", "auto", SIZES[-1])]
+    return systems((small,), [*BM25, *alone, *words], SHORT, lambda row: percent(row["ndcg@5"]))
+
+
 def card_formats(quality: Record, ocr: Record) -> Lines:
     """Formats and prefixes in full."""
     rows = [(name, name, "(16,64)") for name in ("fp32", *FORMATS, *CUT)]
@@ -1246,6 +1253,7 @@ TABLES: dict[str, Table] = {
     "results": Table(results, ("quality", "beside")),
     "card_quality": Table(card_quality, ("quality", "quality_ocr", "beside")),
     "card_small": Table(card_small, ("quality_small", "quality_ocr_small")),
+    "at_a_glance": Table(at_a_glance, ("quality_small",)),
     "both_checkpoints": Table(both_checkpoints, ("quality_small", "quality")),
     "card_formats": Table(card_formats, ("quality", "quality_ocr")),
     "pooling": Table(pooling, ("quality", "quality_ocr", "beside")),

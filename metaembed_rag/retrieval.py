@@ -10,19 +10,20 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.budget import RetrievalBudget
+from metaembed_rag.budget import BudgetLike, RetrievalBudget
+from metaembed_rag.comparison import BudgetResult, Comparison
 from metaembed_rag.errors import BudgetError, CacheError, PageError, StoreError, kind_of_value
 from metaembed_rag.hits import Hits
 from metaembed_rag.model.inputs import Input, Mode, Query, query_text, read_query
 from metaembed_rag.opening import IndexModel
-from metaembed_rag.options import SearchKeywords, SearchOptions, check_k, page_ids
+from metaembed_rag.options import HybridLike, SearchKeywords, SearchOptions, check_k, page_ids
 from metaembed_rag.pages import Page
 from metaembed_rag.reranking import encoded_as_stored, split_stored
 from metaembed_rag.search.asking import ask_unrelated
 from metaembed_rag.search.calibration import Calibration, CalibrationFile
 from metaembed_rag.search.confidence import Unrelated, unrelated_questions
 from metaembed_rag.search.measuring import calibrated, sample_queries, share_found
-from metaembed_rag.search.plan import Plan, QueryPlan, check_budget, plan_query
+from metaembed_rag.search.plan import Plan, QueryPlan, check_budget, fresh_vectors, plan_query
 from metaembed_rag.search.pooled_words import QueryWords, search_among
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.word_scores import WordScores
@@ -87,6 +88,45 @@ class Retrieval:
         options = SearchOptions(max(1, self._store.count()), where=where)
         plan = QueryPlan("exhaustive", Plan(budget), options)
         return [one.maxsim for one in self._searcher.scored(queries, [""] * len(queries), plan)]
+
+    def compare(
+        self, query: Query, budgets: Sequence[BudgetLike] | None, k: int, options: SearchOptions
+    ) -> Comparison:
+        """See :meth:`metaembed_rag.PageIndex.compare`; ``options.k`` is the depth."""
+        asked = read_query(query)
+        self._store.check_open()
+        self._model.encoder()  # loaded here, if it has to be, and not in the time of the query
+        start = time.perf_counter()
+        vectors = self._model.query_vectors([asked])
+        encoding = 1000 * (time.perf_counter() - start)
+        most = self._most(vectors)
+        # The exact search is the first: it opens the cache, and no budget's time has that in it.
+        exact = replace(options, budget=most, exhaustive=True, candidates=None)
+        at_budgets = [replace(options, budget=one) for one in _compared(budgets, most)]
+        best, *found = (
+            self._found(vectors, [query_text(asked)], one)[0] for one in (exact, *at_budgets)
+        )
+        ranks = [{hit.page.id: hit.rank for hit in hits} for hits in found]
+        for hits in (best, *found):
+            hits.query = asked
+            del hits[k:]
+        results = tuple(self._result(*one, best) for one in zip(found, ranks, strict=True))
+        return Comparison(asked, k, options.k or k, results, best, encoding)
+
+    def _result(self, hits: Hits, ranks: dict[str, int], best: Hits) -> BudgetResult:
+        """What one budget found, and how much of the exact search's best."""
+        wanted, found = ({hit.page.id for hit in one} for one in (best, hits))
+        share = len(wanted & found) / len(wanted) if wanted else 1.0
+        milliseconds = 1000 * hits.seconds
+        return BudgetResult(hits.budget, hits, ranks, milliseconds, self._read(hits), share)
+
+    def _read(self, hits: Hits) -> int:
+        """Bytes of page vectors that the stages of a search compared."""
+        stages = () if hits.plan is None else hits.plan.stages
+        about = self._store.about
+        fresh = fresh_vectors([vectors for vectors, _ in stages])
+        read = sum(vectors * pages for vectors, (_, pages) in zip(fresh, stages, strict=True))
+        return read * about.bytes_per_page // about.vectors
 
     @property
     def stemmer(self) -> str | None:
@@ -213,6 +253,54 @@ class MeasuredIndex:
         """The steps of a search, for who encodes a query once and asks at many budgets."""
         return self._retrieval
 
+    def compare(
+        self,
+        query: Query,
+        budgets: Sequence[BudgetLike] | None = None,
+        k: int = 3,
+        *,
+        depth: int = 20,
+        hybrid: HybridLike = None,
+        where: Mapping[str, Any] | None = None,
+        candidates: int | None = None,
+        exhaustive: bool | None = None,
+    ) -> Comparison:
+        """Ask one query at several budgets, and show what each finds side by side.
+
+        The query is encoded once. A notebook shows a column of pages for each budget, ``print`` a
+        table with the rank of each page at each budget, the milliseconds and the bytes read.
+
+        Args:
+            query: As for :meth:`search`.
+            budgets: Such as ``["1,1", "balanced", (16, 64)]``; by default the paper's five that
+                there are vectors for, and all vectors.
+            k: Hits of each budget.
+            depth: How far down the ranks of pages are told.
+            hybrid: As for :meth:`search`, and so are ``where``, ``candidates`` and
+                ``exhaustive``; False shows what the vectors find without the help of words.
+
+        Raises:
+            BudgetError: There are no budgets, one is none or ``"auto"``, or one asks for more
+                vectors than there are.
+            StoreError: ``k`` or ``depth`` is no whole number of at least 1.
+        """
+        check_k(k)
+        check_k(depth)
+        options = SearchOptions(
+            k=max(k, depth),
+            hybrid=hybrid,
+            where=where,
+            candidates=candidates,
+            exhaustive=exhaustive,
+        )
+        found = self._retrieval.compare(query, budgets, k, options)
+        for hits in (found.exact, *(one.hits for one in found)):
+            self._complete(hits)
+        return found
+
+    def _complete(self, hits: Hits) -> None:
+        """Add to hits what else the index has for them; nothing here."""
+
     def recall(
         self, queries: Sequence[Query], k: int = 10, **keywords: Unpack[SearchKeywords]
     ) -> float:
@@ -253,6 +341,25 @@ class MeasuredIndex:
             CacheError: No copy of the vectors can be kept here, and so none be calibrated.
         """
         return self._retrieval.calibrate(queries, k, recall, unrelated)
+
+
+def _compared(
+    given: Sequence[BudgetLike] | None, most: RetrievalBudget
+) -> tuple[RetrievalBudget, ...]:
+    """The budgets to compare, each once: those given, or the paper's and all vectors.
+
+    Raises:
+        BudgetError: They are none, or ask for more vectors than there are.
+    """
+    if given is None:
+        paper = (one for one in RetrievalBudget.paper() if one.r_q <= most.r_q)
+        return tuple(dict.fromkeys([*(one for one in paper if one.r_c <= most.r_c), most]))
+    if isinstance(given, str | RetrievalBudget) or not given:
+        raise BudgetError(f'compare takes a list of budgets such as ["1,1", "4,8"], not {given!r}')
+    budgets = tuple(dict.fromkeys(map(RetrievalBudget.parse, given)))
+    for one in budgets:
+        check_budget(one, most)
+    return budgets
 
 
 def _checked_query(given: NDArray[np.float32]) -> NDArray[np.float32]:

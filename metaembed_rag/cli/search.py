@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget
-from metaembed_rag.cli import options, remote
+from metaembed_rag.cli import comparing, options, remote
 from metaembed_rag.cli.filters import add_filters, where_of
+
 from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
 
@@ -82,7 +83,9 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
         "vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
         "all that are stored); auto: what `metaembed calibrate` found",
         type=options.budget_or_auto,
+        action=comparing.EachBudget,
     )
+    comparing.add_compare(parser)
     parser.add_argument(
         "--max-ms",
         type=options.limit,
@@ -100,10 +103,13 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
-    server = options.server_of(given, "device", "model", "html", "explain", "deadline")
+    server = options.server_of(given, "device", "model", "html", "explain", "deadline", "compare")
     if server is not None:
         return _ask(server, given)
     query = _query(given)
+    if given.compare:
+        where = where_of(given.where, given.where_text)
+        return comparing.run_compare(given, query, where, _hybrid(given))
     keywords = {name: getattr(given, name) for name in _KEYWORDS} | {"hybrid": _hybrid(given)}
     with _opened(given) as index:
         where = where_of(given.where, given.where_text)
@@ -182,6 +188,7 @@ def _hybrid(given: argparse.Namespace) -> bool | None:
 
 def _check_ways(given: argparse.Namespace) -> None:
     """Refuse at once what cannot go together, before a model is loaded."""
+    comparing.check_compare(given)
     limited = given.max_ms is not None or given.min_recall is not None
     if limited and isinstance(given.budget, RetrievalBudget):
         raise wrong_usage(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from metaembed_rag.budget import BudgetLike
 from metaembed_rag.explaining.explainer import Asked, Explainer
 from metaembed_rag.explanation import Explanation
-from metaembed_rag.hits import Hit
+from metaembed_rag.hits import Hit, Hits
 from metaembed_rag.model.inputs import Query, read_query
 from metaembed_rag.options import page_ids
 from metaembed_rag.pages import Page
@@ -53,3 +53,7 @@ class ExplainedIndex:
             )
         [id] = page_ids([page.id if isinstance(page, Page) else page])
         return self._explainer.explain(asked, id, budget, ocr=ocr)
+
+    def _complete(self, hits: Hits) -> None:
+        """Let the hits of a query explain themselves."""
+        self._explainer.complete(hits, Asked.of(hits.query), snippets=None)

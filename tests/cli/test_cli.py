@@ -734,3 +734,40 @@ def test_photos_without_letters_are_found_by_their_names_and_others_are_listed_w
     (hit,) = json.loads(out)["hits"]
     assert Path(hit["source"]).name == "red_kite.jpg"
     assert (hit["text"], hit["text_from"]) == ("red kite\nCorsica", "file name, folder")
+
+
+# -- budgets side by side --------------------------------------------------------------------
+
+
+def test_compare_prints_ranks_and_cost_at_the_papers_five_budgets(index, run):
+    lines = run("search", "whales", "--index", index, "--compare", "-k", "2")[0].splitlines()
+    assert lines[0].startswith('"whales": ranks by budget')
+    assert lines[2].split() == ["(1,1)", "(2,4)", "(4,8)", "(8,16)", "(16,64)"]
+    assert lines[-1].startswith("bytes of vectors read")
+
+
+def test_compare_takes_the_budgets_that_are_named_and_prints_them_as_json(index, run):
+    budgets = ("--budget", "1,1", "--budget", "full", "--json")
+    found = json.loads(run("search", "whales", "--index", index, "--compare", *budgets)[0])
+    assert [one["budget"] for one in found["budgets"]] == [[1, 1], [16, 64]]
+    assert found["pages"][0]["ranks"]["16,64"] == 1
+
+
+def test_compare_writes_a_page_with_a_column_a_budget(index, run, tmp_path):
+    page = tmp_path / "hits.html"
+    run("search", "whales", "--index", index, "--compare", "--budget", "4,8", "--html", page)
+    assert page.read_text(encoding="utf-8").count("<b>budget (") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--budget", "1,1", "--budget", "2,4"], "side by side with --compare"),
+        (["--compare", "--max-ms", "5"], "--max-ms does not go with --compare"),
+        (["--compare", "--explain"], "--explain does not go with --compare"),
+        (["--compare", "--budget", "auto"], "leave out --budget auto"),
+        (["--compare", "--index", "j"], "--compare is for one index"),
+    ],
+)
+def test_what_does_not_go_with_compare_is_wrong_usage(options, said, run):
+    assert said in run("search", "x", "--index", "i", *options, code=2)[1]

@@ -27,7 +27,7 @@ PICTURES = {"choosing_a_budget": 10, "langchain_rag": 2, "llama_index_rag": 4}
 SAYS = {
     "choosing_a_budget": ["20 questions, 21 pages, 0 skipped", "image/png", "with 5 candidates"],
     "langchain_rag": ["[stand-in, not a language model] I was given", "co2_chart.png, page 1"],
-    "llama_index_rag": ["I was given 2 page pictures", "bardiag.pdf, page 4", "Given the context"],
+    "llama_index_rag": ["I was given 2 page pictures", "bardiag.pdf, page 1", "Given the context"],
 }
 
 needs_mini = pytest.mark.skipif(

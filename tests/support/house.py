@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pages", "vectors"),
     ("explanation",),
     ("model", "store", "hits"),
-    ("search", "ingest", "opening", "cost", "reranking", "testing"),
+    ("search", "ingest", "opening", "cost", "reranking", "testing", "comparison"),
     ("maintenance", "reopening", "retrieval", "explaining"),
     ("index",),
     ("federation",),
@@ -73,6 +73,7 @@ PUBLIC_MODULES = frozenset(
     {
         "metaembed_rag",
         "metaembed_rag.cli",
+        "metaembed_rag.comparison",
         "metaembed_rag.errors",
         "metaembed_rag.evaluation",
         "metaembed_rag.evaluation.mteb",
