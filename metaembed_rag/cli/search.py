@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from metaembed_rag.budget import AUTO, RetrievalBudget
 from metaembed_rag.cli import comparing, options, remote
 from metaembed_rag.cli.filters import add_filters, where_of
-
 from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
 
