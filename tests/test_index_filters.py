@@ -13,6 +13,7 @@ from metaembed_rag.errors import StoreError
 from metaembed_rag.pages import Page
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.testing import FakeEncoder
+from tests.support.files import make_pdf, with_roman_labels
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -55,12 +56,28 @@ def test_every_way_of_searching_takes_fields_of_files(index, cached, keywords):
     assert found({"file_name": "c.txt"}) == []
 
 
+def test_a_page_of_a_pdf_is_found_by_its_label_and_the_others_by_their_number(tmp_path):
+    roman = with_roman_labels(make_pdf(tmp_path / "x.pdf", ["apples"] * 3).read_bytes())
+    (tmp_path / "roman.pdf").write_bytes(roman)
+    index = PageIndex.open(":memory:", FakeEncoder())
+    index.add(load_pages([tmp_path / "x.pdf", tmp_path / "roman.pdf"]))
+
+    def found(label: object) -> list[tuple[str, int]]:
+        pages = index.get(index.ids({"page_label": label}))
+        return [(Path(page.source).name, page.number) for page in pages]
+
+    assert found("iii") == [("roman.pdf", 3)]
+    assert found("3") == found(3) == [("x.pdf", 3)]
+    assert len(index.ids({"total_pages": 3})) == 6
+
+
 def test_a_near_name_is_told(index, caplog):
     hits = index.search("apples", where={"file_name": "a.text"})
     note = "no page passes the filter; no page has file_name 'a.text'; did you mean 'a.txt'?"
     assert hits == []
     assert hits.note == note
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    told = [one.levelname for one in caplog.records if one.name.endswith("unmatched")]
+    assert told == ["WARNING"]
     assert note in caplog.text
 
 

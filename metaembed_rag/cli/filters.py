@@ -8,7 +8,6 @@ from typing import Any
 
 from metaembed_rag.cli.output import wrong_usage
 from metaembed_rag.errors import StoreError
-from metaembed_rag.metadata.typed import joined, parsed
 
 _TEXT = "#document"
 """``metaembed_rag.metadata.filters.TEXT_FIELD``, which is not imported to ask a server."""
@@ -49,10 +48,14 @@ def where_of(
     """
     if "" in texts:
         raise wrong_usage("--where-text takes some words")
+    if not (typed or texts):
+        return None
+    from metaembed_rag.metadata.typed import joined, parsed
+
     conditions: list[dict[str, Any]] = [{_TEXT: {"$contains": text}} for text in texts]
     for one in typed:
         try:
             conditions.append(parsed([one], here=here) or {})
         except StoreError as error:
             raise wrong_usage(f"--where: {error}") from error
-    return joined("$and", conditions) if conditions else None
+    return joined("$and", conditions)
