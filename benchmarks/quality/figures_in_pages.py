@@ -7,8 +7,8 @@
 Each chart of OpenCQA's validation split is put into a PDF page of its own, below a paragraph of
 running text and above a caption with nothing but its number; the questions are those that people
 wrote for it. The pages are indexed with OCR off and on (``never``, ``auto``), and searched with and
-without words. ``--costs`` measures CPU seconds a page of such pages, and ``--pdfs`` of real ones, in one
-process and one run: loaded without figures, with figures drawn, and figures read.
+without words. ``--costs`` measures CPU seconds a page of such pages, and ``--pdfs`` of real ones,
+in one process and one run: loaded without figures, with figures drawn, and figures read.
 """
 
 from __future__ import annotations
