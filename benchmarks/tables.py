@@ -53,7 +53,7 @@ TIMED = (
     ),
     *("search_long_pages", "search_short_texts"),
     *("before_after_search", "before_after_pdfs", "before_after_pictures", "checksums"),
-    *("soak", "ray", "figures"),
+    *("soak", "ray", "figures_cost"),
 )
 """Records whose tables name the machine."""
 OTHERS = ("dense_door",)
@@ -437,22 +437,31 @@ def pointing(record: Record) -> Lines:
 
 
 def figures(record: Record) -> Lines:
-    """Charts inside of pages: what is found, and seconds a page, with OCR off and on."""
+    """Charts inside of pages: what is found with OCR off and on."""
     numbers = record["numbers"]
     told = {"never": "off", "auto": "on (`auto`)"}
     rows = [
-        [
-            name,
-            percent(numbers[ocr]["vectors"]),
-            percent(numbers[ocr]["hybrid"]),
-            f"{numbers[ocr]['seconds_a_page']:.2f}",
-            f"{numbers[ocr]['again_seconds_a_page']:.3f}",
-        ]
+        [name, percent(numbers[ocr]["vectors"]), percent(numbers[ocr]["hybrid"])]
         for ocr, name in told.items()
     ]
     asked = f"OCR ({numbers['charts']} pages with a chart and a question each)"
-    head = [asked, f"nDCG@5, `{numbers['model']}`", "nDCG@5, hybrid"]
-    return grid([*head, "seconds a page, new", "seconds a page, unchanged"], rows)
+    return grid([asked, f"nDCG@5, `{numbers['model']}`", "nDCG@5, hybrid"], rows)
+
+
+def figures_cost(record: Record) -> Lines:
+    """CPU seconds a page: without figures, with figures drawn, with figures read."""
+    rows = [
+        [
+            one["what"],
+            f"{one['with_figures']} of {one['pages']}",
+            f"{one['loaded']:.3f}",
+            f"{one['drawn']:.3f}",
+            f"{one['drawn'] + one['read']:.2f}",
+        ]
+        for one in record["numbers"]["costs"]
+    ]
+    head = ["CPU seconds a page", "pages with figures", "loaded", "figures drawn", "figures read"]
+    return grid(head, rows)
 
 
 def _halves(row: Row | None) -> str:
@@ -1268,6 +1277,7 @@ TABLES: dict[str, Table] = {
     "dense_door": Table(dense_door, ("dense_door",)),
     "photos": Table(photos, ("photos",)),
     "figures": Table(figures, ("figures",)),
+    "figures_cost": Table(figures_cost, ("figures_cost",)),
     "pointing": Table(pointing, ("pointing",)),
     "manpages": Table(manpages, ("manpages",)),
     "latency": Table(latency, ("latency",)),

@@ -175,6 +175,14 @@ def test_always_reads_figures_for_every_model(tmp_path: Path, path: Path, ocr: O
     assert ocr.count == 6  # each page as a whole, and its figure
 
 
+def test_figures_that_nobody_wants_drawn_are_left_alone(
+    index: PageIndex, path: Path, ocr: Ocr
+) -> None:
+    for _ in range(2):
+        report = index.sync(path, limits=Limits(figures=False), reread=True)
+        assert (report.updated, report.notes, ocr.count) == (0, [], 0)
+
+
 def older(index: PageIndex, path: Path) -> None:
     """The index as an earlier version made it: nobody read figures."""
     index.sync(path, ocr="never")

@@ -23,13 +23,12 @@ from metaembed_rag.ingest.report import Acknowledged, AddReport, still_blank
 from metaembed_rag.ingest.taking_over import TakingOver
 from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import Input, page_input, page_inputs, sight, unread_note
-from metaembed_rag.model.looking import wants_figures, wants_ocr
+from metaembed_rag.model.looking import needs_figures, wants_figures, wants_ocr
 from metaembed_rag.pages import Page
-from metaembed_rag.pages.figure_texts import unread_figures
 from metaembed_rag.pages.figures import Figure
 from metaembed_rag.pages.ocr_languages import OcrLanguage
 from metaembed_rag.pages.page import default_id
-from metaembed_rag.pages.reading import ocr_is_installed, turned_picture
+from metaembed_rag.pages.reading import ocr_is_installed, ocr_policy, turned_picture
 from metaembed_rag.progress import PageCounter
 from metaembed_rag.store import records
 from metaembed_rag.store.changes import Change
@@ -204,25 +203,20 @@ class AddRun(TakingOver):
             return True
         return self.options.reread and self._has_more_figures(page, old)
 
-    def _lacks_ocr(self, page: Page) -> bool:
-        """Whether a page has pictures inside that OCR would have read, were it installed."""
-        if ocr_is_installed():
-            return False
-        modalities = self.target.encoder().modalities
-        return wants_figures(page, self.options.mode, modalities, self.options.ocr)
-
-    def _is_in_other_letters(self, page: Page) -> bool:
-        """Whether a page has pictures inside that OCR was to read, and letters it does not know."""
-        if not unread_figures(page) or self.options.ocr == "never":
-            return False
-        is_text = self.options.mode == "text" or "image" not in self.target.encoder().modalities
-        return is_text and not OcrLanguage.of().reads(page.text_layer or page.text)
+    def _count_unread_figures(self, page: Page) -> None:
+        """Count a page with pictures inside that OCR would have read, by what kept it from that."""
+        policy, modalities = ocr_policy(self.options.ocr), self.target.encoder().modalities
+        if needs_figures(page, self.options.mode, modalities, policy):
+            if not ocr_is_installed():
+                self._with_figures += 1
+            elif not OcrLanguage.of().reads(page.text_layer or page.text):
+                self._in_other_letters += 1
 
     def _has_more_figures(self, page: Page, old: Record) -> bool:
         """Whether a loaded page has pictures inside that nobody has read for its record."""
         known = replace(page, figure_texts=old.page.figure_texts)
         modalities = self.target.encoder().modalities
-        return wants_figures(known, self.options.mode, modalities, self.options.ocr)
+        return wants_figures(known, self.options.mode, modalities, ocr_policy(self.options.ocr))
 
     def _keep(self, page: Page, old: Record) -> None:
         """Leave the vectors; bring the rest up to date where it differs or is lost."""
@@ -290,8 +284,8 @@ class AddRun(TakingOver):
             )
         if not readable:
             return
-        self._with_figures += sum(map(self._lacks_ocr, readable))
-        self._in_other_letters += sum(map(self._is_in_other_letters, readable))
+        for page in readable:
+            self._count_unread_figures(page)
         self._writing = self._writer.submit(self._put, readable, vectors, hashes, replaced)
         self._count(readable, replaced)
 

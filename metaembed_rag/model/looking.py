@@ -175,15 +175,23 @@ def wants_ocr(page: Page, mode: str, modalities: frozenset[str], ocr: Ocr = "aut
 
 
 def wants_figures(page: Page, mode: str, modalities: frozenset[str], ocr: Ocr = "auto") -> bool:
-    """Whether OCR is to read pictures inside of a page that nobody has read.
+    """Whether OCR is to read pictures inside of a page that were drawn and nobody has read.
 
     ``auto`` does where the page's text is what is encoded: a model that reads pictures sees them.
     Not on pages in letters that OCR does not know (:class:`.OcrLanguage`): it would read others.
     """
-    is_needed = ocr == "always" or mode == "text" or "image" not in modalities
-    if ocr == "never" or not is_needed or not page.figures:
+    if not needs_figures(page, mode, modalities, ocr):
         return False
-    return bool(unread_figures(page)) and OcrLanguage.of().reads(page.text_layer or page.text)
+    is_drawn = any(figure.data for figure in unread_figures(page))
+    return is_drawn and OcrLanguage.of().reads(page.text_layer or page.text)
+
+
+def needs_figures(page: Page, mode: str, modalities: frozenset[str], ocr: Ocr) -> bool:
+    """Whether OCR would be asked for pictures inside of a page, were it here and could it."""
+    if ocr == "never" or not page.figures:
+        return False
+    is_needed = ocr == "always" or mode == "text" or "image" not in modalities
+    return is_needed and bool(unread_figures(page))
 
 
 def _read_text(page: Page) -> str:

@@ -57,6 +57,20 @@ class Figure:
         digest.update(self._pixels)
         return digest.hexdigest()
 
+    def check(self) -> None:
+        """Refuse what a reader of hostile files may say in place of a figure.
+
+        Raises:
+            ValueError: Its sides are too long, or its pixels not as many as they say.
+        """
+        width, height = self.size
+        if not self.data:
+            return
+        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+            raise ValueError(f"a figure of {width} x {height} pixels")
+        if len(self._pixels) != 3 * width * height:
+            raise ValueError(f"a figure of {width} x {height} pixels has other pixels")
+
     @property
     def image(self) -> Image.Image:
         """The picture, RGB.

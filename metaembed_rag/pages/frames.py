@@ -130,7 +130,9 @@ def _figures_of(said: Iterable[Sequence[Any]], body: bytes) -> tuple[Figure, ...
     figures, start = [], 0
     for (left, top, right, bottom), (width, height), length in said:
         box = (float(left), float(top), float(right), float(bottom))
-        figures.append(Figure(box, (int(width), int(height)), body[start : start + int(length)]))
+        figure = Figure(box, (int(width), int(height)), body[start : start + int(length)])
+        figure.check()
+        figures.append(figure)
         start += int(length)
     return tuple(figures)
 

@@ -342,8 +342,8 @@ def _is_within(box: Box, around: Box) -> bool:
 
 def _is_seen(image: Image.Image) -> bool:
     """Whether a picture has anything on it."""
-    low, high = image.convert("L").getextrema()
-    return bool(high - low >= _LEAST_CONTRAST)
+    used = [shade for shade, count in enumerate(image.convert("L").histogram()) if count]
+    return used[-1] - used[0] >= _LEAST_CONTRAST
 
 
 def _drawn_part(page: pdfium.PdfPage, box: Box) -> Image.Image:

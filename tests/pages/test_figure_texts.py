@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from PIL import Image
 
 from metaembed_rag.pages import Page
@@ -82,3 +83,17 @@ def test_figures_come_out_of_the_process_that_reads_pdfs() -> None:
     assert back.image is not None
     assert back.image.tobytes() == page.image.tobytes()  # type: ignore[union-attr]
     assert back.figures[0].image.getpixel((0, 0)) == CHART.image.getpixel((0, 0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(CHART, data=b"no pixels"),
+        replace(CHART, size=(41, 20)),
+        replace(CHART, size=(100_000, 100_000)),
+        replace(CHART, size=(-1, -1)),
+    ],
+)
+def test_what_is_no_figure_does_not_come_out_of_that_process(wrong: Figure) -> None:
+    with pytest.raises(ValueError, match="figure"):
+        page_of(*page_frame(replace(PAGE, figures=(wrong,))), "report.pdf")
