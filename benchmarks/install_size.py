@@ -1,11 +1,11 @@
 """What an installation weighs, by package, and which packages indexing and searching never import:
 
-    make dist
     python -m benchmarks.install_size --json results/install.json
 
-pip resolves each choice against an empty environment and names the wheels; what they hold is added
-up, without the `.pyc` files that Python adds at the first import. Then `local` is installed into an
-environment of its own, where a PDF is indexed and searched, to see what is imported.
+Weighed is what lies in the environment of the tests (`make test`): for each choice of extras the
+packages that it asks for, directly or through others, by the sizes that their installation noted,
+without the `.pyc` files that Python adds. With `--cuda`, PyPI is asked for the torch of the same
+version, and the tables of contents of its wheels are read.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ import json
 import subprocess
 import sys
 import tempfile
-import venv
+import tomllib
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit
 
 import httpx
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks import results
 
 CHOICES = {
     "base": "",
-    "client": "client",
     "chroma": "chroma",
     "chroma + LangChain": "chroma,langchain",
     "chroma + LlamaIndex": "chroma,llama-index",
@@ -39,7 +40,10 @@ CHOICES = {
     "local, words, OCR, server": "local,hybrid,ocr,server",
     "all": "all",
 }
-"""Name of a choice -> extras of metaembed-rag."""
+"""Name of a choice -> extras of metaembed-rag. `client` cannot lie beside Chroma:
+``benchmarks.search.thin_client`` weighs it."""
+
+MAIN = "metaembed-rag"
 
 _PROGRAM = """
 import json, sys
@@ -55,48 +59,75 @@ print(json.dumps(sorted({home for name in loaded for home in homes.get(name, ())
 """
 
 
-class Wheels:
-    """Wheels that are weighed once each.
+# -- the packages of a choice ------------------------------------------------------------------
+
+
+def needs(name: str, extra: str = "") -> list[Requirement]:
+    """What a package asks for here, for itself or for one of its extras alone.
+
+    Of metaembed-rag it is what pyproject.toml says: an installed one may be older.
+    """
+    if name == MAIN:
+        text = (results.CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
+        project = tomllib.loads(text)["project"]
+        lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+        return [Requirement(line) for line in lines]
+    every = [Requirement(line) for line in metadata.requires(name) or ()]
+    return [one for one in every if _is_wanted(one, extra)]
+
+
+def _is_wanted(requirement: Requirement, extra: str) -> bool:
+    marker = requirement.marker
+    without = marker is None or marker.evaluate({"extra": ""})
+    if not extra:
+        return without
+    return marker is not None and not without and marker.evaluate({"extra": extra})
+
+
+def packages(extras: str) -> dict[str, list[str]]:
+    """Every package of a choice of extras, with the packages that ask for it.
 
     Args:
-        python: An interpreter with pip.
+        extras: Of metaembed-rag, with commas between.
     """
+    asked: dict[str, set[str]] = {MAIN: set()}
+    ahead = [(MAIN, one) for one in ("", *filter(None, extras.split(",")))]
+    done = set()
+    while ahead:
+        name, extra = ahead.pop()
+        if (name, extra) in done:
+            continue
+        done.add((name, extra))
+        for requirement in needs(name, extra):
+            other = canonicalize_name(requirement.name)
+            asked.setdefault(other, set()).update({name} - {other})
+            ahead += [(other, one) for one in ("", *requirement.extras)]
+    return {name: sorted(by) for name, by in asked.items()}
 
-    def __init__(self, python: Path) -> None:
-        self._python = python
-        self._known: dict[str, int] = {}
 
-    def resolve(self, *requirements: str, constraints: bool = True) -> list[Mapping[str, Any]]:
-        """What pip would install for these into an empty environment: its report's entries."""
-        pinned = ["-c", str(results.CHECKOUT / "constraints.txt")] if constraints else []
-        options = ["--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
-        said = self._pip("install", *options, *pinned, *requirements)
-        found: list[Mapping[str, Any]] = json.loads(said)["install"]
-        return found
+def size(name: str) -> int:
+    """Bytes of what was installed of a package, compiled modules left out."""
+    if name == MAIN:
+        files = (results.CHECKOUT / "metaembed_rag").rglob("*")
+        return sum(path.stat().st_size for path in files if _counts(path))
+    found = metadata.distribution(name)
+    return sum(file.size or 0 for file in found.files or () if file.suffix != ".pyc")
 
-    def sizes(self, entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-        """Bytes of each package, unpacked."""
-        return {
-            each["metadata"]["name"]: self._size(each["download_info"]["url"]) for each in entries
-        }
 
-    def _size(self, url: str) -> int:
-        if url not in self._known:
-            self._known[url] = self._fetched_size(url)
-        return self._known[url]
+def _counts(path: Path) -> bool:
+    return path.is_file() and path.suffix != ".pyc"
 
-    def _fetched_size(self, url: str) -> int:
-        if url.startswith("file://"):
-            return unpacked(Path(unquote(urlsplit(url).path)))
-        with FarFile(url) as far:
-            return unpacked(far)
 
-    def _pip(self, *arguments: str) -> str:
-        command = [str(self._python), "-m", "pip", "--disable-pip-version-check", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"{' '.join(command)}\n{done.stderr}")
-        return done.stdout
+def imported() -> set[str]:
+    """Packages that indexing a PDF and searching it import."""
+    manual = results.CHECKOUT / "examples" / "files" / "bardiag.pdf"
+    program = [sys.executable, "-c", _PROGRAM, str(manual)]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=folder)
+    return {canonicalize_name(name) for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+# -- torch with CUDA, on PyPI ------------------------------------------------------------------
 
 
 class FarFile(io.RawIOBase):
@@ -151,75 +182,62 @@ def unpacked(wheel: Path | IO[bytes]) -> int:
         return sum(entry.file_size for entry in archive.infolist())
 
 
-def asked_for_by(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Which packages of a resolution name each package as a requirement, extras or not."""
-    asking: dict[str, set[str]] = {}
-    for each in entries:
-        for line in each["metadata"].get("requires_dist", ()):
-            asking.setdefault(normal(line), set()).add(each["metadata"]["name"])
-    return {
-        normal(e["metadata"]["name"]): sorted(asking.get(normal(e["metadata"]["name"]), ()))
-        for e in entries
+def cuda() -> dict[str, int]:
+    """Bytes of PyPI's torch for Linux, of the version that is here, and of the CUDA packages that
+    it pins."""
+    version = metadata.version("torch").partition("+")[0]
+    return dict(_cuda(Requirement(f"torch=={version}"), {}))
+
+
+def _cuda(requirement: Requirement, seen: dict[str, int]) -> Iterator[tuple[str, int]]:
+    name, pins = requirement.name, [str(one.version) for one in requirement.specifier]
+    if name in seen or len(pins) != 1:
+        return  # what is not pinned is the same with either torch
+    seen[name] = 1
+    address = f"https://pypi.org/pypi/{name}/{pins[0].removesuffix('.*')}/json"
+    about = httpx.get(address, follow_redirects=True, timeout=60).raise_for_status().json()
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    kept = [
+        one
+        for one in about["urls"]
+        if "win" not in one["filename"] and "mac" not in one["filename"]
+    ]
+    fits = [one for one in kept if "x86_64" in one["filename"] or "none-any" in one["filename"]]
+    fits = [
+        one
+        for one in fits
+        if f"{python}-{python}-" in one["filename"] or "-py3-" in one["filename"]
+    ]
+    if fits:
+        with FarFile(fits[0]["url"]) as far:
+            yield name, unpacked(far)
+    for line in about["info"]["requires_dist"] or ():
+        other = Requirement(line)
+        if any(_is_wanted(other, extra) for extra in ("", *requirement.extras)):
+            yield from _cuda(other, seen)
+
+
+def measured(with_cuda: bool) -> dict[str, Any]:
+    """The numbers of the record."""
+    numbers: dict[str, Any] = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    numbers["choices"] = {
+        name: {"extras": extras, "bytes": {one: size(one) for one in packages(extras)}}
+        for name, extras in CHOICES.items()
     }
-
-
-def normal(requirement: str) -> str:
-    """The name in a requirement, as package indexes compare names."""
-    name = requirement
-    for end in " ;[(<>=!~":
-        name = name.partition(end)[0]
-    return name.lower().replace("_", "-").replace(".", "-")
-
-
-def imported(python: Path, scratch: Path, *requirements: str) -> set[str]:
-    """Packages that indexing a PDF and searching it import, in an environment with these only."""
-    pinned = ["-c", str(results.CHECKOUT / "constraints.txt")]
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, "--no-compile", *pinned, *requirements], check=True)
-    manual = results.CHECKOUT / "examples" / "files" / "bardiag.pdf"
-    program = [str(python), "-c", _PROGRAM, str(manual)]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=scratch)
-    return {normal(name) for name in json.loads(done.stdout.splitlines()[-1])}
-
-
-def measured(wheel: Path, scratch: Path) -> dict[str, Any]:
-    """The numbers of the record: see :func:`main`."""
-    venv.create(scratch / "venv", with_pip=True)
-    python = scratch / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], check=True)
-    wheels, numbers = Wheels(python), {}
-    for name, extras in CHOICES.items():
-        entries = wheels.resolve(f"{wheel}[{extras}]" if extras else str(wheel))
-        numbers[name] = {"extras": extras, "bytes": wheels.sizes(entries)}
-        print(f"{name}: {sum(numbers[name]['bytes'].values()) / 1e6:,.0f} MB", file=sys.stderr)
-    torch = {
-        "cpu": wheels.sizes(wheels.resolve("torch")),
-        "pypi": wheels.sizes(wheels.resolve("torch", constraints=False)),
-    }
-    local = wheels.resolve(f"{wheel}[local]")
-    used = imported(python, scratch, f"{wheel}[local]")
-    unused = sorted({normal(one["metadata"]["name"]) for one in local} - used)
-    asking = asked_for_by(local)
-    return {
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-        "choices": numbers,
-        "torch": torch,
-        "unused": {name: asking[name] for name in unused},
-    }
+    local = packages("local")
+    unused = sorted(set(local) - imported() - {MAIN})
+    numbers["unused"] = {name: local[name] for name in unused}
+    numbers["torch"] = {"cpu": {"torch": size("torch")}, "pypi": cuda() if with_cuda else {}}
+    return numbers
 
 
 def main() -> None:
     """Weigh every choice; write the record."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition(":\n")[0])
-    parser.add_argument("--wheel", type=Path, help="of metaembed-rag; default: the one in dist/")
-    parser.add_argument("--scratch", type=Path, help="a folder with 3 GB; default: a temporary one")
+    parser.add_argument("--cuda", action="store_true", help="ask PyPI for its torch, too")
     parser.add_argument("--json", type=Path, help="write the record")
     given = parser.parse_args()
-    wheel = given.wheel or next(results.CHECKOUT.glob("dist/metaembed_rag-*.whl"), None)
-    if wheel is None:
-        sys.exit("dist/ holds no wheel: make dist")
-    with tempfile.TemporaryDirectory(dir=given.scratch) as scratch:
-        numbers = measured(wheel.resolve(), Path(scratch))
+    numbers: Mapping[str, Any] = measured(given.cuda)
     if given.json:
         results.write(given.json, "What each installation weighs, by package.", numbers)
     else:

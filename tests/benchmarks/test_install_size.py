@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import httpx
-import pytest
+from packaging.requirements import Requirement
 
 from benchmarks import install_size, tables
 
@@ -17,12 +17,6 @@ def wheel(folder: Path, name: str, size: int) -> Path:
         archive.writestr(f"{name}/data.bin", b"x" * size)
         archive.writestr(f"{name}/__init__.py", b"y" * 10)
     return path
-
-
-def entry(name: str, url: str = "", needs: tuple[str, ...] = ()) -> dict[str, object]:
-    """An entry of pip's report."""
-    about = {"name": name, "requires_dist": list(needs)}
-    return {"metadata": about, "download_info": {"url": url}}
 
 
 def test_a_wheel_weighs_what_it_holds(tmp_path):
@@ -47,31 +41,40 @@ def test_of_a_wheel_on_a_server_the_table_of_contents_is_read_and_no_more(tmp_pa
     assert sum(asked) < 2_000
 
 
-def test_a_package_is_weighed_once(tmp_path, monkeypatch):
-    path = wheel(tmp_path, "apple", 1_000)
-    wheels = install_size.Wheels(Path("no-python"))
-    one = entry("apple", path.as_uri())
-    assert wheels.sizes([one]) == {"apple": 1_010}
-    path.unlink()
-    assert wheels.sizes([one]) == {"apple": 1_010}
+def test_a_choice_is_what_it_asks_for_directly_and_through_others(monkeypatch):
+    asked = {
+        ("metaembed-rag", ""): ["apple"],
+        ("metaembed-rag", "tree"): ["pear[ripe]"],
+        ("pear", ""): ["apple"],
+        ("pear", "ripe"): ["sun"],
+    }
+
+    def needs(name: str, extra: str = "") -> list[Requirement]:
+        return [Requirement(line) for line in asked.get((name, extra), [])]
+
+    monkeypatch.setattr(install_size, "needs", needs)
+    assert install_size.packages("") == {"metaembed-rag": [], "apple": ["metaembed-rag"]}
+    assert install_size.packages("tree") == {
+        "metaembed-rag": [],
+        "apple": ["metaembed-rag", "pear"],
+        "pear": ["metaembed-rag"],
+        "sun": ["pear"],
+    }
 
 
-@pytest.mark.parametrize(
-    ("requirement", "name"),
-    [
-        ("Apple_Pie.core>=1", "apple-pie-core"),
-        ("pears[ripe] (<2); python_version > '3'", "pears"),
-        ("plums ; extra == 'red'", "plums"),
-    ],
-)
-def test_names_are_compared_as_package_indexes_do(requirement, name):
-    assert install_size.normal(requirement) == name
+def test_packages_of_another_extra_or_another_system_are_left_out(monkeypatch):
+    lines = ["apple", "pear; extra == 'tree'", "plum; extra == 'bush'", "nut; os_name == 'none'"]
+    monkeypatch.setattr(install_size.metadata, "requires", lambda _: lines)
+    assert [one.name for one in install_size.needs("garden")] == ["apple"]
+    assert [one.name for one in install_size.needs("garden", "tree")] == ["pear"]
 
 
-def test_who_asks_for_a_package_is_named():
-    entries = [entry("tree", needs=("apple>=1",)), entry("bush", needs=("Apple",)), entry("apple")]
-    asked = install_size.asked_for_by(entries)
-    assert asked == {"tree": [], "bush": [], "apple": ["bush", "tree"]}
+def test_the_base_is_in_every_choice_and_brings_neither_torch_nor_chroma():
+    base = install_size.packages("")
+    assert {"metaembed-rag", "numpy", "pillow"} <= set(base)
+    assert not {"torch", "chromadb", "transformers"} & set(base)
+    chroma = install_size.packages("chroma")
+    assert set(base) < set(chroma) and "torch" not in chroma
 
 
 def test_the_choices_are_of_extras_that_exist():
