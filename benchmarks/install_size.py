@@ -220,10 +220,14 @@ def _cuda(requirement: Requirement, seen: dict[str, int]) -> Iterator[tuple[str,
 def measured(with_cuda: bool) -> dict[str, Any]:
     """The numbers of the record."""
     numbers: dict[str, Any] = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
-    numbers["choices"] = {
-        name: {"extras": extras, "bytes": {one: size(one) for one in packages(extras)}}
-        for name, extras in CHOICES.items()
-    }
+    numbers["choices"] = {}
+    for name, extras in CHOICES.items():
+        try:
+            sizes = {one: size(one) for one in packages(extras)}
+        except metadata.PackageNotFoundError as error:
+            print(f"{name}: left out, because {error.name} is not installed", file=sys.stderr)
+        else:
+            numbers["choices"][name] = {"extras": extras, "bytes": sizes}
     local = packages("local")
     unused = sorted(set(local) - imported() - {MAIN})
     numbers["unused"] = {name: local[name] for name in unused}
