@@ -4,26 +4,22 @@
 
 Weighed is what lies in the environment of the tests (`make test`): for each choice of extras the
 packages that it asks for, directly or through others, by the sizes that their installation noted,
-without the `.pyc` files that Python adds. With `--cuda`, PyPI is asked for the torch of the same
-version, and the tables of contents of its wheels are read.
+without the `.pyc` files that Python adds.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import subprocess
 import sys
 import tempfile
 import tomllib
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import httpx
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -127,97 +123,7 @@ def imported() -> set[str]:
     return {canonicalize_name(name) for name in json.loads(done.stdout.splitlines()[-1])}
 
 
-# -- torch with CUDA, on PyPI ------------------------------------------------------------------
-
-
-class FarFile(io.RawIOBase):
-    """A file on a server, read piece by piece: of a wheel, its table of contents is enough.
-
-    Args:
-        url: Where it is, on a server that knows ranges.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(follow_redirects=True, timeout=60)
-        self._url, self._at = url, 0
-        self._size = int(self._client.head(url).raise_for_status().headers["content-length"])
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next byte is."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go there; nothing is asked for yet."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """So many bytes from here, or all that follow."""
-        end = self._size if size < 0 else min(self._at + size, self._size)
-        if end <= self._at:
-            return b""
-        headers = {"range": f"bytes={self._at}-{end - 1}"}
-        answer = self._client.get(self._url, headers=headers).raise_for_status()
-        found = answer.content if answer.status_code == 206 else answer.content[self._at : end]
-        self._at = end
-        return found
-
-    def close(self) -> None:
-        """Let the server go."""
-        self._client.close()
-        super().close()
-
-
-def unpacked(wheel: Path | IO[bytes]) -> int:
-    """Bytes of all files in a wheel."""
-    with zipfile.ZipFile(wheel) as archive:
-        return sum(entry.file_size for entry in archive.infolist())
-
-
-def cuda() -> dict[str, int]:
-    """Bytes of PyPI's torch for Linux, of the version that is here, and of the CUDA packages that
-    it pins."""
-    version = metadata.version("torch").partition("+")[0]
-    return dict(_cuda(Requirement(f"torch=={version}"), {}))
-
-
-def _cuda(requirement: Requirement, seen: dict[str, int]) -> Iterator[tuple[str, int]]:
-    name, pins = requirement.name, [str(one.version) for one in requirement.specifier]
-    if name in seen or len(pins) != 1:
-        return  # what is not pinned is the same with either torch
-    seen[name] = 1
-    address = f"https://pypi.org/pypi/{name}/{pins[0].removesuffix('.*')}/json"
-    about = httpx.get(address, follow_redirects=True, timeout=60).raise_for_status().json()
-    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
-    kept = [
-        one
-        for one in about["urls"]
-        if "win" not in one["filename"] and "mac" not in one["filename"]
-    ]
-    fits = [one for one in kept if "x86_64" in one["filename"] or "none-any" in one["filename"]]
-    fits = [
-        one
-        for one in fits
-        if f"{python}-{python}-" in one["filename"] or "-py3-" in one["filename"]
-    ]
-    if fits:
-        with FarFile(fits[0]["url"]) as far:
-            yield name, unpacked(far)
-    for line in about["info"]["requires_dist"] or ():
-        other = Requirement(line)
-        if any(_is_wanted(other, extra) for extra in ("", *requirement.extras)):
-            yield from _cuda(other, seen)
-
-
-def measured(with_cuda: bool) -> dict[str, Any]:
+def measured() -> dict[str, Any]:
     """The numbers of the record."""
     numbers: dict[str, Any] = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     numbers["choices"] = {}
@@ -231,17 +137,15 @@ def measured(with_cuda: bool) -> dict[str, Any]:
     local = packages("local")
     unused = sorted(set(local) - imported() - {MAIN})
     numbers["unused"] = {name: local[name] for name in unused}
-    numbers["torch"] = {"cpu": {"torch": size("torch")}, "pypi": cuda() if with_cuda else {}}
     return numbers
 
 
 def main() -> None:
     """Weigh every choice; write the record."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition(":\n")[0])
-    parser.add_argument("--cuda", action="store_true", help="ask PyPI for its torch, too")
     parser.add_argument("--json", type=Path, help="write the record")
     given = parser.parse_args()
-    numbers: Mapping[str, Any] = measured(given.cuda)
+    numbers: Mapping[str, Any] = measured()
     if given.json:
         results.write(given.json, "What each installation weighs, by package.", numbers)
     else:

@@ -753,19 +753,16 @@ def thin_client(record: Record) -> Lines:
 
 
 def install(record: Record) -> Lines:
-    """Megabytes of each choice, with and without CUDA, and its largest packages."""
+    """Megabytes of each choice, and its largest packages."""
     numbers = record["numbers"]
-    cuda, cpu = (sum(numbers["torch"][kind].values()) for kind in ("pypi", "cpu"))
     rows = []
     for name, of in numbers["choices"].items():
         sizes = sorted(of["bytes"].items(), key=lambda one: -one[1])
         total = sum(of["bytes"].values())
         large = ", ".join(f"{package} {megabytes(size)}" for package, size in sizes[:6])
         line = f"`'.[{of['extras']}]'`" if of["extras"] else "`.`"
-        both = megabytes(total + cuda - cpu) if "torch" in of["bytes"] else NONE
-        rows.append([name, line, number(len(sizes)), megabytes(total), both, large])
-    head = ["choice", "`pip install`", "packages", "MB", "MB with PyPI's torch (CUDA)"]
-    return grid([*head, "the largest, MB"], rows)
+        rows.append([name, line, number(len(sizes)), megabytes(total), large])
+    return grid(["choice", "`pip install`", "packages", "MB", "the largest, MB"], rows)
 
 
 def install_unused(record: Record) -> Lines:
