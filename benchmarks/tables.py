@@ -766,7 +766,10 @@ def install(record: Record) -> Lines:
 
 
 def install_unused(record: Record) -> Lines:
-    """Packages of `local` that indexing and searching import nothing of, from 2 MB on."""
+    """Packages of `local` that indexing and searching import nothing of, from 2 MB on.
+
+    What metaembed-rag itself asks for is left out: PDFs are read in a process of their own.
+    """
     numbers = record["numbers"]
     sizes = {
         name.lower().replace("_", "-"): size
@@ -776,7 +779,7 @@ def install_unused(record: Record) -> Lines:
     rows = [
         [name, megabytes(sizes[name]), ", ".join(numbers["unused"][name]) or NONE]
         for name in largest
-        if sizes[name] >= 2_000_000
+        if sizes[name] >= 2_000_000 and "metaembed-rag" not in numbers["unused"][name]
     ]
     return grid(["package", "MB", "asked for by"], rows)
 
