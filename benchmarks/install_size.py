@@ -1,35 +1,32 @@
 """What an installation weighs, by package, and which packages indexing and searching never import:
 
-    make dist
     python -m benchmarks.install_size --json results/install.json
 
-pip resolves each choice against an empty environment and names the wheels; what they hold is added
-up, without the `.pyc` files that Python adds at the first import. Then `local` is installed into an
-environment of its own, where a PDF is indexed and searched, to see what is imported.
+Weighed is what lies in the environment of the tests (`make test`): for each choice of extras the
+packages that it asks for, directly or through others, by the sizes that their installation noted,
+without the `.pyc` files that Python adds.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import subprocess
 import sys
 import tempfile
-import venv
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+import tomllib
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
-import httpx
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks import results
 
 CHOICES = {
     "base": "",
-    "client": "client",
     "chroma": "chroma",
     "chroma + LangChain": "chroma,langchain",
     "chroma + LlamaIndex": "chroma,llama-index",
@@ -39,7 +36,10 @@ CHOICES = {
     "local, words, OCR, server": "local,hybrid,ocr,server",
     "all": "all",
 }
-"""Name of a choice -> extras of metaembed-rag."""
+"""Name of a choice -> extras of metaembed-rag. `client` cannot lie beside Chroma:
+``benchmarks.search.thin_client`` weighs it."""
+
+MAIN = "metaembed-rag"
 
 _PROGRAM = """
 import json, sys
@@ -55,171 +55,97 @@ print(json.dumps(sorted({home for name in loaded for home in homes.get(name, ())
 """
 
 
-class Wheels:
-    """Wheels that are weighed once each.
+# -- the packages of a choice ------------------------------------------------------------------
+
+
+def needs(name: str, extra: str = "") -> list[Requirement]:
+    """What a package asks for here, for itself or for one of its extras alone.
+
+    Of metaembed-rag it is what pyproject.toml says: an installed one may be older.
+    """
+    if name == MAIN:
+        text = (results.CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
+        project = tomllib.loads(text)["project"]
+        lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+        return [Requirement(line) for line in lines]
+    every = [Requirement(line) for line in metadata.requires(name) or ()]
+    return [one for one in every if _is_wanted(one, extra)]
+
+
+def _is_wanted(requirement: Requirement, extra: str) -> bool:
+    marker = requirement.marker
+    without = marker is None or marker.evaluate({"extra": ""})
+    if not extra:
+        return without
+    return marker is not None and not without and marker.evaluate({"extra": extra})
+
+
+def packages(extras: str) -> dict[str, list[str]]:
+    """Every package of a choice of extras, with the packages that ask for it.
 
     Args:
-        python: An interpreter with pip.
+        extras: Of metaembed-rag, with commas between.
     """
-
-    def __init__(self, python: Path) -> None:
-        self._python = python
-        self._known: dict[str, int] = {}
-
-    def resolve(self, *requirements: str, constraints: bool = True) -> list[Mapping[str, Any]]:
-        """What pip would install for these into an empty environment: its report's entries."""
-        pinned = ["-c", str(results.CHECKOUT / "constraints.txt")] if constraints else []
-        options = ["--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
-        said = self._pip("install", *options, *pinned, *requirements)
-        found: list[Mapping[str, Any]] = json.loads(said)["install"]
-        return found
-
-    def sizes(self, entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-        """Bytes of each package, unpacked."""
-        return {
-            each["metadata"]["name"]: self._size(each["download_info"]["url"]) for each in entries
-        }
-
-    def _size(self, url: str) -> int:
-        if url not in self._known:
-            self._known[url] = self._fetched_size(url)
-        return self._known[url]
-
-    def _fetched_size(self, url: str) -> int:
-        if url.startswith("file://"):
-            return unpacked(Path(unquote(urlsplit(url).path)))
-        with FarFile(url) as far:
-            return unpacked(far)
-
-    def _pip(self, *arguments: str) -> str:
-        command = [str(self._python), "-m", "pip", "--disable-pip-version-check", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"{' '.join(command)}\n{done.stderr}")
-        return done.stdout
+    asked: dict[str, set[str]] = {MAIN: set()}
+    ahead = [(MAIN, one) for one in ("", *filter(None, extras.split(",")))]
+    done = set()
+    while ahead:
+        name, extra = ahead.pop()
+        if (name, extra) in done:
+            continue
+        done.add((name, extra))
+        for requirement in needs(name, extra):
+            other = canonicalize_name(requirement.name)
+            asked.setdefault(other, set()).update({name} - {other})
+            ahead += [(other, one) for one in ("", *requirement.extras)]
+    return {name: sorted(by) for name, by in asked.items()}
 
 
-class FarFile(io.RawIOBase):
-    """A file on a server, read piece by piece: of a wheel, its table of contents is enough.
-
-    Args:
-        url: Where it is, on a server that knows ranges.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(follow_redirects=True, timeout=60)
-        self._url, self._at = url, 0
-        self._size = int(self._client.head(url).raise_for_status().headers["content-length"])
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next byte is."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go there; nothing is asked for yet."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """So many bytes from here, or all that follow."""
-        end = self._size if size < 0 else min(self._at + size, self._size)
-        if end <= self._at:
-            return b""
-        headers = {"range": f"bytes={self._at}-{end - 1}"}
-        answer = self._client.get(self._url, headers=headers).raise_for_status()
-        found = answer.content if answer.status_code == 206 else answer.content[self._at : end]
-        self._at = end
-        return found
-
-    def close(self) -> None:
-        """Let the server go."""
-        self._client.close()
-        super().close()
+def size(name: str) -> int:
+    """Bytes of what was installed of a package, compiled modules left out."""
+    if name == MAIN:
+        files = (results.CHECKOUT / "metaembed_rag").rglob("*")
+        return sum(path.stat().st_size for path in files if _counts(path))
+    found = metadata.distribution(name)
+    return sum(file.size or 0 for file in found.files or () if file.suffix != ".pyc")
 
 
-def unpacked(wheel: Path | IO[bytes]) -> int:
-    """Bytes of all files in a wheel."""
-    with zipfile.ZipFile(wheel) as archive:
-        return sum(entry.file_size for entry in archive.infolist())
+def _counts(path: Path) -> bool:
+    return path.is_file() and path.suffix != ".pyc"
 
 
-def asked_for_by(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Which packages of a resolution name each package as a requirement, extras or not."""
-    asking: dict[str, set[str]] = {}
-    for each in entries:
-        for line in each["metadata"].get("requires_dist", ()):
-            asking.setdefault(normal(line), set()).add(each["metadata"]["name"])
-    return {
-        normal(e["metadata"]["name"]): sorted(asking.get(normal(e["metadata"]["name"]), ()))
-        for e in entries
-    }
-
-
-def normal(requirement: str) -> str:
-    """The name in a requirement, as package indexes compare names."""
-    name = requirement
-    for end in " ;[(<>=!~":
-        name = name.partition(end)[0]
-    return name.lower().replace("_", "-").replace(".", "-")
-
-
-def imported(python: Path, scratch: Path, *requirements: str) -> set[str]:
-    """Packages that indexing a PDF and searching it import, in an environment with these only."""
-    pinned = ["-c", str(results.CHECKOUT / "constraints.txt")]
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, "--no-compile", *pinned, *requirements], check=True)
+def imported() -> set[str]:
+    """Packages that indexing a PDF and searching it import."""
     manual = results.CHECKOUT / "examples" / "files" / "bardiag.pdf"
-    program = [str(python), "-c", _PROGRAM, str(manual)]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=scratch)
-    return {normal(name) for name in json.loads(done.stdout.splitlines()[-1])}
+    program = [sys.executable, "-c", _PROGRAM, str(manual)]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=folder)
+    return {canonicalize_name(name) for name in json.loads(done.stdout.splitlines()[-1])}
 
 
-def measured(wheel: Path, scratch: Path) -> dict[str, Any]:
-    """The numbers of the record: see :func:`main`."""
-    venv.create(scratch / "venv", with_pip=True)
-    python = scratch / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], check=True)
-    wheels, numbers = Wheels(python), {}
+def measured() -> dict[str, Any]:
+    """The numbers of the record."""
+    numbers: dict[str, Any] = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    numbers["choices"] = {}
     for name, extras in CHOICES.items():
-        entries = wheels.resolve(f"{wheel}[{extras}]" if extras else str(wheel))
-        numbers[name] = {"extras": extras, "bytes": wheels.sizes(entries)}
-        print(f"{name}: {sum(numbers[name]['bytes'].values()) / 1e6:,.0f} MB", file=sys.stderr)
-    torch = {
-        "cpu": wheels.sizes(wheels.resolve("torch")),
-        "pypi": wheels.sizes(wheels.resolve("torch", constraints=False)),
-    }
-    local = wheels.resolve(f"{wheel}[local]")
-    used = imported(python, scratch, f"{wheel}[local]")
-    unused = sorted({normal(one["metadata"]["name"]) for one in local} - used)
-    asking = asked_for_by(local)
-    return {
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-        "choices": numbers,
-        "torch": torch,
-        "unused": {name: asking[name] for name in unused},
-    }
+        try:
+            sizes = {one: size(one) for one in packages(extras)}
+        except metadata.PackageNotFoundError as error:
+            print(f"{name}: left out, because {error.name} is not installed", file=sys.stderr)
+        else:
+            numbers["choices"][name] = {"extras": extras, "bytes": sizes}
+    local = packages("local")
+    unused = sorted(set(local) - imported() - {MAIN})
+    numbers["unused"] = {name: local[name] for name in unused}
+    return numbers
 
 
 def main() -> None:
     """Weigh every choice; write the record."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition(":\n")[0])
-    parser.add_argument("--wheel", type=Path, help="of metaembed-rag; default: the one in dist/")
-    parser.add_argument("--scratch", type=Path, help="a folder with 3 GB; default: a temporary one")
     parser.add_argument("--json", type=Path, help="write the record")
     given = parser.parse_args()
-    wheel = given.wheel or next(results.CHECKOUT.glob("dist/metaembed_rag-*.whl"), None)
-    if wheel is None:
-        sys.exit("dist/ holds no wheel: make dist")
-    with tempfile.TemporaryDirectory(dir=given.scratch) as scratch:
-        numbers = measured(wheel.resolve(), Path(scratch))
+    numbers: Mapping[str, Any] = measured()
     if given.json:
         results.write(given.json, "What each installation weighs, by package.", numbers)
     else:

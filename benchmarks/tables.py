@@ -788,23 +788,23 @@ def thin_client(record: Record) -> Lines:
 
 
 def install(record: Record) -> Lines:
-    """Megabytes of each choice, with and without CUDA, and its largest packages."""
+    """Megabytes of each choice, and its largest packages."""
     numbers = record["numbers"]
-    cuda, cpu = (sum(numbers["torch"][kind].values()) for kind in ("pypi", "cpu"))
     rows = []
     for name, of in numbers["choices"].items():
         sizes = sorted(of["bytes"].items(), key=lambda one: -one[1])
         total = sum(of["bytes"].values())
         large = ", ".join(f"{package} {megabytes(size)}" for package, size in sizes[:6])
         line = f"`'.[{of['extras']}]'`" if of["extras"] else "`.`"
-        both = megabytes(total + cuda - cpu) if "torch" in of["bytes"] else NONE
-        rows.append([name, line, number(len(sizes)), megabytes(total), both, large])
-    head = ["choice", "`pip install`", "packages", "MB", "MB with PyPI's torch (CUDA)"]
-    return grid([*head, "the largest, MB"], rows)
+        rows.append([name, line, number(len(sizes)), megabytes(total), large])
+    return grid(["choice", "`pip install`", "packages", "MB", "the largest, MB"], rows)
 
 
 def install_unused(record: Record) -> Lines:
-    """Packages of `local` that indexing and searching import nothing of, from 2 MB on."""
+    """Packages of `local` that indexing and searching import nothing of, from 2 MB on.
+
+    What metaembed-rag itself asks for is left out: PDFs are read in a process of their own.
+    """
     numbers = record["numbers"]
     sizes = {
         name.lower().replace("_", "-"): size
@@ -814,7 +814,7 @@ def install_unused(record: Record) -> Lines:
     rows = [
         [name, megabytes(sizes[name]), ", ".join(numbers["unused"][name]) or NONE]
         for name in largest
-        if sizes[name] >= 2_000_000
+        if sizes[name] >= 2_000_000 and "metaembed-rag" not in numbers["unused"][name]
     ]
     return grid(["package", "MB", "asked for by"], rows)
 

@@ -54,6 +54,18 @@ def test_a_model_on_this_machine_needs_the_extra_local(call):
     assert "'torch': pip install '.[local]' in a clone" in said_without(_TORCH, statement)
 
 
+def test_an_index_in_a_folder_needs_no_torch(tmp_path):
+    """What the extra `chroma` promises; `small` could not be loaded here."""
+    statement = (
+        "from metaembed_rag import Page, PageIndex; "
+        "from metaembed_rag.testing import FakeEncoder; "
+        f"index = PageIndex.open({str(tmp_path / 'index')!r}, FakeEncoder()); "
+        "index.add([Page(source='a', text='red apples')]); "
+        "assert index.search('red apples')[0].page.source == 'a'"
+    )
+    assert said_without(_TORCH, statement) == "done"
+
+
 def test_an_index_needs_chroma_or_its_client():
     said = said_without(["chromadb"], "from metaembed_rag import PageIndex")
     assert "pip install '.[local]'" in said and "pip install '.[client]'" in said

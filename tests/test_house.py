@@ -21,7 +21,10 @@ HOUSE = README.partition("## How the house is built\n")[2].partition("\n## ")[0]
 
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "examples/*.py", "notebooks/*.ipynb")
+    for pattern in (
+        *("*.md", "docs/**/*.md", "examples/*.py", "notebooks/*.ipynb"),
+        "packages/**/*.md",
+    )
     for path in house.ROOT.glob(pattern)
 )
 
@@ -115,7 +118,7 @@ def test_every_documented_installation_is_one_that_works(path):
     for named in re.findall(r"(?:pip install|PIP\))[^'\n]*'\.\[([\w,-]+)\]'", text):
         extras = set(named.split(","))
         assert extras <= set(project["optional-dependencies"]), named
-        assert extras & {"local", "client", "all"}, named
+        assert extras & {"local", "chroma", "client", "all"}, named
 
 
 def test_an_error_names_extras_that_exist():

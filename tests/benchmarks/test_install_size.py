@@ -1,77 +1,46 @@
-"""What an installation weighs is the sum of what its wheels hold."""
+"""What an installation weighs is the sum of the packages that it asks for."""
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
-
-import httpx
-import pytest
+from packaging.requirements import Requirement
 
 from benchmarks import install_size, tables
 
 
-def wheel(folder: Path, name: str, size: int) -> Path:
-    path = folder / f"{name}-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{name}/data.bin", b"x" * size)
-        archive.writestr(f"{name}/__init__.py", b"y" * 10)
-    return path
+def test_a_choice_is_what_it_asks_for_directly_and_through_others(monkeypatch):
+    asked = {
+        ("metaembed-rag", ""): ["apple"],
+        ("metaembed-rag", "tree"): ["pear[ripe]"],
+        ("pear", ""): ["apple"],
+        ("pear", "ripe"): ["sun"],
+    }
+
+    def needs(name: str, extra: str = "") -> list[Requirement]:
+        return [Requirement(line) for line in asked.get((name, extra), [])]
+
+    monkeypatch.setattr(install_size, "needs", needs)
+    assert install_size.packages("") == {"metaembed-rag": [], "apple": ["metaembed-rag"]}
+    assert install_size.packages("tree") == {
+        "metaembed-rag": [],
+        "apple": ["metaembed-rag", "pear"],
+        "pear": ["metaembed-rag"],
+        "sun": ["pear"],
+    }
 
 
-def entry(name: str, url: str = "", needs: tuple[str, ...] = ()) -> dict[str, object]:
-    """An entry of pip's report."""
-    about = {"name": name, "requires_dist": list(needs)}
-    return {"metadata": about, "download_info": {"url": url}}
+def test_packages_of_another_extra_or_another_system_are_left_out(monkeypatch):
+    lines = ["apple", "pear; extra == 'tree'", "plum; extra == 'bush'", "nut; os_name == 'none'"]
+    monkeypatch.setattr(install_size.metadata, "requires", lambda _: lines)
+    assert [one.name for one in install_size.needs("garden")] == ["apple"]
+    assert [one.name for one in install_size.needs("garden", "tree")] == ["pear"]
 
 
-def test_a_wheel_weighs_what_it_holds(tmp_path):
-    assert install_size.unpacked(wheel(tmp_path, "apple", 1_000)) == 1_010
-
-
-def test_of_a_wheel_on_a_server_the_table_of_contents_is_read_and_no_more(tmp_path, monkeypatch):
-    content = wheel(tmp_path, "apple", 100_000).read_bytes()
-    asked: list[int] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.method == "HEAD":
-            return httpx.Response(200, headers={"content-length": str(len(content))})
-        first, last = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
-        asked.append(last + 1 - first)
-        return httpx.Response(206, content=content[first : last + 1])
-
-    client = httpx.Client(transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(install_size.httpx, "Client", lambda **_: client)
-    with install_size.FarFile("https://example.org/apple.whl") as far:
-        assert install_size.unpacked(far) == 100_010
-    assert sum(asked) < 2_000
-
-
-def test_a_package_is_weighed_once(tmp_path, monkeypatch):
-    path = wheel(tmp_path, "apple", 1_000)
-    wheels = install_size.Wheels(Path("no-python"))
-    one = entry("apple", path.as_uri())
-    assert wheels.sizes([one]) == {"apple": 1_010}
-    path.unlink()
-    assert wheels.sizes([one]) == {"apple": 1_010}
-
-
-@pytest.mark.parametrize(
-    ("requirement", "name"),
-    [
-        ("Apple_Pie.core>=1", "apple-pie-core"),
-        ("pears[ripe] (<2); python_version > '3'", "pears"),
-        ("plums ; extra == 'red'", "plums"),
-    ],
-)
-def test_names_are_compared_as_package_indexes_do(requirement, name):
-    assert install_size.normal(requirement) == name
-
-
-def test_who_asks_for_a_package_is_named():
-    entries = [entry("tree", needs=("apple>=1",)), entry("bush", needs=("Apple",)), entry("apple")]
-    asked = install_size.asked_for_by(entries)
-    assert asked == {"tree": [], "bush": [], "apple": ["bush", "tree"]}
+def test_the_base_is_in_every_choice_and_brings_neither_torch_nor_chroma():
+    base = install_size.packages("")
+    assert {"metaembed-rag", "numpy", "pillow"} <= set(base)
+    assert not {"torch", "chromadb", "transformers"} & set(base)
+    chroma = install_size.packages("chroma")
+    assert set(base) < set(chroma) and "torch" not in chroma
 
 
 def test_the_choices_are_of_extras_that_exist():
@@ -83,16 +52,15 @@ def test_the_choices_are_of_extras_that_exist():
         assert set(filter(None, chosen.split(","))) <= set(extras)
 
 
-def test_the_table_adds_the_packages_and_the_difference_that_cuda_makes():
+def test_the_table_adds_the_packages_and_names_the_largest():
     numbers = {
         "choices": {
             "base": {"extras": "", "bytes": {"a": 20_000_000, "b": 1_500_000}},
             "local": {"extras": "local", "bytes": {"a": 20_000_000, "torch": 100_000_000}},
         },
-        "torch": {"cpu": {"torch": 100_000_000}, "pypi": {"torch": 400_000_000}},
         "unused": {"a": ["torch"]},
     }
     _, _, base, local = tables.install({"numbers": numbers})
-    assert base == "| base | `.` | 2 | 22 | – | a 20, b 1.5 |"
-    assert local == "| local | `'.[local]'` | 2 | 120 | 420 | torch 100, a 20 |"
+    assert base == "| base | `.` | 2 | 22 | a 20, b 1.5 |"
+    assert local == "| local | `'.[local]'` | 2 | 120 | torch 100, a 20 |"
     assert tables.install_unused({"numbers": numbers})[2] == "| a | 20 | torch |"
