@@ -33,7 +33,7 @@ from metaembed_rag.reopening import Reopening, portable
 from metaembed_rag.retrieval import MeasuredIndex, Retrieval
 from metaembed_rag.search.calibration import CalibrationFile, about_vectors
 from metaembed_rag.search.searcher import PageSearcher
-from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.store.disk import DiskBytes
 from metaembed_rag.store.given import ChromaClient
 

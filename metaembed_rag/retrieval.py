@@ -26,7 +26,7 @@ from metaembed_rag.search.plan import Plan, QueryPlan, check_budget, plan_query
 from metaembed_rag.search.pooled_words import QueryWords, search_among
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.word_scores import WordScores
-from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.records import StampedText
 

@@ -12,7 +12,7 @@ from metaembed_rag.opening import SERVER, ServerKeywords, server_access
 from metaembed_rag.options import check_keywords
 from metaembed_rag.progress import page_counter
 from metaembed_rag.search.searcher import PageSearcher
-from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.given import ChromaClient
 from metaembed_rag.store.pictures import PictureFolder

@@ -24,7 +24,7 @@ from metaembed_rag.maintenance.findings import (
 from metaembed_rag.maintenance.rows import without_writing
 from metaembed_rag.maintenance.scan import AT_ONCE
 from metaembed_rag.maintenance.sources import Restored, restore
-from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder

@@ -40,7 +40,7 @@ from metaembed_rag.search.sources import (
     shown_score,
 )
 from metaembed_rag.search.word_scores import WordScores
-from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore

@@ -395,7 +395,8 @@ class ChromaStore:
         for part in slices(len(ids), _TEXTS_AT_ONCE):
             for id, record in self.get(ids[part], vectors=False).items():
                 count = records.request_size(record.stamp) if record.stamp else 1
-                yield StampedText(id, record.page.text, record.stamp, count)
+                language = str(record.page.metadata.get("language") or "")
+                yield StampedText(id, record.page.text, record.stamp, count, language)
 
     def revision(self) -> Hashable | None:
         """A value that changes with every write; see :meth:`WriteLog.revision`."""

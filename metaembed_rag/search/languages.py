@@ -1,0 +1,197 @@
+"""The languages of words: their names, how a page's is found, and those of all pages.
+
+How words are read is said by one name: that of a Snowball stemmer (``"german"``), of a language
+that has none (``"chinese"``), ``"auto"`` for each page's own, or None for whole words. Languages
+are found by py3langid, which is small (4.5 MB) and asks nobody; ``docs/languages.md`` compares it
+with others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaembed_rag.errors import StoreError, kind_of_value, require
+
+AUTO = "auto"
+"""Each page by its own language."""
+NONE = "none"
+"""What users say for whole words, whose endings count."""
+DEFAULT = "english"
+OTHER = "other"
+"""A language without a stemmer here: whole words, all of them."""
+
+_NAMES = {
+    "ar": "arabic", "hy": "armenian", "eu": "basque", "ca": "catalan", "da": "danish",
+    "nl": "dutch", "en": "english", "eo": "esperanto", "et": "estonian", "fi": "finnish",
+    "fr": "french", "de": "german", "el": "greek", "hi": "hindi", "hu": "hungarian",
+    "id": "indonesian", "ga": "irish", "it": "italian", "lt": "lithuanian", "ne": "nepali",
+    "no": "norwegian", "nb": "norwegian", "nn": "norwegian", "pt": "portuguese", "ro": "romanian",
+    "ru": "russian", "sr": "serbian", "es": "spanish", "sv": "swedish", "ta": "tamil",
+    "tr": "turkish", "yi": "yiddish",
+    "zh": "chinese", "yue": "chinese", "wuu": "chinese", "ja": "japanese", "ko": "korean",
+    "th": "thai", "lo": "lao", "km": "khmer", "my": "burmese",
+}  # fmt: skip
+"""The name of each language code (ISO 639): first those that PyStemmer 2.2 has a stemmer for, then
+those whose words are not set apart, or that are read by pairs of characters all the same."""
+UNSTEMMED = frozenset({"chinese", "japanese", "korean", "thai", "lao", "khmer", "burmese", OTHER})
+
+_LEAST_CONFIDENCE = 0.5
+"""Of a page's language; below it a page is one of code, names or numbers, and counts as written in
+the language of most pages. On pages of TeX manuals sentences are above, bare code below."""
+_CHARACTERS_READ = 3000
+"""Of a page, to find its language: 0.8 ms."""
+
+
+def language_name(given: object) -> str | None:
+    """How words are read, by what a user calls it; None for whole words.
+
+    Args:
+        given: A name (``"german"``), a code (``"de"``, ``"de-AT"``), ``"auto"`` or ``"none"``.
+
+    Raises:
+        StoreError: It is none of these.
+    """
+    if not isinstance(given, str):
+        raise StoreError(f"a language is a name or a code, not {kind_of_value(given)}")
+    text = given.strip().lower()
+    if text == NONE:
+        return None
+    known = {AUTO, *UNSTEMMED, *_NAMES.values()}
+    found = text if text in known else _NAMES.get(text.replace("_", "-").partition("-")[0])
+    found = found or (text if text in _snowball() else None)
+    if found is None:
+        raise StoreError(
+            f"there is no language {given!r} for words; use auto, none, a code such as de, or one "
+            f"of {', '.join(sorted(known - {AUTO, OTHER}))}"
+        )
+    return found
+
+
+def reading_of(language: str | None, stemmer: str | None, remembered: str) -> str | None:
+    """How an index reads words: as this opening says, else as the index remembers.
+
+    Args:
+        language: As given; None where nothing was.
+        stemmer: As given.
+        remembered: By the index; ``""`` where it remembers none.
+
+    Raises:
+        StoreError: There is no such language.
+    """
+    if language is not None:
+        return language_name(language)
+    if stemmer != DEFAULT or not remembered:
+        return stemmer
+    return language_name(remembered)
+
+
+def _snowball() -> Sequence[str]:
+    """All stemmers that are installed, where any is."""
+    try:
+        import Stemmer
+    except ImportError:
+        return ()
+    return tuple(Stemmer.algorithms())
+
+
+@dataclass(frozen=True)
+class PageLanguages:
+    """Which language each page is read in.
+
+    Attributes:
+        names: The languages, that of most pages first.
+        of_page: Place of each page's language in ``names``, uint8 of shape (pages,).
+    """
+
+    names: tuple[str, ...]
+    of_page: NDArray[np.uint8]
+
+    @classmethod
+    def found(cls, texts: Sequence[str], said: Sequence[str] = ()) -> PageLanguages:
+        """Of one text a page.
+
+        Args:
+            texts: The pages' texts.
+            said: What each page's metadata call its language, ``""`` for nothing; what is no
+                language is looked for in the text.
+
+        Raises:
+            MissingExtraError: The extra ``hybrid`` is not installed.
+        """
+        told = said or [""] * len(texts)
+        names = [_said(one) or _written(text) for text, one in zip(texts, told, strict=True)]
+        counts = Counter(name for name in names if name)
+        order = sorted(counts, key=lambda name: (-counts[name], name)) or [DEFAULT]
+        places = {name: place for place, name in enumerate(order)} | {"": 0}
+        of_page = np.array([places[name] for name in names], dtype=np.uint8)
+        return cls(tuple(order), of_page)
+
+    def of_query(self, query: str) -> str:
+        """The language that a query is most likely asked in, of those that pages are in."""
+        if len(self.names) == 1:
+            return self.names[0]
+        codes = {code for code, name in _NAMES.items() if name in self.names} & _known_codes()
+        if not codes:
+            return self.names[0]
+        ranked = _classify(query, frozenset(codes))
+        return _NAMES[ranked[0]] if ranked[1] >= _LEAST_CONFIDENCE else self.names[0]
+
+
+def _said(language: str) -> str:
+    """The name of a language that metadata tell; ``""`` for none that is known."""
+    text = language.strip().lower().replace("_", "-").partition("-")[0]
+    return text if text in _NAMES.values() else _NAMES.get(text, "")
+
+
+def _written(text: str) -> str:
+    """The name of the language that a text is written in; ``""`` where that is not sure."""
+    code, confidence = _classify(text[:_CHARACTERS_READ], frozenset())
+    return _NAMES.get(code, OTHER) if confidence >= _LEAST_CONFIDENCE else ""
+
+
+_detecting = threading.Lock()
+"""One model serves all, and is told for each text which languages there are."""
+
+
+def _classify(text: str, codes: frozenset[str]) -> tuple[str, float]:
+    """The code of a text's language and how sure that is, in [0, 1]; among all without codes."""
+    with _detecting:
+        detector = _detector()
+        detector.set_languages(sorted(codes) or None)
+        code, confidence = detector.classify(text)
+    return str(code), float(confidence)
+
+
+@cache
+def _known_codes() -> frozenset[str]:
+    with _detecting:
+        detector = _detector()
+        detector.set_languages(None)
+        return frozenset(detector.labels)
+
+
+@cache
+def _detector() -> Any:
+    require("py3langid")
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def detector_version() -> str:
+    """What languages were found by.
+
+    Raises:
+        MissingExtraError: The extra ``hybrid`` is not installed.
+    """
+    require("py3langid")
+    return version("py3langid")
