@@ -32,8 +32,9 @@ from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.reopening import Reopening, portable
 from metaembed_rag.retrieval import MeasuredIndex, Retrieval
 from metaembed_rag.search.calibration import CalibrationFile, about_vectors
-from metaembed_rag.search.searcher import PageSearcher
+from metaembed_rag.search.languages import NONE, reading_of
 from metaembed_rag.search.lexical_cache import LexicalCache
+from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.store.disk import DiskBytes
 from metaembed_rag.store.given import ChromaClient
 
@@ -93,8 +94,9 @@ class PageIndex(EncodedIndex, MaintainedIndex, ExplainedIndex, MeasuredIndex):
             collection: Name of the Chroma collection: one folder or server can hold several.
             create: Make an index where there is none.
             stemmer: Snowball language whose word endings a hybrid search ignores; None compares
-                whole words, which is better for titles and names.
+                whole words, which is better for titles and names. ``language`` says more.
             **settings: How a new index stores vectors (``vectors``, ``format``, ``dimension``),
+                how words are read (``language``; English where neither it nor the index says),
                 where pictures lie (``pictures``), ``tenant``, ``database``, ``headers``,
                 ``token``, ``auth``, ``verify`` and ``timeout`` of a server, and where model and
                 scoring run (``device``, ``scoring_device``); see
@@ -107,7 +109,9 @@ class PageIndex(EncodedIndex, MaintainedIndex, ExplainedIndex, MeasuredIndex):
                 no place: an address with a password in it, for example.
         """
         opened = open_parts(where, encoder, collection, create, settings)
-        lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
+        store, language = opened.store, opened.settings.get("language")
+        reading = reading_of(language, stemmer, store.about.language)
+        lexical = LexicalCache(store, store.places.lexical(reading), reading)
         index = cls(opened, lexical)
         index._opened_with = (stemmer, opened.settings, encoder)
         return index
@@ -183,6 +187,7 @@ class PageIndex(EncodedIndex, MaintainedIndex, ExplainedIndex, MeasuredIndex):
             "vector_format": about.format,
             "bytes_per_page": about.bytes_per_page,
             "hybrid": about.hybrid or "off",
+            "language": self._lexical.stemmer or NONE,
             "pictures": self._pictures.place,
         }
 

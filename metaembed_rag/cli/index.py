@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from metaembed_rag.cli.options import (
     add_describe,
     add_encoding,
+    add_language,
     add_place,
     add_storage,
     add_wait,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 SUMMARY = "index files and folders"
 
 _LOCAL = (
-    *("device", "max_passes", "vectors", "format", "dimension", "password", "prune"),
+    *("device", "max_passes", "vectors", "format", "dimension", "language", "password"),
+    *("prune",),
     *("follow_links", "max_page_seconds", "max_memory", "no_ocr", "wait", "ray", "ray_workers"),
 )
 """Options that a server does not take."""
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoding(parser)
     add_describe(parser)
     add_storage(parser)
+    add_language(parser, "the index remembers it (default: english)")
     parser.add_argument("--password", help="for those PDFs that need one")
     _add_following(parser)
     _add_ray(parser)
@@ -261,8 +264,11 @@ def _open(given: argparse.Namespace) -> PageIndex:
         dimension=given.dimension,
         **server_keywords(given),
         device=given.device,
+        language=given.language,
         pictures=pictures_of(given),
     )
+    if given.language is not None:
+        index.set_language(given.language, lock_timeout=given.wait)
     if given.max_passes:
         limit_passes(index.encoder, given.max_passes)
     return index

@@ -91,7 +91,16 @@ def reading_of(language: str | None, stemmer: str | None, remembered: str) -> st
         return language_name(language)
     if stemmer != DEFAULT or not remembered:
         return stemmer
-    return language_name(remembered)
+    return None if remembered == NONE else remembered
+
+
+def remembered_as(language: str) -> str:
+    """How an index writes down a language that a user gave.
+
+    Raises:
+        StoreError: There is no such language.
+    """
+    return language_name(language) or NONE
 
 
 def _snowball() -> Sequence[str]:

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -74,6 +74,11 @@ class LexicalCache:
         self._revision: Hashable | None = None
         self._origin: Hashable | None = None
 
+    def read_as(self, stemmer: str | None, folder: Path | None) -> None:
+        """Read words in another way from now on."""
+        with self._lock:
+            self._folder, self.stemmer, self._index = folder, stemmer, None
+
     def current(self) -> LexicalIndex:
         """The lexical index of what the store holds now; built if there is none such.
 
@@ -117,16 +122,7 @@ class LexicalCache:
 
     def _built(self) -> LexicalIndex:
         pages = sorted(self._store.texts(), key=lambda page: page.id)  # so ties are in order
-        texts, languages = [page.text for page in pages], None
-        if self.stemmer == AUTO:
-            languages = PageLanguages.found(texts, [page.language for page in pages])
-        index = LexicalIndex.build(
-            [page.id for page in pages],
-            texts,
-            stamps=self._settled(pages),
-            stemmer=self.stemmer,
-            languages=languages,
-        )
+        index = built_of(pages, self.stemmer, self._settled(pages))
         index.state = (self._store.states() or [""])[-1]
         # What was read of an index that has gone meanwhile must not bring its folder back.
         if self._folder is not None and self._store.origin() == self._origin:
@@ -161,6 +157,26 @@ class LexicalCache:
             return
         for folder in before:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def built_of(
+    pages: Sequence[StampedText], stemmer: str | None, stamps: Iterable[str] = ()
+) -> LexicalIndex:
+    """The lexical index of pages; what their metadata call their language counts.
+
+    Args:
+        pages: In the order of the scores.
+        stemmer: How words are read.
+        stamps: Of the requests that wrote them, where these are settled.
+
+    Raises:
+        MissingExtraError: The extra ``hybrid`` is not installed.
+        StoreError: There is no such stemmer.
+    """
+    ids, texts, languages = [page.id for page in pages], [page.text for page in pages], None
+    if stemmer == AUTO:
+        languages = PageLanguages.found(texts, [page.language for page in pages])
+    return LexicalIndex.build(ids, texts, stamps=stamps, stemmer=stemmer, languages=languages)
 
 
 def _abandoned(place: Path) -> list[Path]:

@@ -8,6 +8,7 @@ name on an English page is found too.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import sys
@@ -178,7 +179,7 @@ def _for_page(text: str) -> str:
 
 def _neighbours(run: str) -> list[str]:
     units = _UNIT.findall(run)
-    return [one + other for one, other in zip(units, units[1:], strict=False)] or units
+    return [one + other for one, other in itertools.pairwise(units)] or units
 
 
 def _located(text: str) -> Iterator[tuple[str, int, int]]:
@@ -200,5 +201,5 @@ def _neighbours_at(text: str, start: int, end: int) -> Iterator[tuple[str, int, 
     units = [(match[0], *match.span()) for match in _UNIT.finditer(text, start, end)]
     if len(units) == 1:
         yield units[0]
-    for (one, begin, _), (other, _, stop) in zip(units, units[1:], strict=False):
+    for (one, begin, _), (other, _, stop) in itertools.pairwise(units):
         yield one + other, begin, stop
