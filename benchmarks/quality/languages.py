@@ -268,7 +268,14 @@ def _lingua() -> Callable[[str], str]:
 def _langdetect() -> Callable[[str], str]:
     library = importlib.import_module("langdetect")
     library.DetectorFactory.seed = 0
-    return lambda text: str(library.detect(text))[:2]
+
+    def detect(text: str) -> str:
+        try:
+            return str(library.detect(text))[:2]
+        except library.lang_detect_exception.LangDetectException:  # a text without letters
+            return ""
+
+    return detect
 
 
 def _pycld2() -> Callable[[str], str]:

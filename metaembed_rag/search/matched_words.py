@@ -47,9 +47,9 @@ def matched_words(index: LexicalIndex, query: str, id: str, text: str) -> list[M
     place = index.places.get(id)
     if place is None:
         return []
-    language, without = index.language_of(id), index.words_without_weight(query)
+    language, without = index.language_for(query, id), index.words_without_weight(query)
     asked = list(tokens(query, language, without))[:_MOST_WORDS]
-    on_page = list(tokens(text, language))
+    on_page = index.page_tokens(id, text)
     places = _places([*on_page, *characters(text)])
     found = []
     for stem, (first, times) in _counted([token.stem for token in asked]).items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from metaembed_rag.search.languages import AUTO, PageLanguages, detector_version
 from metaembed_rag.search.pairs import WordPairs
-from metaembed_rag.search.tokens import bm25s, page_words, query_words, stop_words
+from metaembed_rag.search.tokens import Token, bm25s, page_words, query_words, stop_words, tokens
 from metaembed_rag.search.word_scores import WordScores
 from metaembed_rag.store.places import replacing
 from metaembed_rag.store.privacy import make_folder
@@ -150,14 +151,20 @@ class LexicalIndex:
     def merged(
         self, found: Sequence[tuple[Reading, Sequence[NDArray[np.float32]]]]
     ) -> list[NDArray[np.float32]]:
-        """Of every page what the reading in its language gives."""
+        """Of every page what the reading in its language gives; of several the highest.
+
+        Args:
+            found: Readings with arrays of shape (pages,); the first two are words and pairs.
+        """
         first, arrays = found[0]
         if first.pages is None:
             return list(arrays)
         merged = [np.zeros(len(self.ids), dtype=np.float32) for _ in arrays]
         for reading, parts in found:
+            score, best = (one[0] + np.float32(PAIR_WEIGHT) * one[1] for one in (parts, merged))
+            is_better = (score > best) & reading.pages
             for into, part in zip(merged, parts, strict=True):
-                np.copyto(into, part, where=reading.pages)  # type: ignore[arg-type]
+                np.copyto(into, part, where=is_better)
         return merged
 
     def most(self, query: str) -> float:
@@ -213,7 +220,7 @@ class LexicalIndex:
         if self.languages is None:
             return [Reading(self.stemmer, self._numbers(query, self.stemmer, without), None)]
         return [
-            Reading(name, self._numbers(query, name, without), self.languages.of_page == place)
+            Reading(name, self._numbers(query, name, without), self.languages.pages_in(place))
             for place, name in enumerate(self.languages.names)
         ]
 
@@ -227,11 +234,25 @@ class LexicalIndex:
         language = self.languages.of_query(query)
         return stop_words(language) if query_words(query, language) else []
 
-    def language_of(self, id: str) -> str | None:
-        """How the words of a page are read."""
+    def language_for(self, query: str, id: str) -> str | None:
+        """In which language a query is read for a page."""
+        place, best = self.places[id], (0.0, self.stemmer)
+        for reading in self.asked(query):
+            if reading.pages is None or reading.pages[place]:
+                words, pairs = self._parts(reading.numbers)
+                score = float(words[place] + PAIR_WEIGHT * pairs[place])
+                best = max(best, (score, reading.language), key=lambda one: one[0])
+        return best[1]
+
+    def page_tokens(self, id: str, text: str) -> list[Token]:
+        """The words of a page that count, in order, with their places in its text."""
         if self.languages is None:
-            return self.stemmer
-        return self.languages.names[self.languages.of_page[self.places[id]]]
+            return list(tokens(text, self.stemmer))
+        return [
+            Token(one.stem, part.start + one.start, part.start + one.end)
+            for part in self.languages.parts_of(self.places[id], text)
+            for one in tokens(part.text, part.language)
+        ]
 
     def _numbers(
         self, query: str, language: str | None, without: Sequence[str]
@@ -264,6 +285,7 @@ class LexicalIndex:
             pages = {"ids": self.ids, "stamps": sorted(self.stamps), "state": self.state}
             if (languages := self.languages) is not None:
                 pages |= {"languages": languages.names, "language": languages.of_page.tolist()}
+                pages["mixed"] = [[page, *parts] for page, parts in languages.mixed.items()]
             (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
             (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
 
@@ -316,7 +338,8 @@ class LexicalIndex:
         languages = None
         if "languages" in pages:
             of_page = np.array(pages["language"], dtype=np.uint8)
-            languages = PageLanguages(tuple(pages["languages"]), of_page)
+            mixed = {page: [(one, end) for one, end in parts] for page, *parts in pages["mixed"]}
+            languages = PageLanguages(tuple(pages["languages"]), of_page, mixed)
         found = cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs, languages)
         found.state = pages.get("state", "")
         return found
@@ -324,16 +347,20 @@ class LexicalIndex:
 
 def _by_language(texts: list[str], languages: PageLanguages) -> Any:
     """The words of pages, each in its language, numbered together; as :func:`page_words`."""
+    parts = defaultdict(list)  # by language: page, place among the page's parts, text
+    for page, text in enumerate(texts):
+        for place, part in enumerate(languages.parts_of(page, text)):
+            parts[part.language].append((page, place, part.text))
     numbers: dict[str, int] = {}
+    read: dict[tuple[int, int], list[int]] = {}
+    for name, of_language in parts.items():
+        words = page_words([text for _, _, text in of_language], name)
+        own = {old: numbers.setdefault(word, len(numbers)) for word, old in words.vocab.items()}
+        for (page, place, _), ids in zip(of_language, words.ids, strict=True):
+            read[page, place] = [own[old] for old in ids]
     pages: list[list[int]] = [[] for _ in texts]
-    for place, name in enumerate(languages.names):
-        chosen = np.flatnonzero(languages.of_page == place).tolist()
-        words = page_words([texts[page] for page in chosen], name)
-        number_of = {
-            own: numbers.setdefault(word, len(numbers)) for word, own in words.vocab.items()
-        }
-        for page, ids in zip(chosen, words.ids, strict=True):
-            pages[page] = [number_of[own] for own in ids]
+    for page, place in sorted(read):
+        pages[page] += read[page, place]
     return bm25s().tokenization.Tokenized(ids=pages, vocab=numbers)
 
 
