@@ -130,8 +130,7 @@ class LexicalIndex:
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """BM25 of every page, float32 of shape (pages,), at least 0; 0 without a common word."""
-        words, pairs = self.parts(query)
-        return words + np.float32(PAIR_WEIGHT) * pairs
+        return _score(*self.parts(query))
 
     def parts(self, query: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """BM25 of the words alone, and of their pairs alone, each as in :meth:`scores`."""
@@ -161,8 +160,8 @@ class LexicalIndex:
             return list(arrays)
         merged = [np.zeros(len(self.ids), dtype=np.float32) for _ in arrays]
         for reading, parts in found:
-            score, best = (one[0] + np.float32(PAIR_WEIGHT) * one[1] for one in (parts, merged))
-            is_better = (score > best) & reading.pages
+            score, best = _score(*parts[:2]), _score(*merged[:2])
+            is_better = (score > best) & (True if reading.pages is None else reading.pages)
             for into, part in zip(merged, parts, strict=True):
                 np.copyto(into, part, where=is_better)
         return merged
@@ -211,7 +210,7 @@ class LexicalIndex:
             found.append((asked, (*parts, *self._shares(asked.numbers, *parts))))
         words, pairs, *both = self.merged(found)
         share = np.float32(FOUND_WORDS) * both[0] + np.float32(FOUND_PAIRS) * both[1]
-        scores = words + np.float32(PAIR_WEIGHT) * pairs
+        scores = _score(words, pairs)
         return WordScores(self.places, self.ids, scores, share, self.stamps)
 
     def asked(self, query: str) -> list[Reading]:
@@ -236,13 +235,13 @@ class LexicalIndex:
 
     def language_for(self, query: str, id: str) -> str | None:
         """In which language a query is read for a page."""
-        place, best = self.places[id], (0.0, self.stemmer)
-        for reading in self.asked(query):
-            if reading.pages is None or reading.pages[place]:
-                words, pairs = self._parts(reading.numbers)
-                score = float(words[place] + PAIR_WEIGHT * pairs[place])
-                best = max(best, (score, reading.language), key=lambda one: one[0])
-        return best[1]
+        place = self.places[id]
+        given = {
+            one.language: self._parts(one.numbers)
+            for one in self.asked(query)
+            if one.pages is None or one.pages[place]
+        }
+        return max(given, key=lambda name: _score(*given[name])[place])
 
     def page_tokens(self, id: str, text: str) -> list[Token]:
         """The words of a page that count, in order, with their places in its text."""
@@ -282,7 +281,11 @@ class LexicalIndex:
             if self._scorer is not None:
                 self._scorer.save(unfinished, show_progress=False)
             self.pairs.save(unfinished / _PAIRS)
-            pages = {"ids": self.ids, "stamps": sorted(self.stamps), "state": self.state}
+            pages: dict[str, Any] = {
+                "ids": self.ids,
+                "stamps": sorted(self.stamps),
+                "state": self.state,
+            }
             if (languages := self.languages) is not None:
                 pages |= {"languages": languages.names, "language": languages.of_page.tolist()}
                 pages["mixed"] = [[page, *parts] for page, parts in languages.mixed.items()]
@@ -343,6 +346,11 @@ class LexicalIndex:
         found = cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs, languages)
         found.state = pages.get("state", "")
         return found
+
+
+def _score(words: NDArray[np.float32], pairs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """BM25 of words and of pairs, each of shape (pages,), in one."""
+    return words + np.float32(PAIR_WEIGHT) * pairs
 
 
 def _by_language(texts: list[str], languages: PageLanguages) -> Any:

@@ -146,9 +146,8 @@ def recorded(collection: Any, where: str) -> CollectionModel:
         )
     known = {field: metadata[key] for field, key in _KEYS.items() if key in metadata}
     later = {"pictures": PICTURES_KEY, "language": LANGUAGE_KEY}
-    return CollectionModel(
-        **known, **{field: str(metadata.get(key) or "") for field, key in later.items()}
-    )
+    known |= {field: str(metadata.get(key) or "") for field, key in later.items()}
+    return CollectionModel(**known)
 
 
 def _later(about: CollectionModel) -> dict[str, str]:
