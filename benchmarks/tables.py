@@ -303,6 +303,61 @@ def _three(values: Sequence[float]) -> str:
     return " / ".join(map(percent, values))
 
 
+_ASKED = {
+    "de": "German pages, asked in German",
+    "fr": "French pages, asked in French",
+    "en-de": "German pages, asked in English",
+    "en-fr": "French pages, asked in English",
+    "en": "English pages, asked in English",
+}
+"""What a set of ``benchmarks.data.translated_manuals`` is."""
+
+
+def languages(record: Record) -> Lines:
+    """BM25, vectors and both on each set of manuals."""
+    head = ["pages, queries", "BM25 English", "BM25 own language"]
+    for size in ("(1,1)", "(16,64)"):
+        head += [f"{size} vectors", "hybrid before", "hybrid own language", "gain"]
+    rows = []
+    for row in record["numbers"]["sets"]:
+        cells = [_ASKED.get(row["set"], row["set"]), percent(row["english"]), percent(row["own"])]
+        for one in (row["(1,1)"], row["(16,64)"]):
+            ways = ("dense", "hybrid english", "hybrid own")
+            cells += [*(percent(one[name]) for name in ways), points(one["gain"])]
+        rows.append(cells)
+    return grid(head, rows)
+
+
+def languages_choice(record: Record) -> Lines:
+    """BM25 on the validation part by how pages are read."""
+    head = ["validation set", "English", "the right language", "auto", "whole words"]
+    names = ("english", "right", "auto", "None")
+    rows = record["numbers"]["choice"]
+    return grid(head, [[row["set"], *(percent(row[name]) for name in names)] for row in rows])
+
+
+def languages_characters(record: Record) -> Lines:
+    """BM25 where a script has no spaces, before and with pairs of characters."""
+    names = {"zh": "Chinese manuals", "ja": "Japanese manuals"}
+    rows = record["numbers"]["characters"]
+    ways = ("as before", "now", "own")
+    cells = [[names[row["set"]], *(percent(row[name]) for name in ways)] for row in rows]
+    return grid(["set", "runs as words", "pairs of characters", "and the language named"], cells)
+
+
+def languages_detectors(record: Record) -> Lines:
+    """How often each library is right, and its CPU time a text."""
+    cells = [
+        [
+            f"`{row['library']}`",
+            *(percent(row[kind]["right"]) for kind in ("pages", "queries")),
+            *(f"{row[kind]['ms']:.2f}" for kind in ("pages", "queries")),
+        ]
+        for row in record["numbers"]["detectors"]
+    ]
+    return grid(["library", "pages right", "queries right", "ms a page", "ms a query"], cells)
+
+
 def confidence(record: Record) -> Lines:
     """What ``min_confidence=0.95`` drops and lets through, on each set."""
     rows = []
@@ -1186,6 +1241,10 @@ TABLES: dict[str, Table] = {
     "hybrid_choices": Table(hybrid_choices, ("hybrid_development",)),
     "fusion": Table(fusion, ("fusion",)),
     "confidence": Table(confidence, ("confidence",)),
+    "languages": Table(languages, ("languages",)),
+    "languages_choice": Table(languages_choice, ("languages",)),
+    "languages_characters": Table(languages_characters, ("languages",)),
+    "languages_detectors": Table(languages_detectors, ("languages",)),
     "hybrid_speed": Table(hybrid_speed, ("hybrid_speed",)),
     "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
     "training_curve": Table(training_curve, ("training_curve",)),

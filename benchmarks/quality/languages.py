@@ -18,9 +18,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from numpy.typing import NDArray
 
 from benchmarks import results
 from benchmarks.quality.bm25 import bm25_scores
-from benchmarks.quality.encoded import read_sets, vectors_of
+from benchmarks.quality.encoded import code_digest, kept, read_sets, vectors_of
 from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.evaluation import (
     Dataset,
@@ -40,6 +42,7 @@ from metaembed_rag.evaluation import (
     top_pages,
 )
 from metaembed_rag.model.protocol import Encoder
+from metaembed_rag.search import languages, tokens, words
 from metaembed_rag.search.fusion import fuse, weighed
 from metaembed_rag.search.words import LexicalIndex
 from metaembed_rag.vectors.formats import Quantized, quantize
@@ -103,9 +106,9 @@ def _fused(maxsim: Values, query: str, index: LexicalIndex) -> Values:
     return fuse(weighed(found.most_found()), maxsim, found.found_on(index.ids))
 
 
-def joined(folder: Path, languages: Sequence[str] = TOGETHER) -> Dataset:
+def joined(folder: Path) -> Dataset:
     """The sets of several languages as one collection, asked in each of them."""
-    sets = {language: read_dataset(folder / language) for language in languages}
+    sets = {language: read_dataset(folder / language) for language in TOGETHER}
     pages = [replace(p, id=f"{name}/{p.id}") for name, one in sets.items() for p in one.pages]
     queries = [replace(q, id=f"{name}/{q.id}") for name, one in sets.items() for q in one.queries]
     qrels = {
@@ -113,7 +116,7 @@ def joined(folder: Path, languages: Sequence[str] = TOGETHER) -> Dataset:
         for name, one in sets.items()
         for query, found in one.qrels.items()
     }
-    return Dataset(" + ".join(languages), tuple(pages), tuple(queries), qrels)
+    return Dataset(" + ".join(TOGETHER), tuple(pages), tuple(queries), qrels)
 
 
 def mixed_pages(folder: Path, asked: str) -> Dataset:
@@ -166,8 +169,11 @@ class Measured:
         self._folder, self._encoder, self._cache = folder, encoder, cache
         self._stored: dict[str, tuple[Quantized, NDArray[np.float32]]] = {}
 
-    def row(self, name: str) -> dict[str, Any]:
-        """One set."""
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """One set, as the only row."""
+        return [self._row(name)]
+
+    def _row(self, name: str) -> dict[str, Any]:
         dataset, right = read_dataset(self._folder / name), OF_PAGES[name]
         pages, queries = self._vectors(name)
         english, own = words_of(dataset, "english"), words_of(dataset, right)
@@ -293,8 +299,8 @@ DETECTORS: dict[str, Callable[[], Callable[[str], str]]] = {
 
 def detectors(folder: Path) -> list[dict[str, Any]]:
     """How often each library names the language of pages and of queries, and its CPU time."""
-    languages = ("en", "de", "fr", "es", "zh", "ja")
-    sets = {language: read_dataset(folder / language) for language in languages}
+    asked_in = ("en", "de", "fr", "es", "zh", "ja")
+    sets = {language: read_dataset(folder / language) for language in asked_in}
     pages = [(name, page.text) for name, one in sets.items() for page in one.pages]
     asked = [(name, query.text) for name, one in sets.items() for query in one.queries]
     return [
@@ -322,42 +328,62 @@ def english(folders: Sequence[Path]) -> list[dict[str, Any]]:
     ]
 
 
+def characters(folder: Path) -> list[dict[str, Any]]:
+    """BM25 of Chinese and Japanese: runs as words, pairs of characters, and the language named."""
+    sets = [read_dataset(folder / name) for name in ("zh", "ja")]
+    return [
+        {
+            "set": one.name,
+            "as before": _mean(as_before(one)),
+            "now": _mean(by_words(one, words_of(one, "english"))),
+            "own": _mean(by_words(one, words_of(one, OF_PAGES[one.name]))),
+        }
+        for one in sets
+    ]
+
+
+def parts_of(given: argparse.Namespace, encoder: Encoder) -> dict[str, Callable[[], Any]]:
+    """What is measured, by name; each can be measured by a process of its own and is kept."""
+    test, validation = given.folder / "test", given.folder / "validation"
+    measured = Measured(test, encoder, given.cache)
+    return {
+        "choice": lambda: choice(validation),
+        **{f"sets {name}": partial(measured.rows, name) for name in given.sets},
+        "sets together": measured.together,
+        "english": lambda: english(given.english),
+        "characters": lambda: characters(test),
+        "detectors": lambda: detectors(validation) if given.detectors else [],
+    }
+
+
 def main() -> None:
     """Read the command line and write the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="of benchmarks.data.translated_manuals")
-    parser.add_argument("--model", default="small", help="a checkpoint")
-    parser.add_argument("--cache", type=Path, required=True, help="folder that keeps vectors")
-    parser.add_argument("--english", nargs="*", type=Path, default=[], help="English sets")
-    parser.add_argument("--sets", nargs="*", default=["de", "fr", "en-de", "en-fr", "en"])
-    parser.add_argument("--detectors", action="store_true", help="compare the libraries, too")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
-    given = parser.parse_args()
+    given = _arguments()
     from metaembed_rag.model import MetaEmbedEncoder
 
     encoder = MetaEmbedEncoder.from_pretrained(given.model, device="cpu")
-    test, validation = given.folder / "test", given.folder / "validation"
-    measured = Measured(test, encoder, given.cache)
-    numbers = {
-        "choice": choice(validation),
-        "sets": [measured.row(name) for name in given.sets] + measured.together(),
-        "english": english(given.english),
-        "detectors": detectors(validation) if given.detectors else [],
-        "characters": [
-            {
-                "set": name,
-                "as before": _mean(as_before(one := read_dataset(test / name))),
-                "now": _mean(by_words(one, words_of(one, "english"))),
-                "own": _mean(by_words(one, words_of(one, OF_PAGES[name]))),
-            }
-            for name in ("zh", "ja")
-        ],
-    }
-    for part in numbers.values():
-        for row in part:
-            print(row)
-    if given.json:
+    made_by = code_digest(sys.modules[__name__], words, tokens, languages)
+    numbers: dict[str, list[Any]] = {}
+    for name, make in parts_of(given, encoder).items():
+        if given.part in (None, name):
+            rows = kept(given.cache / f"{name}-{made_by}.json", make)
+            numbers.setdefault(name.partition(" ")[0], []).extend(rows)
+            print(name, *rows, sep="\n", flush=True)
+    if given.json and given.part is None:
         results.write(given.json, CLAIM, numbers, fingerprint=encoder.fingerprint)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="of benchmarks.data.translated_manuals")
+    parser.add_argument("--model", default="small", help="a checkpoint")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of vectors and figures")
+    parser.add_argument("--english", nargs="*", type=Path, default=[], help="English sets")
+    parser.add_argument("--sets", nargs="*", default=["de", "fr", "en-de", "en-fr", "en"])
+    parser.add_argument("--detectors", action="store_true", help="compare the libraries, too")
+    parser.add_argument("--part", help="measure only this part, and keep it")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
