@@ -321,7 +321,7 @@ def languages(record: Record) -> Lines:
     rows = []
     for row in record["numbers"]["sets"]:
         cells = [_ASKED.get(row["set"], row["set"]), percent(row["english"]), percent(row["own"])]
-        for one in (row["(1,1)"], row["(16,64)"]):
+        for one in (row["1,1"], row["16,64"]):
             ways = ("dense", "hybrid english", "hybrid own")
             cells += [*(percent(one[name]) for name in ways), points(one["gain"])]
         rows.append(cells)

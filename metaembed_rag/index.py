@@ -22,6 +22,7 @@ from metaembed_rag.hits import Hits
 from metaembed_rag.ingest import AddOptions, AddReport, FollowKeywords, Ingest
 from metaembed_rag.ingest.of_index import EncodedIndex
 from metaembed_rag.maintenance.of_index import MaintainedIndex
+from metaembed_rag.metadata.languages import NONE, reading_of
 from metaembed_rag.model.describing import DescribeLike
 from metaembed_rag.model.inputs import Mode, Query
 from metaembed_rag.model.protocol import Encoder
@@ -32,7 +33,6 @@ from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.reopening import Reopening, portable
 from metaembed_rag.retrieval import MeasuredIndex, Retrieval
 from metaembed_rag.search.calibration import CalibrationFile, about_vectors
-from metaembed_rag.search.languages import NONE, reading_of
 from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.store.disk import DiskBytes

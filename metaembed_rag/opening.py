@@ -18,6 +18,7 @@ from metaembed_rag.errors import (
     StoreError,
     UnnamedModelError,
 )
+from metaembed_rag.metadata.languages import language_name, remembered_as
 from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.checkpoints import (
     DEFAULT_MODEL,
@@ -29,7 +30,6 @@ from metaembed_rag.model.inputs import Input, query_input
 from metaembed_rag.model.protocol import Encoder, checked_vectors, dimensions
 from metaembed_rag.options import HYBRID_AUTO
 from metaembed_rag.pages.folders import expanded
-from metaembed_rag.search.languages import language_name, remembered_as
 from metaembed_rag.store.access import ServerAccess
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel

@@ -90,7 +90,7 @@ class Retrieval:
 
     @property
     def stemmer(self) -> str | None:
-        """How a hybrid search reads words; see :mod:`metaembed_rag.search.languages`."""
+        """How a hybrid search reads words; see :mod:`metaembed_rag.metadata.languages`."""
         return self._lexical.stemmer
 
     def query_words(self, text: str) -> QueryWords:

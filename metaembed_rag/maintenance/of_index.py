@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
+from metaembed_rag.metadata.languages import language_name, remembered_as
 from metaembed_rag.opening import SERVER, ServerKeywords, server_access
 from metaembed_rag.options import check_keywords
 from metaembed_rag.progress import page_counter
-from metaembed_rag.search.languages import language_name, remembered_as
 from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.store.chroma import ChromaStore

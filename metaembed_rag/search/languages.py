@@ -1,9 +1,7 @@
-"""The languages of words: their names, how a page's is found, and those of all pages.
+"""The languages of pages, of parts of pages and of queries, for word search.
 
-How words are read is said by one name: that of a Snowball stemmer (``"german"``), of a language
-that has none (``"chinese"``), ``"auto"`` for each page's own, or None for whole words. Languages
-are found by py3langid, which is small (4.5 MB) and asks nobody; ``docs/languages.md`` compares it
-with others.
+They are found by py3langid, which is small (4.5 MB) and asks nobody; ``docs/languages.md`` compares
+it with others.
 """
 
 from __future__ import annotations
@@ -20,30 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import StoreError, kind_of_value, require
-
-AUTO = "auto"
-"""Each page by its own language."""
-NONE = "none"
-"""What users say for whole words, whose endings count."""
-DEFAULT = "english"
-OTHER = "other"
-"""A language without a stemmer here: whole words, all of them."""
-
-_NAMES = {
-    "ar": "arabic", "hy": "armenian", "eu": "basque", "ca": "catalan", "da": "danish",
-    "nl": "dutch", "en": "english", "eo": "esperanto", "et": "estonian", "fi": "finnish",
-    "fr": "french", "de": "german", "el": "greek", "hi": "hindi", "hu": "hungarian",
-    "id": "indonesian", "ga": "irish", "it": "italian", "lt": "lithuanian", "ne": "nepali",
-    "no": "norwegian", "nb": "norwegian", "nn": "norwegian", "pt": "portuguese", "ro": "romanian",
-    "ru": "russian", "sr": "serbian", "es": "spanish", "sv": "swedish", "ta": "tamil",
-    "tr": "turkish", "yi": "yiddish",
-    "zh": "chinese", "yue": "chinese", "wuu": "chinese", "ja": "japanese", "ko": "korean",
-    "th": "thai", "lo": "lao", "km": "khmer", "my": "burmese",
-}  # fmt: skip
-"""The name of each language code (ISO 639): first those that PyStemmer 2.2 has a stemmer for, then
-those whose words are not set apart, or that are read by pairs of characters all the same."""
-UNSTEMMED = frozenset({"chinese", "japanese", "korean", "thai", "lao", "khmer", "burmese", OTHER})
+from metaembed_rag.errors import require
+from metaembed_rag.metadata.languages import DEFAULT, NAMES, OTHER, said_language
 
 _LEAST_CONFIDENCE = 0.5
 """Of a page's language; below it a page is one of code, names or numbers, and counts as written in
@@ -56,67 +32,6 @@ _PART = 400
 """Characters of a part: an abstract is longer, a foreign name or a line of code is not."""
 _PIECE = re.compile(rf"(?s).{{{_PART}}}.{{,100}}?(?=\s|\Z)|.{{1,{_PART + 100}}}")
 """Parts end between words, where a script has spaces."""
-
-
-def language_name(given: object) -> str | None:
-    """How words are read, by what a user calls it; None for whole words.
-
-    Args:
-        given: A name (``"german"``), a code (``"de"``, ``"de-AT"``), ``"auto"`` or ``"none"``.
-
-    Raises:
-        StoreError: It is none of these.
-    """
-    if not isinstance(given, str):
-        raise StoreError(f"a language is a name or a code, not {kind_of_value(given)}")
-    text = given.strip().lower()
-    if text == NONE:
-        return None
-    known = {AUTO, *UNSTEMMED, *_NAMES.values()}
-    found = text if text in known else _NAMES.get(text.replace("_", "-").partition("-")[0])
-    found = found or (text if text in _snowball() else None)
-    if found is None:
-        raise StoreError(
-            f"there is no language {given!r} for words; use auto, none, a code such as de, or one "
-            f"of {', '.join(sorted(known - {AUTO, OTHER}))}"
-        )
-    return found
-
-
-def reading_of(language: str | None, stemmer: str | None, remembered: str) -> str | None:
-    """How an index reads words: as this opening says, else as the index remembers.
-
-    Args:
-        language: As given; None where nothing was.
-        stemmer: As given.
-        remembered: By the index; ``""`` where it remembers none.
-
-    Raises:
-        StoreError: There is no such language.
-    """
-    if language is not None:
-        return language_name(language)
-    if stemmer != DEFAULT or not remembered:
-        return stemmer
-    return None if remembered == NONE else remembered
-
-
-def remembered_as(language: str) -> str:
-    """How an index writes down a language that a user gave.
-
-    Raises:
-        StoreError: There is no such language.
-    """
-    return language_name(language) or NONE
-
-
-def _snowball() -> Sequence[str]:
-    """All stemmers that are installed, where any is."""
-    try:
-        import Stemmer
-    except ImportError:
-        return ()
-    return tuple(Stemmer.algorithms())
 
 
 @dataclass(frozen=True)
@@ -164,8 +79,8 @@ class PageLanguages:
         told = said or [""] * len(texts)
         names, others = [], {}
         for page, (text, one) in enumerate(zip(texts, told, strict=True)):
-            names.append(_said(one) or _written(text[:_CHARACTERS_READ]))
-            if not _said(one) and len(parts := _parts(text, names[-1])) > 1:
+            names.append(said_language(one) or _written(text[:_CHARACTERS_READ]))
+            if not said_language(one) and len(parts := _parts(text, names[-1])) > 1:
                 others[page] = parts
         counts = Counter(name for name in names if name)
         counts |= Counter({name: 1 for parts in others.values() for name, _ in parts if name})
@@ -197,23 +112,17 @@ class PageLanguages:
         """The language that a query is most likely asked in, of those that pages are in."""
         if len(self.names) == 1:
             return self.names[0]
-        codes = {code for code, name in _NAMES.items() if name in self.names} & _known_codes()
+        codes = {code for code, name in NAMES.items() if name in self.names} & _known_codes()
         if not codes:
             return self.names[0]
         ranked = _classify(query, frozenset(codes))
-        return _NAMES[ranked[0]] if ranked[1] >= _LEAST_CONFIDENCE else self.names[0]
-
-
-def _said(language: str) -> str:
-    """The name of a language that metadata tell; ``""`` for none that is known."""
-    text = language.strip().lower().replace("_", "-").partition("-")[0]
-    return text if text in _NAMES.values() else _NAMES.get(text, "")
+        return NAMES[ranked[0]] if ranked[1] >= _LEAST_CONFIDENCE else self.names[0]
 
 
 def _written(text: str, least: float = _LEAST_CONFIDENCE) -> str:
     """The name of the language that a text is written in; ``""`` where that is not sure."""
     code, confidence = _classify(text, frozenset())
-    return _NAMES.get(code, OTHER) if confidence >= least else ""
+    return NAMES.get(code, OTHER) if confidence >= least else ""
 
 
 def _parts(text: str, language: str) -> list[tuple[str, int]]:

@@ -18,7 +18,8 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from metaembed_rag.search.languages import AUTO, PageLanguages
+from metaembed_rag.metadata.languages import AUTO
+from metaembed_rag.search.languages import PageLanguages
 from metaembed_rag.search.tokens import check_reading
 from metaembed_rag.search.words import LexicalIndex, finished_indexes
 from metaembed_rag.store.history import knows
@@ -60,7 +61,7 @@ class LexicalCache:
     Args:
         store: Holds the texts.
         folder: Where lexical indexes are kept; None keeps them in memory only.
-        stemmer: How words are read; see :mod:`metaembed_rag.search.languages`.
+        stemmer: How words are read; see :mod:`metaembed_rag.metadata.languages`.
     """
 
     def __init__(

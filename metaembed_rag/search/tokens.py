@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metaembed_rag.errors import StoreError, require
-from metaembed_rag.search.languages import AUTO, UNSTEMMED
+from metaembed_rag.metadata.languages import AUTO, UNSTEMMED
 
 _HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KANA = "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"

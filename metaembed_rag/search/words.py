@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.search.languages import AUTO, PageLanguages, detector_version
+from metaembed_rag.metadata.languages import AUTO
+from metaembed_rag.search.languages import PageLanguages, detector_version
 from metaembed_rag.search.pairs import WordPairs
 from metaembed_rag.search.tokens import Token, bm25s, page_words, query_words, stop_words, tokens
 from metaembed_rag.search.word_scores import WordScores
@@ -44,7 +45,7 @@ class Reading:
     """A query's words as they count on the pages of one language.
 
     Attributes:
-        language: Of the pages; as in :mod:`metaembed_rag.search.languages`.
+        language: Of the pages; as in :mod:`metaembed_rag.metadata.languages`.
         numbers: The words in order; None for one that is on no page.
         pages: Which pages are in that language, bool of shape (pages,); None for all.
     """
@@ -65,7 +66,7 @@ class LexicalIndex:
     Args:
         ids: Page ids, in the order of the scores.
         stamps: Of the requests that wrote them.
-        stemmer: How words are read; see :mod:`metaembed_rag.search.languages`.
+        stemmer: How words are read; see :mod:`metaembed_rag.metadata.languages`.
         scorer: A filled ``bm25s.BM25``; None where no page has a word.
         pairs: The pairs of the words, numbered as in ``scorer``.
         languages: Of the pages; None where all are read alike.

@@ -14,8 +14,9 @@ pytest.importorskip("py3langid")
 
 from metaembed_rag.errors import MissingExtraError, StoreError
 from metaembed_rag.index import PageIndex
+from metaembed_rag.metadata.languages import language_name, reading_of
 from metaembed_rag.pages import Page
-from metaembed_rag.search.languages import PageLanguages, language_name, reading_of
+from metaembed_rag.search.languages import PageLanguages
 from metaembed_rag.search.matched_words import matched_words
 from metaembed_rag.search.pooled_words import QueryWords, search_among
 from metaembed_rag.search.words import LexicalIndex
