@@ -961,6 +961,15 @@ def _of_confidence(record: Record) -> str:
     return f"at 0.95: misses {missed[0]} to {missed[-1]}, false alarms {wrong[0]} to {wrong[-1]} %"
 
 
+def _of_languages(record: Record) -> str:
+    numbers = record["numbers"]
+    german = numbers["sets"][0]
+    told = [f"German words {percent(german['english'])} to {percent(german['own'])}"]
+    for row in numbers["characters"]:
+        told.append(f"{row['set']} {percent(row['as before'])} to {percent(row['now'])}")
+    return f"BM25: {', '.join(told)}"
+
+
 def _of_wrong(record: Record) -> str:
     every = [one for one in record["numbers"] if one["kind"] == "all"]
     return "; ".join(f"{one['set']}: {one['wrong']} of {one['queries']}" for one in every)
@@ -1129,6 +1138,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "hybrid_development": _of_choices,
     "fusion": _of_fusion,
     "confidence": _of_confidence,
+    "languages": _of_languages,
     "wrong_answers": _of_wrong,
     "training_curve": _of_curve,
     "manpages": _of_manpages,
