@@ -345,6 +345,13 @@ def languages_characters(record: Record) -> Lines:
     return grid(["set", "runs as words", "pairs of characters", "and the language named"], cells)
 
 
+def languages_english(record: Record) -> Lines:
+    """BM25 on English sets, read as English and each page in its own language."""
+    rows = record["numbers"]["english"]
+    head = ["set", "English, the default", "auto"]
+    return grid(head, [[r["set"], percent(r["english"]), percent(r["auto"])] for r in rows])
+
+
 def languages_detectors(record: Record) -> Lines:
     """How often each library is right, and its CPU time a text."""
     cells = [
@@ -1254,6 +1261,7 @@ TABLES: dict[str, Table] = {
     "languages": Table(languages, ("languages",)),
     "languages_choice": Table(languages_choice, ("languages",)),
     "languages_characters": Table(languages_characters, ("languages",)),
+    "languages_english": Table(languages_english, ("languages",)),
     "languages_detectors": Table(languages_detectors, ("languages",)),
     "hybrid_speed": Table(hybrid_speed, ("hybrid_speed",)),
     "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
