@@ -310,6 +310,68 @@ def _three(values: Sequence[float]) -> str:
     return " / ".join(map(percent, values))
 
 
+_ASKED = {
+    "de": "German pages, asked in German",
+    "fr": "French pages, asked in French",
+    "en-de": "German pages, asked in English",
+    "en-fr": "French pages, asked in English",
+    "en": "English pages, asked in English",
+}
+"""What a set of ``benchmarks.data.translated_manuals`` is."""
+
+
+def languages(record: Record) -> Lines:
+    """BM25, vectors and both on each set of manuals."""
+    head = ["pages, queries", "BM25 English", "BM25 own language"]
+    for size in ("(1,1)", "(16,64)"):
+        head += [f"{size} vectors", "hybrid before", "hybrid own language", "gain"]
+    rows = []
+    for row in record["numbers"]["sets"]:
+        cells = [_ASKED.get(row["set"], row["set"]), percent(row["english"]), percent(row["own"])]
+        for one in (row["1,1"], row["16,64"]):
+            ways = ("dense", "hybrid english", "hybrid own")
+            cells += [*(percent(one[name]) for name in ways), points(one["gain"])]
+        rows.append(cells)
+    return grid(head, rows)
+
+
+def languages_choice(record: Record) -> Lines:
+    """BM25 on the validation part by how pages are read."""
+    head = ["validation set", "English", "the right language", "auto", "whole words"]
+    names = ("english", "right", "auto", "None")
+    rows = record["numbers"]["choice"]
+    return grid(head, [[row["set"], *(percent(row[name]) for name in names)] for row in rows])
+
+
+def languages_characters(record: Record) -> Lines:
+    """BM25 where a script has no spaces, before and with pairs of characters."""
+    names = {"zh": "Chinese manuals", "ja": "Japanese manuals"}
+    rows = record["numbers"]["characters"]
+    ways = ("as before", "now", "own")
+    cells = [[names[row["set"]], *(percent(row[name]) for name in ways)] for row in rows]
+    return grid(["set", "runs as words", "pairs of characters", "and the language named"], cells)
+
+
+def languages_english(record: Record) -> Lines:
+    """BM25 on English sets, read as English and each page in its own language."""
+    rows = record["numbers"]["english"]
+    head = ["set", "English, the default", "auto"]
+    return grid(head, [[r["set"], percent(r["english"]), percent(r["auto"])] for r in rows])
+
+
+def languages_detectors(record: Record) -> Lines:
+    """How often each library is right, and its CPU time a text."""
+    cells = [
+        [
+            f"`{row['library']}`",
+            *(percent(row[kind]["right"]) for kind in ("pages", "queries")),
+            *(f"{row[kind]['ms']:.2f}" for kind in ("pages", "queries")),
+        ]
+        for row in record["numbers"]["detectors"]
+    ]
+    return grid(["library", "pages right", "queries right", "ms a page", "ms a query"], cells)
+
+
 def confidence(record: Record) -> Lines:
     """What ``min_confidence=0.95`` drops and lets through, on each set."""
     rows = []
@@ -978,6 +1040,15 @@ def _of_confidence(record: Record) -> str:
     return f"at 0.95: misses {missed[0]} to {missed[-1]}, false alarms {wrong[0]} to {wrong[-1]} %"
 
 
+def _of_languages(record: Record) -> str:
+    numbers = record["numbers"]
+    german = numbers["sets"][0]
+    told = [f"German words {percent(german['english'])} to {percent(german['own'])}"]
+    for row in numbers["characters"]:
+        told.append(f"{row['set']} {percent(row['as before'])} to {percent(row['now'])}")
+    return f"BM25: {', '.join(told)}"
+
+
 def _of_wrong(record: Record) -> str:
     every = [one for one in record["numbers"] if one["kind"] == "all"]
     return "; ".join(f"{one['set']}: {one['wrong']} of {one['queries']}" for one in every)
@@ -1156,6 +1227,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "hybrid_development": _of_choices,
     "fusion": _of_fusion,
     "confidence": _of_confidence,
+    "languages": _of_languages,
     "wrong_answers": _of_wrong,
     "training_curve": _of_curve,
     "manpages": _of_manpages,
@@ -1270,6 +1342,11 @@ TABLES: dict[str, Table] = {
     "hybrid_choices": Table(hybrid_choices, ("hybrid_development",)),
     "fusion": Table(fusion, ("fusion",)),
     "confidence": Table(confidence, ("confidence",)),
+    "languages": Table(languages, ("languages",)),
+    "languages_choice": Table(languages_choice, ("languages",)),
+    "languages_characters": Table(languages_characters, ("languages",)),
+    "languages_english": Table(languages_english, ("languages",)),
+    "languages_detectors": Table(languages_detectors, ("languages",)),
     "hybrid_speed": Table(hybrid_speed, ("hybrid_speed",)),
     "wrong_answers": Table(wrong_answers, ("wrong_answers",)),
     "training_curve": Table(training_curve, ("training_curve",)),

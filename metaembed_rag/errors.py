@@ -173,7 +173,7 @@ _EXTRAS = {
     "train": {"accelerate", "datasets", "peft"},
     "eval": {"ir_measures"},
     "mteb": {"mteb"},
-    "hybrid": {"bm25s", "Stemmer"},
+    "hybrid": {"bm25s", "Stemmer", "py3langid"},
     "mcp": {"mcp"},
     "ray": {"ray", "pyarrow"},
     "qdrant": {"qdrant_client"},

@@ -23,6 +23,7 @@ from metaembed_rag.ingest import AddOptions, AddReport, FollowKeywords, Ingest
 from metaembed_rag.ingest.of_files import OfFiles
 from metaembed_rag.ingest.of_index import EncodedIndex
 from metaembed_rag.maintenance.of_index import MaintainedIndex
+from metaembed_rag.metadata.languages import NONE, reading_of
 from metaembed_rag.model.describing import DescribeLike
 from metaembed_rag.model.inputs import Mode, Query
 from metaembed_rag.model.protocol import Encoder
@@ -33,8 +34,8 @@ from metaembed_rag.pages.reading import Ocr
 from metaembed_rag.reopening import Reopening, portable
 from metaembed_rag.retrieval import MeasuredIndex, Retrieval
 from metaembed_rag.search.calibration import CalibrationFile, about_vectors
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.search.searcher import PageSearcher
-from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.disk import DiskBytes
 from metaembed_rag.store.given import ChromaClient
 
@@ -94,8 +95,9 @@ class PageIndex(OfFiles, EncodedIndex, MaintainedIndex, ExplainedIndex, Measured
             collection: Name of the Chroma collection: one folder or server can hold several.
             create: Make an index where there is none.
             stemmer: Snowball language whose word endings a hybrid search ignores; None compares
-                whole words, which is better for titles and names.
+                whole words, which is better for titles and names. ``language`` says more.
             **settings: How a new index stores vectors (``vectors``, ``format``, ``dimension``),
+                how words are read (``language``; English where neither it nor the index says),
                 where pictures lie (``pictures``), ``tenant``, ``database``, ``headers``,
                 ``token``, ``auth``, ``verify`` and ``timeout`` of a server, and where model and
                 scoring run (``device``, ``scoring_device``); see
@@ -108,7 +110,9 @@ class PageIndex(OfFiles, EncodedIndex, MaintainedIndex, ExplainedIndex, Measured
                 no place: an address with a password in it, for example.
         """
         opened = open_parts(where, encoder, collection, create, settings)
-        lexical = LexicalCache(opened.store, opened.store.places.lexical(stemmer), stemmer)
+        store, language = opened.store, opened.settings.get("language")
+        reading = reading_of(language, stemmer, store.about.language)
+        lexical = LexicalCache(store, store.places.lexical(reading), reading)
         index = cls(opened, lexical)
         index._opened_with = (stemmer, opened.settings, encoder)
         return index
@@ -184,6 +188,7 @@ class PageIndex(OfFiles, EncodedIndex, MaintainedIndex, ExplainedIndex, Measured
             "vector_format": about.format,
             "bytes_per_page": about.bytes_per_page,
             "hybrid": about.hybrid or "off",
+            "language": self._lexical.stemmer or NONE,
             "pictures": self._pictures.place,
         }
 

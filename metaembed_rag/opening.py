@@ -18,6 +18,7 @@ from metaembed_rag.errors import (
     StoreError,
     UnnamedModelError,
 )
+from metaembed_rag.metadata.languages import language_name, remembered_as
 from metaembed_rag.model.base import OrderedEncoder
 from metaembed_rag.model.checkpoints import (
     DEFAULT_MODEL,
@@ -81,6 +82,9 @@ class OpenSettings(ServerKeywords, total=False):
             ``"bits"``; see ``docs/formats.md``. An existing index keeps its format.
         dimension: Values stored a vector, where the model was trained so that a prefix of its
             values works alone; all by default. An existing index keeps its number.
+        language: How a hybrid search reads words: a language (``"german"``, ``"de"``), ``"auto"``
+            for each page's own, or ``"none"`` for whole words; see ``docs/languages.md``. A new
+            index remembers it; of an existing one it counts for this opening.
         pictures: Folder for page pictures, or the address of an object store for them
             (``"s3://bucket/folder"``, whatever fsspec knows; see ``docs/pictures.md``). By default
             where the index says; else beside a folder's index, in the user's cache folder for a
@@ -99,6 +103,7 @@ class OpenSettings(ServerKeywords, total=False):
     vectors: int | None
     format: str | None
     dimension: int | None
+    language: str | None
     pictures: str | Path | None
     picture_options: Mapping[str, Any] | None
     picture_cache: int | None
@@ -281,6 +286,8 @@ def _check_settings(settings: OpenSettings) -> None:
     """Refuse what is no setting."""
     for name in settings.keys() - SETTINGS:
         raise TypeError(f"PageIndex.open() got an unexpected keyword argument {name!r}")
+    if (language := settings.get("language")) is not None:
+        language_name(language)
 
 
 def load_encoder(name: str, device: str | None = None, locally: bool = False) -> Encoder:
@@ -378,8 +385,11 @@ def _collection_model(encoder: Encoder, settings: OpenSettings) -> CollectionMod
         )
     lasting = lasting_name(encoder.name)
     pooling = str(getattr(encoder, "pooling", ""))
+    language = settings.get("language")
     return CollectionModel(
-        lasting, encoder.fingerprint, width, count, name, pooling, hybrid=HYBRID_AUTO
+        *(lasting, encoder.fingerprint, width, count, name, pooling),
+        hybrid=HYBRID_AUTO,
+        language="" if language is None else remembered_as(language),
     )
 
 

@@ -22,12 +22,12 @@ from metaembed_rag.reranking import encoded_as_stored, split_stored
 from metaembed_rag.search.asking import ask_unrelated
 from metaembed_rag.search.calibration import Calibration, CalibrationFile
 from metaembed_rag.search.confidence import Unrelated, unrelated_questions
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.search.measuring import calibrated, sample_queries, share_found
 from metaembed_rag.search.plan import Plan, QueryPlan, check_budget, fresh_vectors, plan_query
 from metaembed_rag.search.pooled_words import QueryWords, search_among
 from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.word_scores import WordScores
-from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.records import StampedText
 
@@ -130,7 +130,7 @@ class Retrieval:
 
     @property
     def stemmer(self) -> str | None:
-        """Snowball language whose word endings a hybrid search ignores; None for plain words."""
+        """How a hybrid search reads words; see :mod:`metaembed_rag.metadata.languages`."""
         return self._lexical.stemmer
 
     def query_words(self, text: str) -> QueryWords:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from metaembed_rag.cli.options import (
     add_describe,
     add_encoding,
+    add_language,
     add_place,
     add_storage,
     add_wait,
@@ -36,17 +37,9 @@ if TYPE_CHECKING:
 SUMMARY = "index files and folders"
 
 _LOCAL = (
-    *("device", "max_passes", "vectors", "format", "dimension", "password", "prune"),
-    *(
-        "reread",
-        "follow_links",
-        "max_page_seconds",
-        "max_memory",
-        "no_ocr",
-        "wait",
-        "ray",
-        "ray_workers",
-    ),
+    *("device", "max_passes", "vectors", "format", "dimension", "language", "password", "prune"),
+    *("reread", "follow_links", "max_page_seconds", "max_memory", "no_ocr", "wait"),
+    *("ray", "ray_workers"),
 )
 """Options that a server does not take."""
 _THIS_MACHINE = "local"
@@ -68,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoding(parser)
     add_describe(parser)
     add_storage(parser)
+    add_language(parser, "the index remembers it (default: english)")
     parser.add_argument("--password", help="for those PDFs that need one")
     _add_following(parser)
     _add_ray(parser)
@@ -296,8 +290,11 @@ def _open(given: argparse.Namespace) -> PageIndex:
         dimension=given.dimension,
         **server_keywords(given),
         device=given.device,
+        language=given.language,
         pictures=pictures_of(given),
     )
+    if given.language is not None:
+        index.set_language(given.language, lock_timeout=given.wait)
     if given.max_passes:
         limit_passes(index.encoder, given.max_passes)
     return index

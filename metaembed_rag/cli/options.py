@@ -217,6 +217,21 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_language(parser: argparse._ActionsContainer, lasting: str) -> None:
+    """How words are read: ``--language``.
+
+    Args:
+        parser: Of the command.
+        lasting: For how long it counts.
+    """
+    parser.add_argument(
+        "--language",
+        metavar="NAME",
+        help="how words are read in hybrid search: a language (german, de), auto for each page's "
+        f"own, or none for whole words; {lasting}",
+    )
+
+
 def add_model_of_index(parser: argparse.ArgumentParser) -> None:
     """The model of an index that is there: ``--model``, where the user has to name it."""
     parser.add_argument(
@@ -387,6 +402,7 @@ def open_index(given: argparse.Namespace) -> PageIndex:
         create=False,
         **server_keywords(given),
         device=getattr(given, "device", None),
+        language=getattr(given, "language", None),
         pictures=pictures_of(given),
     )
 

@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "installed and a page has a word of QUERY",
     )
     words.add_argument("--no-hybrid", action="store_true", help="search by vectors alone")
+    options.add_language(parser, "this search only (default: as the index remembers, or english)")
     parser.add_argument(
         "--min-confidence",
         type=options.share,
@@ -102,7 +103,8 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Search, and print the hits or one JSON object."""
     _check_ways(given)
-    server = options.server_of(given, "device", "model", "html", "explain", "deadline", "compare")
+    local = ("device", "model", "language", "html", "explain", "deadline", "compare")
+    server = options.server_of(given, *local)
     if server is not None:
         return _ask(server, given)
     query = _query(given)
@@ -142,6 +144,7 @@ def _opened(given: argparse.Namespace) -> PageIndex | FederatedIndex:
         collection=given.collection,
         **options.server_keywords(given),
         device=given.device,
+        language=given.language,
         pictures=options.pictures_of(given),
     )
 

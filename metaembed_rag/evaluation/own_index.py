@@ -285,7 +285,8 @@ class _Run:
         """How BM25 does alone; None where no page has a word."""
         if not any(text.strip() for text in held.texts):
             return None
-        lexical = LexicalIndex.build(held.ids, held.texts)
+        stemmer = self.index.retrieval.stemmer
+        lexical = LexicalIndex.build(held.ids, held.texts, stemmer=stemmer)
         rankings = []
         for text in self.asked.texts:
             scores = lexical.scores(text)

@@ -29,10 +29,10 @@ from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.lines import TextLine, boxes_of, lines_of, located, unpacked
 from metaembed_rag.pages.reading import ocr_is_installed
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.search.matched_words import matched_words
 from metaembed_rag.search.plan import check_budget
 from metaembed_rag.search.searcher import PageSearcher
-from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.records import Record
 

@@ -135,7 +135,7 @@ class FederatedSearch:
             _left(end),
         )
         counts = [one for one in said.answers.values() if one is not None]
-        alike = len({(len(one.words), len(one.pairs)) for one in counts}) == 1
+        alike = len({one.languages for one in counts}) == 1
         if said.missing or len(counts) < len(shards) or not alike:
             return found
         among = reduce(operator.add, counts)

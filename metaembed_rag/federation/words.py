@@ -16,7 +16,9 @@ from metaembed_rag.budget import RetrievalBudget
 from metaembed_rag.federation.shards import LocalShard, Question
 from metaembed_rag.options import Fusion, SearchOptions, is_optional
 from metaembed_rag.search.fusion import fuse, weighed
+from metaembed_rag.search.lexical_cache import built_of
 from metaembed_rag.search.words import LexicalIndex
+from metaembed_rag.store.records import StampedText
 
 
 def exact_top(
@@ -56,13 +58,12 @@ def exact_top(
 
 def _pooled_words(shards: Sequence[LocalShard]) -> LexicalIndex:
     """The words of all pages; of a page in several shards those of the first."""
-    texts: dict[str, str] = {}
+    pages: dict[str, StampedText] = {}
     for shard in shards:
         for one in shard.index.retrieval.texts():
-            texts.setdefault(one.id, one.text)
-    ids = sorted(texts)
-    stemmer = shards[0].index.retrieval.stemmer
-    return LexicalIndex.build(ids, [texts[id] for id in ids], stemmer=stemmer)
+            pages.setdefault(one.id, one)
+    ids = sorted(pages)
+    return built_of([pages[id] for id in ids], shards[0].index.retrieval.stemmer)
 
 
 def _fused(

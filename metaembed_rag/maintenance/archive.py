@@ -130,7 +130,8 @@ def _about(said: Mapping[str, Any]) -> CollectionModel:
     counts = (about.dimension, about.vectors)
     if not all(type(count) is int and 1 <= count <= 2**16 for count in counts):
         raise ValueError(f"{counts} are no dimension and number of vectors")
-    texts = (about.model, about.fingerprint, about.format, about.pooling, about.hybrid)
+    texts = [about.model, about.fingerprint, about.format, about.pooling, about.hybrid]
+    texts.append(about.language)
     if not all(isinstance(text, str) for text in texts) or about.format not in FORMATS:
         raise ValueError(f"{about.format!r} is no format")
     return about

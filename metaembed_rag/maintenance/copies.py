@@ -160,7 +160,8 @@ class WordsComparison:
                 self.notes.append(Finding(WORDS, f"it is {behind} pages behind", _BY_ITSELF))
                 continue
             texts = [self._texts[id] for id in ids]
-            if not kept.equals(LexicalIndex.build(ids, texts, stemmer=kept.stemmer)):
+            again = LexicalIndex.build(ids, texts, stemmer=kept.stemmer, languages=kept.languages)
+            if not kept.equals(again):
                 what = "it is not what the pages' texts give"
                 self.findings.append(Finding(WORDS, what, REBUILD))
         self._texts.clear()

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from metaembed_rag.ingest import AddOptions, AddReport, Ingest
+from metaembed_rag.metadata.languages import language_name, remembered_as
 from metaembed_rag.opening import SERVER, ServerKeywords, server_access
 from metaembed_rag.options import check_keywords
 from metaembed_rag.pages.roots import Roots
 from metaembed_rag.progress import page_counter
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.search.searcher import PageSearcher
-from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.given import ChromaClient
 from metaembed_rag.store.pictures import PictureFolder
@@ -63,6 +64,29 @@ class MaintainedIndex:
         from metaembed_rag.store.compaction import compact
 
         return compact(self._store, self._pictures, self._searcher.renew, lock_timeout)
+
+    def set_language(self, language: str, *, lock_timeout: float = 0.0) -> None:
+        """Read words in another way from now on, and remember that in the index.
+
+        Nothing is encoded; the next hybrid search builds the index of words again.
+
+        Args:
+            language: A language (``"german"``, ``"de"``), ``"auto"`` for each page's own, or
+                ``"none"`` for whole words; see ``docs/languages.md``.
+            lock_timeout: Seconds to wait for another writer.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+            StoreError: There is no such language.
+        """
+        from metaembed_rag.maintenance.checking import alone
+
+        name = remembered_as(language)
+        if self._store.about.language != name:
+            with alone(self._store, lock_timeout):
+                self._store.note_language(name)
+        reading = language_name(language)
+        self._lexical.read_as(reading, self._store.places.lexical(reading))
 
     def check(
         self,

@@ -26,7 +26,7 @@ from metaembed_rag.maintenance.scan import AT_ONCE
 from metaembed_rag.maintenance.sources import Restored, restore
 from metaembed_rag.pages.reading import turned_picture
 from metaembed_rag.pages.roots import Roots
-from metaembed_rag.search.words import LexicalCache
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.store import records
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from metaembed_rag.search.words import PAIR_WEIGHT, LexicalIndex, stems
+from numpy.typing import NDArray
 
-_WORD = re.compile(r"\b\w\w+\b")
-"""What bm25s takes for a word."""
+from metaembed_rag.search.tokens import Token, characters, tokens
+from metaembed_rag.search.words import PAIR_WEIGHT, LexicalIndex
+
 _Key = TypeVar("_Key", bound=Hashable)
 _MOST_WORDS = 200
 """Words of a query that are looked for, each among all pages: a longer one is a whole text."""
@@ -33,13 +33,6 @@ class Match:
     spans: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
-class _Token:
-    stem: str
-    start: int
-    end: int
-
-
 def matched_words(index: LexicalIndex, query: str, id: str, text: str) -> list[Match]:
     """The words and pairs of words of a query on a page, by weight, ties in the query's order.
 
@@ -54,35 +47,54 @@ def matched_words(index: LexicalIndex, query: str, id: str, text: str) -> list[M
     place = index.places.get(id)
     if place is None:
         return []
-    asked = list(_tokens(query, index.stemmer))[:_MOST_WORDS]
-    on_page = list(_tokens(text, index.stemmer))
+    language, without = index.language_for(query, id), index.words_without_weight(query)
+    asked = list(tokens(query, language, without))[:_MOST_WORDS]
+    on_page = index.page_tokens(id, text)
+    places = _places([*on_page, *characters(text)])
     found = []
     for stem, (first, times) in _counted([token.stem for token in asked]).items():
         word = query[asked[first].start : asked[first].end]
-        weight = times * float(index.parts(word)[0][place])
-        spans = [(token.start, token.end) for token in on_page if token.stem == stem]
-        found.append(Match(word, weight, tuple(spans)))
+        weight = times * _word_weight(index, stem, place)
+        found.append(Match(word, weight, tuple(places[stem])))
     pairs = list(pairwise(asked))
     for two, (first, times) in _counted([(a.stem, b.stem) for a, b in pairs]).items():
-        words = [query[token.start : token.end] for token in pairs[first]]
-        weight = times * PAIR_WEIGHT * float(index.parts(" ".join(words))[1][place])
+        weight = times * PAIR_WEIGHT * _pair_weight(index, two, place)
         neighbours = [(a, b) for a, b in pairwise(on_page) if (a.stem, b.stem) == two]
         spans = [(a.start, b.end) for a, b in neighbours]
-        found.append(Match(" ".join(words), weight, tuple(spans)))
+        found.append(Match(_spoken(query, *pairs[first]), weight, tuple(spans)))
     return sorted((match for match in found if match.weight > 0), key=lambda one: -one.weight)
+
+
+def _places(tokens: Sequence[Token]) -> Mapping[str, list[tuple[int, int]]]:
+    """Where each word stands."""
+    found = defaultdict(list)
+    for token in tokens:
+        found[token.stem].append((token.start, token.end))
+    return found
+
+
+def _word_weight(index: LexicalIndex, stem: str, place: int) -> float:
+    """What a word adds to the score of one page."""
+    number = index.number(stem)
+    return 0.0 if number is None else _at(place, *index.column(number))
+
+
+def _pair_weight(index: LexicalIndex, stems: tuple[str, str], place: int) -> float:
+    return _at(place, *index.pairs.impacts_of(*map(index.number, stems)))
+
+
+def _at(place: int, places: NDArray[Any], impacts: NDArray[Any]) -> float:
+    return float(impacts[places == place].sum())  # a page is there once, or not at all
+
+
+def _spoken(query: str, one: Token, other: Token) -> str:
+    """Two words of a query; of characters that overlap the part that both cover."""
+    if other.start < one.end:
+        return query[one.start : other.end]
+    return f"{query[one.start : one.end]} {query[other.start : other.end]}"
 
 
 def _counted(keys: Sequence[_Key]) -> dict[_Key, tuple[int, int]]:
     """Of each key the place where it stands first, and how often it does."""
     counts = Counter(keys)
     return {key: (keys.index(key), count) for key, count in counts.items()}
-
-
-def _tokens(text: str, stemmer: str | None) -> Iterator[_Token]:
-    """The words of a text that count, in order."""
-    words = [(match[0].lower(), *match.span()) for match in _WORD.finditer(text)]
-    different = sorted({word for word, _, _ in words})
-    known = dict(zip(different, stems(different, stemmer), strict=True))
-    for word, start, end in words:
-        if stem := known[word]:
-            yield _Token(stem, start, end)

@@ -27,6 +27,7 @@ from metaembed_rag.options import Fusion
 from metaembed_rag.pages import Page
 from metaembed_rag.search.confidence import Unrelated, check_measured, confidence_of, sure_enough
 from metaembed_rag.search.fusion import described, fuse, spread_of, weighed
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.search.plan import QueryPlan
 from metaembed_rag.search.sources import (
     CachedPages,
@@ -38,7 +39,6 @@ from metaembed_rag.search.sources import (
     shown_score,
 )
 from metaembed_rag.search.word_scores import WordScores
-from metaembed_rag.search.words import LexicalCache
 from metaembed_rag.store.cache import VectorCache
 from metaembed_rag.store.changes import Change
 from metaembed_rag.store.chroma import ChromaStore

@@ -2,39 +2,29 @@
 
 A lexical index is derived data: it is built from the texts that Chroma holds, kept in a folder so
 that the next process need not build it, and built again when it is absent, damaged or no longer
-matches the records. Deleting it loses nothing.
-
-Whether it matches is decided by the records themselves. Each request that writes pages marks them
-with a stamp of its own; a lexical index remembers the stamps that it has seen. It is current if no
-page carries another stamp and the number of pages is the same. So a writer that is killed, another
-process or another machine cannot leave it wrong without being noticed.
+matches the records (:mod:`metaembed_rag.search.lexical_cache`). Deleting it loses nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import shutil
-import sys
-import threading
-import time
-import uuid
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaembed_rag.errors import StoreError, require
+from metaembed_rag.metadata.languages import AUTO
+from metaembed_rag.search.languages import PageLanguages, detector_version
 from metaembed_rag.search.pairs import WordPairs
+from metaembed_rag.search.tokens import Token, bm25s, page_words, query_words, stop_words, tokens
 from metaembed_rag.search.word_scores import WordScores
-from metaembed_rag.store.history import knows
 from metaembed_rag.store.places import replacing
 from metaembed_rag.store.privacy import make_folder
-from metaembed_rag.store.records import StampedText
 
 PAIR_WEIGHT = 0.5
 """What a pair of neighbouring words counts; chosen on development data (``docs/hybrid.md``)."""
@@ -43,54 +33,43 @@ FOUND_WORDS, FOUND_PAIRS = 0.75, 1.5
 """What shares of a query's words and of its pairs count with ``hybrid="auto"``, where MaxSim from
 the worst to the best page counts 1; chosen on validation data (``docs/hybrid.md``)."""
 
-_FORMAT = 2
+_FORMAT = 3
+"""2 knows no pairs of characters and no languages of pages."""
 _ABOUT = "about.json"
 _PAGES = "pages.json"
 _PAIRS = "pairs.npz"
-_ABANDONED_SECONDS = 3600
-_STOP_WORDS = {"english": "en", None: "en"}
-"""bm25s' English list goes with plain words too; other languages keep all their words."""
-
-_log = logging.getLogger(__name__)
 
 
-class TextStore(Protocol):
-    """What a lexical index needs of the store that it is derived from."""
+@dataclass(frozen=True)
+class Reading:
+    """A query's words as they count on the pages of one language.
 
-    def count(self) -> int:
-        """Number of pages."""
+    Attributes:
+        language: Of the pages; as in :mod:`metaembed_rag.metadata.languages`.
+        numbers: The words in order; None for one that is on no page.
+        pages: Which pages are in that language, bool of shape (pages,); None for all.
+    """
 
-    def texts(self) -> Iterator[StampedText]:
-        """The text of every page."""
-
-    def written_since(self, stamps: Collection[str]) -> list[str]:
-        """Ids of pages that carry none of these stamps."""
-
-    def with_stamp(self, stamp: str) -> list[str]:
-        """Ids of pages that carry this stamp."""
-
-    def revision(self) -> Hashable | None:
-        """Changes with every write; None where that is not known cheaply."""
-
-    def origin(self) -> Hashable:
-        """Changes where another database lies at the place."""
-
-    def states(self) -> list[str]:
-        """The states that the database has been in, where that is known."""
+    language: str | None
+    numbers: list[int | None]
+    pages: NDArray[np.bool_] | None
 
 
 class LexicalIndex:
     """BM25 (Lucene's variant, k1 1.5, b 0.75: bm25s' defaults) over the texts of pages.
 
     A page's score is BM25 of the query's words, plus half of BM25 of its pairs of neighbouring
-    words. Stop words are left out first: "table of contents" is one pair.
+    words. Stop words are left out first: "table of contents" is one pair. Where each page is read
+    in its own language, so is the query once for each of these languages; how rare a word is, is
+    counted over all pages.
 
     Args:
         ids: Page ids, in the order of the scores.
         stamps: Of the requests that wrote them.
-        stemmer: Snowball language, or None for plain words.
+        stemmer: How words are read; see :mod:`metaembed_rag.metadata.languages`.
         scorer: A filled ``bm25s.BM25``; None where no page has a word.
         pairs: The pairs of the words, numbered as in ``scorer``.
+        languages: Of the pages; None where all are read alike.
 
     Attributes:
         pairs: The pairs of the words.
@@ -104,6 +83,7 @@ class LexicalIndex:
         stemmer: str | None,
         scorer: Any,
         pairs: WordPairs,
+        languages: PageLanguages | None = None,
     ) -> None:
         self.ids = ids
         self.places = {id: place for place, id in enumerate(ids)}
@@ -112,6 +92,7 @@ class LexicalIndex:
         self.state = ""
         self._scorer = scorer
         self.pairs = pairs
+        self.languages = languages
 
     @classmethod
     def build(
@@ -121,29 +102,41 @@ class LexicalIndex:
         *,
         stamps: Iterable[str] = (),
         stemmer: str | None = "english",
+        languages: PageLanguages | None = None,
     ) -> LexicalIndex:
         """Index one text a page; about 2.1 CPU seconds for 10,000 pages of 1,700 characters.
+
+        Args:
+            ids: Page ids.
+            texts: Their texts.
+            stamps: Of the requests that wrote them.
+            stemmer: As for the class; ``"auto"`` takes each page's own language.
+            languages: Of the pages, where it is ``"auto"``; without them they are found.
 
         Raises:
             MissingExtraError: The extra ``hybrid`` is not installed.
             StoreError: There is no such stemmer.
         """
-        words = _words(texts, stemmer, return_ids=True)
+        if stemmer != AUTO:
+            languages = None
+        elif languages is None:
+            languages = PageLanguages.found(texts)
+        words = page_words(texts, stemmer) if languages is None else _by_language(texts, languages)
         pairs = WordPairs.build(words.ids)
         scorer = None
         if any(words.ids):
-            scorer = _bm25s().BM25()
+            scorer = bm25s().BM25()
             scorer.index(words, show_progress=False)
-        return cls(ids, frozenset(stamps), stemmer, scorer, pairs)
+        return cls(ids, frozenset(stamps), stemmer, scorer, pairs, languages)
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """BM25 of every page, float32 of shape (pages,), at least 0; 0 without a common word."""
-        words, pairs = self.parts(query)
-        return words + np.float32(PAIR_WEIGHT) * pairs
+        return _score(*self.parts(query))
 
     def parts(self, query: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """BM25 of the words alone, and of their pairs alone, each as in :meth:`scores`."""
-        return self._parts(self.numbers(query))
+        words, pairs = self.merged([(one, self._parts(one.numbers)) for one in self.asked(query)])
+        return words, pairs
 
     def _parts(
         self, numbers: Sequence[int | None]
@@ -155,12 +148,31 @@ class LexicalIndex:
         scores: NDArray[np.float32] = self._scorer.get_scores_from_ids(known)
         return scores, self.pairs.scores(numbers)
 
+    def merged(
+        self, found: Sequence[tuple[Reading, Sequence[NDArray[np.float32]]]]
+    ) -> list[NDArray[np.float32]]:
+        """Of every page what the reading in its language gives; of several the highest.
+
+        Args:
+            found: Readings with arrays of shape (pages,); the first two are words and pairs.
+        """
+        first, arrays = found[0]
+        if first.pages is None:
+            return list(arrays)
+        merged = [np.zeros(len(self.ids), dtype=np.float32) for _ in arrays]
+        for reading, parts in found:
+            score, best = _score(*parts[:2]), _score(*merged[:2])
+            is_better = (score > best) & (True if reading.pages is None else reading.pages)
+            for into, part in zip(merged, parts, strict=True):
+                np.copyto(into, part, where=is_better)
+        return merged
+
     def most(self, query: str) -> float:
         """Σ idf of the query's words, which BM25 of the words stays under; 0 without a word.
 
-        A word that no page has counts as the rarest.
+        A word that no page has counts as the rarest. In several languages it is the largest.
         """
-        return self._most(self.numbers(query))
+        return max(self._most(one.numbers) for one in self.asked(query))
 
     def _most(self, numbers: Sequence[int | None]) -> float:
         if self._scorer is None or not numbers:
@@ -177,12 +189,14 @@ class LexicalIndex:
         They are in [0, 1): how much of what was asked a page has, not where there is most of it. A
         query of one word has no pairs; its word stands for them.
         """
-        return self._shares(self.numbers(query), words, pairs)
+        asked = self.asked(query)
+        both = self.merged([(one, self._shares(one.numbers, words, pairs)) for one in asked])
+        return both[0], both[1]
 
     def _shares(
         self, numbers: Sequence[int | None], words: NDArray[np.float32], pairs: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        if not words.any():
+        if not words.any() or not numbers:
             return words, pairs
         share = words / np.float32(self._most(numbers))
         if len(numbers) == 1:
@@ -191,18 +205,64 @@ class LexicalIndex:
 
     def search(self, query: str) -> WordScores:
         """:meth:`scores` by page id, and how much of the query each page has."""
-        numbers = self.numbers(query)  # tokens and stems of a query are made once
-        words, pairs = self._parts(numbers)
-        both = self._shares(numbers, words, pairs)
-        found = np.float32(FOUND_WORDS) * both[0] + np.float32(FOUND_PAIRS) * both[1]
-        scores = words + np.float32(PAIR_WEIGHT) * pairs
-        return WordScores(self.places, self.ids, scores, found, self.stamps)
+        found = []
+        for asked in self.asked(query):  # tokens and stems of a query are made once
+            parts = self._parts(asked.numbers)
+            found.append((asked, (*parts, *self._shares(asked.numbers, *parts))))
+        words, pairs, *both = self.merged(found)
+        share = np.float32(FOUND_WORDS) * both[0] + np.float32(FOUND_PAIRS) * both[1]
+        scores = _score(words, pairs)
+        return WordScores(self.places, self.ids, scores, share, self.stamps)
 
-    def numbers(self, query: str) -> list[int | None]:
-        """The query's words in order; None for one that is on no page."""
-        [words] = _words([query], self.stemmer)
+    def asked(self, query: str) -> list[Reading]:
+        """The query in each language of the pages."""
+        without = self.words_without_weight(query)
+        if self.languages is None:
+            return [Reading(self.stemmer, self._numbers(query, self.stemmer, without), None)]
+        return [
+            Reading(name, self._numbers(query, name, without), self.languages.pages_in(place))
+            for place, name in enumerate(self.languages.names)
+        ]
+
+    def words_without_weight(self, query: str) -> list[str]:
+        """Stop words of the query's own language, which count on pages of no other one.
+
+        On German pages "the" is rare. Where a query has no other words they count.
+        """
+        if self.languages is None or len(self.languages.names) == 1:
+            return []
+        language = self.languages.of_query(query)
+        return stop_words(language) if query_words(query, language) else []
+
+    def language_for(self, query: str, id: str) -> str | None:
+        """In which language a query is read for a page."""
+        place = self.places[id]
+        given = {
+            one.language: self._parts(one.numbers)
+            for one in self.asked(query)
+            if one.pages is None or one.pages[place]
+        }
+        return max(given, key=lambda name: _score(*given[name])[place])
+
+    def page_tokens(self, id: str, text: str) -> list[Token]:
+        """The words of a page that count, in order, with their places in its text."""
+        if self.languages is None:
+            return list(tokens(text, self.stemmer))
+        return [
+            Token(one.stem, part.start + one.start, part.start + one.end)
+            for part in self.languages.parts_of(self.places[id], text)
+            for one in tokens(part.text, part.language)
+        ]
+
+    def _numbers(
+        self, query: str, language: str | None, without: Sequence[str]
+    ) -> list[int | None]:
         numbers = {} if self._scorer is None else self._scorer.vocab_dict
-        return [numbers.get(word) for word in words]
+        return [numbers.get(word) for word in query_words(query, language, without)]
+
+    def number(self, stem: str) -> int | None:
+        """Of a word; None for one that is on no page."""
+        return None if self._scorer is None else self._scorer.vocab_dict.get(stem)
 
     def column(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """The places of the pages that have a word, and what it gives the score of each."""
@@ -222,7 +282,14 @@ class LexicalIndex:
             if self._scorer is not None:
                 self._scorer.save(unfinished, show_progress=False)
             self.pairs.save(unfinished / _PAIRS)
-            pages = {"ids": self.ids, "stamps": sorted(self.stamps), "state": self.state}
+            pages: dict[str, Any] = {
+                "ids": self.ids,
+                "stamps": sorted(self.stamps),
+                "state": self.state,
+            }
+            if (languages := self.languages) is not None:
+                pages |= {"languages": languages.names, "language": languages.of_page.tolist()}
+                pages["mixed"] = [[page, *parts] for page, parts in languages.mixed.items()]
             (unfinished / _PAGES).write_text(json.dumps(pages), encoding="utf-8")
             (unfinished / _ABOUT).write_text(json.dumps(_about(unfinished, self.stemmer)))
 
@@ -253,7 +320,8 @@ class LexicalIndex:
     @staticmethod
     def written_by(stemmer: str | None) -> list[Any]:
         """What this version writes about an index of that stemmer: other ones are made again."""
-        return [_FORMAT, stemmer, _bm25s().__version__]
+        detector = [detector_version()] if stemmer == AUTO else []
+        return [_FORMAT, stemmer, bm25s().__version__, *detector]
 
     @classmethod
     def load(cls, folder: Path, *, stemmer: str | None) -> LexicalIndex:
@@ -269,158 +337,40 @@ class LexicalIndex:
         pages = json.loads((folder / _PAGES).read_text(encoding="utf-8"))
         scorer = None
         if about["files"].keys() != {_PAGES, _PAIRS}:
-            scorer = _bm25s().BM25.load(folder, show_progress=False)
+            scorer = bm25s().BM25.load(folder, show_progress=False)
         pairs = WordPairs.load(folder / _PAIRS)
-        found = cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs)
+        languages = None
+        if "languages" in pages:
+            of_page = np.array(pages["language"], dtype=np.uint8)
+            mixed = {page: [(one, end) for one, end in parts] for page, *parts in pages["mixed"]}
+            languages = PageLanguages(tuple(pages["languages"]), of_page, mixed)
+        found = cls(pages["ids"], frozenset(pages["stamps"]), stemmer, scorer, pairs, languages)
         found.state = pages.get("state", "")
         return found
 
 
-class LexicalCache:
-    """The current lexical index of a store, in memory and in a folder.
-
-    Args:
-        store: Holds the texts.
-        folder: Where lexical indexes are kept; None keeps them in memory only.
-        stemmer: Snowball language, or None for plain words.
-    """
-
-    def __init__(
-        self, store: TextStore, folder: Path | None, stemmer: str | None = "english"
-    ) -> None:
-        self._store = store
-        self._folder = folder
-        self.stemmer = stemmer
-        self._lock = threading.Lock()
-        self._index: LexicalIndex | None = None
-        self._revision: Hashable | None = None
-        self._origin: Hashable | None = None
-
-    def current(self) -> LexicalIndex:
-        """The lexical index of what the store holds now; built if there is none such.
-
-        Raises:
-            MissingExtraError: The extra ``hybrid`` is not installed.
-        """
-        _bm25s(), _stemmer(self.stemmer)  # before all texts are read in vain
-        origin = self._store.origin()  # before the lock, which a fork may have left locked
-        with self._lock:
-            if origin != self._origin:  # stamps of another database say nothing
-                self._index, self._revision, self._origin = None, None, origin
-            revision = self._store.revision()
-            if self._index is not None and revision is not None and revision == self._revision:
-                return self._index
-            if self._index is None or not self._is_current(self._index):
-                self._index = self._kept() or self._built()
-            self._revision = revision
-            return self._index
-
-    def close(self) -> None:
-        """Let the memory go."""
-        with self._lock:
-            self._index = None
-
-    def _is_current(self, index: LexicalIndex) -> bool:
-        if not knows(self._store.states(), index.state):
-            return False  # it is of a later state, and the database was put back
-        return not self._store.written_since(index.stamps) and self._store.count() == len(index.ids)
-
-    def _kept(self) -> LexicalIndex | None:
-        """A current one from the folder."""
-        for folder in finished_indexes(self._folder):
-            try:
-                index = LexicalIndex.load(folder, stemmer=self.stemmer)
-            except (OSError, ValueError) as error:
-                _log.info("the lexical index %s is not used: %s", folder, error)
-                continue
-            if self._is_current(index):
-                return index
-        return None
-
-    def _built(self) -> LexicalIndex:
-        pages = sorted(self._store.texts(), key=lambda page: page.id)  # so ties are in order
-        index = LexicalIndex.build(
-            [page.id for page in pages],
-            [page.text for page in pages],
-            stamps=self._settled(pages),
-            stemmer=self.stemmer,
-        )
-        index.state = (self._store.states() or [""])[-1]
-        # What was read of an index that has gone meanwhile must not bring its folder back.
-        if self._folder is not None and self._store.origin() == self._origin:
-            self._keep(index, self._folder)
-        return index
-
-    def _settled(self, pages: Iterable[StampedText]) -> set[str]:
-        """Stamps of requests whose pages were all read as that request left them.
-
-        Reading takes many requests, so a write meanwhile can be seen in part. A stamp with fewer
-        pages than its request wrote must still be on just these pages; where it is not, it is not
-        remembered, and so the next search builds again.
-        """
-        seen: dict[str, set[str]] = defaultdict(set)
-        size: dict[str, int] = {}
-        for page in pages:
-            seen[page.stamp].add(page.id)
-            size[page.stamp] = page.request_size
-        return {
-            stamp
-            for stamp, ids in seen.items()
-            if stamp and (len(ids) == size[stamp] or set(self._store.with_stamp(stamp)) == ids)
-        }
-
-    def _keep(self, index: LexicalIndex, place: Path) -> None:
-        """Save it beside those before, then delete those; a place that is read-only is no error."""
-        before = finished_indexes(place) + _abandoned(place)
-        try:
-            index.save(place / uuid.uuid4().hex)
-        except OSError as error:
-            _log.warning("the lexical index cannot be kept, each process builds it: %s", error)
-            return
-        for folder in before:
-            shutil.rmtree(folder, ignore_errors=True)
+def _score(words: NDArray[np.float32], pairs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """BM25 of words and of pairs, each of shape (pages,), in one."""
+    return words + np.float32(PAIR_WEIGHT) * pairs
 
 
-def _words(texts: list[str], stemmer: str | None, *, return_ids: bool = False) -> Any:
-    """The words of each text, lower case, without stop words, stemmed if asked.
-
-    Returns:
-        A list of words for each text; with ``return_ids`` bm25s' object with ``ids``, a list of
-        numbers for each text, and ``vocab``, the number of each word.
-    """
-    return _bm25s().tokenize(
-        texts,
-        stopwords=_STOP_WORDS.get(stemmer, []),
-        stemmer=_stemmer(stemmer),
-        return_ids=return_ids,
-        show_progress=False,
-    )
-
-
-def stems(words: list[str], stemmer: str | None) -> list[str]:
-    """What each word counts as; ``""`` for one that counts for nothing."""
-    return ["".join(found) for found in _words(words, stemmer)] if words else []
-
-
-def _bm25s() -> Any:
-    """The library; its logger asks for every debug line when it is imported, which is undone."""
-    is_new = "bm25s" not in sys.modules
-    bm25s = require("bm25s")
-    if is_new:
-        logging.getLogger("bm25s").setLevel(logging.NOTSET)
-    return bm25s
-
-
-def _stemmer(language: str | None) -> Any:
-    if language is None:
-        return None
-    snowball = require("Stemmer")
-    if language not in snowball.algorithms():
-        raise StoreError(
-            f"there is no stemmer {language!r}; use None for plain words, or one of "
-            f"{', '.join(snowball.algorithms())}"
-        )
-    return snowball.Stemmer(language)
+def _by_language(texts: list[str], languages: PageLanguages) -> Any:
+    """The words of pages, each in its language, numbered together; as :func:`page_words`."""
+    parts = defaultdict(list)  # by language: page, place among the page's parts, text
+    for page, text in enumerate(texts):
+        for place, part in enumerate(languages.parts_of(page, text)):
+            parts[part.language].append((page, place, part.text))
+    numbers: dict[str, int] = {}
+    read: dict[tuple[int, int], list[int]] = {}
+    for name, of_language in parts.items():
+        words = page_words([text for _, _, text in of_language], name)
+        own = {old: numbers.setdefault(word, len(numbers)) for word, old in words.vocab.items()}
+        for (page, place, _), ids in zip(of_language, words.ids, strict=True):
+            read[page, place] = [own[old] for old in ids]
+    pages: list[list[int]] = [[] for _ in texts]
+    for page, place in sorted(read):
+        pages[page] += read[page, place]
+    return bm25s().tokenization.Tokenized(ids=pages, vocab=numbers)
 
 
 def _about(folder: Path, stemmer: str | None) -> dict[str, Any]:
@@ -431,14 +381,6 @@ def _about(folder: Path, stemmer: str | None) -> dict[str, Any]:
         if path.name != _ABOUT
     }
     return {"format": LexicalIndex.written_by(stemmer), "files": files}
-
-
-def _abandoned(place: Path) -> list[Path]:
-    """What writers that were killed have left."""
-    if not place.is_dir():
-        return []
-    hidden = [path for path in place.iterdir() if path.name.startswith(".")]
-    return [path for path in hidden if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS]
 
 
 def finished_indexes(place: Path | None) -> list[Path]:

@@ -20,11 +20,13 @@ from metaembed_rag.store import records
 from metaembed_rag.store.access import PLAIN, ServerAccess
 from metaembed_rag.store.changes import Change, Span, WriteLog
 from metaembed_rag.store.collection import (
+    LANGUAGE_KEY,
+    PICTURES_KEY,
     CollectionModel,
     check_same,
     create,
     existing,
-    note_pictures,
+    note,
     recorded,
 )
 from metaembed_rag.store.connect import chroma_errors, connect, is_new_folder, one_maker, one_place
@@ -137,7 +139,11 @@ class ChromaStore:
 
     def note_pictures(self, url: str) -> None:
         """Say in the collection where its pages' pictures lie; the writer lock is held."""
-        self._link.ask(lambda one: note_pictures(one.client, self.places.collection, url))
+        self._link.ask(lambda one: note(one.client, self.places.collection, PICTURES_KEY, url))
+
+    def note_language(self, name: str) -> None:
+        """Say in the collection how words are read; the writer lock is held."""
+        self._link.ask(lambda one: note(one.client, self.places.collection, LANGUAGE_KEY, name))
 
     @property
     def unreadable(self) -> Mapping[str, Mapping[str, Any]]:
@@ -412,7 +418,8 @@ class ChromaStore:
         for part in slices(len(ids), _TEXTS_AT_ONCE):
             for id, record in self.get(ids[part], vectors=False).items():
                 count = records.request_size(record.stamp) if record.stamp else 1
-                yield StampedText(id, record.page.text, record.stamp, count)
+                language = str(record.page.metadata.get("language") or "")
+                yield StampedText(id, record.page.text, record.stamp, count, language)
 
     def revision(self) -> Hashable | None:
         """A value that changes with every write; see :meth:`WriteLog.revision`."""

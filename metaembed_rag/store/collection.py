@@ -31,6 +31,7 @@ _KEYS = {
 }
 """What is said when a collection is made."""
 PICTURES_KEY = "metaembed:pictures"
+LANGUAGE_KEY = "metaembed:language"
 _TELLING = {
     "fingerprint": "model",
     "dimension": "dimension",
@@ -57,6 +58,7 @@ class CollectionModel:
             as in collections of versions before this choice.
         pictures: The address of the object store where its pages' pictures lie, ``""`` where they
             lie beside each machine's index. Noted with the first of them, and no part of an export.
+        language: How word search reads its pages; ``""`` where nobody has said.
     """
 
     model: str
@@ -67,6 +69,7 @@ class CollectionModel:
     pooling: str = ""
     hybrid: str = ""
     pictures: str = ""
+    language: str = ""
 
     def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of a model's vectors, float32 (pages, R, D), those values that the collection holds.
@@ -106,8 +109,7 @@ def create(client: Any, name: str, about: CollectionModel) -> Any:
         quotas.check_vectors(about.bytes_per_page, about.vectors)
         layout.pop(BUNDLES, None)  # larger than what may be said of a collection there
     said = {key: getattr(about, field) for field, key in _KEYS.items()}
-    if about.pictures:
-        said[PICTURES_KEY] = about.pictures
+    said |= {key: value for key, value in _later(about).items() if value}
     found = client.get_or_create_collection(
         name,
         embedding_function=None,
@@ -143,14 +145,28 @@ def recorded(collection: Any, where: str) -> CollectionModel:
             f"pip install --upgrade '.[local]' in a newer clone of metaembed-rag"
         )
     known = {field: metadata[key] for field, key in _KEYS.items() if key in metadata}
-    return CollectionModel(**known, pictures=str(metadata.get(PICTURES_KEY) or ""))
+    later = {"pictures": PICTURES_KEY, "language": LANGUAGE_KEY}
+    known |= {field: str(metadata.get(key) or "") for field, key in later.items()}
+    return CollectionModel(**known)
 
 
-def note_pictures(client: Any, name: str, url: str) -> None:
-    """Say in a collection where its pages' pictures lie, unless it says so."""
+def _later(about: CollectionModel) -> dict[str, str]:
+    """What is said of a collection where there is something to say, now or later."""
+    return {PICTURES_KEY: about.pictures, LANGUAGE_KEY: about.language}
+
+
+def note(client: Any, name: str, key: str, value: str) -> None:
+    """Say in a collection where its pages' pictures lie or how their words are read.
+
+    Args:
+        client: Of Chroma.
+        name: Of the collection.
+        key: :data:`PICTURES_KEY` or :data:`LANGUAGE_KEY`.
+        value: What to say, unless it says so.
+    """
     found = client.get_collection(name, embedding_function=None)
-    if (found.metadata or {}).get(PICTURES_KEY) != url:
-        found.modify(metadata={**(found.metadata or {}), PICTURES_KEY: url})
+    if (found.metadata or {}).get(key) != value:
+        found.modify(metadata={**(found.metadata or {}), key: value})
 
 
 def check_same(first: CollectionModel, now: CollectionModel, where: str) -> None:

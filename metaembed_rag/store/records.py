@@ -115,12 +115,14 @@ class StampedText:
         text: Its text; may be empty.
         stamp: ``""`` where the page carries none.
         request_size: How many pages that request wrote.
+        language: What the page's metadata call its language; ``""`` for nothing.
     """
 
     id: str
     text: str
     stamp: str
     request_size: int = 1
+    language: str = ""
 
 
 def to_metadata(record: Record) -> dict[str, Any]:

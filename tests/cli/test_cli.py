@@ -220,6 +220,19 @@ def test_info_says_model_pages_and_bytes(index, run):
     assert "bytes per page" in run("info", "--index", index)[0]
 
 
+def test_an_index_remembers_the_language_of_its_words_until_another_is_named(index, files, run):
+    def language() -> str:
+        return json.loads(run("info", "--index", index, "--json")[0])["language"]
+
+    assert language() == "english"
+    run("index", str(files), "--index", index, "--language", "de")
+    assert language() == "german"
+    run("search", "apples", "--index", index, "--language", "none")
+    assert language() == "german"
+    run("index", str(files), "--index", index)
+    assert language() == "german"
+
+
 def test_delete_of_all_pages_has_an_option_of_its_own(index, run):
     out, _ = run("delete", "--index", index, "--all", "--json")
     assert json.loads(out)["pages"] == 0
@@ -308,6 +321,7 @@ def test_fault_19_blank_pages_are_named_and_the_exit_code_is_zero(tmp_path, file
     ("arguments", "sentence"),
     [
         (["search", "x", "--index", "nowhere"], "no index at nowhere"),
+        (["index", ".", "--index", "i", "--language", "klingon"], "no language 'klingon'"),
         (["info", "--index", "nowhere"], "no index at nowhere"),
         (["index", "nothing.pdf", "--index", "i"], "there is no such file"),
         (["search", "x", "--index", "http://127.0.0.1:9"], "Chroma at http://127.0.0.1:9"),

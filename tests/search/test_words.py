@@ -16,14 +16,10 @@ import pytest
 from metaembed_rag.errors import MissingExtraError, StoreError
 from metaembed_rag.options import Fusion
 from metaembed_rag.search.fusion import fuse
+from metaembed_rag.search.lexical_cache import LexicalCache
 from metaembed_rag.search.pairs import WordPairs
-from metaembed_rag.search.words import (
-    FOUND_PAIRS,
-    FOUND_WORDS,
-    LexicalCache,
-    LexicalIndex,
-    StampedText,
-)
+from metaembed_rag.search.words import FOUND_PAIRS, FOUND_WORDS, LexicalIndex
+from metaembed_rag.store.records import StampedText
 
 TEXTS = ["red apples grow", "blue whales swim", "", "apples and whales"]
 

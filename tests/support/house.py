@@ -53,6 +53,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "mcp_types": frozenset({"mcp_server"}),
     "mteb": frozenset({"evaluation"}),
     "peft": frozenset({"training"}),
+    "py3langid": frozenset({"search"}),
     "pypdfium2": frozenset({"pages"}),
     "pyarrow": frozenset({"ray"}),
     "qdrant_client": frozenset({"maintenance"}),

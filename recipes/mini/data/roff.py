@@ -30,13 +30,17 @@ class ManualPage:
     sections: tuple[tuple[str, str], ...]
 
 
-def read_manual_page(source: str, *, name: str, section: str) -> ManualPage | None:
+def read_manual_page(
+    source: str, *, name: str, section: str, heading: str = "NAME"
+) -> ManualPage | None:
     """Read one page.
 
     Args:
         source: The roff source.
         name: Of the file, without section and suffix.
         section: Of the file.
+        heading: What the NAME section is called in the page's language: a regular expression that
+            matches the whole heading in upper case.
 
     Returns:
         The page; None for what is no page of its own in man(7): a redirection (``.so``), mdoc(7),
@@ -45,9 +49,9 @@ def read_manual_page(source: str, *, name: str, section: str) -> ManualPage | No
     if re.search(r"^\.\s*(so|Dd|Dt)\s", source, re.MULTILINE):
         return None
     sections = _sections(source)
-    heading, line = sections[0] if sections else ("", "")
+    first, line = sections[0] if sections else ("", "")
     parts = re.split(r"\s+[-–—]+\s+", line, maxsplit=1)
-    if heading.upper() != "NAME" or len(parts) != 2:
+    if not re.fullmatch(heading, first.upper()) or len(parts) != 2:
         return None
     names = tuple(part.strip() for part in parts[0].split(",") if part.strip())
     return ManualPage(name, section, names, parts[1].strip(), tuple(sections[1:]))
