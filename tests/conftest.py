@@ -20,6 +20,7 @@ from metaembed_rag.model import checkpoints
 
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
+    from metaembed_rag.store.systems import LocalClient
     from metaembed_rag.testing import FakeEncoder
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -44,6 +45,27 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+_engine_in_memory: list[LocalClient] = []
+
+
+@pytest.fixture(autouse=True)
+def the_engine_in_memory_goes_on(request) -> None:
+    """Chroma in memory starts once in a process, not with each test's index: 15 ms each.
+
+    It starts no sooner than something has imported the store.
+    """
+    systems = sys.modules.get("metaembed_rag.store.systems")
+    if systems and not _engine_in_memory and "the_engine_in_memory_ends" not in request.fixturenames:
+        _engine_in_memory.append(systems.memory_client())
+
+
+@pytest.fixture
+def the_engine_in_memory_ends() -> None:
+    """As in a user's process: Chroma in memory ends with the last index there."""
+    while _engine_in_memory:
+        _engine_in_memory.pop().close()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

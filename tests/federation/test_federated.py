@@ -25,6 +25,7 @@ from metaembed_rag.errors import BudgetError, ModelMismatchError, StoreError
 from metaembed_rag.hits import MissingShard
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
+from tests.support.counting import falls_to, settled
 from tests.support.indexes import index_of
 from tests.support.serving import running
 
@@ -367,10 +368,10 @@ def test_a_shard_that_goes_on_hanging_is_asked_no_more_until_it_answers(shards, 
     many = FederatedIndex({"quick": shards[0], "slow": slow}, deadline=0.05)
     for _ in range(4):
         many.search("apple", 1)
-    before = threading.active_count()
+    before = settled(threading.active_count)
     [missing] = many.search("apple", 1, deadline=30).missing
     assert "has left 4 questions unanswered" in missing.reason
-    assert threading.active_count() <= before
+    assert falls_to(before, threading.active_count)
     slow.gate.set()
     for _ in range(200):
         if not many.search("apple", 1, deadline=30).missing:
