@@ -57,7 +57,11 @@ def the_engine_in_memory_goes_on(request) -> None:
     It starts no sooner than something has imported the store.
     """
     systems = sys.modules.get("metaembed_rag.store.systems")
-    if systems and not _engine_in_memory and "the_engine_in_memory_ends" not in request.fixturenames:
+    if (
+        systems
+        and not _engine_in_memory
+        and "the_engine_in_memory_ends" not in request.fixturenames
+    ):
         _engine_in_memory.append(systems.memory_client())
 
 
