@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import multiprocessing
 import pickle
 import shutil
 import threading
@@ -26,6 +25,7 @@ from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 from tests.support.counting import falls_to, open_files, settled, threads
+from tests.support.processes import CONTEXT
 
 OLD = ["old apples", "old whales", "old pears"]
 NEW = ["new apples", "new trains", "new cars", "new boats"]
@@ -261,10 +261,9 @@ def add_one(folder: Path, number: int, barrier) -> None:
 
 @pytest.mark.integration
 def test_fault_13_processes_make_one_index_at_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(3)
+    barrier = CONTEXT.Barrier(3)
     children = [
-        context.Process(target=add_one, args=(tmp_path / "i", number, barrier))
+        CONTEXT.Process(target=add_one, args=(tmp_path / "i", number, barrier))
         for number in range(3)
     ]
     for child in children:
