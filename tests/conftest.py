@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -70,6 +71,12 @@ def the_engine_in_memory_ends() -> None:
     """As in a user's process: Chroma in memory ends with the last index there."""
     while _engine_in_memory:
         _engine_in_memory.pop().close()
+
+
+def pytest_collection_finish() -> None:
+    """Look no more for garbage in what was imported: half a second each time, and each training
+    run looks through everything."""
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
