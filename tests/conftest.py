@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,8 @@ def the_engine_in_memory_ends() -> None:
 def pytest_collection_finish() -> None:
     """Look no more for garbage in what was imported: half a second each time, and each training
     run looks through everything."""
+    with suppress(ImportError):  # it warns of a generator that it cannot find among what is frozen
+        import hypothesis  # noqa: F401
     gc.freeze()
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import chromadb
@@ -90,9 +90,10 @@ class Hanging(PageIndex):
     """An index whose searches wait until they may go on."""
 
     gate: threading.Event
+    longest = 60.0
 
     def search_vectors(self, *args, **kwargs):
-        self.gate.wait(60)
+        self.gate.wait(self.longest)
         return super().search_vectors(*args, **kwargs)
 
 
@@ -367,7 +368,8 @@ def test_a_shard_that_goes_on_hanging_is_asked_no_more_until_it_answers(shards, 
     slow = hanging(encoder, [Page("slow", 1, "apple whale")])
     many = FederatedIndex({"quick": shards[0], "slow": slow}, deadline=0.05)
     for _ in range(4):
-        many.search("apple", 1)
+        with suppress(StoreError):  # on a busy machine the quick one, too, is late
+            many.search("apple", 1)
     before = settled(threading.active_count)
     [missing] = many.search("apple", 1, deadline=30).missing
     assert "has left 4 questions unanswered" in missing.reason
@@ -492,11 +494,11 @@ def test_a_process_ends_although_a_shard_hangs(tmp_path):
         "quick = type(slow).__base__.open(':memory:', FakeEncoder())\n"
         "quick.add([Page('b', 1, 'pear')])\n"
         "quick.search('pear')\n"
+        "slow.longest = 1000\n"
         "hits = FederatedIndex([quick, slow], deadline=5).search('apple', hybrid=False)\n"
         "print(len(hits), len(hits.missing))\n"
     )
-    start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=55, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=250, check=True
     )
-    assert done.stdout.strip() == "1 1" and time.monotonic() - start < 55
+    assert done.stdout.strip() == "1 1"
