@@ -350,18 +350,30 @@ def test_what_is_no_list_of_indexes_is_refused(tmp_path):
 
 def test_a_shard_that_hangs_is_left_out_at_the_deadline_and_said_to_be(shards, encoder, caplog):
     slow = hanging(encoder, [Page("slow", 1, "apple whale")])
-    many = FederatedIndex({"quick": shards[0], "slow": slow}, deadline=0.3)
+    many = FederatedIndex({"quick": shards[0], "slow": slow}, deadline=1)
+    alone = ids(shards[0].search("apple whale", 5))  # what is loaded at a first search is there
     start = time.monotonic()
     found = many.search("apple whale", 5)
     assert time.monotonic() - start < 5
-    assert ids(found) == ids(shards[0].search("apple whale", 5))
+    assert ids(found) == alone
     [missing] = found.missing
-    assert missing.shard == "slow" and "did not answer within 0.3 seconds" in missing.reason
+    assert missing.shard == "slow" and "did not answer within 1 seconds" in missing.reason
     assert "slow is missing" in caplog.text
     assert found.to_dict()["missing"] == [{"shard": "slow", "reason": missing.reason}]
     slow.gate.set()
     assert not many.search("apple whale", 5, deadline=30).missing
     slow.close()
+
+
+def in_time(many):
+    """What the quick shard finds; on a busy machine it answers its late questions first."""
+    for _ in range(500):
+        with suppress(StoreError):
+            found = many.search("apple", 1, deadline=30)
+            if "quick" not in {one.shard for one in found.missing}:
+                return found
+        time.sleep(0.02)
+    raise AssertionError("the quick shard does not answer")
 
 
 def test_a_shard_that_goes_on_hanging_is_asked_no_more_until_it_answers(shards, encoder):
@@ -371,7 +383,7 @@ def test_a_shard_that_goes_on_hanging_is_asked_no_more_until_it_answers(shards, 
         with suppress(StoreError):  # on a busy machine the quick one, too, is late
             many.search("apple", 1)
     before = settled(threading.active_count)
-    [missing] = many.search("apple", 1, deadline=30).missing
+    [missing] = in_time(many).missing
     assert "has left 4 questions unanswered" in missing.reason
     assert falls_to(before, threading.active_count)
     slow.gate.set()
