@@ -51,6 +51,9 @@ WORKERS ?= 2
 OPTIONS ?=
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
+# Tests start some hundred processes: what one has compiled, the next ones only read.
+test test-fast test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/.test  ## Run the tests (ten minutes on two busy cores)
 	$(PYTEST) -m "not slow and not gpu and not network" $(OPTIONS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from metaembed_rag.model import checkpoints
 
 if TYPE_CHECKING:
     from metaembed_rag.index import PageIndex
+    from metaembed_rag.store.systems import LocalClient
     from metaembed_rag.testing import FakeEncoder
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -44,6 +47,39 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+_engine_in_memory: list[LocalClient] = []
+
+
+@pytest.fixture(autouse=True)
+def the_engine_in_memory_goes_on(request) -> None:
+    """Chroma in memory starts once in a process, not with each test's index: 15 ms each.
+
+    It starts no sooner than something has imported the store.
+    """
+    systems = sys.modules.get("metaembed_rag.store.systems")
+    if (
+        systems
+        and not _engine_in_memory
+        and "the_engine_in_memory_ends" not in request.fixturenames
+    ):
+        _engine_in_memory.append(systems.memory_client())
+
+
+@pytest.fixture
+def the_engine_in_memory_ends() -> None:
+    """As in a user's process: Chroma in memory ends with the last index there."""
+    while _engine_in_memory:
+        _engine_in_memory.pop().close()
+
+
+def pytest_collection_finish() -> None:
+    """Look no more for garbage in what was imported: half a second each time, and each training
+    run looks through everything."""
+    with suppress(ImportError):  # it warns of a generator that it cannot find among what is frozen
+        import hypothesis  # noqa: F401
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -29,7 +29,7 @@ def in_child(work):
     '''The exit code of a forked child, which ends as programs do; one that hangs is killed.'''
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(100)
         work()
         sys.exit(7)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -59,7 +59,7 @@ def program(body: str, *arguments: object) -> None:
         [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         cwd=Path(__file__).parents[1],
     )
     assert done.returncode == 0, done.stdout + done.stderr

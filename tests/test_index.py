@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 from dataclasses import replace
 from decimal import Decimal
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +33,7 @@ from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.maxsim import maxsim
 from tests.support.files import make_pdf
 from tests.support.indexes import index_of
+from tests.support.processes import CONTEXT, program
 
 TEXTS = ["red apples grow", "blue whales swim", "green grass fields", "apples and whales"]
 
@@ -379,9 +378,7 @@ def test_an_index_can_be_moved(tmp_path, encoder):
         "print(h.page.load_image().size)"
     )
     shutil.move(tmp_path / "i", tmp_path / "moved")
-    run = [sys.executable, "-c", script, tmp_path / "moved"]
-    out = subprocess.run(run, capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "(20, 10)"
+    assert program(script, tmp_path / "moved").strip() == "(20, 10)"
 
 
 # -- what is encoded -----------------------------------------------------------------------
@@ -730,33 +727,26 @@ def test_delete_takes_a_file_as_it_was_named(tmp_path, encoder, monkeypatch):
 
 # -- processes -----------------------------------------------------------------------------
 
-ADD_SLOWLY = """
-import sys
-from metaembed_rag.index import PageIndex
-from metaembed_rag.pages import Page
-from metaembed_rag.testing import FakeEncoder
-from PIL import Image
-index = PageIndex.open(sys.argv[1], FakeEncoder())
-image = Image.new("RGB", (64, 64), "red")
-pages = (Page(source="s", number=n, text=f"word{n}", image=image) for n in range(1, 100_000))
-done = 0
-def acknowledge(count):
-    global done
-    done += count
-    print(done, flush=True)
-index.add(pages, batch_size=5, progress=acknowledge)
-"""
+
+def _add_slowly(where: Path, told: Connection) -> None:
+    index = PageIndex.open(where, FakeEncoder())
+    image = Image.new("RGB", (64, 64), "red")
+    made = (Page(source="s", number=n, text=f"word{n}", image=image) for n in range(1, 100_000))
+    index.add(made, batch_size=5, progress=lambda done: told.send(int(done)))
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("acknowledged", [5, 60, 300])
 def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path, acknowledged):
-    run = [sys.executable, "-c", ADD_SLOWLY, str(tmp_path / "i")]
-    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if int(line) >= acknowledged:
-                break
-        os.kill(process.pid, signal.SIGKILL)
+    here, there = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_add_slowly, args=(tmp_path / "i", there))
+    process.start()
+    there.close()
+    done = 0
+    while done < acknowledged:
+        done += here.recv()
+    process.kill()
+    process.join()
     check = (
         "import json, sys; from metaembed_rag.index import PageIndex;"
         "from metaembed_rag.testing import FakeEncoder;"
@@ -766,9 +756,7 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path, acknowle
         "h = i.search('word3', k=1)[0];"
         "print(json.dumps([len(p), h.page.text, all(x.load_image() for x in p)]))"
     )
-    run = [sys.executable, "-c", check, str(tmp_path / "i")]
-    out = subprocess.run(run, capture_output=True, text=True, check=True)
-    count, text, pictures = json.loads(out.stdout)
+    count, text, pictures = json.loads(program(check, tmp_path / "i"))
     assert count >= acknowledged
     assert count % 5 == 0
     assert (text, pictures) == ("word3", True)
@@ -790,7 +778,7 @@ def test_what_other_processes_write_is_found_without_opening_again(tmp_path, enc
     index = PageIndex.open(tmp_path / "i", encoder)
     index.add(pages())
     assert index.search("yellow sun", k=1)[0].page.source == "book"
-    subprocess.run([sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "i")], check=True)
+    program(OTHER_PROCESS, tmp_path / "i")
     found = {hit.page.id for hit in index.search("yellow sun")}
     assert found == {"new#1", "book#2", "book#3", "book#4"}
     index.add([Page(source="mine", text="purple")])  # our own writes are seen as well
@@ -932,7 +920,7 @@ def test_hybrid_search_sees_what_another_process_wrote(tmp_path, encoder):
         return {hit.page.id for hit in hits if hit.bm25}
 
     assert with_word("apples") == {"book#1", "book#4"}
-    subprocess.run([sys.executable, "-c", WRITER, tmp_path / "i"], check=True)
+    program(WRITER, tmp_path / "i")
     assert with_word("apples") == {"book#4", "new#1"}
     assert with_word("quinces") == {"book#1"}
     assert with_word("swim") == set()

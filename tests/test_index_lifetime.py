@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import multiprocessing
 import pickle
 import shutil
 import threading
@@ -25,6 +24,8 @@ from metaembed_rag.errors import (
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
+from tests.support.counting import falls_to, open_files, settled, threads
+from tests.support.processes import CONTEXT
 
 OLD = ["old apples", "old whales", "old pears"]
 NEW = ["new apples", "new trains", "new cars", "new boats"]
@@ -71,14 +72,6 @@ def only_its_files(folder: Path, other: Path) -> None:
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.copytree(other, folder, dirs_exist_ok=True)
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def threads() -> int:
-    return len(list(Path("/proc/self/task").iterdir()))
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -268,10 +261,9 @@ def add_one(folder: Path, number: int, barrier) -> None:
 
 @pytest.mark.integration
 def test_fault_13_processes_make_one_index_at_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(3)
+    barrier = CONTEXT.Barrier(3)
     children = [
-        context.Process(target=add_one, args=(tmp_path / "i", number, barrier))
+        CONTEXT.Process(target=add_one, args=(tmp_path / "i", number, barrier))
         for number in range(3)
     ]
     for child in children:
@@ -285,7 +277,7 @@ def test_fault_13_processes_make_one_index_at_once(tmp_path):
 
 def test_fault_13_indexes_of_one_folder_share_its_files_and_do_not_close_each_other(tmp_path):
     first = built(tmp_path / "i", OLD)
-    before = open_files(), threads()
+    before = settled(open_files), settled(threads)
     others = [PageIndex.open(tmp_path / "i", FakeEncoder()) for _ in range(5)]
     assert open_files() - before[0] <= 2
     assert threads() - before[1] <= 2
@@ -374,6 +366,7 @@ def test_fault_14_an_index_on_a_server_is_closed_too(server):
 
 
 @pytest.mark.integration
+@pytest.mark.usefixtures("the_engine_in_memory_ends")
 @pytest.mark.parametrize("where", ["folder", ":memory:"])
 @pytest.mark.parametrize("end", ["close", "collected"])
 def test_fault_14_a_hundred_openings_leave_no_files_and_no_threads(tmp_path, where, end):
@@ -389,21 +382,21 @@ def test_fault_14_a_hundred_openings_leave_no_files_and_no_threads(tmp_path, whe
     for number in range(7):
         round(number)
     gc.collect()
-    before = open_files(), threads()
+    before = settled(open_files), settled(threads)
     for number in range(100 if end == "close" else 30):
         round(number)
-    assert open_files() <= before[0] + 4
-    assert threads() <= before[1] + 4
+    assert falls_to(before[0] + 4, open_files)
+    assert falls_to(before[1] + 4, threads)
 
 
 def test_fault_14_an_index_that_nobody_holds_is_released_without_the_collector(tmp_path):
     index = built(tmp_path / "i", OLD)
     index.search("apples", hybrid=True)
-    before = open_files()
+    before = settled(open_files)
     gc.disable()
     try:
         del index
-        assert open_files() < before - 5
+        assert falls_to(before - 6, open_files)
     finally:
         gc.enable()
 
@@ -427,14 +420,14 @@ def test_fault_14_questions_under_way_are_answered_before_an_index_closes(tmp_pa
 
 def test_fault_14_an_opening_that_fails_leaves_no_files(tmp_path):
     built(tmp_path / "i", OLD).close()
-    before = open_files(), threads()
+    before = settled(open_files), settled(threads)
     for _ in range(5):
         with pytest.raises(ModelMismatchError):
             PageIndex.open(tmp_path / "i", FakeEncoder(seed=1))
         with pytest.raises(IndexNotFoundError):
             PageIndex.open(tmp_path / "i", FakeEncoder(), collection="none", create=False)
-    assert open_files() <= before[0] + 2
-    assert threads() <= before[1] + 2
+    assert falls_to(before[0] + 2, open_files)
+    assert falls_to(before[1] + 2, threads)
 
 
 def test_fault_17_a_pickled_index_is_the_same_index_elsewhere(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -28,6 +27,7 @@ from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.vectors.formats import FORMATS
 from tests.support.photos import photo, save_photo
+from tests.support.processes import CONTEXT
 
 
 def pages(numbers: Iterable[int], text: str = "whales", **metadata: int) -> list[Page]:
@@ -221,9 +221,7 @@ def _add_until_killed(where: str, portions: int) -> None:
 def test_a_kill_between_batch_and_hand_over_loses_nothing(tmp_path, reads, portions):
     index = PageIndex.open(tmp_path, encoder())
     index.add(pages(range(40)))
-    process = multiprocessing.get_context("spawn").Process(
-        target=_add_until_killed, args=(str(tmp_path), portions)
-    )
+    process = CONTEXT.Process(target=_add_until_killed, args=(str(tmp_path), portions))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL

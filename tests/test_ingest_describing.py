@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from metaembed_rag.model import Describer
 from metaembed_rag.store.places import MEMORY
 from metaembed_rag.testing import FakeEncoder
 from tests.support.files import make_pdf
+from tests.support.processes import CONTEXT
 from tests.support.servers import ChatServer, chat_answer, colour_of
 
 KEY = "sk-test-1234567890"
@@ -382,8 +382,7 @@ def test_what_was_written_before_a_kill_is_not_asked_for_again(
 ) -> None:
     for colour in ("red", "blue"):
         photo(files / f"{colour}.png", colour)
-    spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=_killed_in_a_run, args=(tmp_path / "i", files, llava))
+    process = CONTEXT.Process(target=_killed_in_a_run, args=(tmp_path / "i", files, llava))
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL

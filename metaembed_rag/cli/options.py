@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 OF_CHROMA = {**dict.fromkeys(("tenant", "database", "header", "ca_file")), "insecure": False}
 """Options about a Chroma server, and their defaults."""
+
+OF_INDEX = ("collection", *OF_CHROMA, "pictures")
+"""Options about an index, besides the one that names it."""
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -166,14 +169,19 @@ def server_of(given: argparse.Namespace, *refused: str) -> Server | None:
             say(given.usage().rstrip())
             raise wrong_usage("name the index with --index DIR, or a server with --server URL")
         return None
-    for name in (*refused, "collection", *OF_CHROMA, "timeout", "pictures"):
-        value = getattr(given, name)
-        if value and value != "pages":
-            option = name.replace("_", "-")
-            raise wrong_usage(f"--{option} does not go with --server, whose own settings count")
+    names = (*refused, *OF_INDEX, "timeout")
+    refuse(given, names, "does not go with --server, whose own settings count")
     from metaembed_rag.federation.client import Server
 
     return Server(address, os.environ.get(TOKEN, ""))
+
+
+def refuse(given: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """Refuse options that would be passed over; ``why`` ends the sentence that begins with one."""
+    for name in names:
+        value = getattr(given, name)
+        if value and value != "pages":
+            raise wrong_usage(f"--{name.replace('_', '-')} {why}")
 
 
 def add_wait(parser: argparse.ArgumentParser) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.options import (
+    OF_INDEX,
     add_device,
     add_model_of_index,
     add_place,
     load_encoder,
     open_index,
     positive,
+    refuse,
     whole,
 )
 from metaembed_rag.cli.output import say, wrong_usage
@@ -137,8 +139,10 @@ def _run_encoder(given: argparse.Namespace) -> int:
     from metaembed_rag.serving import serve_encoder
     from metaembed_rag.serving.running import listen
 
-    if given.index_named or given.uploads:
-        raise wrong_usage("--encoder-only serves no index: leave out --index and --uploads")
+    if given.index_named:
+        raise wrong_usage("--index does not go with --encoder-only, which serves no index")
+    names = (*OF_INDEX, "uploads")
+    refuse(given, names, "does not go with --encoder-only, which serves no index")
     given.index, given.model = None, given.model or os.environ.get(MODEL_VARIABLE)
     settings = _settings(given)
     with listen(settings) as taken:  # before seconds go into loading

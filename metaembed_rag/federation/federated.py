@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metaembed_rag.budget import BudgetLike, RetrievalBudget
-from metaembed_rag.errors import BudgetError, StoreError
+from metaembed_rag.errors import StoreError
 from metaembed_rag.federation.asking import Asking
+from metaembed_rag.federation.given import checked_deadline, checked_options, made_folder
 from metaembed_rag.federation.opening import ShardLike, ShardOpener, opened_shards
 from metaembed_rag.federation.searching import FederatedSearch
 from metaembed_rag.federation.shards import MOST_SERVED, LocalShard, Question
@@ -33,12 +34,6 @@ from metaembed_rag.opening import OpenSettings
 from metaembed_rag.options import HYBRID_AUTO, SearchKeywords, SearchOptions, page_ids
 from metaembed_rag.pages import Page
 from metaembed_rag.search.plan import check_budget
-from metaembed_rag.store.privacy import make_folder
-
-_ALONE = (
-    "a federated search names its budget: calibrations of several indexes choose several budgets, "
-    "whose scores cannot be compared, and know nothing of each other's pages; leave out {names}"
-)
 
 
 class FederatedIndex:
@@ -96,14 +91,14 @@ class FederatedIndex:
         collection: str = "pages",
         **settings: Unpack[OpenSettings],
     ) -> None:
-        self._deadline = _checked_deadline(deadline)
-        self._defaults = self._checked(SearchOptions(budget=budget))
+        self._deadline = checked_deadline(deadline)
+        self._defaults = checked_options(SearchOptions(budget=budget))
         self._encoder, self._asking = encoder, Asking()
         opener = ShardOpener(encoder, collection, serve_token, settings)
         self._shards = opened_shards(shards, opener)
         self._local = [one for one in self._shards.values() if isinstance(one, LocalShard)]
         self._served = {n for n, one in self._shards.items() if not isinstance(one, LocalShard)}
-        self._pictures = _made_folder(picture_folder)
+        self._pictures = made_folder(picture_folder)
         self._search = FederatedSearch(self._shards, self._asking, self._served, self._pictures)
 
     def close(self) -> None:
@@ -371,27 +366,12 @@ class FederatedIndex:
 
     def _options(self, keywords: Mapping[str, Any], k: int | None = None) -> SearchOptions:
         """What holds for a call; whether words count is decided for all shards together."""
-        options = self._checked(SearchOptions.of(keywords, k)).over(self._defaults)
+        options = checked_options(SearchOptions.of(keywords, k)).over(self._defaults)
         if k is not None and k > MOST_SERVED and self._served:
             raise StoreError(f"a server gives {MOST_SERVED} hits at most; ask for fewer than {k}")
         if options.hybrid is None:
             every = all(shard.model.hybrid != "off" for shard in self._shards.values())
             options = replace(options, hybrid=HYBRID_AUTO if every else False)
-        return options
-
-    @staticmethod
-    def _checked(options: SearchOptions) -> SearchOptions:
-        """Refuse what the calibration of one index answers.
-
-        Raises:
-            BudgetError: It names the options.
-        """
-        named = options.budget is not None and options.is_auto
-        limits = ("max_ms", "min_recall", "min_confidence")
-        names = ['budget "auto"'] if named else []
-        names += [name for name in limits if getattr(options, name) is not None]
-        if names:
-            raise BudgetError(_ALONE.format(names=" and ".join(names)))
         return options
 
     def _budget(self, options: SearchOptions) -> RetrievalBudget:
@@ -411,32 +391,13 @@ class FederatedIndex:
         self, asked: Sequence[Question], k: int, options: SearchOptions, deadline: float | None
     ) -> list[Hits]:
         """The hits of each query, without its time."""
-        seconds = self._deadline if deadline is None else _checked_deadline(deadline)
+        seconds = self._deadline if deadline is None else checked_deadline(deadline)
         plain = replace(options, budget=self._budget(options), r_q=None, r_c=None)
         return self._search.found(asked, k, plain, seconds) if asked else []
 
     def _need_local(self, what: str) -> None:
         if self._served:
             raise StoreError(f"{', '.join(sorted(self._served))} cannot be {what}: it is a server")
-
-
-def _checked_deadline(seconds: float | None) -> float | None:
-    """Raises StoreError: It is no number of seconds over 0."""
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise StoreError(f"deadline must be a number of seconds over 0, not {seconds!r}")
-    return seconds
-
-
-def _made_folder(given: str | Path | None) -> Path | None:
-    """Raises StoreError: The folder cannot be made."""
-    if given is None:
-        return None
-    folder = Path(given).expanduser()
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be made ({error.strerror}); name another one") from error
-    return folder
 
 
 def _federated_again(

@@ -48,8 +48,6 @@ from metaembed_rag.store.texts import PageTexts
 _TEXTS_AT_ONCE = 1000
 _IDS_AT_ONCE = 10_000
 _Row = tuple[str, Mapping[str, Any] | None]
-_MAX_STAMPS = 20_000
-"""SQLite takes about 32,000 values in one filter."""
 
 
 class ChromaStore:
@@ -391,10 +389,7 @@ class ChromaStore:
         """
         if not stamps:
             return self._but_unreadable(self.ids())
-        every = sorted(stamps)
-        parts = [every[part] for part in slices(len(every), _MAX_STAMPS)]
-        later = {} if after is None else {records.WRITTEN: {"$gt": after}}
-        found = [set(self.ids({**later, records.STAMP: {"$nin": part}})) for part in parts]
+        found = [set(self.ids(one)) for one in records.written_by_others(stamps, after)]
         return self._but_unreadable(sorted(set.intersection(*found)))
 
     def noted_since(self, seconds: int) -> list[str]:

@@ -7,7 +7,7 @@ import math
 import re
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any
@@ -18,6 +18,7 @@ from metaembed_rag.metadata.fields import Facts
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.figure_texts import texts_of
 from metaembed_rag.pages.parts import PicturePart
+from metaembed_rag.store.requests import slices
 
 SOURCE, PAGE = "source", "page"
 """Fields of a page that a ``where`` filter can name, beside the user's own metadata."""
@@ -44,6 +45,8 @@ NOT_READ = "not read"
 SUM = _OURS + "sum"
 """Checksum of the packed vectors, by :func:`sealed`."""
 
+_MAX_STAMPS = 20_000
+"""SQLite takes about 32,000 values in one filter."""
 _NUMBER = int | float  # Chroma keeps which of them a page's number was
 _KINDS: Mapping[str, type | UnionType] = {
     SOURCE: str,
@@ -276,6 +279,19 @@ def stamp_of(metadata: Mapping[str, Any]) -> str:
 def request_size(stamp: str) -> int:
     """How many records the request of that stamp wrote."""
     return int(stamp.partition("-")[0])
+
+
+def written_by_others(stamps: Collection[str], after: int | None) -> list[dict[str, Any]]:
+    """Filters that a record passes, all of them, which no request with these stamps wrote last.
+
+    Args:
+        stamps: Of requests.
+        after: Only records that were written later than that; None for all.
+    """
+    every = sorted(stamps)
+    parts = [every[part] for part in slices(len(every), _MAX_STAMPS)]
+    later = {} if after is None else {WRITTEN: {"$gt": after}}
+    return [{**later, STAMP: {"$nin": part}} for part in parts]
 
 
 def keys_gone(old: Record, metadata: Mapping[str, Any]) -> dict[str, None]:

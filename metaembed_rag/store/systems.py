@@ -12,6 +12,7 @@ threads, and could never stop it; it lets it lie.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import threading
 import uuid
@@ -202,6 +203,12 @@ def _check_engine() -> None:
         )
 
 
+@functools.cache
+def _settings() -> Settings:
+    """Chroma's settings, for which it looks once through the environment: 3 ms, half an opening."""
+    return Settings(anonymized_telemetry=False)
+
+
 class _System:
     """Chroma's machinery on one database, and how many clients hold it."""
 
@@ -220,10 +227,9 @@ class _System:
         self.identity = database_identity(folder) if folder is not None and there else None
         self.holders = 0
         self.is_doubtful = False
-        settings = Settings(anonymized_telemetry=False, is_persistent=folder is not None)
-        if folder is not None:
-            settings.persist_directory = str(folder)
-        self._system = System(settings)
+        place = {} if folder is None else {"persist_directory": str(folder)}
+        where = {"is_persistent": folder is not None, **place}
+        self._system = System(_settings().model_copy(update=where))
         self.api: Any = self._system.instance(ServerAPI)  # type: ignore[type-abstract]
         self._system.start()
         if folder is not None and not there:

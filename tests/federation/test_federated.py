@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import chromadb
@@ -25,6 +25,7 @@ from metaembed_rag.errors import BudgetError, ModelMismatchError, StoreError
 from metaembed_rag.hits import MissingShard
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
+from tests.support.counting import falls_to, settled
 from tests.support.indexes import index_of
 from tests.support.serving import running
 
@@ -89,9 +90,10 @@ class Hanging(PageIndex):
     """An index whose searches wait until they may go on."""
 
     gate: threading.Event
+    longest = 60.0
 
     def search_vectors(self, *args, **kwargs):
-        self.gate.wait(60)
+        self.gate.wait(self.longest)
         return super().search_vectors(*args, **kwargs)
 
 
@@ -348,13 +350,14 @@ def test_what_is_no_list_of_indexes_is_refused(tmp_path):
 
 def test_a_shard_that_hangs_is_left_out_at_the_deadline_and_said_to_be(shards, encoder, caplog):
     slow = hanging(encoder, [Page("slow", 1, "apple whale")])
-    many = FederatedIndex({"quick": shards[0], "slow": slow}, deadline=0.3)
+    many = FederatedIndex({"quick": shards[0], "slow": slow}, deadline=1)
+    alone = ids(shards[0].search("apple whale", 5))  # what is loaded at a first search is there
     start = time.monotonic()
     found = many.search("apple whale", 5)
     assert time.monotonic() - start < 5
-    assert ids(found) == ids(shards[0].search("apple whale", 5))
+    assert ids(found) == alone
     [missing] = found.missing
-    assert missing.shard == "slow" and "did not answer within 0.3 seconds" in missing.reason
+    assert missing.shard == "slow" and "did not answer within 1 seconds" in missing.reason
     assert "slow is missing" in caplog.text
     assert found.to_dict()["missing"] == [{"shard": "slow", "reason": missing.reason}]
     slow.gate.set()
@@ -362,15 +365,27 @@ def test_a_shard_that_hangs_is_left_out_at_the_deadline_and_said_to_be(shards, e
     slow.close()
 
 
+def in_time(many):
+    """What the quick shard finds; on a busy machine it answers its late questions first."""
+    for _ in range(500):
+        with suppress(StoreError):
+            found = many.search("apple", 1, deadline=30)
+            if "quick" not in {one.shard for one in found.missing}:
+                return found
+        time.sleep(0.02)
+    raise AssertionError("the quick shard does not answer")
+
+
 def test_a_shard_that_goes_on_hanging_is_asked_no_more_until_it_answers(shards, encoder):
     slow = hanging(encoder, [Page("slow", 1, "apple whale")])
     many = FederatedIndex({"quick": shards[0], "slow": slow}, deadline=0.05)
     for _ in range(4):
-        many.search("apple", 1)
-    before = threading.active_count()
-    [missing] = many.search("apple", 1, deadline=30).missing
+        with suppress(StoreError):  # on a busy machine the quick one, too, is late
+            many.search("apple", 1)
+    before = settled(threading.active_count)
+    [missing] = in_time(many).missing
     assert "has left 4 questions unanswered" in missing.reason
-    assert threading.active_count() <= before
+    assert falls_to(before, threading.active_count)
     slow.gate.set()
     for _ in range(200):
         if not many.search("apple", 1, deadline=30).missing:
@@ -491,11 +506,11 @@ def test_a_process_ends_although_a_shard_hangs(tmp_path):
         "quick = type(slow).__base__.open(':memory:', FakeEncoder())\n"
         "quick.add([Page('b', 1, 'pear')])\n"
         "quick.search('pear')\n"
+        "slow.longest = 1000\n"
         "hits = FederatedIndex([quick, slow], deadline=5).search('apple', hybrid=False)\n"
         "print(len(hits), len(hits.missing))\n"
     )
-    start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=55, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=250, check=True
     )
-    assert done.stdout.strip() == "1 1" and time.monotonic() - start < 55
+    assert done.stdout.strip() == "1 1"

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from PIL import Image
+
+from metaembed_rag import Page, PageIndex
+from metaembed_rag.testing import FakeEncoder
+from metaembed_rag.vectors import native
+from tests.support.processes import CONTEXT
 
 pytestmark = pytest.mark.integration
 
-MACHINE = """
-import json, os, sys
-from pathlib import Path
-from PIL import Image
-from metaembed_rag import Page, PageIndex
-from metaembed_rag.testing import FakeEncoder
-
-where, collection, pictures = json.loads(sys.argv[1])
-index = PageIndex.open(where, FakeEncoder(), collection=collection, pictures=pictures)
+WAYS: dict[str, dict[str, Any]] = {
+    "vectors": {"hybrid": False},
+    "hybrid": {"hybrid": True},
+    "all": {"exhaustive": True, "hybrid": False},
+    "chroma": {"candidates": 10, "hybrid": False},
+}
 
 
-def add(pages):
+def add(index: PageIndex, pages: list[list[str | None]]) -> list[int]:
     made = [
         Page(source=source, text=text, image=Image.new("RGB", (30, 20), color) if color else None)
         for source, text, color in pages
@@ -35,24 +37,22 @@ def add(pages):
     return [report.added, report.updated, report.unchanged]
 
 
-def delete(source):
+def delete(index: PageIndex, source: str) -> int:
     return index.delete(source=source)
 
 
-def look(query):
-    found = {}
-    for name, options in {
-        "vectors": {"hybrid": False},
-        "hybrid": {"hybrid": True},
-        "all": {"exhaustive": True, "hybrid": False},
-        "chroma": {"candidates": 10, "hybrid": False},
-    }.items():
-        hits = index.search(query, 10, **options)
-        found[name] = [[hit.page.id, round(hit.score, 5), hit.page.text] for hit in hits]
+def look(index: PageIndex, query: str) -> dict[str, Any]:
+    found = {
+        name: [
+            [hit.page.id, round(hit.score, 5), hit.page.text]
+            for hit in index.search(query, 10, **options)
+        ]
+        for name, options in WAYS.items()
+    }
     return {"ids": index.ids(), "count": len(index), **found}
 
 
-def pictures_of(ids):
+def pictures_of(index: PageIndex, ids: list[str]) -> list[bool]:
     pages = index.get(ids)
     hits = {hit.page.id: hit.page for hit in index.search("fox", 10)}
     for page in pages:
@@ -60,11 +60,18 @@ def pictures_of(ids):
     return [bool(page.image_path) and Path(page.image_path).is_file() for page in pages]
 
 
-print(json.dumps("ready"), flush=True)
-for line in sys.stdin:
-    name, *arguments = json.loads(line)
-    print(json.dumps(globals()[name](*arguments)), flush=True)
-"""
+ANSWERS = {answer.__name__: answer for answer in (add, delete, look, pictures_of)}
+
+
+def _machine(
+    asked: Connection, own: dict[str, str], where: str, collection: str, pictures: str | None
+) -> None:
+    os.environ.update(own)
+    with PageIndex.open(where, FakeEncoder(), collection=collection, pictures=pictures) as index:
+        while question := asked.recv():
+            name, *arguments = question
+            asked.send(ANSWERS[name](index, *arguments))
+
 
 Ask = Callable[..., Any]
 
@@ -72,35 +79,35 @@ Ask = Callable[..., Any]
 @pytest.fixture
 def machine(server, tmp_path) -> Iterator[Callable[..., Ask]]:
     """Start a machine on the server: what asks it to add, delete or look."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[tuple[Any, Connection]] = []
     collection = f"c{uuid4().hex[:8]}"
+    native.kernel()
+    compiled = native._folder()
 
     def start(name: str, pictures: Path | None = None) -> Ask:
         home = tmp_path / name
         home.mkdir()
+        if compiled.is_dir():  # the compiler has nothing to do with what is shown here
+            shutil.copytree(compiled, home / "cache" / "metaembed_rag" / compiled.name)
         own = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "OMP_NUM_THREADS": "1"}
-        place = json.dumps([server, collection, pictures and str(pictures)])
-        process = subprocess.Popen(
-            [sys.executable, "-c", MACHINE, place],
-            env={**os.environ, **own},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert json.loads(process.stdout.readline()) == "ready"
+        here, there = CONTEXT.Pipe()
+        given = (there, own, server, collection, str(pictures) if pictures else None)
+        process = CONTEXT.Process(target=_machine, args=given)
+        process.start()
+        there.close()
+        started.append((process, here))
 
         def ask(*question: Any) -> Any:
-            process.stdin.write(json.dumps(question) + "\n")
-            process.stdin.flush()
-            return json.loads(process.stdout.readline())
+            here.send(question)
+            return here.recv()
 
         return ask
 
     yield start
-    for process in started:
-        process.communicate(timeout=30)
-        assert process.returncode == 0
+    for process, here in started:
+        here.send(None)
+        process.join(30)
+        assert process.exitcode == 0
 
 
 FIRST = [["a", "red foxes run", None], ["b", "blue whales swim", None], ["c", "a fox sleeps", None]]

@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import textwrap
 import threading
 from datetime import date
@@ -63,6 +60,7 @@ from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 from tests.support import bombs
 from tests.support.files import make_pdf
+from tests.support.processes import program
 
 pytestmark = pytest.mark.integration
 
@@ -561,9 +559,8 @@ def test_another_process_goes_on_where_this_one_stopped(encoder, tmp_path, red):
     context.persist(str(tmp_path / "context"))
     score = store.index.search("a red square", k=1)[0].score
     places = [str(tmp_path / "index"), str(tmp_path / "context")]
-    command = [sys.executable, "-c", textwrap.dedent(_SECOND_PROCESS), *places]
-    out = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-    for (found,) in json.loads(out.stdout.splitlines()[-1]):
+    printed = program(textwrap.dedent(_SECOND_PROCESS), *places)
+    for (found,) in json.loads(printed.splitlines()[-1]):
         assert found[:2] == ["p", score]
         assert Path(found[2]).is_file()
 

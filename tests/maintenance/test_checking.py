@@ -153,15 +153,6 @@ def test_a_wrong_vector_in_chromas_graph_is_found(where):
     assert kinds(checked(where)) == [("graph", "c.pdf#1")]
 
 
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory) -> Path:
-    """An index of so many pages that Chroma has written its graph; to be copied."""
-    place = tmp_path_factory.mktemp("graph")
-    with PageIndex.open(place, FakeEncoder(dimension=32, document_vectors=2)) as index:
-        index.add([Page(f"{n}.txt", text=f"word{n} common") for n in range(1200)])
-    return place
-
-
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["data_level0.bin", "link_lists.bin", "header.bin"])
 @pytest.mark.parametrize("damage", ["cut", "garbage", "gone"])

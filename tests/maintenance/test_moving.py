@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -324,16 +325,28 @@ def killed(function: Callable[[Path, Path], None], file: Path, where: Path, at: 
     assert not done.error, done.error
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with an index of many parts and its file, and what is in both; to be copied."""
+    from metaembed_rag.maintenance import exporting
+
+    place = tmp_path_factory.mktemp("large")
+    with pytest.MonkeyPatch.context() as patch, made(place / "index", place / "files") as index:
+        patch.setattr(exporting, "_ROWS", 50)
+        index.add([Page(f"{n}.txt", text=f"word{n} common") for n in range(2000)])
+        index.export(place / "index.zip")
+        return place, content(index)
+
+
 @pytest.fixture
-def large(tmp_path, monkeypatch):
-    """An index of many parts, and its file."""
+def large(tmp_path, exported, monkeypatch):
+    """An index of many parts, its file, and what is in both."""
     from metaembed_rag.maintenance import exporting
 
     monkeypatch.setattr(exporting, "_ROWS", 50)
-    with made(tmp_path / "index", tmp_path / "files") as index:
-        index.add([Page(f"{n}.txt", text=f"word{n} common") for n in range(2000)])
-        index.export(tmp_path / "index.zip")
-        return tmp_path / "index", tmp_path / "index.zip", content(index)
+    place, held = exported
+    shutil.copytree(place, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "index", tmp_path / "index.zip", held
 
 
 @pytest.mark.integration

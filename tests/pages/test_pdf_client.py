@@ -27,6 +27,7 @@ from tests.support.bombs import (
     of_operators,
     that_cannot_be_opened,
 )
+from tests.support.counting import falls_to, open_files, settled
 from tests.support.files import make_pdf
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -193,14 +194,14 @@ def test_many_documents_are_open_at_once(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_stops_early_leaves_no_busy_worker(tmp_path: Path) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = settled(open_files)
     for _ in range(3):
         pages = load_pages(kept(tmp_path, 40))
         next(pages)
         pages.close()  # type: ignore[attr-defined]
     pdf_client.WORKERS.close()
     assert workers(os.getpid()) == []
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert falls_to(before, open_files)
 
 
 def test_pages_are_those_that_are_read_in_this_process(tmp_path: Path) -> None:

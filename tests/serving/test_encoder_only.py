@@ -237,6 +237,25 @@ def test_the_command_serves_a_model_or_an_index(run, monkeypatch):
     assert "no checkpoint 'no-such-model'" in run("serve", "--encoder-only", *named, code=1)[1]
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--collection", "c"),
+        ("--pictures", "s3://b/f"),
+        ("--tenant", "t"),
+        ("--database", "d"),
+        ("--header", "a: b"),
+        ("--ca-file", "f.pem"),
+        ("--insecure",),
+        ("--uploads", "up"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_what_is_said_of_an_index_is_refused_where_a_model_is_served_alone(run, option):
+    _, err = run("serve", "--encoder-only", *option, code=2)
+    assert f"{option[0]} does not go with --encoder-only, which serves no index" in err
+
+
 def _png() -> bytes:
     import io
 

@@ -5,7 +5,6 @@ The server process from which they are forked has imported everything and opened
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
@@ -18,21 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "bm25s",
-        "Stemmer",
-        "torch",
-        "metaembed_rag.index",
-        "metaembed_rag.testing",
-        "tests.soak.crowds",
-        "tests.soak.faults",
-        "tests.soak.fuzz",
-        "tests.soak.kills",
-        "tests.soak.state",
-    ]
-)
+from tests.support.processes import CONTEXT
 
 
 @dataclass(frozen=True)
@@ -104,8 +89,8 @@ class Running:
 
     def __init__(self, function: Callable[..., Any], arguments: Any, kill: Kill) -> None:
         self._kill = kill
-        self._ours, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(
+        self._ours, theirs = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(
             target=_child, args=(theirs, function, arguments, kill.calls), daemon=True
         )
         self._begun = time.monotonic()

@@ -29,7 +29,7 @@ from metaembed_rag.errors import IndexLockedError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.search.sources import scores_of
 from metaembed_rag.vectors.formats import Encoded, vector_format
-from tests.soak.children import _CONTEXT, run, start
+from tests.soak.children import run, start
 from tests.soak.state import (
     QUERIES,
     WORDS,
@@ -42,6 +42,7 @@ from tests.soak.state import (
     version_of,
 )
 from tests.soak.tally import Share, Tally, tell_line
+from tests.support.processes import CONTEXT
 
 READERS, THREADS, LEAKS = "one writer, 8 readers", "threads and asyncio", "leaks"
 _PAGES = 60
@@ -59,11 +60,11 @@ class Board:
     """What was acknowledged and what was begun, of each page, for all processes."""
 
     def __init__(self) -> None:
-        self.acknowledged = _CONTEXT.RawArray("i", _PAGES)
-        self.begun = _CONTEXT.RawArray("i", _PAGES)
-        self.stop = _CONTEXT.RawValue("i", 0)
-        self.writes = _CONTEXT.RawValue("i", 0)
-        self.searches = _CONTEXT.RawArray("i", _AT_ONCE)
+        self.acknowledged = CONTEXT.RawArray("i", _PAGES)
+        self.begun = CONTEXT.RawArray("i", _PAGES)
+        self.stop = CONTEXT.RawValue("i", 0)
+        self.writes = CONTEXT.RawValue("i", 0)
+        self.searches = CONTEXT.RawArray("i", _AT_ONCE)
         """Of each reader."""
 
     def made(self) -> int:

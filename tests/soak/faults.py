@@ -16,81 +16,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metaembed_rag.errors import MetaEmbedError
 from metaembed_rag.index import PageIndex
 from metaembed_rag.pages import Page
 from metaembed_rag.testing import FakeEncoder
 from tests.soak.children import run
-from tests.soak.servers import server
-from tests.soak.state import encoder, opened, pages_of, problems, versions
+from tests.soak.promises import PAGES, Wrong, ends, everything, new_index, whole
+from tests.soak.server_faults import (
+    a_model_server_that_answers_nonsense,
+    a_server_that_answers_nonsense,
+    a_server_that_falls_silent,
+    a_server_that_is_killed,
+    a_server_that_is_not_there,
+)
+from tests.soak.state import opened, pages_of, problems
 from tests.soak.tally import Share, Tally
-from tests.support.servers import FakeServer, Proxy, proxy, silence
 
 KIND = "faults"
-_TIMEOUT = 1.0
-"""Of servers, in seconds."""
-_PATIENCE = 5.0
-"""What an error may take beyond a timeout."""
-_SLOW = 30.0
-"""What anything may take on a machine that does other things."""
 _LONGEST = 120.0
 """Seconds after which a scenario is given up."""
-_PAGES = 12
-
-
-class Wrong(Exception):
-    """Something was not as it is promised; the first argument is its column."""
-
-
-def _ends(what: str, call: Callable[[], Any], seconds: float = _SLOW) -> bool:
-    """Whether a call succeeds; it may fail, but in our words and in time."""
-    begun = time.monotonic()
-    try:
-        call()
-        good = True
-    except MetaEmbedError:
-        good = False
-    except Exception as error:
-        raise Wrong("tracebacks", f"{what}: {type(error).__name__}: {error}") from error
-    if (took := time.monotonic() - begun) > seconds:
-        raise Wrong("hangs", f"{what} took {took:.1f} s")
-    return good
-
-
-def _everything(index: PageIndex, seconds: float = _SLOW) -> None:
-    """Ask and write in every way."""
-    _ends("search", lambda: index.search("apple", hybrid=False), seconds)
-    _ends("exhaustive", lambda: index.search("apple", exhaustive=True, hybrid=False), seconds)
-    _ends("add", lambda: index.add(pages_of(range(100, 103), 1)), seconds)
-    _ends("delete", lambda: index.delete(["doc100#1"]), seconds)
-
-
-def _whole(folder: Path, least: int = _PAGES) -> None:
-    """All pages of before are there, and it goes on."""
-    with opened(folder) as index:
-        have = versions(index)
-        lost = [number for number in range(least) if have.get(f"doc{number}#1") != 1]
-        if lost:
-            raise Wrong("lost", f"pages {lost}")
-        if found := problems(index):
-            raise Wrong("wrong", found[0])
-        index.add(pages_of([500], 1))
-        if "doc500#1" not in index.ids():
-            raise Wrong("lost", "a page that was added afterwards")
-
-
-def _index(folder: Path) -> Path:
-    with opened(folder / "index") as index:
-        index.add(pages_of(range(_PAGES), 1))
-        index.search("apple", hybrid=False)
-    return folder / "index"
-
-
-# -- disk and folders ------------------------------------------------------------
 
 
 @contextmanager
@@ -106,13 +52,13 @@ def _no_file_over(size: int) -> Iterator[None]:
 
 
 def _full_disk(folder: Path, room: int) -> None:
-    place = _index(folder)
+    place = new_index(folder)
     size = (place / "chroma.sqlite3").stat().st_size
     with opened(place) as index:
         with _no_file_over(max(0, size + room)):
-            _everything(index)
+            everything(index)
         _goes_on(index)
-    _whole(place)
+    whole(place)
 
 
 def _goes_on(index: PageIndex) -> None:
@@ -122,7 +68,7 @@ def _goes_on(index: PageIndex) -> None:
         ("add", lambda: index.add(pages_of([200], 1))),
         ("delete", lambda: index.delete(["doc200#1"])),
     ):
-        if not _ends(f"{what} afterwards", call):
+        if not ends(f"{what} afterwards", call):
             raise Wrong("wrong", f"{what} fails when there is room again")
     if found := problems(index):
         raise Wrong("wrong", found[0])
@@ -148,13 +94,13 @@ def a_file_system_without_room(folder: Path) -> None:
         full_disk_soon(folder)
         return
     try:
-        place = _index(small)
+        place = new_index(small)
         with opened(place) as index:
             _fill(small / "filling")
-            _everything(index)
+            everything(index)
             (small / "filling").unlink(missing_ok=True)
             _goes_on(index)
-        _whole(place)
+        whole(place)
     finally:
         os.system(f"umount -l '{small}'")
 
@@ -167,78 +113,78 @@ def _fill(path: Path) -> None:
 
 
 def read_only(folder: Path) -> None:
-    place = _index(folder)
+    place = new_index(folder)
     every = [place, *place.rglob("*")]
     for path in every:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    _ends("opening", lambda: _everything(opened(place)))
+    ends("opening", lambda: everything(opened(place)))
     for path in every:
         if path.exists():
             path.chmod(0o755 if path.is_dir() else 0o644)
-    _whole(place)
+    whole(place)
 
 
 def deleted_while_open(folder: Path) -> None:
-    place = _index(folder)
+    place = new_index(folder)
     with opened(place) as index:
         shutil.rmtree(place)
-        _everything(index)
+        everything(index)
         if place.exists() and (place / "chroma.sqlite3").exists():
             raise Wrong("wrong", "what was deleted is there again")
 
 
 def replaced_while_open(folder: Path) -> None:
-    place, other = _index(folder), folder / "other"
+    place, other = new_index(folder), folder / "other"
     with opened(other) as index:
         index.add([Page("strange", text="a strange page")])
     with opened(place) as index:
         place.rename(folder / "away")
         other.rename(place)
-        _everything(index)
+        everything(index)
         found = {hit.page.source for hit in index.search("apple", 50, hybrid=False)}
         if "doc1" in found:
             raise Wrong("wrong", "an answer of the index that was replaced")
-    _whole(folder / "away")
+    whole(folder / "away")
 
 
 def unmounted_while_open(folder: Path) -> None:
-    place = _index(folder)
+    place = new_index(folder)
     with opened(place) as index:
         place.rename(folder / "away")
         place.mkdir()
-        _everything(index)
+        everything(index)
         place.rename(folder / "empty")
         (folder / "away").rename(place)
-        _ends("search when it is back", lambda: index.search("apple", hybrid=False))
-    _whole(place)
+        ends("search when it is back", lambda: index.search("apple", hybrid=False))
+    whole(place)
 
 
 def pictures_gone(folder: Path) -> None:
-    place = _index(folder)
+    place = new_index(folder)
     with opened(place) as index:
         shutil.rmtree(place / "pictures")
-        _everything(index)
+        everything(index)
         for page in index.get(index.ids()):
-            _ends("a picture", page.load_image)
-        index.add(pages_of(range(_PAGES), 1))
+            ends("a picture", page.load_image)
+        index.add(pages_of(range(PAGES), 1))
         back = index.get(["doc0#1"])[0]
         if back.image_path is None:
             raise Wrong("lost", "a picture that was added again")
-    _whole(place)
+    whole(place)
 
 
 def _in_the_way(folder: Path, name: str, make: Callable[[Path], None]) -> None:
-    place = _index(folder)
+    place = new_index(folder)
     path = place / name
     path.unlink(missing_ok=True)
     make(path)
     with opened(place) as index:
-        _everything(index)
+        everything(index)
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     else:
         shutil.rmtree(path)
-    _whole(place)
+    whole(place)
 
 
 def locks_and_marks_that_are_folders(folder: Path) -> None:
@@ -279,10 +225,10 @@ def a_file_that_grows(folder: Path) -> None:
     writer.start()
     with opened(folder / "index") as index:
         for _ in range(5):
-            _ends("sync", lambda: index.sync(files))
+            ends("sync", lambda: index.sync(files))
         stop.set()
         writer.join()
-        _ends("the last sync", lambda: index.sync(files))
+        ends("the last sync", lambda: index.sync(files))
         if not any(id.endswith("other.txt#1") for id in index.ids()):
             raise Wrong("lost", "the file that did not grow")
         if found := problems(index):
@@ -304,132 +250,23 @@ class _Small(FakeEncoder):
 def no_memory_in_the_encoder(folder: Path) -> None:
     small = _Small(dimension=128, query_vectors=4, document_vectors=8)
     with PageIndex.open(folder / "index", small) as index:
-        report = index.add([*pages_of(range(_PAGES), 1), Page("huge", text="huge")])
+        report = index.add([*pages_of(range(PAGES), 1), Page("huge", text="huge")])
         if [error.source for error in report.skipped] != ["huge#1"]:
             raise Wrong("wrong", f"skipped: {report.skipped}")
-    _whole(folder / "index")
+    whole(folder / "index")
 
 
 def a_clock_that_is_set_back(folder: Path) -> None:
-    place, now = _index(folder), time.time
+    place, now = new_index(folder), time.time
     time.time = lambda: now() - 10_000_000
     try:
         with opened(place) as index:
-            index.add(pages_of(range(_PAGES, _PAGES + 5), 1))
+            index.add(pages_of(range(PAGES, PAGES + 5), 1))
             if found := problems(index):
                 raise Wrong("wrong", found[0])
     finally:
         time.time = now
-    _whole(place, _PAGES + 5)
-
-
-# -- servers ------------------------------------------------------------
-
-_ANSWERS = {
-    "413": (413, {}, b"too large"),
-    "429": (429, {"Retry-After": "1"}, b"later"),
-    "503": (503, {}, b"busy"),
-    "500": (500, {}, b"oh"),
-    "garbage": (200, {"Content-Type": "application/json"}, b"\xff{[not json"),
-    "html": (200, {"Content-Type": "text/html"}, b"<html>hello</html>"),
-    "another version": (200, {"Content-Type": "application/json"}, b'{"version": "99", "ids": 5}'),
-    "empty": (200, {}, b""),
-}
-
-
-def _chroma(folder: Path, use: Callable[[Proxy, PageIndex], None]) -> None:
-    """An index on a server of Chroma behind a proxy that misbehaves, and then no more."""
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    with (
-        server(folder / "server") as chroma,
-        proxy(chroma.address) as between,
-        PageIndex.open(between.address, encoder(), timeout=_TIMEOUT) as index,
-    ):
-        index.add(pages_of(range(_PAGES), 1))
-        use(between, index)
-        between.always = None
-        between.silent.clear()
-        have = versions(index)
-        if lost := [n for n in range(_PAGES) if have.get(f"doc{n}#1") != 1]:
-            raise Wrong("lost", f"pages {lost}")
-        if found := problems(index):
-            raise Wrong("wrong", found[0])
-
-
-def a_server_that_answers_nonsense(folder: Path) -> None:
-    def use(between: Proxy, index: PageIndex) -> None:
-        for answer in _ANSWERS.values():
-            between.always = answer
-            _ends("search", lambda: index.search("apple", hybrid=False), _TIMEOUT + _PATIENCE)
-            _ends("add", lambda: index.add(pages_of(range(100, 103), 1)), _TIMEOUT + _PATIENCE)
-
-    _chroma(folder, use)
-
-
-def a_server_that_falls_silent(folder: Path) -> None:
-    def use(between: Proxy, index: PageIndex) -> None:
-        between.silent.set()
-        for call in (lambda: index.search("apple"), lambda: index.delete(["doc100#1"])):
-            _ends("a silent server", call, _TIMEOUT + _PATIENCE)
-
-    _chroma(folder, use)
-
-
-def a_server_that_is_killed(folder: Path) -> None:
-    """In the middle of what it is given, five times; what was acknowledged is there."""
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    acknowledged: set[str] = set()
-    with (
-        server(folder / "server") as chroma,
-        PageIndex.open(chroma.address, encoder(), timeout=_TIMEOUT) as index,
-    ):
-
-        def add(pages: list[Page]) -> None:
-            index.add(pages, batch_size=4, progress=lambda done: acknowledged.update(done.ids))
-
-        for turn in range(5):
-            pages = pages_of(range(turn * 40, turn * 40 + 40), 1)
-            killer = threading.Timer(0.05 + 0.1 * turn, chroma.kill)
-            killer.start()
-            _ends("add", partial(add, pages))
-            killer.join()
-            _ends("search", lambda: index.search("apple"), _TIMEOUT + _PATIENCE)
-            chroma.start()
-            _known(index, acknowledged)
-            add(pages)
-            _known(index, {*acknowledged, *(page.id for page in pages)})
-        if found := problems(index):
-            raise Wrong("wrong", found[0])
-
-
-def _known(index: PageIndex, acknowledged: set[str]) -> None:
-    """Every page is there that was acknowledged."""
-    if lost := acknowledged - set(index.ids()):
-        raise Wrong("lost", f"{sorted(lost)}")
-
-
-def a_server_that_is_not_there(folder: Path) -> None:
-    with silence() as address:
-        for where in (address, "http://127.0.0.1:9"):
-            _ends(
-                "opening",
-                lambda where=where: PageIndex.open(where, encoder(), timeout=_TIMEOUT),
-                _TIMEOUT + _PATIENCE,
-            )
-
-
-def a_model_server_that_answers_nonsense(folder: Path) -> None:
-    from metaembed_rag.model.remote import RemoteEncoder
-
-    server = FakeServer()
-    try:
-        name = f"{server.address}#colbert?timeout=1"
-        made = RemoteEncoder.connect(name)
-        for status, headers, body in _ANSWERS.values():
-            server.failures[:] = [(status, headers, body.decode("latin-1"))] * 9
-            _ends("a model server", lambda: made.encode_query(["a"]), _TIMEOUT + _PATIENCE)
-    finally:
-        server.close()
+    whole(place, PAGES + 5)
 
 
 SCENARIOS: dict[str, Callable[[Path], None]] = {

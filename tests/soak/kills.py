@@ -26,6 +26,7 @@ from metaembed_rag import cli
 from metaembed_rag.index import PageIndex
 from metaembed_rag.testing import FakeEncoder
 from metaembed_rag.training.run_folder import RunFolder
+from tests.soak.checkpoints import look_at_checkpoints, save_checkpoints
 from tests.soak.children import Kill, Notes, Outcome, run
 from tests.soak.servers import server
 from tests.soak.state import (
@@ -193,7 +194,6 @@ TARGETS = {
 }
 CHECKPOINT = "checkpoint"
 ALL = (*TARGETS, CHECKPOINT)
-_SAVED = 6
 
 
 def kill_all(share: Share) -> Tally:
@@ -325,7 +325,7 @@ def _old_files(folder: Path) -> None:
 def _act(name: str, folder: Path) -> int:
     notes = Notes(folder / "notes")
     if name == CHECKPOINT:
-        return _save_checkpoints(folder, notes)
+        return save_checkpoints(folder, notes)
     return int(TARGETS[name].act(folder, notes))
 
 
@@ -345,7 +345,7 @@ def _one(tally: Tally, draw: random.Random, case: str, name: str, ready: _Ready)
         tally.fail("hangs", case, "before the kill")
     if done.error:
         tally.fail("tracebacks", case, done.error)
-    look = _look_at_checkpoints if name == CHECKPOINT else _look
+    look = look_at_checkpoints if name == CHECKPOINT else _look
     seen = run(look, name, place, seconds=_LONGEST)
     if seen.hung or seen.killed:
         tally.fail("hangs", case, f"after the kill at {part:.3f}: {seen}")
@@ -420,57 +420,3 @@ def _id(folder: Path, target: Target, number: int) -> str:
 def _difference(have: dict[str, int], wanted: dict[str, int]) -> str:
     ids = sorted(have.keys() | wanted.keys())
     return str([(id, have.get(id), wanted.get(id)) for id in ids if have.get(id) != wanted.get(id)])
-
-
-# -- checkpoints of a training run --------------------------------------------------------------
-
-
-def _save_checkpoints(folder: Path, notes: Notes) -> int:
-    """Save checkpoints as a training run does, going on after the last."""
-    run_folder = RunFolder(folder / "run")
-    run_folder.begin({})
-    last = run_folder.last_checkpoint()
-    begin = 0 if last is None else int((last / "step").read_text())
-    for step in range(begin + 1, _SAVED + 1):
-        part = run_folder.unfinished()
-        for name in ("model.safetensors", "optimizer.bin"):
-            (part / name).write_bytes(_weights(step))
-        (part / "step").write_text(str(step))
-        run_folder.log({"step": step, "loss": 1.0})
-        run_folder.keep(part, f"checkpoint-{step}")
-        notes.add(str(step))
-        best = run_folder.unfinished()
-        (best / "model.safetensors").write_bytes(_weights(step))
-        run_folder.keep(best, "best-1")  # over the one before, as a run that went back does
-    return 0
-
-
-def _weights(step: int) -> bytes:
-    return bytes([step]) * 300_000
-
-
-def _look_at_checkpoints(name: str, folder: Path) -> list[tuple[str, str]]:
-    acknowledged = [int(line) for line in Notes(folder / "notes").read()]
-    found = _whole_checkpoint(folder, max(acknowledged, default=0))
-    _save_checkpoints(folder, Notes(folder / "notes"))
-    return found + _whole_checkpoint(folder, _SAVED)
-
-
-def _whole_checkpoint(folder: Path, least: int) -> list[tuple[str, str]]:
-    run_folder = RunFolder(folder / "run")
-    run_folder.begin({})
-    last = run_folder.last_checkpoint()
-    if last is None:
-        return [("lost", f"no checkpoint is left of {least}")] if least else []
-    step = int(last.name.rpartition("-")[2])
-    if step < least:
-        return [("lost", f"the last checkpoint is {step}, and {least} was saved")]
-    best = run_folder.best()
-    if best is None and step > 1:
-        return [("lost", f"no best weights are left of step {step}")]
-    if best is not None and len(set((best / "model.safetensors").read_bytes())) != 1:
-        return [("wrong", f"{best} is not whole")]
-    names = ("model.safetensors", "optimizer.bin")
-    if any((last / one).read_bytes() != _weights(step) for one in names):
-        return [("wrong", f"{last} is not whole")]
-    return []

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -23,6 +22,7 @@ from metaembed_rag.store.level_writer import CacheWriter
 from metaembed_rag.store.levels import CachedVectors, Header, level_ends
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import FORMATS, pack, vector_format
+from tests.support.processes import CONTEXT
 
 R, D = 5, 8
 ABOUT = CollectionModel("model", "f" * 32, dimension=D, vectors=R)
@@ -501,8 +501,7 @@ def test_a_cache_whose_writer_was_killed_is_never_read_half(tmp_path):
     put(store, "abcdef")
     VectorCache(store).current()
     put(store, "cdxyz", seed=1)
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_sync_until_killed, args=(str(tmp_path),))
+    process = CONTEXT.Process(target=_sync_until_killed, args=(str(tmp_path),))
     process.start()
     folder = VectorCache(store).folder
     [ids] = folder.glob("*/ids.text")
@@ -531,9 +530,8 @@ def test_two_processes_may_bring_it_up_to_date_at_once(tmp_path):
     store = opened(tmp_path)
     for number in range(10):
         put(store, "".join(chr(0x4E00 + 4 * number + i) for i in range(4)), number)
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2)
-    both = [context.Process(target=_sync, args=(str(tmp_path), barrier)) for _ in range(2)]
+    barrier = CONTEXT.Barrier(2)
+    both = [CONTEXT.Process(target=_sync, args=(str(tmp_path), barrier)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from dataclasses import replace
@@ -20,6 +19,7 @@ from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import MEMORY
 from metaembed_rag.store.records import Record
 from metaembed_rag.vectors.formats import pack, vector_format
+from tests.support.processes import CONTEXT
 
 ABOUT = CollectionModel("model", "f" * 32, dimension=4, vectors=3)
 
@@ -258,9 +258,8 @@ def hold_lock(folder, held, done):
 
 @pytest.mark.integration
 def test_a_second_writing_process_is_told_to_wait(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    other = context.Process(target=hold_lock, args=(tmp_path / "i", held, done))
+    held, done = CONTEXT.Event(), CONTEXT.Event()
+    other = CONTEXT.Process(target=hold_lock, args=(tmp_path / "i", held, done))
     other.start()
     try:
         assert held.wait(60)
@@ -277,9 +276,8 @@ def test_a_second_writing_process_is_told_to_wait(tmp_path):
 
 @pytest.mark.integration
 def test_a_lock_of_a_killed_process_is_free(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    other = context.Process(target=hold_lock, args=(tmp_path / "i", held, done))
+    held, done = CONTEXT.Event(), CONTEXT.Event()
+    other = CONTEXT.Process(target=hold_lock, args=(tmp_path / "i", held, done))
     other.start()
     assert held.wait(60)
     other.kill()
@@ -325,9 +323,7 @@ def test_a_page_that_another_process_deleted_is_left_out_of_the_candidates(tmp_p
     put(store, [Page(source="a"), Page(source="b")], vectors(2))
     query = vectors(2)[0, 0]
     assert {record.page.id for record in store.candidates(query, 5)} == {"a#1", "b#1"}
-    process = multiprocessing.get_context("spawn").Process(
-        target=_delete, args=(str(tmp_path / "i"), "b#1")
-    )
+    process = CONTEXT.Process(target=_delete, args=(str(tmp_path / "i"), "b#1"))
     process.start()
     process.join()
     assert {record.page.id for record in store.candidates(query, 5)} == {"a#1"}
