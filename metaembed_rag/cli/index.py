@@ -121,7 +121,7 @@ def _ray_address(text: str) -> str:
 
 def _seconds(text: str) -> float:
     """Seconds that a page may take."""
-    from metaembed_rag.pages.load import MOST_SECONDS
+    from metaembed_rag.pages.limits import MOST_SECONDS
 
     found = limit(text)
     if found > MOST_SECONDS:
@@ -131,7 +131,7 @@ def _seconds(text: str) -> float:
 
 def _mebibytes(text: str) -> int:
     """Memory that reading may take, in MiB."""
-    from metaembed_rag.pages.load import MOST_MEMORY
+    from metaembed_rag.pages.limits import MOST_MEMORY
 
     found = positive(text)
     if found > MOST_MEMORY // 1024**2:

@@ -35,7 +35,8 @@ its part, too: it answers a damaged one with nothing, and knows what fields inhe
 """
 
 from metaembed_rag.pages.folders import KINDS, list_files
-from metaembed_rag.pages.load import Limits, file_digest, load_pages, page_texts
+from metaembed_rag.pages.limits import Limits
+from metaembed_rag.pages.load import file_digest, load_pages, page_texts
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.pictures import bounded
 from metaembed_rag.pages.reading import Ocr

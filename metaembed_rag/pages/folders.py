@@ -23,6 +23,16 @@ KINDS = {
     ".text": "text",
     ".md": "text",
     ".markdown": "text",
+    **dict.fromkeys((".gif", ".bmp", ".avif", ".heic", ".heif"), "image"),
+    **dict.fromkeys((".rst", ".json"), "text"),
+    **dict.fromkeys((".docx", ".docm", ".doc", ".odt", ".rtf"), "office"),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppt", ".odp"), "office"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "office"),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
+    ".xml": "xml",
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    ".eml": "mail",
+    ".epub": "book",
 }
 """The kinds of file that are read, by suffix in lower case."""
 
@@ -168,7 +178,7 @@ def _entries(folder: Path) -> list[Path] | PageError:
 
 
 def kind_of(path: Path) -> str:
-    """``"pdf"``, ``"image"`` or ``"text"``, by the suffix.
+    """``"pdf"``, ``"image"``, ``"text"`` or another value of `KINDS`, by the suffix.
 
     Raises:
         UnreadableFileError: The suffix is of a kind that is not read.

@@ -1,0 +1,65 @@
+"""Workbooks by LibreOffice: a page a sheet with its picture, where that can be read; else rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from metaembed_rag.errors import PageError
+from metaembed_rag.pages.documents.pages import Extracted, of_csv
+from metaembed_rag.pages.page import Page
+
+_MOST_CHARACTERS = 4_000
+"""Of a sheet that is one page: about as many as stand on a printed page."""
+_MOST_ROWS, _MOST_COLUMNS = 70, 16
+"""Of a sheet whose letters can still be read on a picture of 896 pixels."""
+
+
+def pages_of_sheets(
+    sheets: Sequence[tuple[str, bytes]],
+    source: str,
+    max_pages: int,
+    drawn: Callable[[], Iterable[Page | PageError]],
+) -> Iterator[Page]:
+    """Yield the pages of a workbook.
+
+    Args:
+        sheets: Name and CSV of each sheet, in order.
+        source: The name of the file.
+        max_pages: It may have.
+        drawn: A picture of every sheet, in the same order; asked only where one is of use.
+
+    Raises:
+        FileTooLargeError: It has more pages.
+    """
+    whole = [_whole(csv) for _, csv in sheets]
+    pictures = list(drawn()) if any(whole) else []
+    if len(pictures) != len(sheets):  # which is whose cannot be told
+        pictures = []
+    chunks: list[tuple[str, str]] = []
+    shown: dict[int, Page] = {}
+    metadata: dict[str, str] = {}
+    for at, (name, csv) in enumerate(sheets):
+        picture = pictures[at] if pictures and whole[at] else None
+        if isinstance(picture, Page):
+            chunks.append((name, whole[at]))
+            shown[len(chunks)] = picture
+            metadata = {**picture.metadata, **metadata}
+        else:
+            chunks += [(name, text) for _, text in of_csv(csv, source).chunks]
+    metadata.pop("label", None)
+    for page in Extracted(chunks, metadata).pages(source, max_pages):
+        yield replace(page, image=shown[page.number].image) if page.number in shown else page
+
+
+def _whole(csv: bytes) -> str:
+    """All cells of a sheet that is small enough to be one page; ``""`` of others, and of none."""
+    from metaembed_rag.pages.documents.tables import rows_of
+
+    text = csv.decode("utf-8", "replace")
+    if len(text) > _MOST_CHARACTERS:
+        return ""
+    rows = [row for row in rows_of(text, "") if any(row)]
+    if len(rows) > _MOST_ROWS or any(len(row) > _MOST_COLUMNS for row in rows):
+        return ""
+    return "\n".join(" | ".join(row).rstrip(" |") for row in rows)
