@@ -95,6 +95,8 @@ def show_warnings_of_all() -> None:
 
 class _Messages(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "is_reported", False):  # the command says it in its own words
+            return
         # A filter, for one, is not as it was typed; then the record has other words for us.
         message = f"metaembed: {getattr(record, 'in_short', '') or record.getMessage()}"
         if "tqdm" in sys.modules:  # a bar is drawn perhaps: write above it
@@ -165,3 +167,14 @@ def wrong_usage(message: str) -> SystemExit:
     """Say what was wrong, and make the exit with code 2 that the caller raises."""
     say(f"metaembed: {message}")
     return SystemExit(2)
+
+
+def list_ignored(paths: Sequence[str], most: int = 20) -> None:
+    """Say which files in folders are of kinds that are not read; ``--json`` names all."""
+    if not paths:
+        return
+    say(f"{counted(len(paths), 'file is', 'files are')} of kinds that are not read, and left out:")
+    for path in paths[:most]:
+        say(f"  {path}")
+    if len(paths) > most:
+        say(f"  and {len(paths) - most:,} more (--json names all)")

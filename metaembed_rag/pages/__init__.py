@@ -7,6 +7,8 @@
     folders.py  which files there are below the given paths
     uploads.py  bytes and open files in place of paths
     load.py     load_pages: files -> pages, lazily, with every failure reported
+    limits.py, digests.py, file_bytes.py   what is refused; which file it was; its bytes
+    documents/  Office documents, web pages, tables, e-mails and books -> pages
     pdf.py      PDF -> pages (text, outline, labels, picture), by pypdfium2
     pdf_client.py, pdf_worker.py   the same, in a process whose memory and time are limited
     workers.py, frames.py          such processes, and what is said to them and by them
@@ -18,7 +20,7 @@
     pdf_pictures.py how much of a page of a PDF is drawn and not written
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own
-    images.py   PNG, JPEG, WebP, TIFF -> pages
+    images.py   PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, HEIC -> pages
     image_client.py, image_worker.py   the same in a process with limits
     captions.py what is written beside the pixels: EXIF, IPTC, XMP, comments
     file_names.py  names of files and folders as words

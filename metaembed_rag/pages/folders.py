@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,8 @@ KINDS = {
 
 INDEX_MARK = "chroma.sqlite3"
 """A folder that holds this file is an index, whose kept pictures must not be indexed again."""
+
+_log = logging.getLogger(__name__)
 
 
 def expanded(path: PathLike) -> Path:
@@ -195,6 +198,25 @@ def kind_of_suffix(suffix: str, path: Path) -> str:
     if suffix not in KINDS:
         raise _unsupported(path)
     return KINDS[suffix]
+
+
+def warn_of_ignored(paths: Sequence[Path], *, reported: bool = False) -> None:
+    """Name files that were left out because of their kind.
+
+    Args:
+        paths: Theirs; nothing is said where there are none.
+        reported: They are in a report, too, which the command line shows.
+    """
+    if paths:
+        _log.warning("%s", ignored_text(paths), extra={"is_reported": reported})
+
+
+def ignored_text(paths: Sequence[Path], most: int = 5) -> str:
+    """Which files are of kinds that are not read, in a sentence that names the first of them."""
+    names = ", ".join(path.name for path in paths[:most])
+    more = f" and {len(paths) - most:,} more" if len(paths) > most else ""
+    are = "1 file is" if len(paths) == 1 else f"{len(paths):,} files are"
+    return f"{are} of kinds that are not read: {names}{more}"
 
 
 def show(path: Path) -> str:

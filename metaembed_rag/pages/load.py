@@ -13,7 +13,14 @@ from typing import Any
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError, kind_of_value
 from metaembed_rag.pages.digests import digests_of, names_of, remote_digests, ways
 from metaembed_rag.pages.file_bytes import read_file_bytes, source_of
-from metaembed_rag.pages.folders import expanded, find_files, kind_of, kind_of_suffix, show
+from metaembed_rag.pages.folders import (
+    expanded,
+    find_files,
+    kind_of,
+    kind_of_suffix,
+    show,
+    warn_of_ignored,
+)
 from metaembed_rag.pages.limits import DEFAULT_LIMITS, Limits, number
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.parts import PicturePart
@@ -44,7 +51,8 @@ def load_pages(
     source: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Page]:
-    """Read PDFs, images, texts and folders of them, one page in memory at a time.
+    """Read PDFs, pictures, texts, Office documents, web pages, tables, e-mails, books and folders
+    of them, one page in memory at a time; ``docs/files.md`` lists the kinds.
 
     A file is read whole before its first page is made, so its pages and its `file_digest` are of
     the same bytes even when the file changes meanwhile.
@@ -58,7 +66,8 @@ def load_pages(
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
         on_ignore: Called with each file inside a folder that is of a kind that is not read. Only
-            a file of such a kind that is named itself is an error.
+            a file of such a kind that is named itself is an error. Without it they are a warning
+            of the logger ``metaembed_rag.pages.folders``.
         skip: Called with a file's source and `file_digest`; True leaves the file out, unread.
         password: For those PDFs that need one; the others are read without it.
         max_side: Longest side of a page's picture in pixels. A picture file over 2.5 times longer
@@ -89,7 +98,9 @@ def load_pages(
         raise PageError("password", f"must be text, not {kind_of_value(password)}; decode it")
     given = listed(paths)
     check_source(source, given)
-    for found, folder in _found(given, on_ignore, limits.follow_links, storage_options):
+    ignored: list[Path] = []
+    ignore = ignored.append if on_ignore is None else on_ignore
+    for found, folder in _found(given, ignore, limits.follow_links, storage_options):
         for item in _load_one(found, folder, skip, password, int(max_side), limits, source):
             if isinstance(item, Page):
                 yield item
@@ -97,6 +108,7 @@ def load_pages(
                 raise item
             else:
                 on_skip(item)
+    warn_of_ignored(ignored)
 
 
 def file_digest(
@@ -147,7 +159,8 @@ def page_texts(
 def count_pages(files: Iterable[Path]) -> int:
     """Estimate the pages of files without loading them, for the total of a progress bar.
 
-    Exact for PDFs (about 1 ms a file), 1 for an image or a damaged file, and by size for texts.
+    Exact for PDFs (about 1 ms a file), 1 for an image or a damaged file, by size for texts, and by
+    the number of slides, sheets or words for other documents.
     """
     return sum(_count(path) for path in files)
 
@@ -161,7 +174,11 @@ def _count(path: Path) -> int:
     if kind == "text":
         with suppress(OSError):  # the reader will report it
             return max(1, path.stat().st_size // CHUNK_CHARACTERS)
-    return 1
+    if kind in ("pdf", "text", "image"):
+        return 1
+    from metaembed_rag.pages.documents.counting import count_document
+
+    return count_document(path, kind)
 
 
 def _found(
