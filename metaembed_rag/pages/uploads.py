@@ -41,6 +41,8 @@ _BRANDS = {b"avif": ".avif", b"avis": ".avif", b"heic": ".heic", b"heix": ".heic
 """Of picture files whose kind stands behind ``ftyp``."""
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 """Bytes of the second header of a BMP: its first two letters alone begin words, too."""
+_WRITTEN = frozenset({".html", ".eml"})
+"""Kinds of text: the name says more than how they begin, as a note may begin as e-mails do."""
 _PDF_WITHIN = 1_024
 """Bytes from the start within which readers look for the mark of a PDF."""
 
@@ -91,7 +93,9 @@ def read_upload(value: Any, source: str | None, max_bytes: int) -> Upload:
     """
     data = read_bytes(value, max_bytes + 1)
     name = source or _name_of(value)
-    suffix = _suffix_by_content(data) or PurePosixPath(name).suffix.lower()
+    suffix, named = _suffix_by_content(data), PurePosixPath(name).suffix.lower()
+    if not suffix or (named and suffix in _WRITTEN):
+        suffix = named
     if not suffix and _is_utf8(data):
         suffix = ".txt"
     if not name:

@@ -7,6 +7,8 @@
     soffice.py, guard.py   LibreOffice, found on the machine and run within limits: Office -> PDF
     sheets.py   workbooks by LibreOffice: a page a sheet, with its picture where it can be read
     extracted.py    the text of Office documents by kreuzberg, where there is no LibreOffice
+    notes.py    what stands below slides
+    counting.py about how many pages there will be
     markup.py   HTML and XML -> text with headings
     tables.py   CSV and TSV -> pages that repeat their header
     mail.py, books.py   e-mails, EPUB

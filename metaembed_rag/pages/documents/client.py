@@ -21,6 +21,7 @@ from metaembed_rag.errors import (
 from metaembed_rag.pages.documents import soffice
 from metaembed_rag.pages.documents.archives import check_container
 from metaembed_rag.pages.documents.formats import SHEETS, is_encrypted, suffix_by_content
+from metaembed_rag.pages.documents.notes import notes_of_slides, with_notes
 from metaembed_rag.pages.documents.pages import of_csv
 from metaembed_rag.pages.documents.sheets import pages_of_sheets
 from metaembed_rag.pages.limits import Limits
@@ -36,7 +37,7 @@ READERS = Readers(WORKERS, "documents")
 _PATIENCE = 3.0
 """Times the seconds of a page, by the clock, that LibreOffice may take for a document: 500 pages
 of text take 20 s."""
-_NOT_HERE = frozenset({".html", ".eml", ".epub"})
+_NOT_HERE = frozenset({".eml", ".epub"})
 """Formats that a file may be in, although its name is that of an Office document."""
 
 
@@ -63,6 +64,8 @@ def read_document(
     suffix = suffix_by_content(data)
     if is_encrypted(data):
         raise EncryptedFileError(source, "it is encrypted: save a copy without a password")
+    if suffix == ".html":  # programs export such tables as .xls
+        return _read_text("html", "", data, source, limits)
     if not suffix or suffix in _NOT_HERE:
         raise UnreadableFileError(
             source,
@@ -102,7 +105,8 @@ def _draw(
         return read_pdf(pdf, source, limits.of_work(), **how, max_pages=limits.max_pages)
 
     if suffix not in SHEETS:
-        return pages_of(soffice.to_pdf(*given))
+        notes = notes_of_slides(data, hidden=False) if suffix == ".pptx" else []
+        return with_notes(pages_of(soffice.to_pdf(*given)), notes)
     sheets = soffice.sheets_to_csv(*given)
     return pages_of_sheets(
         sheets, source, limits.max_pages, lambda: pages_of(soffice.sheets_to_pdf(*given))

@@ -12,6 +12,7 @@ from metaembed_rag.errors import EncryptedFileError, UnreadableFileError, requir
 from metaembed_rag.pages.documents.archives import DAMAGE, damaged
 from metaembed_rag.pages.documents.formats import SHEETS
 from metaembed_rag.pages.documents.markup import read_xml
+from metaembed_rag.pages.documents.notes import notes_of_slides
 from metaembed_rag.pages.documents.pages import Extracted, chunked
 from metaembed_rag.pages.documents.tables import chunks_of_rows
 from metaembed_rag.pages.texts import chunk
@@ -58,7 +59,8 @@ def of_office(data: bytes, suffix: str, source: str) -> Extracted:
     if suffix in SHEETS:
         return Extracted(list(_sheets(result)), metadata)
     if suffix in _SLIDES:
-        return Extracted(list(_slides(result.content)), metadata)
+        notes = notes_of_slides(data, hidden=True) if suffix == ".pptx" else []
+        return Extracted(list(_slides(result.content, notes)), metadata)
     return chunked(_PICTURE.sub(r"\1", result.content), metadata)
 
 
@@ -83,14 +85,17 @@ def _extracted(data: bytes, suffix: str, source: str) -> Any:
         ) from None
 
 
-def _slides(content: str) -> Iterator[tuple[str, str]]:
-    """Title and text of each slide; chunks where the format does not part them."""
+def _slides(content: str, notes: list[str]) -> Iterator[tuple[str, str]]:
+    """Title and text of each slide with its notes; chunks where the format does not part them."""
     _, *slides = _MARK.split(content)
     if not slides:
         yield from chunk(content, markdown=False)
-    for slide in slides:
+    if len(notes) != len(slides):
+        notes = [""] * len(slides)
+    for slide, note in zip(slides, notes, strict=True):
         text = slide.strip()
-        yield text.partition("\n")[0].lstrip("# "), text
+        said = [text, f"Notes: {note}" if note else ""]
+        yield text.partition("\n")[0].lstrip("# "), "\n\n".join(filter(None, said))
 
 
 def _sheets(result: Any) -> Iterator[tuple[str, str]]:

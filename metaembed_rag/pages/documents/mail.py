@@ -8,7 +8,7 @@ from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from typing import Any
 
 from metaembed_rag.errors import UnreadableFileError
 from metaembed_rag.pages.decoding import decode
@@ -33,7 +33,7 @@ def of_mail(data: bytes, source: str) -> Extracted:
     Raises:
         UnreadableFileError: It is no e-mail.
     """
-    message = cast(EmailMessage, BytesParser(policy=policy.default).parsebytes(data))
+    message = BytesParser(policy=policy.default).parsebytes(data)
     if not any(_field(message, name) for name in ("From", "Subject", "Date", "Received")):
         raise UnreadableFileError(source, "is no e-mail: it has no subject, sender or date")
     return Extracted(list(_chunks(message, source, 0)), _metadata(message))

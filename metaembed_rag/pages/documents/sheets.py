@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from metaembed_rag.errors import PageError
 from metaembed_rag.pages.documents.pages import Extracted, of_csv
+from metaembed_rag.pages.documents.tables import rows_of
 from metaembed_rag.pages.page import Page
 
 _MOST_CHARACTERS = 4_000
 """Of a sheet that is one page: about as many as stand on a printed page."""
+_OF_ALL = frozenset({"title", "author", "subject", "keywords"})
+"""Metadata that are said of the whole workbook."""
+_ONE_COLOR = 8
+"""Steps of 256 in which a picture of nothing may differ."""
 _MOST_ROWS, _MOST_COLUMNS = 70, 16
 """Of a sheet whose letters can still be read on a picture of 896 pixels."""
 
@@ -33,33 +39,37 @@ def pages_of_sheets(
         FileTooLargeError: It has more pages.
     """
     whole = [_whole(csv) for _, csv in sheets]
-    pictures = list(drawn()) if any(whole) else []
+    pictures = list(drawn()) if any(text is not None for text in whole) else []
     if len(pictures) != len(sheets):  # which is whose cannot be told
-        pictures = []
+        pictures = [PageError(source, "")] * len(sheets)
     chunks: list[tuple[str, str]] = []
     shown: dict[int, Page] = {}
-    metadata: dict[str, str] = {}
-    for at, (name, csv) in enumerate(sheets):
-        picture = pictures[at] if pictures and whole[at] else None
-        if isinstance(picture, Page):
-            chunks.append((name, whole[at]))
+    metadata: dict[str, Any] = {}
+    for (name, csv), text, picture in zip(sheets, whole, pictures, strict=True):
+        if isinstance(picture, Page) and (text or (text == "" and _shows(picture))):
+            # A sheet without cells may be a chart.
+            chunks.append((name, text or picture.text))
             shown[len(chunks)] = picture
-            metadata = {**picture.metadata, **metadata}
+            metadata |= {name: one for name, one in picture.metadata.items() if name in _OF_ALL}
         else:
-            chunks += [(name, text) for _, text in of_csv(csv, source).chunks]
-    metadata.pop("label", None)
+            chunks += [(name, rows) for _, rows in of_csv(csv, source).chunks]
     for page in Extracted(chunks, metadata).pages(source, max_pages):
         yield replace(page, image=shown[page.number].image) if page.number in shown else page
 
 
-def _whole(csv: bytes) -> str:
-    """All cells of a sheet that is small enough to be one page; ``""`` of others, and of none."""
-    from metaembed_rag.pages.documents.tables import rows_of
-
+def _whole(csv: bytes) -> str | None:
+    """All cells of a sheet that is small enough to be one page, ``""`` for none; None of others."""
     text = csv.decode("utf-8", "replace")
     if len(text) > _MOST_CHARACTERS:
-        return ""
+        return None
     rows = [row for row in rows_of(text, "") if any(row)]
     if len(rows) > _MOST_ROWS or any(len(row) > _MOST_COLUMNS for row in rows):
-        return ""
+        return None
     return "\n".join(" | ".join(row).rstrip(" |") for row in rows)
+
+
+def _shows(page: Page) -> bool:
+    """Whether anything is on the picture of a page."""
+    if page.image is None:
+        return False
+    return any(high - low > _ONE_COLOR for low, high in page.image.getextrema())  # type: ignore
