@@ -41,6 +41,8 @@ def _end_with_input() -> None:
 
 def main(memory: str, file: str, *program: str) -> int:
     """Run the program; its exit code, negative for a signal."""
+    if sys.platform != "win32" and os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)  # what is ended is this group and never the caller's
     _limit(int(memory), int(file))
     threading.Thread(target=_end_with_input, daemon=True).start()
     return subprocess.Popen(program, stdin=subprocess.DEVNULL).wait()

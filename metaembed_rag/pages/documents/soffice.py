@@ -26,6 +26,8 @@ from metaembed_rag.errors import ResourceLimitError, UnreadableFileError
 SOFFICE = "METAEMBED_SOFFICE"
 """The variable that names LibreOffice's program, or says ``off``."""
 
+PREFIX = "metaembed-office-"
+"""How the name of a folder begins in which it works."""
 _OFF = frozenset({"off", "no", "none", "0", "false"})
 _NAMES = ("soffice", "libreoffice", "/Applications/LibreOffice.app/Contents/MacOS/soffice")
 _PASSED_ON = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_NUMERIC", "SYSTEMROOT", "TZ")
@@ -163,9 +165,7 @@ def _refused(source: str, code: int, bounds: Bounds) -> UnreadableFileError | Re
 @contextmanager
 def _folder() -> Iterator[Path]:
     """A folder with a profile, gone afterwards."""
-    with tempfile.TemporaryDirectory(
-        prefix="metaembed-office-", ignore_cleanup_errors=True
-    ) as name:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         user = folder / "profile" / "user"
         user.mkdir(parents=True)
