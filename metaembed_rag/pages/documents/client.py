@@ -101,8 +101,8 @@ def _draw(
     given = (data, suffix, source, bounds)
 
     def pages_of(pdf: bytes) -> Iterator[Page | PageError]:
-        how: dict[str, Any] = {"password": None, "max_side": max_side}
-        return read_pdf(pdf, source, limits.of_work(), **how, max_pages=limits.max_pages)
+        within, most = limits.of_work(), limits.max_pages
+        return read_pdf(pdf, source, within, password=None, max_side=max_side, max_pages=most)
 
     if suffix not in SHEETS:
         notes = notes_of_slides(data, hidden=False) if suffix == ".pptx" else []

@@ -8,6 +8,7 @@ all that it has started.
 
 from __future__ import annotations
 
+import html
 import logging
 import os
 import shutil
@@ -19,7 +20,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 from metaembed_rag.errors import ResourceLimitError, UnreadableFileError
 
@@ -177,8 +177,8 @@ def _folder() -> Iterator[Path]:
 def _profile() -> str:
     """The settings of LibreOffice as its registry has them."""
     items = "".join(
-        f"<item oor:path={quoteattr(_CONFIG + path)}><prop oor:name={quoteattr(name)}"
-        f' oor:op="fuse"><value>{value}</value></prop></item>\n'
+        f'<item oor:path="{_CONFIG}{path}"><prop oor:name="{name}" oor:op="fuse">'
+        f"<value>{html.escape(value)}</value></prop></item>\n"
         for (path, name), value in _SETTINGS.items()
     )
     return (
