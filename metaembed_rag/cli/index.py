@@ -61,12 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_describe(parser)
     add_storage(parser)
     parser.add_argument("--password", help="for those PDFs that need one")
-    parser.add_argument(
-        "--allow-failures",
-        action="store_true",
-        help="exit with 0 although files could not be read; they are listed all the same (default: "
-        "exit with 1 until they are mended or gone)",
-    )
     _add_following(parser)
     _add_ray(parser)
     parser.add_argument(
@@ -84,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_following(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-failures",
+        action="store_true",
+        help="exit with 0 although files could not be read; they are listed all the same (default: "
+        "exit with 1 until they are mended or gone)",
+    )
     parser.add_argument(
         "--prune",
         action="store_true",

@@ -95,8 +95,6 @@ def show_warnings_of_all() -> None:
 
 class _Messages(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "is_reported", False):  # the command says it in its own words
-            return
         # A filter, for one, is not as it was typed; then the record has other words for us.
         message = f"metaembed: {getattr(record, 'in_short', '') or record.getMessage()}"
         if "tqdm" in sys.modules:  # a bar is drawn perhaps: write above it

@@ -119,12 +119,14 @@ def upload_to(server: Server, given: argparse.Namespace) -> int:
     ]
     total: dict[str, Any] = {name: sum(one[name] for one in done) for name in _COUNTS}
     total["blank"] = sum(one["blank"] for one in done)
+    total["ignored"] = ignored
     for name in ("skipped", "notes"):
         total[name] = [line for one in done for line in one[name]]
     pages = server.get("/info")["pages"]
-    text = ", ".join(f"{total[name]} {name}" for name in _COUNTS)
-    text += f", {len(total['skipped'])} skipped: {counted(pages, 'page')} in {server.address}"
-    total["ignored"] = ignored
+    counts = ", ".join(f"{total[name]} {name}" for name in _COUNTS)
+    text = (
+        f"{counts}, {len(total['skipped'])} skipped: {counted(pages, 'page')} in {server.address}"
+    )
     answer(given, {"index": server.address, "pages": pages, **total}, text)
     list_ignored(ignored)
     for line in total["skipped"]:

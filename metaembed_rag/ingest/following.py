@@ -19,7 +19,7 @@ from metaembed_rag.ingest.target import Target
 from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Limits, Page, list_files, load_pages
 from metaembed_rag.pages.digests import remote_digests
-from metaembed_rag.pages.folders import expanded, find_files, show, warn_of_ignored
+from metaembed_rag.pages.folders import expanded, find_files, show
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.remote import find_remote, is_remote, remote_addresses, remote_folder
@@ -183,7 +183,6 @@ class Followed:
         report.skipped = self.report.skipped + report.skipped
         report.blank = self.report.blank + report.blank
         report.ignored = self.report.ignored
-        warn_of_ignored(report.ignored, reported=True)
         report.unpruned = self.report.unpruned
         return report
 

@@ -200,15 +200,10 @@ def kind_of_suffix(suffix: str, path: Path) -> str:
     return KINDS[suffix]
 
 
-def warn_of_ignored(paths: Sequence[Path], *, reported: bool = False) -> None:
-    """Name files that were left out because of their kind.
-
-    Args:
-        paths: Theirs; nothing is said where there are none.
-        reported: They are in a report, too, which the command line shows.
-    """
+def warn_of_ignored(paths: Sequence[Path]) -> None:
+    """Name files that were left out because of their kind, where no report does."""
     if paths:
-        _log.warning("%s", ignored_text(paths), extra={"is_reported": reported})
+        _log.warning("%s", ignored_text(paths))
 
 
 def ignored_text(paths: Sequence[Path], most: int = 5) -> str:
