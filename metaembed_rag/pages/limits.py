@@ -34,12 +34,12 @@ class Limits:
 
     Args:
         max_file_bytes: Of a file.
-        max_pages: Of a PDF, frames of a TIFF, or chunks of a text.
+        max_pages: Of a PDF or document, frames of a TIFF, or chunks of a text.
         max_pixels: Of a picture.
-        max_page_seconds: Of computing for one page of a PDF or one picture; by the clock three
-            times as long.
-        max_memory: Bytes for reading a PDF or a picture, beside the file itself (as far as the
-            system limits a process: Linux does, macOS is looked after, Windows is not).
+        max_page_seconds: Of computing for one page of a PDF, one picture or the text of a document;
+            by the clock three times as long, and so long for LibreOffice to print a document.
+        max_memory: Bytes for reading a PDF, a document or a picture, beside the file itself (as far
+            as the system limits a process: Linux does, macOS is looked after, Windows is not).
         separate_process: Read PDFs and pictures in processes of their own, which the last two
             limits and a crash can end; without it they are read in this one, and these limits do
             not hold.
