@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from io import BytesIO
 
 from metaembed_rag.errors import FileTooLargeError, UnreadableFileError
@@ -13,7 +14,16 @@ _MOST_TIMES = 200
 packs to a tenth, pictures hardly at all, and what unpacks to a thousand times is made to do so."""
 _HARMLESS = 64 * 1024**2
 
-DAMAGE = (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, KeyError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    KeyError,
+)
 """What Python's zipfile raises on damaged containers; encrypted ones are a RuntimeError."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -76,13 +77,29 @@ def _extracted(data: bytes, suffix: str, source: str) -> Any:
         pages=slides if suffix in _SLIDES else None,
     )
     try:
-        return kreuzberg.extract_bytes_sync(data, _MIME_TYPES[suffix], config=config)
+        with _panics_are_errors():
+            return kreuzberg.extract_bytes_sync(data, _MIME_TYPES[suffix], config=config)
     except (errors.KreuzbergError, ValueError, RuntimeError, OSError) as error:
         if "password" in str(error).lower() or "encrypt" in str(error).lower():
             raise EncryptedFileError(source, "it is encrypted: save a copy without one") from None
         raise UnreadableFileError(
             source, f"is damaged ({_short(error)}); open it in an Office program to check"
         ) from None
+
+
+@contextmanager
+def _panics_are_errors() -> Iterator[None]:
+    """What ends a thread of Rust is no Exception in Python, and has no name to be caught by.
+
+    Raises:
+        ValueError: In its place; damaged ``.xls`` files do it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(str(error)) from None
 
 
 def _slides(content: str, notes: list[str]) -> Iterator[tuple[str, str]]:

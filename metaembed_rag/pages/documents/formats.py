@@ -6,6 +6,8 @@ import re
 import zipfile
 from io import BytesIO
 
+from metaembed_rag.pages.documents.archives import DAMAGE
+
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _RTF = b"{\\rtf"
 _ZIP = b"PK\x03\x04"
@@ -55,7 +57,7 @@ def is_encrypted(data: bytes) -> bool:
             container.open("META-INF/manifest.xml") as manifest,
         ):
             return b"encryption-data" in manifest.read(1_000_000)
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError, RuntimeError, NotImplementedError):
+    except DAMAGE:
         return False
 
 
@@ -64,7 +66,7 @@ def _of_container(data: bytes) -> str:
     try:
         with zipfile.ZipFile(BytesIO(data)) as container:
             names = container.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except DAMAGE:
         return ""
     if named := _named_type(data):
         return named

@@ -333,6 +333,27 @@ def test_a_damaged_container_is_reported(text_library: None, tmp_path: Path, nam
             list(load_pages(path))
 
 
+def test_a_damaged_older_workbook_is_reported(text_library: None, tmp_path: Path) -> None:
+    path = tmp_path / "a.xls"
+    path.write_bytes((FILES / "tides.xls").read_bytes().replace(b"\xfe\xff\xff\xff", b"\x01\0\0\0"))
+    for limits in (Limits(), Limits(separate_process=False)):
+        errors: list[PageError] = []
+        list(load_pages(path, on_skip=errors.append, limits=limits))
+        assert [type(error) for error in errors] in ([], [UnreadableFileError])
+
+
+def test_a_container_whose_content_is_damaged_is_reported(
+    without_office: None, tmp_path: Path
+) -> None:
+    data = bytearray((FILES / "slides.odp").read_bytes())
+    with zipfile.ZipFile(FILES / "slides.odp") as whole:
+        start = whole.getinfo("content.xml").header_offset + 300
+    data[start : start + 40] = bytes(range(200, 240))
+    (tmp_path / "a.odp").write_bytes(data)
+    with pytest.raises(UnreadableFileError, match="is damaged"):
+        list(load_pages(tmp_path / "a.odp", limits=Limits(separate_process=False)))
+
+
 def test_xml_that_unfolds_without_end_costs_itself(text_library: None, tmp_path: Path) -> None:
     lines = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
     bomb = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e0 "bomb">{lines}]>'
