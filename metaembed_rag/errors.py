@@ -170,6 +170,8 @@ _EXTRAS = {
     "llama-index": {"llama_index"},
     "langchain": {"langchain_core"},
     "ocr": {"rapidocr", "onnxruntime"},
+    "office": {"kreuzberg"},
+    "heic": {"pillow_heif"},
     "train": {"accelerate", "datasets", "peft"},
     "eval": {"ir_measures"},
     "mteb": {"mteb"},

@@ -25,7 +25,7 @@ from metaembed_rag.cli.options import (
     server_keywords,
     server_of,
 )
-from metaembed_rag.cli.output import answer, counted, say, wrong_usage
+from metaembed_rag.cli.output import answer, counted, list_ignored, say, wrong_usage
 from metaembed_rag.cli.remote import upload_to
 from metaembed_rag.errors import MetaEmbedError, PageError, StoreError
 
@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="PDFs, images, texts, folders; on disk, or in a store: s3://bucket/folder/",
+        help="PDFs, pictures, texts, Office documents, web pages, tables, e-mails, books, folders; "
+        "on disk, or in a store: s3://bucket/folder/",
     )
     add_place(parser, or_server=True)
     add_wait(parser)
@@ -80,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_following(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-failures",
+        action="store_true",
+        help="exit with 0 although files could not be read; they are listed all the same (default: "
+        "exit with 1 until they are mended or gone)",
+    )
     parser.add_argument(
         "--prune",
         action="store_true",
@@ -130,7 +137,7 @@ def _ray_address(text: str) -> str:
 
 def _seconds(text: str) -> float:
     """Seconds that a page may take."""
-    from metaembed_rag.pages.load import MOST_SECONDS
+    from metaembed_rag.pages.limits import MOST_SECONDS
 
     found = limit(text)
     if found > MOST_SECONDS:
@@ -140,7 +147,7 @@ def _seconds(text: str) -> float:
 
 def _mebibytes(text: str) -> int:
     """Memory that reading may take, in MiB."""
-    from metaembed_rag.pages.load import MOST_MEMORY
+    from metaembed_rag.pages.limits import MOST_MEMORY
 
     found = positive(text)
     if found > MOST_MEMORY // 1024**2:
@@ -151,8 +158,8 @@ def _mebibytes(text: str) -> int:
 def run(given: argparse.Namespace) -> int:
     """Index, and say what was done.
 
-    The exit code is 1 when something could not be read, or pages of a folder that is not there now
-    were kept. Blank pages are no failure.
+    The exit code is 1 when something could not be read, unless failures are allowed, or pages of a
+    folder that is not there now were kept. Blank pages are no failure.
     """
     if given.ray is None:
         _check_paths(given)
@@ -185,12 +192,13 @@ def _sync(given: argparse.Namespace, index: PageIndex) -> int:
             lock_timeout=given.wait,
             limits=_limits(given),
         )
-    text = f"{report}: {counted(len(index), 'page')} in {given.index}"
+    text = f"{report.summary}: {counted(len(index), 'page')} in {given.index}"
     answer(given, _as_dict(index, report), text)
     _list_skipped(report)
     _list_cut(report)
     _list_unpruned(report)
-    return 1 if report.skipped or report.unpruned else 0
+    failed = report.skipped and not given.allow_failures
+    return 1 if failed or report.unpruned else 0
 
 
 def _sync_here(given: argparse.Namespace, index: PageIndex, **how: Any) -> AddReport:
@@ -319,12 +327,7 @@ def _as_dict(index: PageIndex, report: AddReport) -> dict[str, Any]:
 
 
 def _list_skipped(report: AddReport) -> None:
-    if report.ignored:
-        kinds = sorted({path.suffix.lower() or "(no suffix)" for path in report.ignored})
-        files = counted(
-            len(report.ignored), "file of another kind was", "files of other kinds were"
-        )
-        say(f"{files} left out: {', '.join(kinds)}")
+    list_ignored([path.as_posix() for path in report.ignored])
     if report.notes:
         pages = counted(len(report.notes), "page is", "pages are")
         shows = "it shows" if len(report.notes) == 1 else "they show"

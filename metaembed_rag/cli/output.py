@@ -165,3 +165,14 @@ def wrong_usage(message: str) -> SystemExit:
     """Say what was wrong, and make the exit with code 2 that the caller raises."""
     say(f"metaembed: {message}")
     return SystemExit(2)
+
+
+def list_ignored(paths: Sequence[str], most: int = 20) -> None:
+    """Say which files in folders are of kinds that are not read; ``--json`` names all."""
+    if not paths:
+        return
+    say(f"{counted(len(paths), 'file is', 'files are')} of kinds that are not read, and left out:")
+    for path in paths[:most]:
+        say(f"  {path}")
+    if len(paths) > most:
+        say(f"  and {len(paths) - most:,} more (--json names all)")

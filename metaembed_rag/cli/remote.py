@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaembed_rag.cli.output import answer, counted, say, wrong_usage
+from metaembed_rag.cli.output import answer, counted, list_ignored, say, wrong_usage
 from metaembed_rag.errors import PageError, ServerError
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def upload_to(server: Server, given: argparse.Namespace) -> int:
     info = server.get("/info")
     if not info["uploads"]:
         raise ServerError(f"{server.address} takes no uploads; see metaembed serve --uploads")
-    files = list(_files(given.paths, info["suffixes"]))
+    ignored: list[str] = []
+    files = list(_files(given.paths, info["suffixes"], ignored))
     if not files:
         raise wrong_usage(f"nothing to send: files of these kinds are read: {info['suffixes']}")
     twice = [name for name, count in Counter(file.name for file in files).items() if count > 1]
@@ -118,15 +119,19 @@ def upload_to(server: Server, given: argparse.Namespace) -> int:
     ]
     total: dict[str, Any] = {name: sum(one[name] for one in done) for name in _COUNTS}
     total["blank"] = sum(one["blank"] for one in done)
+    total["ignored"] = ignored
     for name in ("skipped", "notes"):
         total[name] = [line for one in done for line in one[name]]
     pages = server.get("/info")["pages"]
-    text = ", ".join(f"{total[name]} {name}" for name in _COUNTS)
-    text += f", {len(total['skipped'])} skipped: {counted(pages, 'page')} in {server.address}"
+    counts = ", ".join(f"{total[name]} {name}" for name in _COUNTS)
+    text = (
+        f"{counts}, {len(total['skipped'])} skipped: {counted(pages, 'page')} in {server.address}"
+    )
     answer(given, {"index": server.address, "pages": pages, **total}, text)
+    list_ignored(ignored)
     for line in total["skipped"]:
         say(f"  {line['source']}: {line['reason']}")
-    return 1 if total["skipped"] else 0
+    return 1 if total["skipped"] and not given.allow_failures else 0
 
 
 def _uploaded(server: Server, file: Path, *, quiet: bool) -> dict[str, Any]:
@@ -155,8 +160,11 @@ def _skipped(file: Path, why: str) -> dict[str, Any]:
     return {**dict.fromkeys((*_COUNTS, "blank"), 0), "skipped": skipped, "notes": []}
 
 
-def _files(paths: Iterable[str], suffixes: Sequence[str]) -> Iterator[Path]:
-    """The files that are named, and in named folders those that are read; no links there."""
+def _files(paths: Iterable[str], suffixes: Sequence[str], ignored: list[str]) -> Iterator[Path]:
+    """The files that are named, and in named folders those that are read; no links there.
+
+    Files of other kinds are added to those that are ``ignored``, except hidden ones.
+    """
     for path in map(Path, paths):
         path = path.expanduser()
         if path.is_file():
@@ -165,10 +173,11 @@ def _files(paths: Iterable[str], suffixes: Sequence[str]) -> Iterator[Path]:
             raise PageError(str(path), "there is no such file or folder; check the path")
         for folder, folders, names in os.walk(path):
             folders.sort()
-            every = (Path(folder, name) for name in sorted(names))
-            yield from (
-                one for one in every if one.suffix.lower() in suffixes and not one.is_symlink()
-            )
+            for one in (Path(folder, name) for name in sorted(names)):
+                if one.suffix.lower() not in suffixes:
+                    ignored += [] if one.name.startswith(".") else [one.as_posix()]
+                elif not one.is_symlink():
+                    yield one
 
 
 def _hit_dict(server: Server, hit: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from metaembed_rag.ingest.vanished import VanishedPages, missing_place, named_fo
 from metaembed_rag.ingest.whereabouts import Whereabouts, source_of
 from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Limits, Page, list_files, load_pages
+from metaembed_rag.pages.digests import remote_digests
 from metaembed_rag.pages.folders import expanded, find_files, show
-from metaembed_rag.pages.load import count_pages, remote_digest
+from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.remote import find_remote, is_remote, remote_folder
 from metaembed_rag.store import records
@@ -189,9 +190,9 @@ class Followed:
             if isinstance(found, PageError):
                 self.report.leave_out(found)
                 continue
-            digest = remote_digest(found, Path(named.url), side) if found.version else ""
-            if not digest or not self._skip(found.url, digest):
-                out[found.url] = digest
+            digests = remote_digests(found, Path(named.url), side)
+            if not any(self._skip(found.url, digest) for digest in digests):
+                out[found.url] = digests[-1] if digests else ""
         return out
 
     def leave_out_unchanged(self, rows: Iterable[Any]) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from metaembed_rag.errors import BlankPageError, PageError
+from metaembed_rag.pages.folders import ignored_text
 
 _STEPS = ("load", "hash", "describe", "ocr", "encode", "store")
 
@@ -51,7 +52,8 @@ class AddReport:
         unpruned: Sub-folders that have pages in the index and are missing or empty now, with the
             number of those pages: they are kept, since a disk may be unmounted, until
             :meth:`PageIndex.sync` is told to ``prune``.
-        ignored: Files inside folders that are of a kind that is not read.
+        ignored: Files inside folders that are of a kind that is not read; the text of the report
+            names the first five.
         cut: Ids of added or updated pages whose text is longer than what the encoder reads in its
             ``max_passes`` passes, each with the number of tokens at its end that no vector has
             seen. Hybrid search still reads their words.
@@ -78,6 +80,12 @@ class AddReport:
     moved: int = 0
 
     def __str__(self) -> str:
+        """What was done, and the names of the first files of kinds that are not read."""
+        return f"{self.summary}; {ignored_text(self.ignored)}" if self.ignored else self.summary
+
+    @property
+    def summary(self) -> str:
+        """The numbers in a line."""
         parts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged"
         blank = f", {len(self.blank)} blank" if self.blank else ""
         cut = f", {len(self.cut)} cut" if self.cut else ""

@@ -12,11 +12,15 @@ from langchain_core.documents import Document
 from metaembed_rag.adapters import OCR_TEXTS, with_text
 from metaembed_rag.errors import PageError
 from metaembed_rag.langchain.documents import MAX_SIDE, page_to_document
-from metaembed_rag.pages import KINDS, Limits, Ocr, Page, load_pages
+from metaembed_rag.pages import Limits, Ocr, Page, load_pages
+from metaembed_rag.pages.folders import warn_of_ignored
 from metaembed_rag.pages.reading import ocr_policy
 from metaembed_rag.pages.uploads import Source, listed
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import user_folder
+
+_SHOWN_AS_IT_IS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif"})
+"""Picture files that are their own ``image_path``; what others show is kept as a picture."""
 
 
 class MetaEmbedLoader(BaseLoader):
@@ -86,6 +90,7 @@ class MetaEmbedLoader(BaseLoader):
         for page in pages:
             page = with_text(page, self.ocr, self._pictures.folder / OCR_TEXTS)
             yield page_to_document(self._with_path(page))
+        warn_of_ignored(self.ignored)
 
     def _skip(self, error: PageError) -> None:
         self.skipped.append(error)
@@ -105,7 +110,7 @@ class MetaEmbedLoader(BaseLoader):
             return page
         digest = page.picture_hash()
         path = Path(page.source)  # an upload's has no folder: it names no file of the disk
-        if not (KINDS.get(path.suffix.lower()) == "image" and single and path.is_absolute()):
+        if not (path.suffix.lower() in _SHOWN_AS_IT_IS and single and path.is_absolute()):
             name = self._pictures.save(page.image, page.id, page.content_hash(digest))
             path = self._pictures.path(name).resolve()
         return replace(page, image=None, image_path=str(path), image_hash=digest)

@@ -7,6 +7,8 @@
     folders.py  which files there are below the given paths
     uploads.py  bytes and open files in place of paths
     load.py     load_pages: files -> pages, lazily, with every failure reported
+    limits.py, digests.py, file_bytes.py   what is refused; which file it was; its bytes
+    documents/  Office documents, web pages, tables, e-mails and books -> pages
     pdf.py      PDF -> pages (text, outline, labels, picture), by pypdfium2
     pdf_client.py, pdf_worker.py   the same, in a process whose memory and time are limited
     workers.py, frames.py          such processes, and what is said to them and by them
@@ -20,7 +22,7 @@
     figures.py, figure_texts.py   pictures inside of pages, and what OCR read of them
     legibility.py   whether a text layer can be read, in any language
     reading.py  what a page shows beyond its text, and OCR's text beside its own
-    images.py   PNG, JPEG, WebP, TIFF -> pages
+    images.py   PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, HEIC -> pages
     image_client.py, image_worker.py   the same in a process with limits
     captions.py what is written beside the pixels: EXIF, IPTC, XMP, comments
     file_names.py  names of files and folders as words
@@ -38,7 +40,8 @@ its part, too: it answers a damaged one with nothing, and knows what fields inhe
 """
 
 from metaembed_rag.pages.folders import KINDS, list_files
-from metaembed_rag.pages.load import Limits, file_digest, load_pages, page_texts
+from metaembed_rag.pages.limits import Limits
+from metaembed_rag.pages.load import file_digest, load_pages, page_texts
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.pictures import bounded
 from metaembed_rag.pages.reading import Ocr

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +24,23 @@ KINDS = {
     ".text": "text",
     ".md": "text",
     ".markdown": "text",
+    **dict.fromkeys((".gif", ".bmp", ".avif", ".heic", ".heif"), "image"),
+    **dict.fromkeys((".rst", ".json"), "text"),
+    **dict.fromkeys((".docx", ".docm", ".doc", ".odt", ".rtf"), "office"),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppt", ".odp"), "office"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "office"),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
+    ".xml": "xml",
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    ".eml": "mail",
+    ".epub": "book",
 }
 """The kinds of file that are read, by suffix in lower case."""
 
 INDEX_MARK = "chroma.sqlite3"
 """A folder that holds this file is an index, whose kept pictures must not be indexed again."""
+
+_log = logging.getLogger(__name__)
 
 
 def expanded(path: PathLike) -> Path:
@@ -168,7 +181,7 @@ def _entries(folder: Path) -> list[Path] | PageError:
 
 
 def kind_of(path: Path) -> str:
-    """``"pdf"``, ``"image"`` or ``"text"``, by the suffix.
+    """``"pdf"``, ``"image"``, ``"text"`` or another value of `KINDS`, by the suffix.
 
     Raises:
         UnreadableFileError: The suffix is of a kind that is not read.
@@ -185,6 +198,20 @@ def kind_of_suffix(suffix: str, path: Path) -> str:
     if suffix not in KINDS:
         raise _unsupported(path)
     return KINDS[suffix]
+
+
+def warn_of_ignored(paths: Sequence[Path]) -> None:
+    """Name files that were left out because of their kind, where no report does."""
+    if paths:
+        _log.warning("%s", ignored_text(paths))
+
+
+def ignored_text(paths: Sequence[Path], most: int = 5) -> str:
+    """Which files are of kinds that are not read, in a sentence that names the first of them."""
+    names = ", ".join(path.name for path in paths[:most])
+    more = f" and {len(paths) - most:,} more" if len(paths) > most else ""
+    are = "1 file is" if len(paths) == 1 else f"{len(paths):,} files are"
+    return f"{are} of kinds that are not read: {names}{more}"
 
 
 def show(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""PNG, JPEG, WebP and TIFF -> pages, decoded in a worker process with limits, as PDFs are.
+"""Picture files -> pages, decoded in a worker process with limits, as PDFs are.
 
 The function is that of `images`, which the worker (`image_worker`) calls.
 """

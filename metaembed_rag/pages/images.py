@@ -1,4 +1,4 @@
-"""PNG, JPEG, WebP and TIFF -> pages."""
+"""PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF and HEIC -> pages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from contextlib import suppress
 
 from PIL import Image, ImageOps
 
-from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
+from metaembed_rag.errors import (
+    FileTooLargeError,
+    MissingExtraError,
+    PageError,
+    UnreadableFileError,
+)
 from metaembed_rag.pages.captions import caption_parts
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.parts import PicturePart
-from metaembed_rag.pages.pictures import DAMAGE, FORMATS, fitted, to_rgb
+from metaembed_rag.pages.pictures import DAMAGE, fitted, formats_of, to_rgb
 from metaembed_rag.pages.reading import with_part
 
 _ONE_COLOR = 8
@@ -82,14 +87,18 @@ def _open(data: bytes, source: str, max_pixels: int) -> Image.Image:
             # Pillow only warns from 89 million pixels, the check below refuses; and it warns of
             # damaged EXIF data, without which the picture can be read.
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=formats_of(data[:12]))
     except Image.DecompressionBombError as error:
         raise FileTooLargeError(
             source, f"{error}; make it smaller (the limit here is {max_pixels:,} pixels)"
         ) from None
+    except MissingExtraError as error:
+        raise UnreadableFileError(source, f"is a HEIC picture: {error}") from None
     except DAMAGE as error:
         raise UnreadableFileError(
-            source, "is damaged, or no PNG, JPEG, WebP or TIFF; open it in a viewer to check"
+            source,
+            "is damaged, or no PNG, JPEG, WebP, TIFF, GIF, BMP or AVIF; open it in a viewer to "
+            "check",
         ) from error
     _check_pixels(image, source, max_pixels)
     return image

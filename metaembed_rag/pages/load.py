@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import operator
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from numbers import Real
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError, kind_of_value
-from metaembed_rag.pages.file_names import name_parts
-from metaembed_rag.pages.folders import expanded, find_files, kind_of, kind_of_suffix, show
-from metaembed_rag.pages.page import DIGEST_BYTES, Page
-from metaembed_rag.pages.parts import PicturePart, joined
+from metaembed_rag.pages.digests import digests_of, names_of, remote_digests, ways
+from metaembed_rag.pages.file_bytes import read_file_bytes, source_of
+from metaembed_rag.pages.folders import (
+    expanded,
+    find_files,
+    kind_of,
+    kind_of_suffix,
+    show,
+    warn_of_ignored,
+)
+from metaembed_rag.pages.limits import DEFAULT_LIMITS, Limits, number
+from metaembed_rag.pages.page import Page
+from metaembed_rag.pages.parts import PicturePart
 from metaembed_rag.pages.reading import ocr_is_installed
 from metaembed_rag.pages.remote import RemoteFile, find_remote, is_remote, remote_folder
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
@@ -30,84 +35,9 @@ from metaembed_rag.pages.uploads import (
     listed,
     read_upload,
 )
-from metaembed_rag.pages.workers import WorkLimits
-
-READER_VERSION = 2
-"""Part of every file digest: raise it when a reader changes what it makes of the same bytes."""
-
-CAPTION_VERSION = 1
-"""As `READER_VERSION`, of what is read beside the pixels of pictures."""
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]+):/(?!/)")
 """The beginning of an address that was made a path, which leaves one of its slashes."""
-
-MOST_SECONDS = 1_000_000
-MOST_MEMORY = 2**50
-
-
-def _number(name: str, value: Any) -> Any:
-    """A number as Python's own, which can be sent to a worker; numpy's are no JSON.
-
-    Raises:
-        PageError: It is none.
-    """
-    try:
-        return operator.index(value)
-    except TypeError:
-        if isinstance(value, Real):
-            return float(value)
-        raise PageError(name, f"must be a number, not {kind_of_value(value)}") from None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is refused, so that one bad file cannot take all memory or all day.
-
-    Args:
-        max_file_bytes: Of a file.
-        max_pages: Of a PDF, frames of a TIFF, or chunks of a text.
-        max_pixels: Of a picture.
-        max_page_seconds: Of computing for one page of a PDF or one picture; by the clock three
-            times as long.
-        max_memory: Bytes for reading a PDF or a picture, beside the file itself (as far as the
-            system limits a process: Linux does, macOS is looked after, Windows is not).
-        separate_process: Read PDFs and pictures in processes of their own, which the last two
-            limits and a crash can end; without it they are read in this one, and these limits do
-            not hold.
-        follow_links: Read what links in a folder lead to also where that lies outside the folder
-            that was named; otherwise such a link is an error of its own.
-        figures: Draw the pictures inside of a PDF's pages, so that OCR can read them (at most 6 a
-            page, see ``docs/ocr.md``); by default where the extra ``ocr`` is installed.
-
-    Raises:
-        PageError: A limit that is no number, or of time or memory and makes no sense.
-    """
-
-    max_file_bytes: int = 512 * 1024**2
-    max_pages: int = 20_000
-    max_pixels: int = 80_000_000
-    # Not shown: the default limits look as they did when there were three.
-    max_page_seconds: float = field(default=60.0, repr=False)
-    max_memory: int = field(default=2 * 1024**3, repr=False)
-    separate_process: bool = field(default=True, repr=False)
-    follow_links: bool = field(default=False, repr=False)
-    figures: bool | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        for name in ("max_file_bytes", "max_pages", "max_pixels", "max_page_seconds", "max_memory"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
-        if not 0 < self.max_page_seconds <= MOST_SECONDS:
-            name = f"max_page_seconds={self.max_page_seconds}"
-            raise PageError(name, f"must be over 0 and at most {MOST_SECONDS:,}")
-        if not 0 < self.max_memory <= MOST_MEMORY:
-            name = f"max_memory={self.max_memory}"
-            raise PageError(name, f"must be over 0 and at most {MOST_MEMORY:,} bytes")
-
-    def of_work(self) -> WorkLimits | None:
-        """What a worker process may take for a page; None where there is to be no such process."""
-        if not self.separate_process:
-            return None
-        return WorkLimits(float(self.max_page_seconds), int(self.max_memory))
 
 
 def load_pages(
@@ -118,11 +48,12 @@ def load_pages(
     skip: Callable[[str, str], bool] | None = None,
     password: str | None = None,
     max_side: int = 896,
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULT_LIMITS,
     source: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Page]:
-    """Read PDFs, images, texts and folders of them, one page in memory at a time.
+    """Read PDFs, pictures, texts, Office documents, web pages, tables, e-mails, books and folders
+    of them, one page in memory at a time; ``docs/files.md`` lists the kinds.
 
     A file is read whole before its first page is made, so its pages and its `file_digest` are of
     the same bytes even when the file changes meanwhile.
@@ -136,7 +67,8 @@ def load_pages(
         on_skip: Called with the error of each file or page that cannot be read, and the rest goes
             on; without it the error is raised.
         on_ignore: Called with each file inside a folder that is of a kind that is not read. Only
-            a file of such a kind that is named itself is an error.
+            a file of such a kind that is named itself is an error. Without it they are a warning
+            of the logger ``metaembed_rag.pages.folders``.
         skip: Called with a file's source and `file_digest`; True leaves the file out, unread.
         password: For those PDFs that need one; the others are read without it.
         max_side: Longest side of a page's picture in pixels. A picture file over 2.5 times longer
@@ -159,14 +91,16 @@ def load_pages(
         PageError: Something cannot be read and ``on_skip`` is None; the classes below
             `PageError` say why.
     """
-    max_side = _number("max_side", max_side)
+    max_side = number("max_side", max_side)
     if not max_side >= 32 or max_side % 1:
         raise PageError(f"max_side={max_side}", "must be a whole number of at least 32 pixels")
     if password is not None and not isinstance(password, str):
         raise PageError("password", f"must be text, not {kind_of_value(password)}; decode it")
     given = listed(paths)
     check_source(source, given)
-    for found, folder in _found(given, on_ignore, limits.follow_links, storage_options):
+    ignored: list[Path] = []
+    ignore = ignored.append if on_ignore is None else on_ignore
+    for found, folder in _found(given, ignore, limits.follow_links, storage_options):
         for item in _load_one(found, folder, skip, password, int(max_side), limits, source):
             if isinstance(item, Page):
                 yield item
@@ -174,6 +108,7 @@ def load_pages(
                 raise item
             else:
                 on_skip(item)
+    warn_of_ignored(ignored)
 
 
 def file_digest(
@@ -196,13 +131,15 @@ def file_digest(
     resolved = expanded(path).resolve()
     kind = kind_of(resolved)
     within = None if folder is None else expanded(folder).resolve()
-    names = _names(kind, show(resolved), within)
-    data = _read_bytes(resolved, Limits().max_file_bytes)
-    return _digest(data, _settings(kind, max_side), names)
+    data = read_file_bytes(resolved, DEFAULT_LIMITS.max_file_bytes)
+    return digests_of(data, kind, max_side, names_of(kind, show(resolved), within))[-1]
 
 
 def page_texts(
-    data: bytes, choose: Callable[[int], Iterable[int]] | None = None, *, limits: Limits = Limits()
+    data: bytes,
+    choose: Callable[[int], Iterable[int]] | None = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[tuple[int, str]]:
     """Yield ``(page number, text layer)`` of a PDF without making pictures; about 2 ms a page.
 
@@ -222,7 +159,8 @@ def page_texts(
 def count_pages(files: Iterable[Path]) -> int:
     """Estimate the pages of files without loading them, for the total of a progress bar.
 
-    Exact for PDFs (about 1 ms a file), 1 for an image or a damaged file, and by size for texts.
+    Exact for PDFs (about 1 ms a file), 1 for an image or a damaged file, by size for texts, and by
+    the number of slides, sheets or words for other documents.
     """
     return sum(_count(path) for path in files)
 
@@ -236,7 +174,11 @@ def _count(path: Path) -> int:
     if kind == "text":
         with suppress(OSError):  # the reader will report it
             return max(1, path.stat().st_size // CHUNK_CHARACTERS)
-    return 1
+    if kind in ("pdf", "text", "image"):
+        return 1
+    from metaembed_rag.pages.documents.counting import count_document
+
+    return count_document(path, kind)
 
 
 def _found(
@@ -300,31 +242,50 @@ def _load_one(
         yield found
         return
     try:
-        if isinstance(found, RemoteFile) and found.version and skip is not None:
-            if skip(found.url, remote_digest(found, folder, max_side)):
-                return  # it need not even come here
-            skip = None
-        if isinstance(found, RemoteFile):
-            source, kind = found.url, found.kind
-            data = found.read(limits.max_file_bytes)
-        elif isinstance(found, Path):
-            source, kind = _source(found), kind_of(found)
-            data = _read_bytes(found, limits.max_file_bytes)
-        else:
-            upload = read_upload(found, name, limits.max_file_bytes)
-            source, data = upload.source, upload.data
-            kind = kind_of_suffix(upload.suffix, Path(source))
-        settings = _settings(kind, max_side)
-        names = _names(kind, source, folder)
-        digest = _digest(data, settings, names)
-        if isinstance(found, RemoteFile) and found.version:
-            digest = remote_digest(found, folder, max_side)
-        if skip is not None and skip(source, digest):
+        known = remote_digests(found, folder, max_side) if isinstance(found, RemoteFile) else []
+        if isinstance(found, RemoteFile) and _is_skipped(skip, found.url, known):
+            return  # it need not even come here
+        file = _file(found, name, limits.max_file_bytes)
+        names = names_of(file.kind, file.source, folder)
+        digests = known or digests_of(file.data, file.kind, max_side, names)
+        if not known and _is_skipped(skip, file.source, digests):
             return
-        items = _read(kind, data, source, names, password, max_side, limits)
-        yield from _stamped(items, settings, digest, folder)
+        items = _read(file, names, password, max_side, limits)
+        yield from _stamped(items, ways(file.kind, max_side)[-1], digests[-1], folder)
     except PageError as error:
         yield error
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file whose bytes are at hand.
+
+    Attributes:
+        source: What its pages are called.
+        kind: Of the values of `KINDS`.
+        data: All of its bytes.
+    """
+
+    source: str
+    kind: str
+    data: bytes
+
+
+def _file(found: Path | RemoteFile | Source, name: str | None, most: int) -> _File:
+    if isinstance(found, RemoteFile):
+        return _File(found.url, found.kind, found.read(most))
+    if isinstance(found, Path):
+        return _File(source_of(found), kind_of(found), read_file_bytes(found, most))
+    upload = read_upload(found, name, most)
+    kind = kind_of_suffix(upload.suffix, Path(upload.source))
+    return _File(upload.source, kind, upload.data)
+
+
+def _is_skipped(
+    skip: Callable[[str, str], bool] | None, source: str, digests: Iterable[str]
+) -> bool:
+    """Whether a file is left out, as it was read in one of these ways."""
+    return skip is not None and any(skip(source, digest) for digest in digests)
 
 
 def read_file(
@@ -336,7 +297,7 @@ def read_file(
     skip: Callable[[str, str], bool] | None = None,
     password: str | None = None,
     max_side: int = 896,
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[Page | PageError]:
     """The pages of a file whose bytes are at hand, as :func:`load_pages` makes them of its path.
 
@@ -353,7 +314,7 @@ def read_file(
     try:
         kind = kind_of(Path(source))
         if data is None:
-            data = _read_bytes(Path(source), limits.max_file_bytes)
+            data = read_file_bytes(Path(source), limits.max_file_bytes)
         if not data:
             raise UnreadableFileError(source, "is empty (0 bytes); delete it or make it again")
         if len(data) > limits.max_file_bytes:
@@ -361,12 +322,12 @@ def read_file(
                 source,
                 f"has over {limits.max_file_bytes:,} bytes; split it, or raise max_file_bytes",
             )
-        settings, names = _settings(kind, max_side), _names(kind, source, folder)
-        digest = digest or _digest(data, settings, names)
-        if skip is not None and skip(source, digest):
+        names = names_of(kind, source, folder)
+        digests = [digest] if digest else digests_of(data, kind, max_side, names)
+        if _is_skipped(skip, source, digests):
             return
-        items = _read(kind, data, source, names, password, max_side, limits)
-        yield from _stamped(items, settings, digest, folder)
+        items = _read(_File(source, kind, data), names, password, max_side, limits)
+        yield from _stamped(items, ways(kind, max_side)[-1], digests[-1], folder)
     except PageError as error:
         yield error
 
@@ -383,101 +344,23 @@ def _stamped(
 
 
 def _read(
-    kind: str,
-    data: bytes,
-    source: str,
-    names: Sequence[PicturePart],
-    password: str | None,
-    max_side: int,
-    limits: Limits,
+    file: _File, names: Sequence[PicturePart], password: str | None, max_side: int, limits: Limits
 ) -> Iterator[Page | PageError]:
-    if kind == "text":
+    """The pages of a file; what reads them is imported when the first of its kind comes."""
+    data, source = file.data, file.source
+    if file.kind == "text":
         return read_text_file(data, source, limits.max_pages)
-    if kind == "image":
-        # Imported when the first picture or PDF comes: a folder of texts needs no worker process.
+    if file.kind == "image":
         from metaembed_rag.pages.image_client import read_image
 
-        return read_image(
-            data,
-            source,
-            names,
-            limits.of_work(),
-            max_side=max_side,
-            max_pages=limits.max_pages,
-            max_pixels=limits.max_pixels,
-        )
-    from metaembed_rag.pages.pdf_client import read_pdf
+        sizes = {"max_pages": limits.max_pages, "max_pixels": limits.max_pixels}
+        return read_image(data, source, names, limits.of_work(), max_side=max_side, **sizes)
+    if file.kind == "pdf":
+        from metaembed_rag.pages.pdf_client import read_pdf
 
-    return read_pdf(
-        data,
-        source,
-        limits.of_work(),
-        password=password,
-        max_side=max_side,
-        max_pages=limits.max_pages,
-        figures=ocr_is_installed() if limits.figures is None else limits.figures,
-    )
+        how: dict[str, Any] = {"password": password, "max_side": max_side}
+        how["figures"] = ocr_is_installed() if limits.figures is None else limits.figures
+        return read_pdf(data, source, limits.of_work(), **how, max_pages=limits.max_pages)
+    from metaembed_rag.pages.documents.client import read_document
 
-
-def _settings(kind: str, max_side: int) -> str:
-    return f"text:{CHUNK_CHARACTERS}" if kind == "text" else f"{kind}:{max_side}"
-
-
-def _names(kind: str, source: str, folder: Path | None) -> list[PicturePart]:
-    """What names say of a picture; nothing of a file that has a text of its own."""
-    return name_parts(source, folder) if kind == "image" else []
-
-
-def _digest(data: bytes, settings: str, names: Sequence[PicturePart]) -> str:
-    """Of a picture, also of its names: it has another text under another one."""
-    made = f"{READER_VERSION}:{settings}"
-    if settings.startswith("image"):
-        made += f":{CAPTION_VERSION}:{joined(names)}"
-    person = hashlib.blake2b(made.encode("utf-8", "replace"), digest_size=16).digest()
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES, person=person).hexdigest()
-
-
-def remote_digest(found: RemoteFile, folder: Path | None, max_side: int) -> str:
-    """As :func:`_digest`, of what the store says of a file's content instead of its bytes."""
-    settings = _settings(found.kind, max_side)
-    said = f"{found.version}:{found.size}".encode()
-    return _digest(said, f"{settings}:version", _names(found.kind, found.url, folder))
-
-
-def _source(path: Path) -> str:
-    source = path.as_posix()
-    if show(path) != source:
-        raise UnreadableFileError(show(path), "its name is not valid UTF-8: rename the file")
-    return source
-
-
-def _read_bytes(path: Path, max_file_bytes: int) -> bytes:
-    try:
-        before = path.stat()
-        _check_size(path, before.st_mode, before.st_size, max_file_bytes)
-        data = path.read_bytes()
-        after = path.stat()
-    except FileNotFoundError:
-        raise UnreadableFileError(
-            show(path), "is gone: it was moved or deleted; run again"
-        ) from None
-    except PermissionError:
-        raise UnreadableFileError(show(path), "may not be read: check its permissions") from None
-    except OSError as error:
-        raise UnreadableFileError(show(path), f"cannot be read ({error}); check the disk") from None
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise UnreadableFileError(show(path), "changed while it was being read; run again")
-    return data
-
-
-def _check_size(path: Path, mode: int, size: int, max_file_bytes: int) -> None:
-    if not stat.S_ISREG(mode):
-        raise UnreadableFileError(show(path), "is not a regular file; name a file or a folder")
-    if size == 0:
-        raise UnreadableFileError(show(path), "is empty (0 bytes); delete it or make it again")
-    if size > max_file_bytes:
-        raise FileTooLargeError(
-            show(path),
-            f"has {size:,} bytes, over the limit of {max_file_bytes:,};"
-            " split it, or raise max_file_bytes",
-        )
+    return read_document(file.kind, data, source, limits, max_side=max_side)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import struct
@@ -12,11 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from metaembed_rag.errors import UnreadableFileError
+from metaembed_rag.errors import UnreadableFileError, require
 from metaembed_rag.pages.uploads import Source, read_bytes
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
+_AVIF = ("AVIF",) if importlib.util.find_spec("PIL.AvifImagePlugin") else ()  # Pillow 11.3
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", *_AVIF)
 """Pillow reads no other format here, whatever the suffix says (EPS would start Ghostscript)."""
+
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"})
 
 DAMAGE = (
     OSError,
@@ -42,6 +46,18 @@ _LONGEST = 32
 _PROBE = 1_000
 _LIGHT = 0.63
 """Brightness (of 1) above which a colour is hard to see on white."""
+
+
+def formats_of(head: bytes) -> tuple[str, ...]:
+    """The formats that Pillow may take a picture for that begins with these 12 bytes.
+
+    Raises:
+        MissingExtraError: It is HEIC, and pillow-heif is not installed.
+    """
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        require("pillow_heif").register_heif_opener()
+        return (*FORMATS, "HEIF")
+    return FORMATS
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -79,9 +95,17 @@ def picture_of(value: Source | Image.Image) -> Image.Image:
 
 
 def _upright(file: Any) -> Image.Image:
-    with Image.open(file, formats=FORMATS) as image:
+    with Image.open(file, formats=formats_of(_head(file))) as image:
         _check_size(image)
         return to_rgb(ImageOps.exif_transpose(image))
+
+
+def _head(file: Any) -> bytes:
+    """The first bytes of a path, or of a file in memory."""
+    if isinstance(file, io.BytesIO):
+        return file.getvalue()[:12]
+    with Path(file).open("rb") as opened:
+        return opened.read(12)
 
 
 def _of_pillow(image: Image.Image) -> Image.Image:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeGuard
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
+from metaembed_rag.pages.documents.formats import suffix_by_content
 
 PathLike = str | os.PathLike[str]
 
@@ -33,7 +34,15 @@ _SIGNATURES = (
     (b"MM\0*", ".tif"),
     (b"II+\0", ".tif"),
     (b"MM\0+", ".tif"),
+    (b"GIF87a", ".gif"),
+    (b"GIF89a", ".gif"),
 )
+_BRANDS = {b"avif": ".avif", b"avis": ".avif", b"heic": ".heic", b"heix": ".heic", b"mif1": ".heic"}
+"""Of picture files whose kind stands behind ``ftyp``."""
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+"""Bytes of the second header of a BMP: its first two letters alone begin words, too."""
+_WRITTEN = frozenset({".html", ".eml"})
+"""Kinds of text: the name says more than how they begin, as a note may begin as e-mails do."""
 _PDF_WITHIN = 1_024
 """Bytes from the start within which readers look for the mark of a PDF."""
 
@@ -84,7 +93,9 @@ def read_upload(value: Any, source: str | None, max_bytes: int) -> Upload:
     """
     data = read_bytes(value, max_bytes + 1)
     name = source or _name_of(value)
-    suffix = _suffix_by_content(data) or PurePosixPath(name).suffix.lower()
+    suffix, named = _suffix_by_content(data), PurePosixPath(name).suffix.lower()
+    if not suffix or (named and suffix in _WRITTEN):
+        suffix = named
     if not suffix and _is_utf8(data):
         suffix = ".txt"
     if not name:
@@ -156,7 +167,12 @@ def _suffix_by_content(data: bytes) -> str:
         return ".pdf"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return ".webp"
-    return next((suffix for start, suffix in _SIGNATURES if data.startswith(start)), "")
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(bytes(data[8:12]), "")
+    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
+        return ".bmp"
+    known = (suffix for start, suffix in _SIGNATURES if data.startswith(start))
+    return next(known, "") or suffix_by_content(data)
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -301,7 +301,27 @@ def test_unreadable_files_are_listed_and_the_exit_code_is_one(tmp_path, files, r
     assert report["added"] == 3
     assert {Path(one["source"]).name for one in report["skipped"]} == {"broken.pdf", "empty.txt"}
     assert "2 could not be read" in err
-    assert "1 file of another kind was left out: .bin" in err
+    assert "1 file is of kinds that are not read, and left out:\n" in err
+    assert f"  {(files / 'data.bin').resolve().as_posix()}\n" in err
+    assert err.count("data.bin") == 1
+    assert [Path(one).name for one in report["ignored"]] == ["data.bin"]
+
+
+def test_failures_that_are_allowed_are_listed_and_the_exit_code_is_zero(tmp_path, files, run):
+    (files / "broken.pdf").write_bytes(b"%PDF-1.7")
+    out, err = run("index", files, "--index", tmp_path / "i", "--json", "--allow-failures")
+    assert [Path(one["source"]).name for one in json.loads(out)["skipped"]] == ["broken.pdf"]
+    assert "1 could not be read" in err and "broken.pdf: is damaged" in err
+    run("index", files, "--index", tmp_path / "i", code=1)
+
+
+def test_many_files_of_other_kinds_are_named_up_to_twenty_and_counted(tmp_path, files, run):
+    for number in range(23):
+        (files / f"{number:02}.bin").write_bytes(b"?")
+    out, err = run("index", files, "--index", tmp_path / "i", "--json")
+    assert "23 files are of kinds that are not read" in err
+    assert "19.bin" in err and "20.bin" not in err and "and 3 more (--json names all)" in err
+    assert len(json.loads(out)["ignored"]) == 23
 
 
 def test_fault_19_blank_pages_are_named_and_the_exit_code_is_zero(tmp_path, files, run):

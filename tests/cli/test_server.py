@@ -105,6 +105,17 @@ def test_info_uploads_and_deletions(run, address, tmp_path):
     run("index", tmp_path / "nothing", "--server", address, code=1)
 
 
+def test_files_of_other_kinds_are_named_and_failures_may_be_allowed(run, address, tmp_path):
+    (tmp_path / "song.mp3").write_text("no")
+    (tmp_path / "oats.csv").write_text("grain,price\noats,5")
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.4 nothing")
+    out, err = run("index", tmp_path, "--server", address, "--json", "--allow-failures")
+    report = json.loads(out)
+    assert report["added"] == 1 and report["ignored"] == [(tmp_path / "song.mp3").as_posix()]
+    assert "song.mp3" in err and "bad.pdf: is damaged" in err
+    run("delete", "--source", "oats.csv", "--server", address)
+
+
 def test_a_file_larger_than_the_server_takes_is_skipped_and_others_are_sent(run, index, tmp_path):
     (tmp_path / "large.txt").write_text("word " * 2_000)
     (tmp_path / "small.txt").write_text("yellow bananas")

@@ -254,7 +254,7 @@ def test_a_truncated_image_is_reported(tmp_path: Path, kind: str) -> None:
 
 def test_a_text_with_the_suffix_of_a_picture_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("this is no picture")
-    with pytest.raises(UnreadableFileError, match="no PNG, JPEG, WebP or TIFF"):
+    with pytest.raises(UnreadableFileError, match="no PNG, JPEG, WebP, TIFF, GIF, BMP or AVIF"):
         list(load_pages(tmp_path / "a.png"))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from metaembed_rag.errors import FileTooLargeError, PageError, UnreadableFileError
 from metaembed_rag.pages import Limits, Page, file_digest, list_files, load_pages
-from metaembed_rag.pages import load as loading
+from metaembed_rag.pages import digests as hashing
 from tests.support.files import make_pdf, picture, two_colors
 from tests.support.photos import save_photo
 
@@ -107,7 +107,7 @@ def test_importing_pages_loads_neither_pdfium_nor_torch() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Readable files at two depths beside what must be left alone."""
-    for name in ("b.txt", "a.md", "sub/c.txt", ".hidden.txt", ".git/d.txt", "sub/old.docx"):
+    for name in ("b.txt", "a.md", "sub/c.txt", ".hidden.txt", ".git/d.txt", "sub/old.xyz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"text of {name}")
     return tmp_path
@@ -120,12 +120,12 @@ def test_a_folder_is_read_with_all_below_it_in_order_but_not_its_hidden_files(fo
 def test_files_of_other_kinds_in_a_folder_are_told_and_are_no_errors(folder: Path) -> None:
     ignored: list[Path] = []
     list(load_pages(folder, on_ignore=ignored.append))
-    assert [path.name for path in ignored] == ["old.docx"]
+    assert [path.name for path in ignored] == ["old.xyz"]
 
 
 def test_a_named_file_of_another_kind_is_an_error(folder: Path) -> None:
-    with pytest.raises(UnreadableFileError, match=r"\.docx is not a kind of file that is read"):
-        list(load_pages(folder / "sub" / "old.docx"))
+    with pytest.raises(UnreadableFileError, match=r"\.xyz is not a kind of file that is read"):
+        list(load_pages(folder / "sub" / "old.xyz"))
 
 
 def test_a_named_hidden_file_is_read(folder: Path) -> None:
@@ -359,7 +359,7 @@ def test_the_digest_changes_with_the_bytes_the_picture_size_and_the_reader(
 ) -> None:
     path = make_pdf(tmp_path / "a.pdf", ["one"])
     digests = {file_digest(path), file_digest(path, max_side=448)}
-    monkeypatch.setattr(loading, "READER_VERSION", loading.READER_VERSION + 1)
+    monkeypatch.setattr(hashing, "READER_VERSION", hashing.READER_VERSION + 1)
     digests.add(file_digest(path))
     make_pdf(path, ["two"])
     digests.add(file_digest(path))

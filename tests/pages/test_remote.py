@@ -24,7 +24,7 @@ def memory():
     files.pipe_file("/bucket/docs/b/fruit.txt", b"red apples")
     files.pipe_file("/bucket/docs/a.md", b"green pears")
     files.pipe_file("/bucket/docs/.hidden/x.txt", b"hidden")
-    files.pipe_file("/bucket/docs/notes.docx", b"no kind that is read")
+    files.pipe_file("/bucket/docs/notes.xyz", b"no kind that is read")
     files.pipe_file("/bucket/docs/kept/metaembed.json", b"{}")
     files.pipe_file("/bucket/docs/kept/00/00.jpg", b"the picture of a page")
     yield files
@@ -41,7 +41,7 @@ def test_a_folder_is_read_with_all_below_it_and_ids_are_addresses(memory, addres
     pages = list(load_pages(address, on_ignore=ignored.append))
     assert [page.id for page in pages] == [f"{ROOT}/a.md#1", f"{ROOT}/b/fruit.txt#1"]
     assert [page.text for page in pages] == ["green pears", "red apples"]
-    assert [path.name for path in ignored] == ["notes.docx"]
+    assert [path.name for path in ignored] == ["notes.xyz"]
 
 
 def test_a_file_is_read_and_one_that_was_named_twice_only_once(memory):
@@ -63,7 +63,7 @@ def test_the_folders_of_a_picture_are_words(memory):
     ("address", "says"),
     [
         ("memory://bucket/nothing", "no file of a kind that is read|no such file"),
-        (f"{ROOT}/notes.docx", "not a kind of file"),
+        (f"{ROOT}/notes.xyz", "not a kind of file"),
         ("s3://me:hunter2@bucket/x", "credentials into the environment"),
         ("nothing://bucket/x", "no kind of store"),
     ],

@@ -122,7 +122,7 @@ def test_the_content_tells_a_picture_whatever_its_name_and_a_name_tells_markdown
         (b"", "is empty"),
         (named(b"", "a.pdf"), "is empty"),
         (io.StringIO("words"), 'open it as bytes, with "rb"'),
-        (named(b"PK\x03\x04\x00", "a.docx"), ".docx is not a kind of file"),
+        (named(b"PK\x03\x04\x00", "a.xyz"), ".xyz is not a kind of file"),
         (b"\x00\x01\x02", "not a kind that is read"),
         (b"%PDF-1.7 broken", "is damaged"),
         (SimpleNamespace(read=lambda size: 3), "is open as text"),

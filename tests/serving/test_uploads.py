@@ -46,7 +46,7 @@ def test_a_name_is_made_harmless_and_stays_readable(given, kept):
         ".txt",
         "   .txt",
         "a.exe",
-        "a.html",
+        "a.htaccess",
         "a.svg",
         "..\\..",
         "a.txt/",
