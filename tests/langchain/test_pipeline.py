@@ -347,7 +347,7 @@ def test_fault_08_a_store_takes_what_was_read_for_no_content_of_its_own(folder, 
     store = MetaEmbedVectorStore(PageIndex.open(":memory:", encoder), on_skip=lambda error: None)
     for ocr in (False, True):  # read by the store, then by the loader
         store.add_documents(MetaEmbedLoader(folder, pictures=tmp_path / "p", ocr=ocr).load())
-    # Not encoded again; and the two pictures are the same, so one of them takes the other's vectors.
+    # Not encoded again; and of two pictures that are the same one takes the other's vectors.
     assert encoder.encoded.count("seen by ocr") == 1
     assert len(store.index.ids()) == 5
 
