@@ -1087,6 +1087,17 @@ def _of_soak(record: Record) -> str:
     return f"{made}: {whole(zero)} lost, wrong, tracebacks or hangs"
 
 
+def _of_figures(record: Record) -> str:
+    off, on = (percent(record["numbers"][ocr]["vectors"]) for ocr in ("never", "auto"))
+    return f"nDCG@5 without OCR {off}, with it {on}"
+
+
+def _of_figures_cost(record: Record) -> str:
+    one, *_ = record["numbers"]["costs"]
+    read = one["drawn"] + one["read"]
+    return f"{read:.2f} CPU seconds a page with a chart, {one['loaded']:.3f} without OCR"
+
+
 HEADLINES: dict[str, Callable[[Record], str]] = {
     "quality": _of_quality,
     "quality_small": _of_quality,
@@ -1096,6 +1107,8 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "long_pages": _of_long_pages,
     "dense_door": _of_dense_door,
     "photos": _of_photos,
+    "figures": _of_figures,
+    "figures_cost": _of_figures_cost,
     "pointing": _of_pointing,
     "formats": _of_formats,
     "hybrid": _of_hybrid,
