@@ -262,6 +262,17 @@ def _of_install(record: Record) -> str:
     )
 
 
+def _of_figures(record: Record) -> str:
+    off, on = (percent(record["numbers"][ocr]["vectors"]) for ocr in ("never", "auto"))
+    return f"nDCG@5 without OCR {off}, with it {on}"
+
+
+def _of_figures_cost(record: Record) -> str:
+    one, *_ = record["numbers"]["costs"]
+    read = one["drawn"] + one["read"]
+    return f"{read:.2f} CPU seconds a page with a chart, {one['loaded']:.3f} without OCR"
+
+
 HEADLINES: dict[str, Callable[[Record], str]] = {
     "quality": _of_quality,
     "quality_small": _of_quality,
@@ -304,6 +315,8 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "thin_client": _of_thin_client,
     "languages": _of_languages,
     "install": _of_install,
+    "figures": _of_figures,
+    "figures_cost": _of_figures_cost,
 }
 """Record -> the number that stands for it; each record has a row in RESULTS.md."""
 
