@@ -13,7 +13,7 @@ from metaembed_rag.store import systems
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.collection import CollectionModel
 from metaembed_rag.store.places import MARK
-from tests.support.counting import FILES, falls_to, settled
+from tests.support.counting import FILES, settled
 
 ABOUT = CollectionModel("model", "f" * 32, dimension=4, vectors=3)
 
@@ -87,7 +87,7 @@ def test_an_index_in_memory_stays_when_a_write_failed(monkeypatch):
 @pytest.mark.skipif(not FILES.is_dir(), reason="looks into /proc")
 def test_fault_31_a_reader_without_a_cache_beside_a_writer_keeps_no_files_open(store):
     written(store, "a")
-    folder, most = store.places.folder, 0
+    folder, early, late = store.places.folder, [], []
 
     def files() -> int:
         return sum(folder.resolve() in open_file(one).parents for one in FILES.iterdir())
@@ -96,7 +96,10 @@ def test_fault_31_a_reader_without_a_cache_beside_a_writer_keeps_no_files_open(s
         (folder / MARK).write_text(f"another-process-{number}")
         store._link.see_writes(store._writes.is_behind)
         assert store.ids() == ["a"]
-        if number == 1:
-            most = settled(files) + 2
-        assert number < 2 or falls_to(most, files)
+        if 1 <= number < 5:
+            early.append(settled(files))
+        elif number >= 8:
+            late.append(settled(files))
+    # Chroma has now one and now two connections to SQLite, of three files each.
+    assert min(late) <= max(early) + 3
     assert [system.folder for system in systems._running].count(folder.resolve()) == 1
