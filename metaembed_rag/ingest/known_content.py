@@ -15,6 +15,8 @@ from metaembed_rag.store.records import Record
 from metaembed_rag.store.requests import slices
 
 _READ_AT_ONCE = 256
+_HASHES_AT_ONCE = 64
+"""Hashes that one filter names: Chroma Cloud takes filters of 4,096 bytes."""
 _KEPT_BYTES = 64_000_000
 """Of records that were replaced in this run, and whose content may come under another name."""
 
@@ -72,7 +74,9 @@ class KnownContent:
 
     def _same(self, hashes: Sequence[str]) -> Iterator[Record]:
         """Records of such content, without vectors; those first that are to be preferred."""
-        ids = self._store.ids({records.HASH: {"$in": sorted(hashes)}})
+        wanted = sorted(hashes)
+        parts = (wanted[part] for part in slices(len(wanted), _HASHES_AT_ONCE))
+        ids = [id for some in parts for id in self._store.ids({records.HASH: {"$in": some}})]
         ids.sort(key=lambda id: not self.is_preferred(id))
         for part in slices(len(ids), _READ_AT_ONCE):
             yield from self._store.get(ids[part], vectors=False).values()

@@ -334,7 +334,7 @@ def test_fault_23_a_page_without_usable_vectors_costs_itself_only(change):
     index = PageIndex.open(":memory:", encoder)
     index.add(pages())
     encoder.change = change
-    new = [Page("new", n, "new whales") for n in (1, 2, 3)]
+    new = [Page("new", n, f"new whales {n}") for n in (1, 2, 3)]
     for added, unchanged in ((2, 0), (0, 2)):
         report = index.add(new)
         assert (report.added, report.unchanged, report.blank) == (added, unchanged, [])
