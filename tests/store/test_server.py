@@ -199,7 +199,7 @@ def test_fault_15_requests_that_a_proxy_finds_too_large_are_halved(before, whole
     sizes = [length for path, _, length in before.seen if path.endswith("/upsert")]
     assert [size > before.most for size in sizes] == [True, True, False, False, False, False]
     before.seen.clear()
-    index.add([Page(source=page.source, text="another fox") for page in PAGES])
+    index.add([Page(source=page.source, text=f"another fox {page.source}") for page in PAGES])
     sizes = [length for path, _, length in before.seen if path.endswith("/upsert")]
     assert [size > before.most for size in sizes] == [False] * 4  # it has learned
     assert {hit.page.source for hit in index.search("fox", 8)} == set("abcdefgh")
