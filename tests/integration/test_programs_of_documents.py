@@ -33,6 +33,7 @@ ELSEWHERE = {
     "docs/evaluate.md": "tests/integration/test_pages_of_docs.py",
     "docs/langchain.md": "tests/langchain/test_docs.py",
     "docs/llama_index.md": "tests/llama_index/test_docs.py",
+    "docs/moves.md": "tests/test_ingest_moves.py",
     "docs/mteb.md": "tests/evaluation/test_mteb.py",
     "docs/training_data.md": "tests/training/test_data.py",
 }
