@@ -49,6 +49,7 @@ def test_a_setting_of_none_is_the_same_as_one_that_is_left_out(tmp_path):
         scoring_device=None,
         picture_options=None,
         picture_cache=None,
+        language=None,
     )
     assert settings.keys() == OpenSettings.__annotations__.keys()
     index = PageIndex.open(tmp_path / "i", FakeEncoder(), **settings)

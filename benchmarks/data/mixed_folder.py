@@ -23,6 +23,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pillow_heif
 import pypdfium2
 from PIL import Image
 
@@ -260,9 +261,9 @@ class Maker:
             name = f"photos/{stamp.stem}.{suffix}"
             Image.open(stamp).convert("RGBA").convert("RGB").save(self._place(name))
             yield MixedFile(name, "a picture of a thing")
-        for suffix, chart in zip(
-            ("png", "avif"), sorted(self._charts.iterdir())[60:62], strict=True
-        ):
+        pillow_heif.register_heif_opener()
+        charts = sorted(self._charts.iterdir())[60:63]
+        for suffix, chart in zip(("png", "avif", "heic"), charts, strict=True):
             name = f"charts/chart.{suffix}"
             Image.open(chart).convert("RGB").save(self._place(name))
             yield MixedFile(name, "a chart")

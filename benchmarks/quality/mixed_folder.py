@@ -102,11 +102,19 @@ def halved(folder: Path) -> Path:
     return folder
 
 
-def synced(step: str, folder: Path, index: Path, encoder: Counting, gone: Path) -> dict[str, Any]:
+def restored(folder: Path, kept: Path) -> Path:
+    """What was deleted is there again, from a copy."""
+    shutil.copytree(kept, folder, dirs_exist_ok=True)
+    return folder
+
+
+def synced(
+    step: str, folder: Path, index: Path, encoder: Counting, gone: Path, prune: bool = False
+) -> dict[str, Any]:
     """Bring the index in line with the folder, and look whether it is."""
     before = encoder.pages
     with PageIndex.open(index, encoder) as opened:
-        report: AddReport = opened.sync(folder)
+        report: AddReport = opened.sync(folder, prune=prune)
         sources = {page.rpartition("#")[0] for page in opened.ids()}
         pages = len(opened)
     return {
@@ -116,6 +124,7 @@ def synced(step: str, folder: Path, index: Path, encoder: Counting, gone: Path) 
         "moved": report.moved,
         "removed": report.removed,
         "skipped": len(report.skipped),
+        "kept_of_empty_folders": len(report.unpruned),
         "of_files_that_are_gone": sorted(one for one in sources if not Path(one).exists()),
         "files": sum(1 for path in folder.rglob("*") if path.is_file()),
         "under_the_old_place": sum(1 for one in sources if Path(one).is_relative_to(gone)),
@@ -147,18 +156,21 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     encoder = Counting(MetaEmbedEncoder.from_pretrained(given.model))
     contents = given.folder.with_name(f"{given.folder.name}.json")
     words = found(contents, folder, index, encoder)
-    old = folder
-    changes: list[tuple[str, Callable[[Path], Path]]] = [
-        ("again", lambda same: same),
-        ("moved", moved),
-        ("renamed", renamed),
-        ("half deleted", halved),
-        ("again, unchanged", lambda same: same),
+    old, kept = folder, work / "kept"
+    changes: list[tuple[str, Callable[[Path], Path], bool]] = [
+        ("again", lambda same: same, False),
+        ("moved", moved, False),
+        ("renamed", renamed, False),
+        ("half deleted", halved, False),
+        ("again, with prune", lambda same: same, True),
+        ("restored from a copy", lambda same: restored(same, kept), False),
     ]
-    for step, change in changes:
+    for step, change, prune in changes:
+        if change is halved:
+            shutil.copytree(folder, kept)
         folder = change(folder)
         gone = old if folder != old else work / "nowhere"
-        steps.append(synced(step, folder, index, encoder, gone))
+        steps.append(synced(step, folder, index, encoder, gone, prune))
         print(json.dumps(steps[-1], ensure_ascii=False), file=sys.stderr)
     return {"steps": steps, "words": words}
 

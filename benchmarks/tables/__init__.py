@@ -44,6 +44,7 @@ from benchmarks.tables.everyday import (
     languages_choice,
     languages_detectors,
     languages_english,
+    mixed_folder,
 )
 from benchmarks.tables.findings import (
     confidence,
@@ -144,6 +145,7 @@ TABLES: dict[str, Table] = {
     "figures_cost": Table(figures_cost, ("figures_cost",)),
     "install": Table(install, ("install",)),
     "install_unused": Table(install_unused, ("install",)),
+    "mixed_folder": Table(mixed_folder, ("mixed_folder",)),
     "claims": Table(claims, tuple(HEADLINES)),
 }
 

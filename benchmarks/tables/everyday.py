@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.tables.cells import NONE, Lines, Record, grid, number, percent, points
+from benchmarks.tables.cells import NONE, Lines, Record, grid, number, percent, points, whole
 
 _ASKED = {
     "de": "German pages, asked in German",
@@ -129,3 +129,21 @@ def install_unused(record: Record) -> Lines:
 def megabytes(size: int) -> str:
     """Whole millions of bytes, one decimal below ten."""
     return f"{size / 1e6:,.0f}" if size >= 1e7 else f"{size / 1e6:.1f}"
+
+
+def mixed_folder(record: Record) -> Lines:
+    """What each run over the folder of mixed files did."""
+    rows = [
+        [
+            one["step"],
+            whole(one["files"]),
+            whole(one["pages"]),
+            whole(one["encoded"]),
+            whole(one.get("moved", 0)),
+            whole(one.get("removed", 0)),
+            whole(len(one.get("of_files_that_are_gone", ()))),
+        ]
+        for one in record["numbers"]["steps"]
+    ]
+    head = ["the folder is", "files", "pages", "encoded", "moved", "removed", "files that are gone"]
+    return grid(head, rows)

@@ -273,6 +273,15 @@ def _of_figures_cost(record: Record) -> str:
     return f"{read:.2f} CPU seconds a page with a chart, {one['loaded']:.3f} without OCR"
 
 
+def _of_mixed_folder(record: Record) -> str:
+    first, *later = record["numbers"]["steps"]
+    return (
+        f"{first['files']} files, {first['pages']} pages, exit code {first['exit_code']}, "
+        f"{len(first['silently_missing'])} silently missing; then encoded: "
+        + ", ".join(f"{one['step']} {one['encoded']}" for one in later)
+    )
+
+
 HEADLINES: dict[str, Callable[[Record], str]] = {
     "quality": _of_quality,
     "quality_small": _of_quality,
@@ -315,6 +324,7 @@ HEADLINES: dict[str, Callable[[Record], str]] = {
     "thin_client": _of_thin_client,
     "languages": _of_languages,
     "install": _of_install,
+    "mixed_folder": _of_mixed_folder,
     "figures": _of_figures,
     "figures_cost": _of_figures_cost,
 }
