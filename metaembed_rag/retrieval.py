@@ -30,6 +30,7 @@ from metaembed_rag.search.searcher import PageSearcher
 from metaembed_rag.search.word_scores import WordScores
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.records import StampedText
+from metaembed_rag.store.unmatched import not_logged
 
 
 class Retrieval:
@@ -103,9 +104,10 @@ class Retrieval:
         # The exact search is the first: it opens the cache, and no budget's time has that in it.
         exact = replace(options, budget=most, exhaustive=True, candidates=None)
         at_budgets = [replace(options, budget=one) for one in _compared(budgets, most)]
-        best, *found = (
-            self._found(vectors, [query_text(asked)], one)[0] for one in (exact, *at_budgets)
-        )
+        text = [query_text(asked)]
+        [best] = self._found(vectors, text, exact)
+        with not_logged():  # what is to be said of a filter was said
+            found = [self._found(vectors, text, one)[0] for one in at_budgets]
         ranks = [{hit.page.id: hit.rank for hit in hits} for hits in found]
         for hits in (best, *found):
             hits.query = asked

@@ -174,3 +174,35 @@ def test_indexes_of_every_age_know_the_fields(tmp_path, commit, where, expected)
     store = ChromaStore.open(tmp_path / "index", None)
     assert store.ids(where) == expected
     store.close()
+
+
+@pytest.mark.parametrize("way", [{}, {"hybrid": True}])
+def test_of_several_indexes_a_filter_is_told_of_where_none_has_a_page_that_passes(way, caplog):
+    with (
+        PageIndex.open(":memory:", FakeEncoder()) as first,
+        PageIndex.open(":memory:", FakeEncoder()) as second,
+    ):
+        first.add([Page("apples.txt", text="apples")])
+        second.add([Page("pears.txt", text="pears")])
+        both = FederatedIndex({"first": first, "second": second})
+        assert len(both.search("apples", where={"file_name": "pears.txt"}, **way)) == 1
+        assert caplog.text == ""
+        hits = both.search("apples", where={"file_name": "plums"}, **way)
+        assert (hits, hits.note[:25]) == ([], "no page passes the filter")
+        assert caplog.text.count("no page passes the filter") == 1
+
+
+def test_a_comparison_tells_once_of_a_filter_that_no_page_passes(index, caplog):
+    found = index.compare("apples", where={"file_name": "plums"})
+    assert found.exact == []
+    assert caplog.text.count("no page passes the filter") == 1
+
+
+def test_names_of_files_that_have_gone_are_not_near(index, files, caplog):
+    index.sync(files)
+    assert index.search("apples", where={"folder": "sub"}) != []
+    (files / "sub").rename(files / "under")
+    index.sync(files)
+    note = index.search("apples", where={"folder": "sub"}).note
+    assert "did you mean" not in note
+    assert note.endswith("no page has folder 'sub'; there is '.', 'under'")

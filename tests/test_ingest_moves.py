@@ -668,3 +668,20 @@ def test_the_program_in_the_documentation_runs(tmp_path, monkeypatch):
     (program,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     exec(compile(program, "docs/moves.md", "exec"), {})
+
+
+@pytest.mark.parametrize("names", [("a.txt", "b.md"), ("a.md", "b.txt")])
+def test_a_text_that_becomes_markdown_has_its_sections_and_the_other_way_round(
+    index: PageIndex, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    before, after = (folder / name for name in names)
+    before.write_text("# Tides\n\nThe water falls.\n")
+    index.sync(folder)
+    encoded(index)
+    before.rename(after)
+    report = index.sync(folder)
+    [page] = index.get(index.ids())
+    assert page.metadata == next(load_pages(folder)).metadata
+    assert (page.source, report.moved, encoded(index)) == (str(after), 1, [])

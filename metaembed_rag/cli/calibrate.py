@@ -10,15 +10,9 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaembed_rag.cli.options import (
-    add_device,
-    add_model_of_index,
-    add_place,
-    open_index,
-    positive,
-    share,
-)
+from metaembed_rag.cli.options import add_device, add_model_of_index, add_place, open_index
 from metaembed_rag.cli.output import answer, table
+from metaembed_rag.cli.values import positive, share
 from metaembed_rag.errors import DatasetError
 
 if TYPE_CHECKING:

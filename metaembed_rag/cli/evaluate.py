@@ -13,13 +13,12 @@ from metaembed_rag.cli.options import (
     add_chroma,
     add_encoding,
     add_pictures,
-    limit,
     load_encoder,
     ocr_of,
     open_index,
-    positive,
 )
 from metaembed_rag.cli.output import answer, counted, say, shown, table, wrong_usage
+from metaembed_rag.cli.values import limit, positive
 
 if TYPE_CHECKING:
     from metaembed_rag.evaluation import IndexReport

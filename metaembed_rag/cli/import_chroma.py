@@ -12,14 +12,13 @@ from metaembed_rag.cli.options import (
     add_place,
     add_storage,
     add_wait,
-    header,
     limit_passes,
     load_encoder,
     pictures_of,
-    positive,
     server_keywords,
 )
 from metaembed_rag.cli.output import answer, counted, say, wrong_usage
+from metaembed_rag.cli.values import header, positive
 
 if TYPE_CHECKING:
     from metaembed_rag.ingest import AddReport

@@ -16,17 +16,16 @@ from metaembed_rag.cli.options import (
     add_place,
     add_storage,
     add_wait,
-    limit,
     limit_passes,
     load_encoder,
     ocr_of,
     pictures_of,
-    positive,
     server_keywords,
     server_of,
 )
 from metaembed_rag.cli.output import answer, counted, list_ignored, say, wrong_usage
 from metaembed_rag.cli.remote import upload_to
+from metaembed_rag.cli.values import limit, positive
 from metaembed_rag.errors import MetaEmbedError, PageError, StoreError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from metaembed_rag.cli.options import add_budget, add_device, add_model, load_encoder, positive
+from metaembed_rag.cli.options import add_budget, add_device, add_model, load_encoder
 from metaembed_rag.cli.output import answer, say
+from metaembed_rag.cli.values import positive
 from metaembed_rag.errors import DatasetError
 
 SUMMARY = "add hard negatives to a training set"

@@ -6,8 +6,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from metaembed_rag.cli.options import add_model, positive
+from metaembed_rag.cli.options import add_model
 from metaembed_rag.cli.output import answer, table
+from metaembed_rag.cli.values import positive
 from metaembed_rag.errors import CheckpointError
 
 if TYPE_CHECKING:

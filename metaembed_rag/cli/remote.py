@@ -111,12 +111,7 @@ def upload_to(server: Server, given: argparse.Namespace) -> int:
             f"rename them, or run `metaembed index` beside it"
         )
     most = info["max_upload_bytes"]
-    done = [
-        _uploaded(server, file, quiet=given.quiet)
-        if file.stat().st_size <= most - _FORM
-        else _skipped(file, f"is larger than the {most:,} bytes that the server takes")
-        for file in files
-    ]
+    done = [_sent(server, file, most, quiet=given.quiet) for file in files]
     total: dict[str, Any] = {name: sum(one[name] for one in done) for name in _COUNTS}
     total["blank"] = sum(one["blank"] for one in done)
     total["ignored"] = ignored
@@ -132,6 +127,16 @@ def upload_to(server: Server, given: argparse.Namespace) -> int:
     for line in total["skipped"]:
         say(f"  {line['source']}: {line['reason']}")
     return 1 if total["skipped"] and not given.allow_failures else 0
+
+
+def _sent(server: Server, file: Path, most: int, *, quiet: bool) -> dict[str, Any]:
+    """What became of one file, which is sent where it has as many bytes as the server takes."""
+    size = file.stat().st_size
+    if not size:
+        return _skipped(file, "is empty (0 bytes); delete it or make it again")
+    if size > most - _FORM:
+        return _skipped(file, f"is larger than the {most:,} bytes that the server takes")
+    return _uploaded(server, file, quiet=quiet)
 
 
 def _uploaded(server: Server, file: Path, *, quiet: bool) -> dict[str, Any]:

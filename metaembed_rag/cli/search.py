@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.budget import AUTO, RetrievalBudget
-from metaembed_rag.cli import comparing, options, remote
+from metaembed_rag.cli import comparing, options, remote, values
 from metaembed_rag.cli.filters import add_filters, where_of
 from metaembed_rag.cli.output import answer, say, wrong_usage
 from metaembed_rag.errors import PageError
@@ -40,18 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_place(parser, or_server=True, several=True)
     parser.add_argument(
         "--deadline",
-        type=options.limit,
+        type=values.limit,
         metavar="SECONDS",
         help="of several indexes: leave out, and name, those that do not answer in time",
     )
     options.add_device(parser)
     options.add_model_of_index(parser)
-    parser.add_argument("-k", type=options.positive, default=5, help="hits (default: 5)")
+    parser.add_argument("-k", type=values.positive, default=5, help="hits (default: 5)")
     _add_budget(parser)
     parser.add_argument("--image", metavar="FILE", help="an image as query, or with the text")
     add_filters(parser)
     ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--candidates", type=options.positive, metavar="M", help="pages reranked")
+    ways.add_argument("--candidates", type=values.positive, metavar="M", help="pages reranked")
     ways.add_argument("--exhaustive", action="store_true", help="score every page")
     words = parser.add_mutually_exclusive_group()
     words.add_argument(
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_language(parser, "this search only (default: as the index remembers, or english)")
     parser.add_argument(
         "--min-confidence",
-        type=options.share,
+        type=values.share,
         metavar="SHARE",
         help="only hits that score over such a share (0.95) of unrelated questions, by calibration",
     )
@@ -82,19 +82,19 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
         parser,
         "vectors a side: 1,1 to 16,64, or fast, balanced, full (default: METAEMBED_BUDGET, or "
         "all that are stored); auto: what `metaembed calibrate` found",
-        type=options.budget_or_auto,
+        type=values.budget_or_auto,
         action=comparing.EachBudget,
     )
     comparing.add_compare(parser)
     parser.add_argument(
         "--max-ms",
-        type=options.limit,
+        type=values.limit,
         metavar="MS",
         help="the best budget for so many milliseconds, by calibration",
     )
     parser.add_argument(
         "--min-recall",
-        type=options.share,
+        type=values.share,
         metavar="SHARE",
         help="the fastest budget that finds such a share (0.99) of the best pages, by calibration",
     )

@@ -15,11 +15,10 @@ from metaembed_rag.cli.options import (
     add_place,
     load_encoder,
     open_index,
-    positive,
     refuse,
-    whole,
 )
 from metaembed_rag.cli.output import say, wrong_usage
+from metaembed_rag.cli.values import positive, whole
 from metaembed_rag.cli.variables import TOKEN
 from metaembed_rag.errors import ServerError
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from typing import Any, get_type_hints
 
-from metaembed_rag.cli.options import number_or_text
 from metaembed_rag.cli.output import shown
+from metaembed_rag.cli.values import number_or_text
 from metaembed_rag.errors import TrainingError
 from metaembed_rag.training.config import MANY, TABLES, RunConfig, read_config
 from metaembed_rag.training.values import Groups, Names, Numbers, Sizes, Temperatures, Template

@@ -120,6 +120,8 @@ def _fused(answers: Mapping[str, Hits], options: SearchOptions) -> list[Hit]:
         for shard, hits in answers.items()
         for hit in hits
     ]
+    if not every:
+        return []
     spreads = [hits.spread or _of_vectors(hits) for hits in answers.values() if hits]
     scores = _scores(every, spreads, options)
     return [replace(hit, score=float(one)) for hit, one in zip(every, scores, strict=True)]

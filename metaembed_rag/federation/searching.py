@@ -18,6 +18,7 @@ from metaembed_rag.federation.shards import MOST_SERVED, Question, Shard
 from metaembed_rag.hits import Hits, MissingShard
 from metaembed_rag.options import SearchOptions
 from metaembed_rag.pages import Page
+from metaembed_rag.store.unmatched import log_unmatched
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +160,9 @@ class FederatedSearch:
         first = next(iter(answers.values()))
         hybrid = any(hits.scoring == "hybrid" for hits in answers.values())
         best = merged(answers, k, options, self._served)
-        notes = [hits.note for hits in answers.values() if hits.note]
+        notes = [hits.note for hits in answers.values() if hits.note and not best]
+        if notes and options.where is not None:
+            log_unmatched(notes[0], options.where)
         hits = Hits(
             best,
             question.query,
@@ -167,7 +170,7 @@ class FederatedSearch:
             0.0,
             "hybrid" if hybrid else "maxsim",
             merged_plan(answers, words_of(answers, options)),
-            notes[0] if notes and not best else "",
+            notes[0] if notes else "",
         )
         hits.missing = tuple(MissingShard(*one) for one in found.missing.items())
         return hits

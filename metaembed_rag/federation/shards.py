@@ -26,6 +26,7 @@ from metaembed_rag.pages import Page
 from metaembed_rag.search.pooled_words import QueryWords
 from metaembed_rag.store import picture_format
 from metaembed_rag.store.places import replace_file
+from metaembed_rag.store.unmatched import not_logged
 
 MOST_SERVED = 200
 """Hits that a server gives at most."""
@@ -159,7 +160,8 @@ class LocalShard:
     ) -> Hits:
         """See :class:`Shard`."""
         assert asked.vectors is not None, "an index that is open here makes them"
-        return self.index.search_vectors(asked.vectors, k, text=asked.text, **options.keywords)
+        with not_logged():  # other shards may have pages that pass the filter
+            return self.index.search_vectors(asked.vectors, k, text=asked.text, **options.keywords)
 
     def query_words(self, text: str) -> QueryWords | None:
         """See :class:`Shard`."""

@@ -20,7 +20,7 @@ from metaembed_rag.ingest.vanished import VanishedPages, missing_place, named_fo
 from metaembed_rag.ingest.whereabouts import Whereabouts, source_of
 from metaembed_rag.model.inputs import sight
 from metaembed_rag.pages import Limits, Page, list_files, load_pages
-from metaembed_rag.pages.digests import remote_digests
+from metaembed_rag.pages.digests import remote_digests, ways
 from metaembed_rag.pages.folders import expanded, find_files, show
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
@@ -247,9 +247,9 @@ class Followed:
         """Whether a file need not be read; its pages are counted."""
         if self._is_ours(source):
             return True
-        if self._reread:
-            return False
         unchanged = self._pages_of_unchanged(source, digest)
+        if self._reread and not self._was_read_better(unchanged):
+            return False
         if unchanged is None:
             return not is_remote(source) and self._take_over(source, digest)
         stored, blank, first = unchanged
@@ -261,6 +261,14 @@ class Followed:
         if self.progress is not None:
             self.progress(Acknowledged(len(stored) + len(blank), stored))
         return True
+
+    def _was_read_better(self, stored: Stored | None) -> bool:
+        """Whether pages were read in a better way than is open here, as with LibreOffice."""
+        if stored is None or stored.first is None:
+            return False
+        settings = stored.first.page.settings
+        side = self._loading.get("max_side", 896)
+        return settings in ways(settings.partition(":")[0], side)[:-1]
 
     def _count_blank(self, source: str, numbers: Sequence[int]) -> None:
         self.report.blank += [still_blank(default_id(source, number)) for number in numbers]

@@ -33,7 +33,7 @@ def read_text_file(data: bytes, source: str, max_pages: int) -> Iterator[Page]:
         FileTooLargeError: It makes more than ``max_pages`` chunks.
     """
     text = decode(data, source)
-    markdown = source.lower().endswith((".md", ".markdown"))
+    markdown = is_markdown(source)
     chunks = list(chunk(text, markdown=markdown)) or [("", "")]
     if len(chunks) > max_pages:
         raise FileTooLargeError(
@@ -49,6 +49,11 @@ def read_text_file(data: bytes, source: str, max_pages: int) -> Iterator[Page]:
             metadata={"section": section} if section else {},
             page_count=len(chunks),
         )
+
+
+def is_markdown(source: str) -> bool:
+    """Whether the name of a text says that it is Markdown."""
+    return source.lower().endswith((".md", ".markdown"))
 
 
 def chunk(text: str, *, markdown: bool) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -42,6 +42,7 @@ from metaembed_rag.store.reading import DoubtfulIds, RecordReader
 from metaembed_rag.store.records import Record, StampedText
 from metaembed_rag.store.requests import slices, slices_to_read, slices_to_write
 from metaembed_rag.store.server import UNLIMITED, send_halving
+from metaembed_rag.store.stamps import StampQuestions
 from metaembed_rag.store.table import RecordTable, bare_rows
 from metaembed_rag.store.texts import PageTexts
 
@@ -50,7 +51,7 @@ _IDS_AT_ONCE = 10_000
 _Row = tuple[str, Mapping[str, Any] | None]
 
 
-class ChromaStore:
+class ChromaStore(StampQuestions):
     """One collection of pages. Use :meth:`open`.
 
     Reading needs no lock. Writing to a folder takes the folder's writer lock, because several
@@ -379,33 +380,6 @@ class ChromaStore:
     def _asked(self, where: Mapping[str, Any] | None) -> set[str]:
         """Ids of the pages that pass a filter that Chroma takes in one question."""
         return set(self._link.ask(lambda one: one.collection.get(where=where, include=[]))["ids"])
-
-    def written_since(self, stamps: Collection[str], *, after: int | None = None) -> list[str]:
-        """Ids of pages that were last written by none of the requests with these stamps.
-
-        With :meth:`count` it says exactly whether a copy made from records with these stamps is
-        current. It looks at every record; with ``after``, which is faster, only at those that were
-        written later than that by their writers' clocks.
-        """
-        if not stamps:
-            return self._but_unreadable(self.ids())
-        found = [set(self.ids(one)) for one in records.written_by_others(stamps, after)]
-        return self._but_unreadable(sorted(set.intersection(*found)))
-
-    def noted_since(self, seconds: int) -> list[str]:
-        """Ids of pages of which metadata alone were replaced later, by their writers' clocks."""
-        return self.ids({records.NOTED: {"$gt": seconds}})
-
-    def with_stamp(self, stamp: str) -> list[str]:
-        """Ids of pages that were last written by the request with this stamp."""
-        return self._but_unreadable(self.ids({records.STAMP: stamp}))
-
-    def _but_unreadable(self, ids: Sequence[str]) -> list[str]:
-        """Those that can be read, also those that somebody has mended since."""
-        doubtful = [id for id in ids if id in self.unreadable]
-        if doubtful:
-            self.get(doubtful)
-        return [id for id in ids if id not in self.unreadable]
 
     def texts(self) -> Iterator[StampedText]:
         """The text of every page, some pages in memory at a time."""

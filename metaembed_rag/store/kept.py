@@ -85,13 +85,15 @@ class KeptValues(Generic[_Value]):
     def known(self, among: set[str] | None) -> list[_Value]:
         """The values that were read so far, of these pages; of all for None."""
         with self._lock:
-            every = self._kept.items()
-            return [value for id, (value, _) in every if among is None or id in among]
+            ids = self._all() if among is None else among
+            return [self._kept[id][0] for id in ids if id in self._kept]
 
     def _all(self) -> list[str]:
         """Ids of all pages; listed again where a write cannot be told from none."""
         if self._every is None or self._revision is None:
             self._every = self._store.ids()
+            for id in self._kept.keys() - set(self._every):
+                del self._kept[id]
         return self._every
 
     def _forget_changed(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
@@ -26,6 +27,23 @@ _FEW = 8
 _EQUAL = ("$eq", "$in")
 _PARTS = ("$icontains", "$glob")
 
+_IS_LOGGED: ContextVar[bool] = ContextVar("_IS_LOGGED", default=True)
+
+
+@contextmanager
+def not_logged() -> Iterator[None]:
+    """Inside, a note stands in the hits alone: somebody else knows whether it is to be told."""
+    before = _IS_LOGGED.set(False)
+    try:
+        yield
+    finally:
+        _IS_LOGGED.reset(before)
+
+
+def log_unmatched(note: str, where: Mapping[str, Any] | None) -> None:
+    """Log, as a warning, why no page passes a filter."""
+    _log.warning("%s: %s", note, reprlib.repr(where), extra={"in_short": note})
+
 
 def told_unmatched(store: ChromaStore, where: Mapping[str, Any] | None) -> str:
     """Why no page passes a filter, which is logged as a warning; ``""`` where one does.
@@ -39,7 +57,8 @@ def told_unmatched(store: ChromaStore, where: Mapping[str, Any] | None) -> str:
         return ""
     seen = _Seen(store)
     note = "; ".join(["no page passes the filter", *seen.unknown_keys(asked), *seen.values(asked)])
-    _log.warning("%s: %s", note, reprlib.repr(where), extra={"in_short": note})
+    if _IS_LOGGED.get():
+        log_unmatched(note, where)
     return note
 
 

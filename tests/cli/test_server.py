@@ -126,6 +126,15 @@ def test_a_file_larger_than_the_server_takes_is_skipped_and_others_are_sent(run,
         run("delete", "--source", "small.txt", "--server", address)
 
 
+def test_an_empty_file_is_skipped_and_others_are_sent(run, address, tmp_path):
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "full.txt").write_text("yellow bananas")
+    out, err = run("index", tmp_path, "--server", address, code=1)
+    assert out.startswith("1 added") and "1 skipped" in out
+    assert "empty.txt: is empty (0 bytes)" in err
+    run("delete", "--source", "full.txt", "--server", address)
+
+
 def test_a_server_that_breaks_off_is_not_said_to_be_missing(run):
     with socket.create_server(("127.0.0.1", 0)) as taken:
 

@@ -473,6 +473,23 @@ def test_libreoffice_that_comes_later_reads_the_file_again_and_when_it_is_gone_n
         assert (report.unchanged, report.skipped) == (2, [])
 
 
+def test_what_was_drawn_stays_when_all_is_read_again_without_libreoffice(
+    drawing: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("kreuzberg")
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "a.docx").write_bytes((FILES / "report.docx").read_bytes())
+    index = PageIndex.open(tmp_path / "index", FakeEncoder())
+    index.sync(files)
+    with monkeypatch.context() as patch:
+        no_office(patch)
+        files.rename(tmp_path / "moved")
+        assert index.sync(tmp_path / "moved").moved == 2
+        assert index.sync(tmp_path / "moved", reread=True).unchanged == 2
+    assert {page.settings for page in index.get(index.ids())} == {"office:896"}
+
+
 def test_a_folder_without_a_reader_for_documents_lists_each_and_keeps_the_rest(
     no_library: None, tmp_path: Path
 ) -> None:
