@@ -25,6 +25,7 @@ from metaembed_rag.pages.folders import expanded, find_files, show
 from metaembed_rag.pages.load import count_pages
 from metaembed_rag.pages.page import default_id
 from metaembed_rag.pages.remote import find_remote, is_remote, remote_folder
+from metaembed_rag.pages.texts import is_markdown
 from metaembed_rag.store import records
 from metaembed_rag.store.readings import BlankPages, way_of
 from metaembed_rag.store.records import Record
@@ -308,8 +309,8 @@ class Followed:
     def _is_whole(self, found: Stored, other: str, source: str) -> bool:
         """Whether a file's pages say all that those of a file of another name would say."""
         every = set(found.ids) == {id for id in found.ids if source_of(id) == other}
-        if not every or found.first is None:
-            return False
+        if not every or found.first is None or is_markdown(other) != is_markdown(source):
+            return False  # headings of Markdown are sections
         parts = slices(len(found.ids), _READ_AT_ONCE)
         read = (self._target.store.get(found.ids[part], vectors=False) for part in parts)
         pages = [record for some in read for record in some.values()]

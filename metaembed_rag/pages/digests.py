@@ -11,7 +11,7 @@ from metaembed_rag.pages.file_names import name_parts
 from metaembed_rag.pages.page import DIGEST_BYTES
 from metaembed_rag.pages.parts import PicturePart, joined
 from metaembed_rag.pages.remote import RemoteFile
-from metaembed_rag.pages.texts import CHUNK_CHARACTERS, is_markdown
+from metaembed_rag.pages.texts import CHUNK_CHARACTERS
 
 READER_VERSION = 2
 """Part of every file digest: raise it when a reader changes what it makes of the same bytes."""
@@ -45,21 +45,13 @@ def names_of(kind: str, source: str, folder: Path | None) -> list[PicturePart]:
 
 
 def digests_of(
-    data: bytes,
-    kind: str,
-    max_side: int,
-    names: Sequence[PicturePart] = (),
-    *,
-    source: str,
-    more: str = "",
+    data: bytes, kind: str, max_side: int, names: Sequence[PicturePart] = (), *, more: str = ""
 ) -> list[str]:
     """A hash for each of the :func:`ways`, in their order.
 
-    Of a picture, also of its names: it has another text under another one. Of a text, also of
-    whether its name makes it Markdown, whose headings are sections.
+    Of a picture, also of its names: it has another text under another one.
     """
     captions = f":{CAPTION_VERSION}:{joined(names)}" if kind == "image" else ""
-    more += ":markdown" if kind == "text" and is_markdown(source) else ""
     made = (f"{READER_VERSION}:{way}{more}{captions}" for way in ways(kind, max_side))
     return [_digest(data, one) for one in made]
 
@@ -78,4 +70,4 @@ def remote_digests(found: RemoteFile, folder: Path | None, max_side: int) -> lis
         return []
     said = f"{found.version}:{found.size}".encode()
     names = names_of(found.kind, found.url, folder)
-    return digests_of(said, found.kind, max_side, names, source=found.url, more=":version")
+    return digests_of(said, found.kind, max_side, names, more=":version")

@@ -133,7 +133,7 @@ def file_digest(
     within = None if folder is None else expanded(folder).resolve()
     data = read_file_bytes(resolved, DEFAULT_LIMITS.max_file_bytes)
     source = show(resolved)
-    return digests_of(data, kind, max_side, names_of(kind, source, within), source=source)[-1]
+    return digests_of(data, kind, max_side, names_of(kind, source, within))[-1]
 
 
 def page_texts(
@@ -248,7 +248,7 @@ def _load_one(
             return  # it need not even come here
         file = _file(found, name, limits.max_file_bytes)
         names = names_of(file.kind, file.source, folder)
-        digests = known or digests_of(file.data, file.kind, max_side, names, source=file.source)
+        digests = known or digests_of(file.data, file.kind, max_side, names)
         if not known and _is_skipped(skip, file.source, digests):
             return
         items = _read(file, names, password, max_side, limits)
@@ -324,7 +324,7 @@ def read_file(
                 f"has over {limits.max_file_bytes:,} bytes; split it, or raise max_file_bytes",
             )
         names = names_of(kind, source, folder)
-        digests = [digest] if digest else digests_of(data, kind, max_side, names, source=source)
+        digests = [digest] if digest else digests_of(data, kind, max_side, names)
         if _is_skipped(skip, source, digests):
             return
         items = _read(_File(source, kind, data), names, password, max_side, limits)

@@ -12,6 +12,7 @@ from metaembed_rag.errors import MetadataError, PageError, UnreadableFileError, 
 from metaembed_rag.pages import Page
 from metaembed_rag.pages.load import read_file
 from metaembed_rag.pages.pictures import picture_of
+from metaembed_rag.pages.texts import is_markdown
 from metaembed_rag.store.records import stored_metadata
 
 
@@ -72,7 +73,8 @@ class ItemReader:
     def _of_file(self, source: str, data: Any) -> Iterator[Page | PageError | Unchanged]:
         left_out: list[Unchanged] = []
         given = self.digests.get(source, "")
-        known_digests = self.blank if given else self.blank | self.moved
+        movable = not given and not is_markdown(source)  # a text by that name has sections
+        known_digests = self.blank | self.moved if movable else self.blank
 
         def skip(source: str, digest: str) -> bool:
             known = self.unchanged.get(source) == digest or digest in known_digests
