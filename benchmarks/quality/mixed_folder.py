@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,8 @@ def first_run(folder: Path, index: Path) -> dict[str, Any]:
     left_out |= {id.rpartition("#")[0] for id in told["blank"]} | {*told["ignored"]}
     pages = told["acknowledged"]
     files = {path.as_posix() for path in folder.resolve().rglob("*") if path.is_file()}
-    missing = sorted(files - left_out - {id.rpartition("#")[0] for id in pages})
+    unsaid = files - left_out - {id.rpartition("#")[0] for id in pages}
+    missing = [os.path.relpath(one, folder) for one in sorted(unsaid)]
     return {
         "step": "indexed",
         "exit_code": done.returncode,
@@ -125,7 +127,9 @@ def synced(
         "removed": report.removed,
         "skipped": len(report.skipped),
         "kept_of_empty_folders": len(report.unpruned),
-        "of_files_that_are_gone": sorted(one for one in sources if not Path(one).exists()),
+        "of_files_that_are_gone": [
+            os.path.relpath(one, folder) for one in sorted(sources) if not Path(one).exists()
+        ],
         "files": sum(1 for path in folder.rglob("*") if path.is_file()),
         "under_the_old_place": sum(1 for one in sources if Path(one).is_relative_to(gone)),
     }

@@ -355,12 +355,15 @@ def test_a_forked_child_reads_on_with_a_worker_of_its_own(tmp_path: Path) -> Non
 @pytest.mark.integration
 def test_where_the_system_sets_no_limit_a_worker_looks_itself_how_much_it_has() -> None:
     code = """
-import threading
+import threading, time
 from metaembed_rag.pages.worker_program import Restraint, _peak
 restraint = Restraint()
 restraint._most = _peak() + 50 * 2**20
 threading.Thread(target=restraint.watch, daemon=True).start()
-held = [bytes([1]) * 2**20 for _ in range(100_000)]
+held = []
+while True:  # as slowly as a busy machine looks
+    held.append(bytes([1]) * 2**20)
+    time.sleep(0.002)
 """
     limited = f"ulimit -v 4000000; exec {sys.executable} -c '{code}'"
     assert subprocess.run(["bash", "-c", limited], timeout=60).returncode == 86
