@@ -57,7 +57,7 @@ def ocr(monkeypatch: pytest.MonkeyPatch) -> Ocr:
     monkeypatch.setenv("METAEMBED_VISUAL_WORDS", "never")
     fake = Ocr()
     monkeypatch.setattr("metaembed_rag.pages.ocr.read_text", fake)
-    for module in ("ingest.run", "pages.load"):
+    for module in ("ingest.run", "pages.limits"):
         monkeypatch.setattr(f"metaembed_rag.{module}.ocr_is_installed", lambda: fake.installed)
     return fake
 

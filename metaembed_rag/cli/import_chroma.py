@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from metaembed_rag.cli.options import (
     add_device,
@@ -17,15 +17,13 @@ from metaembed_rag.cli.options import (
     pictures_of,
     server_keywords,
 )
-from metaembed_rag.cli.output import answer, counted, say, wrong_usage
+from metaembed_rag.cli.output import answer, counted, first_sources, say
 from metaembed_rag.cli.values import header, positive
 
 if TYPE_CHECKING:
     from metaembed_rag.ingest import AddReport
 
 SUMMARY = "make an index from a Chroma collection of LangChain, LlamaIndex or your own"
-
-_LISTED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +84,7 @@ def run(given: argparse.Namespace) -> int:
             batch_size=given.batch_size,
             show_progress=not given.quiet,
             lock_timeout=given.wait,
-            **_source_keywords(given),
+            **server_keywords(given, "source-"),
         )
         found = {
             "index": given.index,
@@ -107,19 +105,5 @@ def _tell_left_out(report: AddReport) -> None:
     for error in report.skipped:
         say(f"  {error}")
     if report.blank:
-        some = ", ".join(error.source for error in report.blank[:_LISTED])
-        more = ", …" if len(report.blank) > _LISTED else ""
-        say(f"{counted(len(report.blank), 'record has', 'records have')} no text: {some}{more}")
-
-
-def _source_keywords(given: argparse.Namespace) -> dict[str, Any]:
-    """How the source's server is asked, as keywords of ``PageIndex.import_chroma``."""
-    if given.source_ca_file and given.source_insecure:
-        raise wrong_usage("name --source-ca-file or --source-insecure, not both")
-    return {
-        "tenant": given.source_tenant,
-        "database": given.source_database,
-        "headers": dict(given.source_header) if given.source_header else None,
-        "verify": given.source_ca_file or (False if given.source_insecure else None),
-        "timeout": given.timeout,
-    }
+        records = counted(len(report.blank), "record has", "records have")
+        say(f"{records} no text: {first_sources(report.blank)}")

@@ -23,7 +23,7 @@ from metaembed_rag.cli.options import (
     server_keywords,
     server_of,
 )
-from metaembed_rag.cli.output import answer, counted, list_ignored, say, wrong_usage
+from metaembed_rag.cli.output import answer, counted, first_sources, list_ignored, say, wrong_usage
 from metaembed_rag.cli.remote import upload_to
 from metaembed_rag.cli.values import limit, positive
 from metaembed_rag.errors import MetaEmbedError, PageError, StoreError
@@ -43,8 +43,6 @@ _LOCAL = (
 """Options that a server does not take."""
 _THIS_MACHINE = "local"
 """The address of a Ray cluster that is started here."""
-_LISTED = 5
-"""Blank pages that are named; ``--json`` names all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -334,12 +332,10 @@ def _list_skipped(report: AddReport) -> None:
         for note in report.notes:
             say(f"  {note}")
     if report.blank:
-        some = ", ".join(error.source for error in report.blank[:_LISTED])
-        more = ", …" if len(report.blank) > _LISTED else ""
         pages = counted(len(report.blank), "page has", "pages have")
         say(
             f"{pages} nothing to read (blank, or a picture without letters for a model that reads "
-            f"text), left out of the index: {some}{more}"
+            f"text), left out of the index: {first_sources(report.blank)}"
         )
         if any(map(_is_of_picture_file, report.blank)):
             say(

@@ -124,15 +124,25 @@ def add_chroma(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def server_keywords(given: argparse.Namespace) -> dict[str, Any]:
-    """How a Chroma server is asked, as keywords of ``PageIndex.open``."""
-    if given.ca_file and given.insecure:
-        raise wrong_usage("name --ca-file or --insecure, not both")
+def server_keywords(given: argparse.Namespace, of: str = "") -> dict[str, Any]:
+    """How a Chroma server is asked, as keywords of ``PageIndex.open``.
+
+    Args:
+        given: The arguments.
+        of: What the names of its options begin with: ``"source-"`` for that of a source.
+    """
+
+    def told(name: str) -> Any:
+        return getattr(given, f"{of}{name}".replace("-", "_"))
+
+    ca_file, insecure, headers = told("ca-file"), told("insecure"), told("header")
+    if ca_file and insecure:
+        raise wrong_usage(f"name --{of}ca-file or --{of}insecure, not both")
     return {
-        "tenant": given.tenant,
-        "database": given.database,
-        "headers": dict(given.header) if given.header else None,
-        "verify": given.ca_file or (False if given.insecure else None),
+        "tenant": told("tenant"),
+        "database": told("database"),
+        "headers": dict(headers) if headers else None,
+        "verify": ca_file or (False if insecure else None),
         "timeout": given.timeout,
     }
 

@@ -19,6 +19,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
+    from metaembed_rag.errors import PageError
+
+_NAMED = 5
+"""Of what was left out, so many are named."""
+
 _NOT_SHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """C0 and C1 controls but tab and line end, and what turns the direction of writing."""
 
@@ -140,6 +145,12 @@ def table(rows: Iterable[Sequence[str]], *formats: str) -> str:
 def counted(number: int, one: str, several: str = "") -> str:
     """A number and what it counts: ``1 page``, ``2 pages``."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def first_sources(errors: Sequence[PageError]) -> str:
+    """The sources of the first five of what was left out; ``--json`` names all."""
+    named = ", ".join(error.source for error in errors[:_NAMED])
+    return f"{named}, …" if len(errors) > _NAMED else named
 
 
 def say(message: str) -> None:

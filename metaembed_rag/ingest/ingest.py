@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from metaembed_rag.errors import PageError, StoreError, kind_of_value
 from metaembed_rag.ingest.encoded_run import EncodedRun
@@ -33,6 +33,8 @@ from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.readings import Readings
 from metaembed_rag.store.unmatched import told_unmatched
+
+_Run = TypeVar("_Run", bound=AddRun)
 
 
 class Ingest:
@@ -68,25 +70,29 @@ class Ingest:
         self, pages: Iterable[Page], options: AddOptions, followed: Followed | None = None
     ) -> AddReport:
         """Add pages, of files that are followed or of any others."""
-        length = len(pages) if isinstance(pages, Sized) else None
+        with self._running(AddRun, pages, options, followed) as run:
+            for batch in run.batches(pages):
+                run.batch(batch)
+        return run.report
+
+    @contextmanager
+    def _running(
+        self, kind: type[_Run], given: Iterable[Any], options: AddOptions, followed: Followed | None
+    ) -> Iterator[_Run]:
+        """A run under the writer lock, finished at the end; its progress counts what is given."""
+        length = len(given) if isinstance(given, Sized) else None
         bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
         with (
             self.target.store.writing(options.lock_timeout),
             bar as count,
-            closing(AddRun(self.target, options, count)) as run,
+            closing(kind(self.target, options, count)) as run,
         ):
-            self._begin(run, followed)
-            for batch in run.batches(pages):
-                run.batch(batch)
+            if followed is None:  # else what was read before has been looked at
+                self.target.readings.refresh()
+            else:
+                followed.by(run)
+            yield run
             run.finish()
-        return run.report
-
-    def _begin(self, run: AddRun, followed: Followed | None) -> None:
-        """Look at what was read before, where whoever follows files has not; the lock is held."""
-        if followed is None:
-            self.target.readings.refresh()
-        else:
-            followed.by(run)
 
     def add_encoded(self, rows: Iterable[Any], options: AddOptions) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.add_encoded`."""
@@ -101,17 +107,9 @@ class Ingest:
         self, rows: Iterable[Any], options: AddOptions, followed: Followed | None = None
     ) -> AddReport:
         """Add rows, of files that are followed or of any others."""
-        length = len(rows) if isinstance(rows, Sized) else None
-        bar = page_counter(options.progress, shown=options.show_progress, total=lambda: length)
-        with (
-            self.target.store.writing(options.lock_timeout),
-            bar as count,
-            closing(EncodedRun(self.target, options, count)) as run,
-        ):
-            self._begin(run, followed)
+        with self._running(EncodedRun, rows, options, followed) as run:
             for batch in run.row_batches(rows):
                 run.row_batch(batch)
-            run.finish()
         return run.report
 
     def sync_encoded(
@@ -123,16 +121,9 @@ class Ingest:
     ) -> AddReport:
         """See :meth:`metaembed_rag.PageIndex.sync_encoded`."""
         followed = Followed(self.target, _followable(paths), options.mode, "", keywords)
-        bar = page_counter(
-            options.progress, shown=options.show_progress, total=followed.count_pages
-        )
-        with self.target.store.writing(options.lock_timeout), bar as count:
-            self.target.readings.refresh()
-            self.target.store.look_at_doubtful()
-            followed.progress = count
+        with self._following(followed, options) as within:
             files = followed.files()
             rows = followed.leave_out_unchanged(encode(files) if files.sources else ())
-            within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
             return followed.finish(self._add_encoded(rows, within, followed))
 
     def sync(
@@ -149,6 +140,12 @@ class Ingest:
         options = replace(options, reread=keywords.get("reread", False))
         followed = Followed(self.target, _followable(paths), options.mode, way, keywords)
         pages = followed.pages()
+        with self._following(followed, options) as within:
+            return followed.finish(self._add(pages, within, followed))
+
+    @contextmanager
+    def _following(self, followed: Followed, options: AddOptions) -> Iterator[AddOptions]:
+        """Options to add what is followed with, under the writer lock and one progress for all."""
         bar = page_counter(
             options.progress, shown=options.show_progress, total=followed.count_pages
         )
@@ -156,8 +153,7 @@ class Ingest:
             self.target.readings.refresh()
             self.target.store.look_at_doubtful()
             followed.progress = count
-            within = replace(options, progress=count, show_progress=False, lock_timeout=0.0)
-            return followed.finish(self._add(pages, within, followed))
+            yield replace(options, progress=count, show_progress=False, lock_timeout=0.0)
 
     def delete(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -51,10 +51,11 @@ class VanishedPages:
         Args:
             moved: What was found in another place.
         """
-        gone = dict.fromkeys([*moved.ids, *self._vanished_in_stores()])
+        every = cache(self._store.ids)  # read once, and only where folders were named
+        gone = dict.fromkeys([*moved.ids, *self._vanished_in_stores(every)])
         kept: dict[Path, int] = {}
         bare_folder = cache(_bare_folder)
-        for id, root in self._vanished():
+        for id, root in self._vanished(every):
             bare = None if self._prune else bare_folder(_source(id).parent, root)
             if bare is None:
                 gone[id] = None
@@ -68,7 +69,7 @@ class VanishedPages:
                 stay.append(_left(folder, len(ids)))
         return list(gone), stay
 
-    def _vanished(self) -> Iterator[tuple[str, Path]]:
+    def _vanished(self, ids: Callable[[], Sequence[str]]) -> Iterator[tuple[str, Path]]:
         """Ids of pages of files that have gone from the named folders, each with that folder.
 
         A named folder without anything to read says nothing, unless it is to be pruned.
@@ -76,12 +77,12 @@ class VanishedPages:
         here = [path for path in self._paths if not is_remote(path)]
         named = [folder for folder in map(named_folder, here) if folder is not None]
         folders = [one for one in named if self._prune or self._has_files(one)]
-        for id in self._store.ids() if folders else []:
+        for id in ids() if folders else []:
             root = next((folder for folder in folders if _has_vanished(id, folder)), None)
             if root is not None:
                 yield id, root
 
-    def _vanished_in_stores(self) -> list[str]:
+    def _vanished_in_stores(self, ids: Callable[[], Sequence[str]]) -> list[str]:
         """Ids of pages of files that have gone from the named folders of object stores.
 
         A folder that is empty says nothing, unless it is to be pruned; nor does one that cannot be
@@ -91,7 +92,7 @@ class VanishedPages:
         there = self.in_stores() if named else {}
         gone = []
         for url in (url for url in named if self._prune or there.get(url)):
-            held = (id for id in self._store.ids() if id.startswith(f"{url}/"))
+            held = (id for id in ids() if id.startswith(f"{url}/"))
             files = there.get(url)
             if files is not None:
                 gone += [id for id in held if id.rpartition("#")[0] not in files]

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 from metaembed_rag.errors import PageError, kind_of_value
+from metaembed_rag.pages.reading import ocr_is_installed
 from metaembed_rag.pages.workers import WorkLimits
 
 MOST_SECONDS = 1_000_000
@@ -77,6 +78,10 @@ class Limits:
         if not self.separate_process:
             return None
         return WorkLimits(float(self.max_page_seconds), int(self.max_memory))
+
+    def draws_figures(self) -> bool:
+        """Whether the pictures inside of pages are drawn for OCR."""
+        return ocr_is_installed() if self.figures is None else self.figures
 
 
 DEFAULT_LIMITS = Limits()

@@ -24,7 +24,6 @@ from metaembed_rag.pages.folders import (
 from metaembed_rag.pages.limits import DEFAULT_LIMITS, Limits, number
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.parts import PicturePart
-from metaembed_rag.pages.reading import ocr_is_installed
 from metaembed_rag.pages.remote import RemoteFile, find_remote, is_remote, remote_folder
 from metaembed_rag.pages.texts import CHUNK_CHARACTERS, read_text_file
 from metaembed_rag.pages.uploads import (
@@ -360,7 +359,7 @@ def _read(
         from metaembed_rag.pages.pdf_client import read_pdf
 
         how: dict[str, Any] = {"password": password, "max_side": max_side}
-        how["figures"] = ocr_is_installed() if limits.figures is None else limits.figures
+        how["figures"] = limits.draws_figures()
         return read_pdf(data, source, limits.of_work(), **how, max_pages=limits.max_pages)
     from metaembed_rag.pages.documents.client import read_document
 

@@ -27,7 +27,6 @@ from metaembed_rag.pages.documents.sheets import pages_of_sheets
 from metaembed_rag.pages.limits import Limits
 from metaembed_rag.pages.page import Page
 from metaembed_rag.pages.pdf_client import read_pdf
-from metaembed_rag.pages.reading import ocr_is_installed
 from metaembed_rag.pages.worker_client import Readers, Reading, Work
 from metaembed_rag.pages.workers import Pool
 
@@ -103,8 +102,7 @@ def _draw(
 
     def pages_of(pdf: bytes) -> Iterator[Page | PageError]:
         within, most = limits.of_work(), limits.max_pages
-        figures = ocr_is_installed() if limits.figures is None else limits.figures
-        how = {"max_side": max_side, "max_pages": most, "figures": figures}
+        how = {"max_side": max_side, "max_pages": most, "figures": limits.draws_figures()}
         return read_pdf(pdf, source, within, password=None, **how)
 
     if suffix not in SHEETS:
