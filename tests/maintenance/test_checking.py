@@ -243,7 +243,7 @@ def test_a_picture_that_another_page_names_is_found(where):
 def test_left_over_files_are_notes(where):
     hidden = "." + "x." + "0" * 32
     stray = where / "pictures" / "pages" / "ab" / "abc.jpg"
-    stray.parent.mkdir()
+    stray.parent.mkdir(exist_ok=True)  # a page's picture may lie there
     stray.write_bytes(b"")
     (where / "cache" / "pages" / hidden).write_bytes(b"")
     (where / "cache" / "pages" / "oldgeneration").mkdir()

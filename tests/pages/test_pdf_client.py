@@ -268,7 +268,7 @@ print(next(pages).number, flush=True)
 """
 
 AT_WORK = """
-for page in load_pages(bomb, limits=Limits(max_page_seconds=2)):
+for page in load_pages(bomb, limits=Limits(max_page_seconds=4)):
     pass
 """
 
