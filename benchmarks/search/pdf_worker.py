@@ -69,7 +69,10 @@ def starting() -> float:
 
 
 def at_bomb(path: Path, limits: Limits) -> dict[str, Any]:
-    """Seconds and memory of the workers that read a hostile file, and what was said of it."""
+    """Seconds and memory of the workers that read a hostile file, and what was said of it.
+
+    The memory is at least what this process had when it started them: Linux counts that, too.
+    """
     errors: list[PageError] = []
     start = time.perf_counter()
     pages = sum(1 for _ in load_pages(path, on_skip=errors.append, limits=limits))

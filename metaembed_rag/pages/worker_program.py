@@ -181,6 +181,13 @@ if sys.platform != "win32":
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
     def _peak() -> int:
-        """Bytes of memory that this process had at most."""
+        """Bytes of memory that this process had at most.
+
+        Linux counts what a process had at most before it became this program, which is what its
+        caller had: there the high-water mark of this program's own memory is read.
+        """
+        if sys.platform == "linux":
+            status = Path("/proc/self/status").read_text()
+            return 1024 * int(status.partition("VmHWM:")[2].split(maxsplit=1)[0])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else 1024 * peak

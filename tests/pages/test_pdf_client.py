@@ -367,3 +367,16 @@ while True:  # as slowly as a busy machine looks
 """
     limited = f"ulimit -v 4000000; exec {sys.executable} -c '{code}'"
     assert subprocess.run(["bash", "-c", limited], timeout=60).returncode == 86
+
+
+@pytest.mark.integration
+def test_what_the_caller_had_is_not_counted_as_memory_of_a_worker() -> None:
+    child = "from metaembed_rag.pages.worker_program import _peak; print(_peak())"
+    caller = f"""
+import subprocess, sys
+held = bytes([1]) * 600 * 2**20
+del held
+sys.exit(subprocess.run([sys.executable, "-c", {child!r}]).returncode)
+"""
+    done = subprocess.run([sys.executable, "-c", caller], capture_output=True, timeout=60)
+    assert int(done.stdout) < 400 * 2**20
