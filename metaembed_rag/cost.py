@@ -24,10 +24,11 @@ _BLOCK_BYTES = 16_000_000
 """Of vectors that are scored for the measurement: more than a core's own caches hold."""
 _SECONDS_A_MEASURE = 0.06
 """For one format and budget; 20 of them stay under 2 s."""
-_RECORD, _GRAPH = 3_300, 230
+_RECORD, _GRAPH = 1_000, 230
 """Bytes of a page in Chroma beside its texts and its first vector, in SQLite and in the graph."""
-_TEXTS = 7
-"""Chroma holds a text, its document, three times, and an index of its pieces of three letters."""
+_TEXTS = 8.4
+"""Bytes of a character: Chroma holds a text, its document, three times, of which one leaves blocks
+half empty, and an index of its pieces of three letters."""
 _BUNDLED = 1.01
 """Packed vectors as text are held once; SQLite fills its pages so far."""
 _QUEUE, _QUEUED = 1_000, 1_400
@@ -152,12 +153,13 @@ def _format_cost(block: list[Encoded], pages: int, budgets: list[RetrievalBudget
 def disk_bytes(pages: int, page: int, dimension: int, text: int = _TEXT) -> int:
     """Estimated bytes on disk of pages with ``page`` bytes of vectors and ``text`` characters each.
 
-    Within 6 % of what Chroma 1.5.9 and the cache took for 2,000 pages in int8 and bits, with 16 to
-    64 vectors of 256 and 384 values. Pictures are not among them.
+    Within 4 % of what Chroma 1.5.9 and the cache took for 2,000 and 10,000 pages in int8 and bits,
+    with 16 to 64 vectors of 256 and 384 values and 500 and 1,800 characters
+    (``benchmarks.search.disk_size``). Pictures are not among them.
     """
     packed = round(_BUNDLED * (-(-page // 3) * 4))  # base64
     first = 4 * dimension
-    record = _RECORD + _TEXTS * text + packed + _GRAPH + first
+    record = _RECORD + round(_TEXTS * text) + packed + _GRAPH + first
     queue = min(pages, _QUEUE) * (text + first + _QUEUED)
     return pages * (record + page + _CACHE_ROW) + queue
 

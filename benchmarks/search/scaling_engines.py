@@ -80,9 +80,12 @@ class Ours(Engine):
             for row in range(there, count):
                 if row % BLOCK == 0 and time.monotonic() > until:
                     return
-                yield Page("tex", number=row + 1, text=self.pages.text(row) or "blank")
+                yield Page("tex", number=row + 1, text=self.pages.text(row))
 
         index.add(rows(), batch_size=BLOCK)
+        made = index.encoder.next  # type: ignore[attr-defined]
+        if made != len(index):
+            raise RuntimeError(f"vectors of {made:,} pages were asked for {len(index):,} pages")
         return len(index)
 
     def open(self) -> None:

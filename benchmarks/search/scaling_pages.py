@@ -52,8 +52,11 @@ class ScalingPages:
         self.titles: list[str] = texts["titles"]
 
     def text(self, row: int) -> str:
-        """The text of a page; copies have that of their original."""
-        return self._texts[row % self.real][:TEXT]
+        """The text of a page: that of its original and its own number.
+
+        The number makes it a text of its own: pages of equal content are encoded once.
+        """
+        return f"{self._texts[row % self.real][:TEXT]} {row + 1}"
 
     def block(self, start: int, stop: int) -> NDArray[np.float32]:
         """Vectors of pages as int8 holds them, float32 of shape (pages, R, D)."""
