@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaembed_rag.cli.output import answer, counted, list_ignored, say, wrong_usage
-from metaembed_rag.errors import PageError, ServerError
+from metaembed_rag.errors import ServerError
 
 if TYPE_CHECKING:
     from metaembed_rag.federation.client import Server
@@ -110,8 +110,7 @@ def upload_to(server: Server, given: argparse.Namespace) -> int:
             f"several files are called {twice[0]!r}, and a server knows uploads by their names: "
             f"rename them, or run `metaembed index` beside it"
         )
-    most = info["max_upload_bytes"]
-    done = [_sent(server, file, most, quiet=given.quiet) for file in files]
+    done = [_sent(server, file, info, quiet=given.quiet) for file in files]
     total: dict[str, Any] = {name: sum(one[name] for one in done) for name in _COUNTS}
     total["blank"] = sum(one["blank"] for one in done)
     total["ignored"] = ignored
@@ -129,9 +128,13 @@ def upload_to(server: Server, given: argparse.Namespace) -> int:
     return 1 if total["skipped"] and not given.allow_failures else 0
 
 
-def _sent(server: Server, file: Path, most: int, *, quiet: bool) -> dict[str, Any]:
-    """What became of one file, which is sent where it has as many bytes as the server takes."""
-    size = file.stat().st_size
+def _sent(server: Server, file: Path, info: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """What became of one file, which is sent where the server takes such a one."""
+    if not file.exists():
+        return _skipped(file, "there is no such file or folder; check the path")
+    if file.suffix.lower() not in info["suffixes"]:
+        return _skipped(file, f"is of no kind that the server reads: {info['suffixes']}")
+    size, most = file.stat().st_size, info["max_upload_bytes"]
     if not size:
         return _skipped(file, "is empty (0 bytes); delete it or make it again")
     if size > most - _FORM:
@@ -166,16 +169,14 @@ def _skipped(file: Path, why: str) -> dict[str, Any]:
 
 
 def _files(paths: Iterable[str], suffixes: Sequence[str], ignored: list[str]) -> Iterator[Path]:
-    """The files that are named, and in named folders those that are read; no links there.
+    """What is named, there or not, and in named folders the files that are read; no links there.
 
-    Files of other kinds are added to those that are ``ignored``, except hidden ones.
+    Files of other kinds in folders are added to those that are ``ignored``, except hidden ones.
     """
     for path in map(Path, paths):
         path = path.expanduser()
-        if path.is_file():
+        if not path.is_dir():
             yield path
-        elif not path.is_dir():
-            raise PageError(str(path), "there is no such file or folder; check the path")
         for folder, folders, names in os.walk(path):
             folders.sort()
             for one in (Path(folder, name) for name in sorted(names)):

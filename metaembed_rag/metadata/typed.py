@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from metaembed_rag.errors import StoreError
-from metaembed_rag.metadata.fields import DATE_FIELDS, is_date, iso
+from metaembed_rag.metadata.fields import DATE_FIELDS, is_date, iso, moment
 
 FORMS = (
     "KEY=VALUE, KEY=ONE,TWO (any of these), KEY=FROM..TO, KEY!=VALUE, KEY~=PART (ignoring case; "
@@ -90,6 +90,8 @@ def _values(key: str, value: str, here: bool) -> list[Any]:
     found = [one for text in every for one in _meanings(text)]
     if here and key in _PATHS and _exists(value):
         found = [value, Path(value).expanduser().resolve().as_posix()]
+    if key == "folder":  # as shells complete it
+        found += [one.rstrip("/") for one in found if isinstance(one, str) and one.strip("/")]
     return list({repr(one): one for one in found}.values())  # 1 and True are two values
 
 
@@ -129,11 +131,12 @@ def _between(key: str, value: str) -> dict[str, Any] | None:
 
 
 def _end(key: str, text: str) -> Any:
-    """A number, or a date; None of any other text."""
+    """A number, or a date; None of any other text, and of a day that no calendar has."""
+    there_is_such_a_day = moment(iso(text) or "") is not None
     if key in DATE_FIELDS:
-        return text if iso(text) else None
+        return text if there_is_such_a_day else None
     number = _number(text)
-    return number if number is not None else text if is_date(text) else None
+    return number if number is not None else text if is_date(text) and there_is_such_a_day else None
 
 
 def _ordered(key: str, operator: str, value: str) -> Any:

@@ -85,10 +85,9 @@ class PictureFolder:
         return True
 
     @classmethod
-    def of(cls, places: Places, given: str | Path | None = None) -> PictureFolder:
-        """The folder that is given, or where a collection keeps its pictures."""
-        folder = places.pictures if given is None else Path(given)
-        return cls.temporary() if folder is None else cls(folder)
+    def of(cls, places: Places) -> PictureFolder:
+        """Where a collection keeps its pictures if nobody says otherwise."""
+        return cls.temporary() if places.pictures is None else cls(places.pictures)
 
     @classmethod
     def temporary(cls) -> PictureFolder:
@@ -112,7 +111,7 @@ class PictureFolder:
         Raises:
             OSError: The disk is full, or the folder cannot be written.
         """
-        path = self.path(name)
+        path = self._within(name)
         make_folder(path.parent)
         replace_file(path, data)
 
@@ -132,6 +131,10 @@ class PictureFolder:
         At a name that leads outside (absolute, with ``..``, through a link) no picture is found,
         so that no index of a stranger shows or deletes a file of the user's.
         """
+        return self._within(name)
+
+    def _within(self, name: str) -> Path:
+        """Where a picture of this index alone lies, or a name of none."""
         path = self.folder / name
         if self.folder.resolve() in path.resolve().parents:
             return path
@@ -194,7 +197,7 @@ class PictureFolder:
         return [path for path in self.folder.glob("??/*") if path.is_file()]
 
     def is_alone(self, places: Places) -> bool:
-        """Whether no other index keeps pictures there; in a folder that was given, one may."""
+        """Whether no other index keeps pictures there."""
         return self.folder == places.pictures
 
     def names(self) -> list[str]:
@@ -205,4 +208,4 @@ class PictureFolder:
         """Delete pictures; those that are gone already, and None, do not matter."""
         for name in names:
             if name is not None:
-                self.path(name).unlink(missing_ok=True)
+                self._within(name).unlink(missing_ok=True)

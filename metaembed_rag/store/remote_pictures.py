@@ -40,6 +40,7 @@ from metaembed_rag.filesystems import (
 )
 from metaembed_rag.store import picture_format
 from metaembed_rag.store.chroma import ChromaStore
+from metaembed_rag.store.given_pictures import ABOUT, GivenPictures
 from metaembed_rag.store.named_models import named_pictures, remember_pictures
 from metaembed_rag.store.picture_cache import PictureCache, chosen_bytes
 from metaembed_rag.store.pictures import PictureFolder, is_whole, picture_name
@@ -65,7 +66,6 @@ _LISTING = 10
 """How many times as long as a request a list of all pictures may take."""
 _NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}\.[a-z0-9]{1,5}")
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-_ABOUT = "metaembed.json"
 _TIMES = ("LastModified", "mtime", "updated", "last_modified", "created")
 """What file systems call the time of a file."""
 
@@ -122,9 +122,22 @@ def open_pictures(store: ChromaStore, settings: PictureSettings) -> PictureFolde
         if store.where != MEMORY:
             remember_pictures(store.collection_id, url)
         return found
-    noted = store.about.pictures
-    if settings.place is not None or not noted:
-        return PictureFolder.of(store.places, settings.folder)
+    if settings.folder is not None:
+        if store.where != MEMORY:
+            remember_pictures(store.collection_id, str(Path(settings.folder).absolute()))
+        return _given(Path(settings.folder), store)
+    noted, named = store.about.pictures, named_pictures(store.collection_id)
+    if named and not is_url(named):
+        if not Path(named).is_dir():
+            _log.warning(
+                "pictures of the index at %s were kept in %s, which is not there; if they are "
+                "somewhere else now, name it once: pictures=… or --pictures",
+                store.where,
+                named,
+            )
+        return _given(Path(named), store)
+    if not noted:
+        return PictureFolder.of(store.places)
     if not _is_believed(noted, store):
         _log.warning(
             "the index at %s says that its pictures lie somewhere else, and it is not believed in "
@@ -134,6 +147,14 @@ def open_pictures(store: ChromaStore, settings: PictureSettings) -> PictureFolde
         )
         return PictureFolder.of(store.places)
     return RemotePictures(noted, store, settings)
+
+
+def _given(folder: Path, store: ChromaStore) -> PictureFolder:
+    """A folder that the user named: the one beside the index, or one that others may use, too."""
+    usual = store.places.pictures
+    if usual is not None and folder.resolve() == usual.resolve():
+        return PictureFolder(usual)
+    return GivenPictures(folder, store.collection_id)
 
 
 def _is_believed(noted: str, store: ChromaStore) -> bool:
@@ -215,7 +236,7 @@ class RemotePictures(PictureFolder):
         if self._prepared == collection:
             return
         about = {"collection": self._store.places.collection, "id": collection}
-        self._put(_ABOUT, json.dumps(about).encode())
+        self._put(ABOUT, json.dumps(about).encode())
         self._store.note_pictures(self._url)
         self._prepared = collection
 

@@ -55,6 +55,7 @@ from metaembed_rag.testing import FakeEncoder
         ),
         ("title=a..b", {"title": "a..b"}),
         ("title=..", {"title": ".."}),
+        ("folder=sub/", {"$or": [{"folder": "sub/"}, {"folder": "sub"}]}),
         ('{"year": {"$gte": 2019}}', {"year": {"$gte": 2019}}),
     ],
 )
@@ -84,6 +85,8 @@ def test_a_path_that_is_here_is_meant_in_full_too(tmp_path, monkeypatch):
         ("lang", "KEY=FROM..TO, KEY!=VALUE, KEY~=PART"),
         ("=x", "KEY=VALUE"),
         ("title>=M", "only numbers and dates .* a part of a text is title~=PART"),
+        ("creation_date>2026-13-45", "only numbers and dates"),
+        ("date<=2026-02-30", "only numbers and dates"),
         ("title~=", "takes a part of the text"),
         ('{"year"', "no JSON"),
     ],

@@ -126,6 +126,18 @@ def test_a_file_larger_than_the_server_takes_is_skipped_and_others_are_sent(run,
         run("delete", "--source", "small.txt", "--server", address)
 
 
+def test_what_is_named_and_cannot_be_sent_is_skipped_and_others_are_sent(run, address, tmp_path):
+    (tmp_path / "first.txt").write_text("brown pears")
+    (tmp_path / "note.xyz").write_text("no")
+    (tmp_path / "last.txt").write_text("blue whales")
+    paths = [tmp_path / name for name in ("first.txt", "note.xyz", "gone.txt", "last.txt")]
+    out, err = run("index", *paths, "--server", address, code=1)
+    assert out.startswith("2 added") and "2 skipped" in out
+    assert "note.xyz: is of no kind that the server reads" in err
+    assert "gone.txt: there is no such file or folder" in err
+    run("delete", "--source", "first.txt", "--source", "last.txt", "--server", address)
+
+
 def test_an_empty_file_is_skipped_and_others_are_sent(run, address, tmp_path):
     (tmp_path / "empty.txt").touch()
     (tmp_path / "full.txt").write_text("yellow bananas")
