@@ -43,11 +43,11 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
 
     figure, axes = pyplot.subplots(1, len(PANELS), figsize=(12, 3.6))
     for axis, (title, value) in zip(axes, PANELS, strict=True):
-        for name, points in series(rows).items():
+        for number, (name, points) in enumerate(series(rows).items()):
             known = [(row["pages"], value(row)) for row in points]
             shown = [(pages, height) for pages, height in known if height is not None]
             if shown:
-                axis.plot(*zip(*shown, strict=True), marker="o", label=name)
+                axis.plot(*zip(*shown, strict=True), marker="o", color=f"C{number}", label=name)
         axis.set(title=title, xlabel="pages", xscale="log", yscale="log")
     axes[0].legend(fontsize=7)
     figure.tight_layout()
