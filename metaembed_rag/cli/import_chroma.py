@@ -65,6 +65,7 @@ def run(given: argparse.Namespace) -> int:
     """Import what is not there yet or has changed, and say how much that was."""
     from metaembed_rag.index import PageIndex
 
+    _check_source(given)
     with PageIndex.open(
         given.index,
         None if given.model is None else load_encoder(given),
@@ -98,6 +99,16 @@ def run(given: argparse.Namespace) -> int:
     _tell_left_out(report)
     answer(given, found, f"{report}: {counted(found['pages'], 'page')} in {given.index}")
     return 1 if report.skipped else 0
+
+
+def _check_source(given: argparse.Namespace) -> None:
+    """Look for the collection before an index is made, which would stay where there is none."""
+    from metaembed_rag.opening import server_access
+    from metaembed_rag.store.plain import plain_collection
+
+    access = server_access(server_keywords(given, "source-"))
+    with plain_collection(given.source, given.source_collection, access):
+        pass
 
 
 def _tell_left_out(report: AddReport) -> None:

@@ -293,5 +293,6 @@ def test_the_command_imports_and_says_how_much(run, loaded, folder, tmp_path):
     assert (told["added"], told["pages"], told["collection"]) == (3, 3, "notes")
     out, _ = run(*where, "--into", "mine", "--quiet")
     assert "3 unchanged" in out and f"3 pages in {tmp_path / 'i'}" in out
-    _, err = run(*where[:3], "other", *where[4:], code=1)
+    _, err = run(*where[:3], "other", "--index", tmp_path / "j", code=1)
     assert "there are 'notes'" in err
+    assert not (tmp_path / "j").exists()  # nothing is left of an import that could not begin
