@@ -45,7 +45,8 @@ def test_any_part_of_the_pages_is_the_same_and_copies_are_near_their_originals(
     cosines = (whole[:REAL] * whole[REAL : 2 * REAL]).sum(-1)
     assert 0.8 < cosines.mean() < 0.95
     assert not np.array_equal(whole[REAL], whole[2 * REAL])
-    assert pages.text(REAL + 3) == "page 3 fox"
+    assert pages.text(REAL + 3) == "page 3 fox 24"
+    assert len({pages.text(row) for row in range(60)}) == 60  # of equal texts one is encoded
 
 
 def test_a_size_is_stored_searched_and_drawn(encoded, tmp_path):
@@ -58,6 +59,11 @@ def test_a_size_is_stored_searched_and_drawn(encoded, tmp_path):
     assert stored["pages"] == 40
     assert stored["disk_bytes"] > 40 * 4 * (D + 2)
     ways = {way["setting"]: way["recall"] for way in searched["ways"]}
+    pages = ScalingPages(encoded, 4)
+    query = pages.queries[scaling.CALIBRATED]
+    scores = (query @ pages.block(0, 40).swapaxes(1, 2)).max(-1).sum(-1)
+    truth = json.loads((tmp_path / "40x4" / "truth.json").read_text())
+    assert truth[0] == np.argsort(-scores)[:10].tolist()  # each page has its own vectors
     assert ways["exhaustive"] == 1.0
     assert ways["auto 0.99"] > 0.9
     row = {"engine": "ours", "asked": 40, "vectors": 4, **stored, **searched}
