@@ -155,7 +155,8 @@ def disk_bytes(pages: int, page: int, dimension: int, text: int = _TEXT) -> int:
 
     Within 4 % of what Chroma 1.5.9 and the cache took for 2,000 and 10,000 pages in int8 and bits,
     with 16 to 64 vectors of 256 and 384 values and 500 and 1,800 characters
-    (``benchmarks.search.disk_size``). Pictures are not among them.
+    (``benchmarks.search.disk_size``). Vectors of a page that are equal take less. Pictures are not
+    among them.
     """
     packed = round(_BUNDLED * (-(-page // 3) * 4))  # base64
     first = 4 * dimension

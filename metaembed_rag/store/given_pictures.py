@@ -10,18 +10,19 @@
 Two indexes of one file name its picture alike, and each deletes its own. So a folder belongs to the
 collection that writes there first, and others have folders of their own inside. In a folder from
 before that was so, an index finds what it has left beside that of others, and deletes none of it
-unless the folder is its own.
+once another has taken the folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaembed_rag.store import picture_format
-from metaembed_rag.store.pictures import PictureFolder, picture_name
+from metaembed_rag.store.pictures import PictureFolder
 from metaembed_rag.store.places import Places, replace_file
 from metaembed_rag.store.privacy import make_folder
 
@@ -30,6 +31,19 @@ if TYPE_CHECKING:
 
 ABOUT = "metaembed.json"
 """Says whose pictures lie in a folder."""
+
+
+_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+def folder_name(collection: str) -> str:
+    """The name of a collection's own folder among those of others: its id, where that is one.
+
+    A server may answer with any text as an id, also with a path that leads elsewhere.
+    """
+    if _ID.fullmatch(collection):
+        return collection
+    return hashlib.blake2b(collection.encode(), digest_size=16).hexdigest()
 
 
 class GivenPictures(PictureFolder):
@@ -42,7 +56,7 @@ class GivenPictures(PictureFolder):
 
     def __init__(self, given: Path, collection: str) -> None:
         super().__init__(given)
-        self._given, self._collection = given, collection
+        self._given, self._collection, self._taken = given, folder_name(collection), False
         self._settle()
 
     @property
@@ -52,11 +66,8 @@ class GivenPictures(PictureFolder):
 
     def save(self, image: Image.Image, page_id: str, content_hash: str) -> str:
         """As :meth:`PictureFolder.save`, also where another collection has the same picture."""
-        name = picture_name(page_id, content_hash)
         self._take()
-        if not PictureFolder(self.folder).holds(name):
-            self.write(name, picture_format.encoded(image))
-        return name
+        return super().save(image, page_id, content_hash)
 
     def write(self, name: str, data: bytes) -> None:
         """As :meth:`PictureFolder.write`."""
@@ -76,11 +87,14 @@ class GivenPictures(PictureFolder):
         return self.folder != self._given
 
     def _take(self) -> None:
-        """Take the folder where it is nobody's; else a folder of its own inside."""
+        """Once, take the folder where it is nobody's; else a folder of its own inside."""
+        if self._taken:
+            return
         make_folder(self._given)
         if self._owner() is None:
             self._claim()
         self._settle()
+        self._taken = True
 
     def _settle(self) -> None:
         ours = self._owner() in (None, self._collection)

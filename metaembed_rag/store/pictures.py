@@ -58,6 +58,16 @@ def same_picture(name: str, page_id: str, content_hash: str) -> str:
     return PurePosixPath(picture_name(page_id, content_hash)).with_suffix(kind).as_posix()
 
 
+def _is_whole_file(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(picture_format.HEAD)
+            size = file.seek(-picture_format.TAIL, os.SEEK_END) + picture_format.TAIL
+            return picture_format.is_whole(head, file.read(), size)
+    except OSError:
+        return False
+
+
 class PictureFolder:
     """A folder of page pictures, named by page and content.
 
@@ -101,7 +111,7 @@ class PictureFolder:
         whole or not at all.
         """
         name = picture_name(page_id, content_hash)
-        if not self.holds(name):
+        if not _is_whole_file(self._within(name)):
             self.write(name, picture_format.encoded(image))
         return name
 
@@ -149,13 +159,7 @@ class PictureFolder:
         Two reads of a few bytes: an empty file is found so, and one that was cut off. What is wrong
         between, :meth:`problem` finds.
         """
-        try:
-            with self.path(name).open("rb") as file:
-                head = file.read(picture_format.HEAD)
-                size = file.seek(-picture_format.TAIL, os.SEEK_END) + picture_format.TAIL
-                return picture_format.is_whole(head, file.read(), size)
-        except OSError:
-            return False
+        return _is_whole_file(self.path(name))
 
     def held(self, names: Collection[str]) -> set[str]:
         """Those of the names whose pictures are there, as :meth:`holds` says.

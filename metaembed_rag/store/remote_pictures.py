@@ -40,7 +40,7 @@ from metaembed_rag.filesystems import (
 )
 from metaembed_rag.store import picture_format
 from metaembed_rag.store.chroma import ChromaStore
-from metaembed_rag.store.given_pictures import ABOUT, GivenPictures
+from metaembed_rag.store.given_pictures import ABOUT, GivenPictures, folder_name
 from metaembed_rag.store.named_models import named_pictures, remember_pictures
 from metaembed_rag.store.picture_cache import PictureCache, chosen_bytes
 from metaembed_rag.store.pictures import PictureFolder, is_whole, picture_name
@@ -65,7 +65,6 @@ _REMOVED_AT_ONCE = 1000
 _LISTING = 10
 """How many times as long as a request a list of all pictures may take."""
 _NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}\.[a-z0-9]{1,5}")
-_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TIMES = ("LastModified", "mtime", "updated", "last_modified", "created")
 """What file systems call the time of a file."""
 
@@ -397,10 +396,7 @@ class RemotePictures(PictureFolder):
     @property
     def _own(self) -> str:
         """The folder of this collection."""
-        id = self._store.collection_id
-        if _ID.fullmatch(id):  # a server may answer with any text
-            return id
-        return hashlib.blake2b(id.encode(), digest_size=16).hexdigest()
+        return folder_name(self._store.collection_id)
 
     @property
     def _write_seconds(self) -> float:

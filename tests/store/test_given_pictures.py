@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from metaembed_rag import Page, PageIndex
-from metaembed_rag.store.given_pictures import ABOUT
+from metaembed_rag.store.given_pictures import ABOUT, GivenPictures
 from metaembed_rag.testing import FakeEncoder
 
 
@@ -81,3 +81,12 @@ def test_pictures_of_before_are_shown_and_never_deleted_from_anothers_folder(tmp
     assert _shown(index) == [True, True]
     index.delete(everything=True)
     assert len(list(given.glob("??/*"))) == 2
+
+
+def test_no_id_that_a_server_answers_leads_out_of_the_folder(tmp_path):
+    given = tmp_path / "pictures"
+    GivenPictures(given, "first").save(Image.new("RGB", (9, 9)), "a#1", "0" * 32)
+    strange = GivenPictures(given, "../../elsewhere")
+    strange.save(Image.new("RGB", (9, 9)), "a#1", "0" * 32)
+    assert strange.folder.parent == given
+    assert not (tmp_path.parent / "elsewhere").exists()
