@@ -4,14 +4,16 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from metaembed_rag import cost as module
 from metaembed_rag.cli import main
 from metaembed_rag.cost import disk_bytes, index_cost
 from metaembed_rag.errors import StoreError
+from metaembed_rag.store.packing import pack_text
 from metaembed_rag.testing import FakeEncoder
-from metaembed_rag.vectors.formats import FORMATS
+from metaembed_rag.vectors.formats import FORMATS, pack_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -65,9 +67,14 @@ def test_milliseconds_are_those_of_one_thread(monkeypatch, capsys):
     assert "on one thread" in capsys.readouterr().out
 
 
-def test_disk_grows_with_the_base64_its_pages_and_the_cache():
-    grown = disk_bytes(10**6, 3300, 128) - disk_bytes(10**6, 3000, 128)
-    assert grown == 10**6 * (1.01 * 400 + 300)
+@pytest.mark.parametrize("name", FORMATS)
+def test_disk_grows_with_the_coded_vectors_their_pages_and_the_cache(name):
+    vectors = np.random.default_rng(0).standard_normal((1, 64, 384)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    (page,) = pack_bytes(FORMATS[name].encode(vectors))
+    coded = len(pack_text(bytes(page))) / len(page)
+    grown = disk_bytes(10**6, 4000, 128, format=name) - disk_bytes(10**6, 3000, 128, format=name)
+    assert grown == pytest.approx(10**6 * (1.01 * coded * 1000 + 1000), rel=0.01)
 
 
 @pytest.mark.parametrize(

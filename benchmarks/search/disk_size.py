@@ -72,7 +72,8 @@ def disk_size(where: Path, pages: int, case: dict[str, Any]) -> dict[str, Any]:
             part = _part(path.relative_to(where))
             sizes[part] = sizes.get(part, 0) + path.stat().st_size
     vectors, whole = about["bytes_per_page"], sum(sizes.values())
-    estimate = disk_bytes(pages, vectors, encoder.dimension, text)
+    format = case.get("format", "int8")
+    estimate = disk_bytes(pages, vectors, encoder.dimension, text, format=format)
     return {
         "vectors": vectors,
         "bytes_per_page": {name: round(size / pages) for name, size in sorted(sizes.items())},

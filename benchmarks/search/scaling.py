@@ -6,9 +6,11 @@
 
 Pages are 10,000 real ones and jittered copies of them (``scaling_pages``). Of each size, ours is
 stored first, by ``PageIndex.add``: where its time runs out, the size is what was reached, and the
-others get that. Its exhaustive search is the truth. Each engine stores in one process and searches
-in another, with a limit of time and of memory; one that exceeds it is recorded as such. What a run
-before has measured (``--work``) is not measured again; folders of the others are removed.
+others get that. The truth is read from the vectors (``scaling_truth``). Each engine stores in one
+process and searches in another, with a limit of time and of memory; one that exceeds it is recorded
+as such. What a run before has measured (``--work``) is not measured again; folders of the others
+are removed. With ``--grow``, the first engine's index of a size becomes that of the next one, and
+the rate is that of the pages which were added to it.
 """
 
 from __future__ import annotations
@@ -26,16 +28,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks import results
-from benchmarks.search.scaling_engines import ENGINES, Engine, K, Ours
+from benchmarks.search import scaling_truth
+from benchmarks.search.scaling_engines import ENGINES, Engine, Ours
 from benchmarks.search.scaling_pages import ScalingPages
+from benchmarks.search.scaling_truth import CALIBRATED, TIMED, K
 
 CLAIM = (
     "Memory, disk, ingest, opening and search as an index grows, beside engines that ended in time."
 )
-CALIBRATED, TIMED = 100, 60
-"""Queries to calibrate with, and others to time."""
 _FEW, _MANY_PAGES = 40, 200_000
 """Of these, so many where there are more pages than that: exhaustive search is what takes time."""
+_EXHAUSTIVE, _LARGE = 10, 30_000_000
+"""Queries that are asked exhaustively where there are more vectors than that: they no longer fit
+into memory, and each reads them all from the disk."""
 _LOOK = 0.5
 """Seconds between two looks at the memory of a process."""
 
@@ -52,10 +57,13 @@ def run(given: argparse.Namespace, pages: int, vectors: int) -> list[dict[str, A
             if name != given.engines[0]:  # which goes on where it was cut off
                 shutil.rmtree(place / "store", ignore_errors=True)
             place.mkdir(parents=True, exist_ok=True)
+            if given.grow and name == given.engines[0]:
+                _grow(given.work, vectors, place)
             count = _reached(given, pages, vectors) if name != given.engines[0] else pages
             ready.write_text(json.dumps(_engine(given, name, count, vectors, place), indent=1))
         done.append(json.loads(ready.read_text()))
-        if not given.measured and (name != given.engines[0] or not given.keep):
+        kept = name == given.engines[0] and (given.keep or given.grow)
+        if not given.measured and not kept:
             shutil.rmtree(place / "store", ignore_errors=True)
         print(json.dumps(done[-1]), file=sys.stderr, flush=True)
     return done
@@ -67,6 +75,14 @@ def _reached(given: argparse.Namespace, pages: int, vectors: int) -> int:
     return int(json.loads(first.read_text())["pages"]) if first.exists() else pages
 
 
+def _grow(work: Path, vectors: int, place: Path) -> None:
+    """Go on with the largest index of the same engine and as many vectors, if there is one."""
+    store = place / "store"
+    others = [p for p in work.glob(f"*x{vectors}/{place.name}/store") if p != store]
+    if others and not store.exists():
+        max(others, key=lambda p: int(p.parts[-3].split("x")[0])).rename(store)
+
+
 def _engine(
     given: argparse.Namespace, name: str, pages: int, vectors: int, place: Path
 ) -> dict[str, Any]:
@@ -74,7 +90,9 @@ def _engine(
     found = {"engine": ENGINES[name].name, "asked": pages, "vectors": vectors}
     for step in ("ingest", "search"):
         told = place / f"{step}.json"
-        count = found.get("pages", pages)
+        count = int(found.get("pages", pages))
+        if step == "search":
+            scaling_truth.missing(given.work, given.vectors, [(count, vectors)])
         job = [name, step, str(count), str(vectors), str(place), str(given.limit)]
         failed = _limited(
             [sys.executable, "-m", __spec__.name, "--vectors", str(given.vectors), "--job", *job],
@@ -137,6 +155,7 @@ def job(given: argparse.Namespace) -> None:
 
 
 def _ingest(engine: Engine, pages: int, limit: float, before: int) -> dict[str, Any]:
+    there = engine.there()
     start, spent = time.monotonic(), time.process_time()
     count = engine.ingest(pages, start + limit)
     seconds = time.monotonic() - start
@@ -144,23 +163,24 @@ def _ingest(engine: Engine, pages: int, limit: float, before: int) -> dict[str, 
     peak = _memory("/proc/self/status").get("VmHWM", 0)
     return {
         "pages": count,
+        "pages_before": there,
         "ingest_s": round(seconds, 1),
         "ingest_cpu_s": round(time.process_time() - spent, 1),
-        "pages_per_second": round(count / seconds, 1),
+        "pages_per_second": round((count - there) / seconds, 1),
         "ingest_peak_bytes": peak - before,
         "disk_bytes": sum(file.stat().st_blocks * 512 for file in files),
     }
 
 
 def _search(engine: Engine, pages: int, limit: float, before: int) -> dict[str, Any]:
-    queries = engine.pages.queries
+    queries, exact = engine.pages.queries, _truth(engine, pages)
     start = time.perf_counter()
     engine.open()
     opened = time.perf_counter()
     engine.search(queries[0], engine.settings[-1] if not isinstance(engine, Ours) else "exhaustive")
     first = time.perf_counter()
     timed = queries[CALIBRATED : CALIBRATED + TIMED]
-    ways = _ours(engine) if isinstance(engine, Ours) else _others(engine, timed)
+    ways = _ours(engine, exact) if isinstance(engine, Ours) else _others(engine, timed, exact)
     status = _memory("/proc/self/status")
     return {
         "opening_s": round(opened - start, 3),
@@ -171,14 +191,20 @@ def _search(engine: Engine, pages: int, limit: float, before: int) -> dict[str, 
     }
 
 
-def _truth(engine: Engine) -> Path:
-    return engine.folder.parents[1] / "truth.json"
+def _truth(engine: Engine, pages: int) -> list[list[int]]:
+    """The best rows of each timed query."""
+    work = engine.folder.parents[2]
+    scaling_truth.missing(work, engine.pages.path, [(pages, engine.pages.vectors)])
+    found = scaling_truth.truth_of(work, pages, engine.pages.vectors)
+    rows: list[list[int]] = json.loads(found.read_text())
+    return rows
 
 
-def _ours(engine: Ours) -> list[dict[str, Any]]:
-    """Exhaustive search, the truth; then the calibrated ones."""
+def _ours(engine: Ours, exact: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """Exhaustive search, then the calibrated ones."""
     spent: dict[str, list[float]] = {}
     found: dict[str, list[list[int]]] = {}
+    large = engine.stored() * engine.pages.vectors > _LARGE
     seconds: dict[str, float] = {}
     for setting in ("exhaustive", "auto 0.99", "auto 0.95", "hybrid auto 0.99"):
         if setting == "auto 0.99":  # which measures plans for smaller recalls, too
@@ -189,15 +215,12 @@ def _ours(engine: Ours) -> list[dict[str, Any]]:
             engine.asked(engine.pages.queries[0], setting, engine.pages.titles[0])
             seconds[setting] = time.perf_counter() - start
         spent[setting], found[setting] = [], []
-        for row in range(CALIBRATED, CALIBRATED + TIMED):
+        asked = _EXHAUSTIVE if large and setting == "exhaustive" else TIMED
+        for row in range(CALIBRATED, CALIBRATED + asked):
             start = time.perf_counter()
             rows = engine.asked(engine.pages.queries[row], setting, engine.pages.titles[row])
             spent[setting].append(time.perf_counter() - start)
             found[setting].append(rows)
-    truth = _truth(engine)
-    if not truth.exists():
-        truth.write_text(json.dumps(found["exhaustive"]))
-    exact = json.loads(truth.read_text())
     return [
         _way(setting, spent[setting], None if "hybrid" in setting else _recall(rows, exact))
         | ({"preparing_s": round(seconds[setting], 1)} if setting in seconds else {})
@@ -205,9 +228,8 @@ def _ours(engine: Ours) -> list[dict[str, Any]]:
     ]
 
 
-def _others(engine: Engine, queries: Any) -> list[dict[str, Any]]:
+def _others(engine: Engine, queries: Any, exact: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
     """Each setting until one reaches a recall of 0.99."""
-    exact = json.loads(_truth(engine).read_text())
     ways: list[dict[str, Any]] = []
     for setting in engine.settings:
         spent, found = [], []
@@ -232,7 +254,7 @@ def _way(setting: str, spent: Sequence[float], recall: float | None) -> dict[str
 
 
 def _recall(found: Sequence[Sequence[int]], exact: Sequence[Sequence[int]]) -> float:
-    pairs = zip(found, exact, strict=True)
+    pairs = zip(found, exact[: len(found)], strict=True)
     return round(float(np.mean([len({*a} & {*b}) / K for a, b in pairs])), 4)
 
 
@@ -246,6 +268,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=1500, help="seconds to store, for each")
     parser.add_argument("--memory", type=float, default=10, help="GB, for each")
     parser.add_argument("--keep", action="store_true", help="keep the first engine's index")
+    parser.add_argument("--grow", action="store_true", help="let the first engine's index grow")
     parser.add_argument("--measured", action="store_true", help="take what is measured, no more")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--job", nargs=6, help=argparse.SUPPRESS)

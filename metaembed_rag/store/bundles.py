@@ -24,6 +24,7 @@ import pybase64
 from chromadb.errors import ChromaError, InvalidArgumentError, NotFoundError, UniqueConstraintError
 
 from metaembed_rag.errors import StoreError
+from metaembed_rag.store.packing import pack_text, unpack_text
 
 _BYTES = 1_000_000
 """Of a bundle's texts, 30 pages of 64 x 384 in int8. A commit takes 20 ms whatever it holds; a page
@@ -33,7 +34,10 @@ _MOST_VECTORS = 256
 """Of a page of which a vector's number is one byte."""
 _KEPT = 8
 """Bundles that were read last and stay in memory."""
-_PACKED, _DISTINCT = "metaembed:vectors", "distinct"
+_PACKED = "metaembed:vectors"
+_DISTINCT, _CODED, _CODED_DISTINCT = "distinct", "coded", "coded distinct"
+"""Of a page's packed vectors in a bundle: as :mod:`metaembed_rag.store.packing` makes a text of
+them or in base64, as they are or without repeats."""
 
 Fields = Mapping[str, str]
 """The texts of one page by their key in its record."""
@@ -76,7 +80,7 @@ class Bundles:
             collection._client.create_database(database, collection.tenant)
 
     def put(
-        self, collection: Any, database: str, pages: Sequence[Fields], vectors: int
+        self, collection: Any, database: str, pages: Sequence[Fields], vectors: int, *, coded: bool
     ) -> list[Row]:
         """Write the texts of pages.
 
@@ -85,6 +89,8 @@ class Bundles:
             database: Of its bundles.
             pages: Their texts.
             vectors: R, the vectors a page: those that are repeated are written once.
+            coded: In the form of :mod:`metaembed_rag.store.packing`, which versions before it
+                do not read.
 
         Returns:
             Where the texts of each page are.
@@ -92,20 +98,20 @@ class Bundles:
         rows: list[Row] = []
         try:
             for part in _parts(pages):
-                rows += self._put(collection, database, part, vectors)
+                rows += self._put(collection, database, part, vectors, coded)
         except (ChromaError, StoreError):
             self.drop_unnamed(collection, database, {row.bundle for row in rows})
             raise
         return rows
 
     def _put(
-        self, collection: Any, database: str, part: Sequence[Fields], vectors: int
+        self, collection: Any, database: str, part: Sequence[Fields], vectors: int, coded: bool
     ) -> list[Row]:
         name = f"{uuid.uuid4().hex}-{len(part)}"
         texts = {
             f"{row}:{key}": text
             for row, fields in enumerate(part)
-            for key, text in _without_repeats(fields, vectors).items()
+            for key, text in _short(fields, vectors, coded=coded).items()
         }
         try:
             _make(collection, database, name, texts)
@@ -126,7 +132,7 @@ class Bundles:
             return None
         start = f"{row.row}:"
         own = {key[len(start) :]: text for key, text in texts.items() if key.startswith(start)}
-        return _with_repeats(own)
+        return _whole(own)
 
     def drop(self, collection: Any, database: str, name: str) -> None:
         """Delete a bundle; one that is gone does not matter."""
@@ -183,42 +189,71 @@ def _parts(pages: Sequence[Fields]) -> list[list[Fields]]:
     return parts
 
 
-def _without_repeats(fields: Fields, vectors: int) -> Fields:
-    """A page's texts, with each of its packed vectors once where some are repeated.
+def _short(fields: Fields, vectors: int, *, coded: bool) -> Fields:
+    """A page's texts, with its packed vectors in fewer characters.
 
-    A model that gives a short text fewer vectors than an index stores repeats them.
+    Of vectors that are repeated each is written once: a model that gives a short text fewer
+    vectors than an index stores repeats them.
+
+    Args:
+        fields: The texts.
+        vectors: R, how many vectors the page has.
+        coded: In the form of :mod:`metaembed_rag.store.packing`, not in base64.
     """
     packed = fields.get(_PACKED, "")
     try:
         data = pybase64.b64decode(packed, validate=True)
     except ValueError:
         return fields
-    size, over = divmod(len(data), vectors)
-    if over or not size or vectors > _MOST_VECTORS:
+    if not data or pybase64.b64encode_as_string(data) != packed:
         return fields
-    each = [data[at : at + size] for at in range(0, len(data), size)]
-    numbers = {one: number for number, one in enumerate(dict.fromkeys(each))}
-    if len(numbers) + 1 >= vectors or pybase64.b64encode_as_string(data) != packed:
+    distinct = _without_repeats(data, vectors)
+    others = {key: text for key, text in fields.items() if key != _PACKED}
+    if coded:
+        key = _CODED if distinct is None else _CODED_DISTINCT
+        return {**others, key: pack_text(data if distinct is None else distinct)}
+    if distinct is None:
         return fields
-    order = bytes([vectors - 1, *(numbers[one] for one in each)])
-    short = pybase64.b64encode_as_string(order + b"".join(numbers))
-    return {**{key: text for key, text in fields.items() if key != _PACKED}, _DISTINCT: short}
+    return {**others, _DISTINCT: pybase64.b64encode_as_string(distinct)}
 
 
-def _with_repeats(fields: Fields) -> Fields:
-    """The texts that were given to :func:`_without_repeats`.
+def _whole(fields: Fields) -> Fields:
+    """The texts that were given to :func:`_short`.
 
     Raises:
         ValueError: They are damaged.
     """
-    if _DISTINCT not in fields:
+    key = next((key for key in (_CODED, _CODED_DISTINCT, _DISTINCT) if key in fields), None)
+    if key is None:
         return fields
-    data = pybase64.b64decode(fields[_DISTINCT], validate=True)
+    text = fields[key]
+    data = pybase64.b64decode(text, validate=True) if key == _DISTINCT else unpack_text(text)
+    whole = data if key == _CODED else _with_repeats(data)
+    others = {name: text for name, text in fields.items() if name != key}
+    return {**others, _PACKED: pybase64.b64encode_as_string(whole)}
+
+
+def _without_repeats(data: bytes, vectors: int) -> bytes | None:
+    """The vectors of a page, each once behind their order; None where that is not shorter."""
+    size, over = divmod(len(data), max(vectors, 1))
+    if over or not size or not 0 < vectors <= _MOST_VECTORS:
+        return None
+    each = [data[at : at + size] for at in range(0, len(data), size)]
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(each))}
+    if len(numbers) + 1 >= vectors:
+        return None
+    return bytes([vectors - 1, *(numbers[one] for one in each)]) + b"".join(numbers)
+
+
+def _with_repeats(data: bytes) -> bytes:
+    """The vectors of which :func:`_without_repeats` made this.
+
+    Raises:
+        ValueError: They are damaged.
+    """
     vectors = data[0] + 1 if data else 0
     order, rest = data[1 : vectors + 1], data[vectors + 1 :]
     size, over = divmod(len(rest), max(order, default=0) + 1)
     if over or not size or len(order) != vectors:
         raise ValueError("its vectors were cut off")
-    whole = b"".join(rest[number * size : (number + 1) * size] for number in order)
-    others = {key: text for key, text in fields.items() if key != _DISTINCT}
-    return {**others, _PACKED: pybase64.b64encode_as_string(whole)}
+    return b"".join(rest[number * size : (number + 1) * size] for number in order)

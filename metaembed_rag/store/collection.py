@@ -15,9 +15,10 @@ from metaembed_rag.store.records import Record
 from metaembed_rag.store.table import BUNDLES, layout_for, layout_of, prepare
 from metaembed_rag.vectors import formats
 
-FORMAT = 3
+FORMAT = 4
 """Version of the records' layout; a collection of a newer one is refused. 1 knows int8 only, 2 the
-other formats; of both a record is its metadata. Of 3 see :mod:`metaembed_rag.store.table`."""
+other formats; of both a record is its metadata. Of 3 see :mod:`metaembed_rag.store.table`, and of 4
+:mod:`metaembed_rag.store.packing`."""
 
 _FORMAT_KEY = "metaembed:format"
 _KEYS = {

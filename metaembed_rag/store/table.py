@@ -1,6 +1,6 @@
 """Records as a collection holds them: whole in their metadata, or in parts that take less room.
 
-Indexes of format 3, as new ones are, hold a page's text as Chroma's document, which other programs
+Indexes from format 3 on hold a page's text as Chroma's document, which other programs
 read, and its vectors and other long texts that nobody looks for in a bundle
 (:mod:`metaembed_rag.store.bundles`). Whoever reads or writes by :class:`RecordTable` sees records
 that are whole, as :mod:`metaembed_rag.store.records` knows them, in either layout.
@@ -24,7 +24,9 @@ from metaembed_rag.store.requests import slices
 from metaembed_rag.store.server import RequestTooLargeError
 
 DOCUMENTS, BUNDLES, VECTORS = "metaembed:documents", "metaembed:bundles", "metaembed:vectors"
-"""Of a collection's metadata: texts are documents; the database of its bundles; R."""
+CODED = "metaembed:coded"
+"""Of a collection's metadata: texts are documents; the database of its bundles; R; vectors in
+bundles are coded."""
 _BUNDLE, _ROW = records.BUNDLE, records.ROW
 _BUNDLED = (records.VECTORS,)
 """Texts of a record that are long, that no filter asks for, and that no hit shows."""
@@ -43,23 +45,31 @@ class Layout(NamedTuple):
         documents: Texts are Chroma's documents.
         bundles: Name of the database with the bundles; ``""`` where there are none.
         vectors: R, the vectors a page.
+        coded: Vectors in bundles are coded (:mod:`metaembed_rag.store.packing`); not in indexes
+            of format 3, which older versions read.
     """
 
     documents: bool
     bundles: str
     vectors: int
+    coded: bool
 
 
 def layout_of(collection: Any) -> Layout:
     """The layout that a collection's metadata name."""
     said = collection.metadata or {}
-    return Layout(bool(said.get(DOCUMENTS)), str(said.get(BUNDLES, "")), int(said.get(VECTORS, 0)))
+    return Layout(
+        documents=bool(said.get(DOCUMENTS)),
+        bundles=str(said.get(BUNDLES, "")),
+        vectors=int(said.get(VECTORS, 0)),
+        coded=bool(said.get(CODED)),
+    )
 
 
 def layout_for(bytes_per_page: int) -> dict[str, Any]:
     """What a new collection says of its layout; each time with another database of bundles."""
     long = bytes_per_page * 4 // 3 >= _WORTH
-    bundles = {BUNDLES: f"metaembed-{uuid.uuid4().hex}"} if long else {}
+    bundles = {BUNDLES: f"metaembed-{uuid.uuid4().hex}", CODED: True} if long else {}
     return {DOCUMENTS: True, **bundles}
 
 
@@ -247,10 +257,15 @@ class RecordTable:
             part |= _mark(text)
         if layout.bundles:
             fields = [_taken(part) for part in parts]
-            rows = self._bundles.put(collection, layout.bundles, fields, layout.vectors)
+            rows = self._put(collection, layout, fields)
             for part, (name, row) in zip(parts, rows, strict=True):
                 part |= {_BUNDLE: name, _ROW: row}
         return parts, documents
+
+    def _put(self, collection: Any, layout: Layout, fields: Sequence[Fields]) -> list[Row]:
+        """Write texts of pages into bundles."""
+        place = collection, layout.bundles
+        return self._bundles.put(*place, fields, layout.vectors, coded=layout.coded)
 
     def _bundles_of(self, collection: Any, layout: Layout, ids: Sequence[str]) -> set[str]:
         """The bundles that records name now."""
@@ -274,7 +289,7 @@ class RecordTable:
         whole = self.complete(collection, found["metadatas"], None)
         kept = [n for n, one in enumerate(whole) if _BUNDLE not in one]
         fields: list[Fields] = [_taken(dict(whole[n])) for n in kept]
-        rows = self._bundles.put(collection, layout.bundles, fields, layout.vectors)
+        rows = self._put(collection, layout, fields)
         if kept:
             places = [{_BUNDLE: bundle, _ROW: row} for bundle, row in rows]
             collection.update(ids=[found["ids"][n] for n in kept], metadatas=places)

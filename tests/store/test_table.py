@@ -19,7 +19,7 @@ from chromadb.config import Settings
 
 from metaembed_rag import Page, PageIndex
 from metaembed_rag.errors import StoreError
-from metaembed_rag.store import bundles, purge, records, table
+from metaembed_rag.store import bundles, packing, purge, records, table
 from metaembed_rag.store import collection as collections
 from metaembed_rag.store.places import DATABASE
 from metaembed_rag.testing import FakeEncoder
@@ -39,6 +39,12 @@ def pages(count: int, version: int = 0) -> list[Page]:
 
 def opened(where: Any, **settings: Any) -> PageIndex:
     return PageIndex.open(where, encoder(), **settings)
+
+
+def written(payload: str) -> bytes:
+    """Packed vectors as a bundle holds them."""
+    (text,) = bundles._short({records.VECTORS: payload}, R, coded=True).values()
+    return text.encode()
 
 
 def bundle_names(folder: Path) -> list[str]:
@@ -99,7 +105,7 @@ def put_random(index: PageIndex, count: int) -> list[str]:
 
 def test_the_database_holds_packed_vectors_once(tmp_path):
     index = opened(tmp_path / "index")
-    payload = put_random(index, 2)[0].encode()
+    payload = written(put_random(index, 2)[0])
     index.close()
     with closing(sqlite3.connect(tmp_path / "index" / DATABASE)) as database:
         database.execute("VACUUM INTO ?", [str(tmp_path / "live")])  # without free pages
@@ -147,7 +153,7 @@ def test_in_a_database_that_others_write_to_no_page_moves(tmp_path):
 
 def test_compaction_leaves_nothing_of_a_page_that_shares_a_bundle(tmp_path):
     index = opened(tmp_path / "index")
-    gone = put_random(index, 10)[2].encode()
+    gone = written(put_random(index, 10)[2])
     index.delete(["s#3"])
     assert gone[:200] in (tmp_path / "index" / DATABASE).read_bytes()
     index.compact()
@@ -161,7 +167,8 @@ def test_compaction_removes_bundles_that_no_record_names(tmp_path):
     named = bundle_names(tmp_path / "index")
     found = index._store._collection
     layout = table.layout_of(found)
-    bundles.Bundles().put(found, layout.bundles, [{records.VECTORS: "AAAA" * 40}], R)
+    stray = [{records.VECTORS: "AAAA" * 40}]
+    bundles.Bundles().put(found, layout.bundles, stray, R, coded=layout.coded)
     assert len(bundle_names(tmp_path / "index")) == len(named) + 1
     index.compact()
     assert bundle_names(tmp_path / "index") == named
@@ -216,21 +223,52 @@ def test_a_page_whose_bundle_is_lost_is_named_and_healed_by_adding_it_again(tmp_
     assert index.check().is_sound
 
 
+@pytest.mark.parametrize("coded", [False, True])
 @pytest.mark.parametrize("distinct", [1, 5, 31, 32])
-def test_repeated_vectors_are_written_once_and_come_back_as_they_were(distinct):
+def test_repeated_vectors_are_written_once_and_come_back_as_they_were(distinct, coded):
     made = encoder().encode_document(["x"])[:, np.arange(R) % distinct]
     [text] = packed(made)
-    short = bundles._without_repeats({records.VECTORS: text, "x": "y"}, R)
-    assert dict(bundles._with_repeats(short)) == {records.VECTORS: text, "x": "y"}
+    short = bundles._short({records.VECTORS: text, "x": "y"}, R, coded=coded)
+    assert dict(bundles._whole(short)) == {records.VECTORS: text, "x": "y"}
     assert sum(map(len, short.values())) <= len(text) * (distinct + 2) / R + 10
 
 
-def test_a_text_that_is_no_packed_vectors_is_left_as_it_is():
-    for text in ("", "ü", "AAA", "AAAA" * 11):
-        assert bundles._without_repeats({records.VECTORS: text}, R) == {records.VECTORS: text}
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_text_that_is_no_packed_vectors_is_left_as_it_is(coded):
+    for text in ("", "ü", "AAA"):
+        short = bundles._short({records.VECTORS: text}, R, coded=coded)
+        assert short == {records.VECTORS: text}
+    odd = {records.VECTORS: "AAAA" * 11}  # bytes, but not of so many vectors
+    assert bundles._whole(bundles._short(odd, R, coded=coded)) == odd
+    assert (bundles._short(odd, R, coded=coded) == odd) is not coded
     for text in ("", "AA==", "/wAA"):
         with pytest.raises(ValueError):
-            bundles._with_repeats({bundles._DISTINCT: text})
+            bundles._whole({bundles._DISTINCT: text})
+    for key, text in ((bundles._CODED, "AA=="), (bundles._CODED_DISTINCT, packing.pack_text(b""))):
+        with pytest.raises(ValueError):
+            bundles._whole({key: text})
+
+
+def test_new_indexes_code_their_vectors_and_those_of_format_3_stay_readable_for_older_versions(
+    tmp_path, monkeypatch
+):
+    def keys(name: str) -> set[str]:
+        with closing(sqlite3.connect(tmp_path / name / DATABASE)) as database:
+            found = database.execute("SELECT key FROM collection_metadata WHERE key LIKE '%:%'")
+            return {key.partition(":")[2] for (key,) in found if key[0].isdigit()}
+
+    opened(tmp_path / "new").add(pages(3))
+    with monkeypatch.context() as before:
+        before.setattr(collections, "FORMAT", 3)
+        plain = {table.DOCUMENTS: True, table.BUNDLES: "metaembed-before"}
+        before.setattr(collections, "layout_for", lambda size: plain)
+        opened(tmp_path / "old").add(pages(3))
+    opened(tmp_path / "old").add(pages(5))
+    assert keys("new") & {"coded", "coded distinct"}
+    assert not keys("old") & {"coded", "coded distinct"}
+    new, old = opened(tmp_path / "new"), opened(tmp_path / "old")
+    assert np.array_equal(new.vectors(["s#1", "s#2"]), old.vectors(["s#1", "s#2"]))
+    assert new.check().is_sound and old.check().is_sound
 
 
 def test_an_index_of_before_keeps_its_form(tmp_path, monkeypatch):
