@@ -10,6 +10,7 @@ import pytest
 
 from metaembed_rag import FederatedIndex, PageIndex, load_pages
 from metaembed_rag.errors import StoreError
+from metaembed_rag.metadata.typed import parsed
 from metaembed_rag.pages import Page
 from metaembed_rag.store.chroma import ChromaStore
 from metaembed_rag.testing import FakeEncoder
@@ -206,3 +207,46 @@ def test_names_of_files_that_have_gone_are_not_near(index, files, caplog):
     note = index.search("apples", where={"folder": "sub"}).note
     assert "did you mean" not in note
     assert note.endswith("no page has folder 'sub'; there is '.', 'under'")
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ({"page": "1"}, "page is a number, as 1, and '1' is a text"),
+        ({"page": 7}, "page is 1 to 5"),
+        ({"page": {"$gt": 9}}, "page is 1 to 5"),
+        ({"year": "2020"}, "year is a number, as 2020, and '2020' is a text"),
+        ({"author": 7}, "author is a text, as 'Ada', and 7 is a number"),
+        ({"$and": [{"author": "Ada"}, {"year": {"$gt": 2030}}]}, "year is 2020 to 2024"),
+        ({"$or": [{"page": 8}, {"year": 3}]}, "page is 1 to 5; year is 2020 to 2024"),
+        ({"checked": False}, "checked is True"),
+        ({"page_label": "99"}, "page_label is '1', '2', '3', '4', '5'"),
+        ({"folder": "2022"}, "folder is 'x/2024', 'x/2023'"),
+    ],
+)
+def test_a_condition_that_no_page_meets_is_told_with_what_there_is(tmp_path, where, reason):
+    index = PageIndex.open(tmp_path / "index", FakeEncoder())
+    own = {"author": "Ada", "checked": True}
+    a = [
+        Page("/r/x/2023/a.pdf", n, text=f"page {n}", metadata={**own, "year": 2019 + n}, root="/r")
+        for n in range(1, 6)
+    ]
+    index.add([*a, Page("/r/x/2024/b.md", text="page b", metadata={"author": "Bob"}, root="/r")])
+    assert index.search("page", where=where).note == f"no page passes the filter; {reason}"
+
+
+@pytest.mark.parametrize("ends", [(2005, 2001), ("2024-05", "2023"), ("2024-02-02", "2024-02-01")])
+def test_a_range_that_ends_before_it_begins_is_refused(tmp_path, ends):
+    index = PageIndex.open(tmp_path / "index", FakeEncoder())
+    index.add([Page("a.txt", text="page")])
+    with pytest.raises(StoreError, match="ends before it begins"):
+        index.search("page", where={"creation_date": {"$between": [*ends]}})
+    with pytest.raises(StoreError, match="ends before it begins"):
+        parsed(["creation_date={}..{}".format(*ends)])
+
+
+@pytest.mark.parametrize("ends", [(1, 1), ("2024-05", "2024"), ("2023", "2024-01"), ("2024-02-01T10:00", "2024-02-01")])
+def test_a_range_of_one_value_or_of_dates_of_unlike_length_is_none_such(tmp_path, ends):
+    index = PageIndex.open(tmp_path / "index", FakeEncoder())
+    index.add([Page("a.txt", text="page")])
+    index.search("page", where={"creation_date": {"$between": [*ends]}})

@@ -16,6 +16,7 @@ from typing import Any
 from metaembed_rag.errors import StoreError
 from metaembed_rag.metadata import values
 from metaembed_rag.metadata.conditions import OF_TEXT, is_ordered
+from metaembed_rag.metadata.fields import iso
 
 TEXT_FIELD = "#document"
 """The text of a page, in a filter: ``{"#document": {"$contains": "net revenue"}}``.
@@ -181,7 +182,24 @@ def _between(key: str, asked: Any) -> dict[str, Any] | None:
     """``$between``, from the first to the last of two values."""
     if not isinstance(asked, list | tuple) or len(asked) != 2:
         raise StoreError(f"the filter on {key!r} needs two values for $between, not {asked!r}")
+    check_order(key, *asked)
     return _all([_condition(key, "$gte", asked[0]), _condition(key, "$lte", asked[1])])
+
+
+def check_order(key: str, first: Any, last: Any) -> None:
+    """Refuse a range that ends before it begins.
+
+    Raises:
+        StoreError: It does. Dates are compared as far as both say them: 2024 ends after 2024-05.
+    """
+    ends: tuple[Any, ...] = first, last
+    if isinstance(first, str) and isinstance(last, str):
+        days = [(iso(one) or "")[:10] for one in ends]
+        ends = tuple(day[: min(map(len, days))] for day in days)
+    elif not all(isinstance(one, int | float) for one in ends):
+        return
+    if ends[0] > ends[1]:
+        raise StoreError(f"the range of {key!r} from {first} to {last} ends before it begins")
 
 
 def _like(key: str, asked: Any) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from metaembed_rag.errors import StoreError
 from metaembed_rag.metadata.fields import DATE_FIELDS, is_date, iso, moment
+from metaembed_rag.metadata.filters import check_order
 
 FORMS = (
     "KEY=VALUE, KEY=ONE,TWO (any of these), KEY=FROM..TO, KEY!=VALUE, KEY~=PART (ignoring case; "
@@ -127,7 +128,11 @@ def _between(key: str, value: str) -> dict[str, Any] | None:
     named = {"$gte": found[1], "$lte": found[2]}
     ends = {name: _end(key, text) for name, text in named.items() if text}
     numbers = {isinstance(end, int | float) for end in ends.values()}
-    return ends if None not in ends.values() and len(numbers) == 1 else None
+    if None in ends.values() or len(numbers) > 1:
+        return None
+    if len(ends) == len(named):
+        check_order(key, *ends.values())
+    return ends
 
 
 def _end(key: str, text: str) -> Any:

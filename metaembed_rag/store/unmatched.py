@@ -11,10 +11,10 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from metaembed_rag.metadata.fields import KNOWN, LISTED, PUBLIC
+from metaembed_rag.metadata.fields import KNOWN, LISTED, PUBLIC, said
 from metaembed_rag.metadata.filters import TEXT_FIELD, fields, normalize_where
 from metaembed_rag.store.chroma import ChromaStore
-from metaembed_rag.store.records import PAGE, SOURCE
+from metaembed_rag.store.records import PAGE, SOURCE, facts_of
 
 _log = logging.getLogger(__name__)
 
@@ -97,8 +97,13 @@ class _Seen:
         for number, part in enumerate(parts):
             others = [ids for other, ids in enumerate(passing) if other != number]
             rest = set.intersection(*others) if others else None
-            for condition in islice(_conditions(part), _CONDITIONS):
-                yield from self._of_one(*condition, rest)
+            conditions = [*islice(_conditions(part), _CONDITIONS)]
+            words = [one for one in conditions if one[1] in (*_EQUAL, *_PARTS)]
+            told = [note for one in words for note in self._of_one(*one, rest)]
+            none_passes = not passing[number] if rest is None else rest.isdisjoint(passing[number])
+            if not told and none_passes and rest != set():
+                told = [*self._of_values(conditions, rest)]
+            yield from told
 
     def _of_one(
         self, key: str, operator: str, wanted: list[Any], rest: set[str] | None
@@ -124,6 +129,30 @@ class _Seen:
         elif 0 < len(there) <= _FEW:
             yield f"there is {', '.join(map(repr, sorted(there)))}"
 
+    def _of_values(
+        self, conditions: Iterable[tuple[str, str, list[Any]]], rest: set[str] | None
+    ) -> Iterator[str]:
+        """What the rest of the pages say under the keys of conditions that none of them meets."""
+        wanted: dict[str, list[Any]] = {}
+        for key, _, values in conditions:
+            wanted.setdefault(key, []).extend(values)
+        for key, values in wanted.items():
+            name, asked = key.removeprefix(PUBLIC), _by_kind(values)
+            there = {kind: sorted(of) for kind, of in _by_kind(self._said(key, rest)).items()}
+            alike = [kind for kind in asked if kind in there]
+            if there and asked and not alike:
+                kind, other = next(iter(there)), next(iter(asked))
+                yield f"{name} is {kind}, as {there[kind][0]!r}, and {asked[other][0]!r} is {other}"
+            for kind in alike:
+                if said := _range(there[kind]) if kind == _NUMBER else _list(values, there[kind]):
+                    yield f"{name} is {said}"
+
+    def _said(self, key: str, rest: set[str] | None) -> list[Any]:
+        """What pages that were looked at may be called under a key in a filter."""
+        ids = self._store.ids() if rest is None else rest
+        pages = self._store.stored(sorted(ids)[:_KEYS_OF], bare=True)
+        return [one for id, page in pages.items() for one in said(key, facts_of(id, page)).equal]
+
     def _there(self, key: str, name: str, rest: set[str] | None) -> set[str]:
         """The texts that pages have under a key, as far as they were looked at."""
         pages: Iterable[Mapping[str, Any]] = self._pages
@@ -136,15 +165,40 @@ class _Seen:
 
 
 def _conditions(where: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Any]]]:
-    """Key, operator and values of each condition that asks for a text."""
+    """Key, operator and values of each condition on metadata."""
     for key, asked in where.items():
         if key in ("$and", "$or"):
             for part in asked:
                 yield from _conditions(part)
             continue
         [(operator, value)] = (asked if isinstance(asked, Mapping) else {"$eq": asked}).items()
-        if key != TEXT_FIELD and ":" not in key and operator in (*_EQUAL, *_PARTS):
+        if key != TEXT_FIELD and ":" not in key:
             yield key, operator, value if isinstance(value, list) else [value]
+
+
+_NUMBER, _TEXT, _TRUTH = "a number", "a text", "true or false"
+
+
+def _by_kind(values: Iterable[Any]) -> dict[str, list[Any]]:
+    """Numbers, texts and truths, each once."""
+    found: dict[str, list[Any]] = {}
+    for one in dict.fromkeys(values):
+        kind = _TRUTH if isinstance(one, bool) else _TEXT if isinstance(one, str) else _NUMBER
+        if isinstance(one, str | int | float):
+            found.setdefault(kind, []).append(one)
+    return found
+
+
+def _range(numbers: list[float]) -> str:
+    """The least and the greatest of sorted numbers."""
+    return " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
+
+
+def _list(asked: Iterable[Any], there: list[Any]) -> str:
+    """All of a few values, or those that are near; ``""`` where neither is."""
+    near = [one for text in asked if isinstance(text, str) for one in _near(text, there)]
+    few = there if len(there) <= _FEW else [*dict.fromkeys(near)][:_VALUES_NAMED]
+    return ", ".join(map(repr, few))
 
 
 def _near(text: str, there: Iterable[str]) -> list[str]:
