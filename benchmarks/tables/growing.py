@@ -37,6 +37,8 @@ def scaling(record: Record) -> Lines:
         size = f"{of['pages']:,} x {of['vectors']}"
         if of["pages"] != of["asked"]:
             size += f" (of {of['asked']:,} asked)"
+        if "earlier" in of:
+            size += f", at `{of['earlier']}`"
         if "failed" in of:
             rows.append([size, of["engine"], of["failed"], *[NONE] * 6])
             continue
@@ -60,7 +62,8 @@ def scaling(record: Record) -> Lines:
 
 def pages_per_cpu(of: Record) -> str:
     """Pages that a second of CPU stores, where it was measured."""
-    return number(of["pages"] / of["ingest_cpu_s"]) if "ingest_cpu_s" in of else NONE
+    added = of["pages"] - of.get("pages_before", 0)
+    return number(added / of["ingest_cpu_s"]) if "ingest_cpu_s" in of else NONE
 
 
 def _fastest(ways: Sequence[Record], recall: float) -> str:

@@ -401,7 +401,7 @@ def test_fault_17_where_refuses_comparisons_instead_of_finding_nothing(index, ru
 
 def test_fault_17_the_note_of_a_filter_shows_no_filter_that_nobody_typed(index, run):
     _, err = run("search", "x", "--where", "page=99", "--index", index)
-    assert "metaembed: no page passes the filter\n" in err
+    assert "metaembed: no page passes the filter; page is 1\n" in err
 
 
 def test_fault_17_an_empty_path_is_refused(tmp_path, monkeypatch, files, run):

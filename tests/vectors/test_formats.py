@@ -226,7 +226,7 @@ def test_an_index_from_before_there_were_formats_is_int8(tmp_path):
 
 def test_older_versions_refuse_what_they_would_misread(tmp_path):
     index = PageIndex.open(tmp_path, FakeEncoder(), format="bits")
-    assert index._store._collection.metadata["metaembed:format"] == 3
+    assert index._store._collection.metadata["metaembed:format"] == 4
 
 
 def test_a_dimension_prefix_is_stored_and_searched(tmp_path):
