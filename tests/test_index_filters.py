@@ -235,6 +235,13 @@ def test_a_condition_that_no_page_meets_is_told_with_what_there_is(tmp_path, whe
     assert index.search("page", where=where).note == f"no page passes the filter; {reason}"
 
 
+@pytest.mark.parametrize("asked", ["123", 5, {"$gt": 5}])
+def test_the_reason_names_no_whole_path(tmp_path, asked):
+    index = PageIndex.open(tmp_path / "index", FakeEncoder())
+    index.add([Page("/home/ada/a.pdf", text="page", root="/home/ada")])
+    assert "ada" not in index.search("page", where={"source": asked}).note
+
+
 @pytest.mark.parametrize("ends", [(2005, 2001), ("2024-05", "2023"), ("2024-02-02", "2024-02-01")])
 def test_a_range_that_ends_before_it_begins_is_refused(tmp_path, ends):
     index = PageIndex.open(tmp_path / "index", FakeEncoder())

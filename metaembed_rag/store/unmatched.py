@@ -135,7 +135,8 @@ class _Seen:
         """What the rest of the pages say under the keys of conditions that none of them meets."""
         wanted: dict[str, list[Any]] = {}
         for key, _, values in conditions:
-            wanted.setdefault(key, []).extend(values)
+            if key != SOURCE:  # a whole path, of which a stranger may not know
+                wanted.setdefault(key, []).extend(values)
         for key, values in wanted.items():
             name, asked = key.removeprefix(PUBLIC), _by_kind(values)
             there = {kind: sorted(of) for kind, of in _by_kind(self._said(key, rest)).items()}
@@ -144,8 +145,9 @@ class _Seen:
                 kind, other = next(iter(there)), next(iter(asked))
                 yield f"{name} is {kind}, as {there[kind][0]!r}, and {asked[other][0]!r} is {other}"
             for kind in alike:
-                if said := _range(there[kind]) if kind == _NUMBER else _list(values, there[kind]):
-                    yield f"{name} is {said}"
+                known = there[kind]
+                if found := _range(known) if kind == _NUMBER else _list(values, known):
+                    yield f"{name} is {found}"
 
     def _said(self, key: str, rest: set[str] | None) -> list[Any]:
         """What pages that were looked at may be called under a key in a filter."""
