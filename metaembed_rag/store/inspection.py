@@ -10,12 +10,13 @@ Nothing is written.
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def inspect(folder: Path, collection: str) -> Inspection:
     if isinstance(told, str):
         return Inspection((f"it cannot be looked into: {told}",))
     there = next((folder / name for name in told["segments"] if (folder / name).is_dir()), None)
-    return Inspection(tuple(told["problems"]), "" if there is None else graph_problem(there), there)
+    graph = "" if there is None else _settled(folder, lambda: graph_problem(there))
+    return Inspection(tuple(told["problems"]), graph, there)
 
 
 def graph_of(folder: Path, collection: str) -> str:
@@ -71,6 +73,21 @@ def graph_of(folder: Path, collection: str) -> str:
     told = _told(folder, collection, "graph")
     names = [] if isinstance(told, str) else told["segments"]
     return next((p for name in names if (p := graph_problem(folder / name))), "")
+
+
+def _settled(folder: Path, look: Callable[[], str]) -> str:
+    """What is wrong with a graph, after some looks; ``""`` for nothing.
+
+    Chroma writes its files in place, so one that seems damaged is looked at again, longer where
+    somebody is writing to the index, or was ended and has left a child that still writes.
+    """
+    for number in itertools.count(1):
+        problem = look()
+        busy = (folder / WRITING).exists()
+        if not problem or number >= (_LOOKS_BESIDE_WRITER if busy else _LOOKS):
+            break
+        time.sleep(_PAUSE)
+    return problem
 
 
 class GraphWatch:
@@ -90,23 +107,20 @@ class GraphWatch:
     def check(self) -> None:
         """See that the collection's graph leads nobody astray.
 
-        Chroma writes these files in place, so one that seems damaged is looked at again, longer
-        where somebody is writing to the index.
-
         Raises:
             StoreError: It is damaged; the message says how it is made again.
         """
-        look = 1
-        while (problem := self._problem()) and graph_of(self._folder, self._collection):
-            busy = (self._folder / WRITING).exists()
-            if look >= (_LOOKS_BESIDE_WRITER if busy else _LOOKS):
-                raise StoreError(
-                    f"the index at {self._folder} is damaged: {problem}; run `metaembed repair "
-                    f"--index {self._folder}`, which makes the graph again from the records "
-                    f"(Chroma would end this process)"
-                )
-            look += 1
-            time.sleep(_PAUSE)
+        if problem := _settled(self._folder, self._problem_of_collection):
+            raise StoreError(
+                f"the index at {self._folder} is damaged: {problem}; run `metaembed repair "
+                f"--index {self._folder}`, which makes the graph again from the records "
+                f"(Chroma would end this process)"
+            )
+
+    def _problem_of_collection(self) -> str:
+        """What is wrong with a graph, if one is the collection's."""
+        problem = self._problem()
+        return problem if problem and graph_of(self._folder, self._collection) else ""
 
     def _problem(self) -> str:
         """What is wrong with a graph in the folder, perhaps another collection's."""

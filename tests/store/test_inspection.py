@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from metaembed_rag import Page, PageIndex
 from metaembed_rag.cli import main
 from metaembed_rag.errors import StoreError
 from metaembed_rag.store import inspection
+from metaembed_rag.store.places import WRITING
 from metaembed_rag.testing import FakeEncoder
 
 ENCODER = FakeEncoder(dimension=32, document_vectors=2)
@@ -71,6 +73,21 @@ def test_a_graph_that_is_being_saved_is_looked_at_again(folder: Path, monkeypatc
     said = iter(["its graph of neighbours was cut off"])
     monkeypatch.setattr(inspection, "graph_problem", lambda folder: next(said, ""))
     inspection.GraphWatch(folder, "pages").check()
+
+
+def test_a_graph_that_a_child_of_an_ended_writer_still_saves_is_no_finding(
+    made: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(made, folder)
+    [path] = folder.glob("*/header.bin")
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    (folder / WRITING).touch()
+    child = threading.Timer(2.5, path.write_bytes, [whole])
+    child.start()
+    assert inspection.inspect(folder, "pages").graph == ""
+    child.join()
 
 
 def test_the_graph_of_another_collection_stops_nobody(folder: Path) -> None:
