@@ -39,8 +39,8 @@ CLAIM = (
 _FEW, _MANY_PAGES = 40, 200_000
 """Of these, so many where there are more pages than that: exhaustive search is what takes time."""
 _EXHAUSTIVE, _LARGE = 10, 30_000_000
-"""Queries that are asked exhaustively where there are more vectors than that: they no longer fit
-into memory, and each reads them all from the disk."""
+"""Queries that are asked exhaustively where there are more vectors than that: they may not fit
+into memory, and each then reads them from the disk."""
 _LOOK = 0.5
 """Seconds between two looks at the memory of a process."""
 
@@ -193,9 +193,7 @@ def _search(engine: Engine, pages: int, limit: float, before: int) -> dict[str, 
 
 def _truth(engine: Engine, pages: int) -> list[list[int]]:
     """The best rows of each timed query."""
-    work = engine.folder.parents[2]
-    scaling_truth.missing(work, engine.pages.path, [(pages, engine.pages.vectors)])
-    found = scaling_truth.truth_of(work, pages, engine.pages.vectors)
+    found = scaling_truth.truth_of(engine.folder.parents[2], pages, engine.pages.vectors)
     rows: list[list[int]] = json.loads(found.read_text())
     return rows
 

@@ -40,7 +40,6 @@ class ScalingPages:
 
     def __init__(self, path: Path, vectors: int) -> None:
         arrays = np.load(path)
-        self.path = path
         self._values = arrays["values"][:, :vectors]
         self._scales = arrays["scales"][:, :vectors].astype(np.float32)
         self.queries: NDArray[np.float32] = arrays["queries"].astype(np.float32)

@@ -53,6 +53,7 @@ def test_any_part_of_the_pages_is_the_same_and_copies_are_near_their_originals(
 def test_a_size_is_stored_searched_and_drawn(encoded, tmp_path):
     place = tmp_path / "40x4" / "ours"
     place.mkdir(parents=True)
+    scaling_truth.missing(tmp_path, encoded, [(40, 4)])
     for step in ("ingest", "search"):
         job = ["ours", step, "40", "4", str(place), "60"]
         scaling.job(argparse.Namespace(vectors=encoded, job=job))
