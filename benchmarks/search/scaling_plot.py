@@ -41,7 +41,7 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
     mpl.rcParams |= {"svg.hashsalt": "scaling", "svg.fonttype": "none"}
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(PANELS), figsize=(12, 3.6))
+    figure, axes = pyplot.subplots(1, len(PANELS), figsize=(12, 4.2))
     for axis, (title, value) in zip(axes, PANELS, strict=True):
         for number, (name, points) in enumerate(series(rows).items()):
             known = [(row["pages"], value(row)) for row in points]
@@ -49,8 +49,8 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
             if shown:
                 axis.plot(*zip(*shown, strict=True), marker="o", color=f"C{number}", label=name)
         axis.set(title=title, xlabel="pages", xscale="log", yscale="log")
-    axes[0].legend(fontsize=7)
-    figure.tight_layout()
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="lower center", ncols=4)
+    figure.tight_layout(rect=(0, 0.14, 1, 1))
     figure.savefig(out, metadata={"Date": None})
 
 
